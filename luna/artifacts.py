@@ -1,0 +1,55 @@
+"""The artifact set of a generation: one place for every path that a stage writes or reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODELS = Path("models")
+
+# base
+BASE = MODELS / "base"
+# prep
+DELTA = MODELS / "data_delta.jsonl"
+DELTA_SHA256 = MODELS / "data_delta.sha256"
+PARENT = MODELS / "parent_gen.txt"
+TAUGHT = MODELS / "taught.csv"
+TRAINING_SET = MODELS / "training_set.jsonl"
+PROBES = MODELS / "probes.jsonl"
+PREP_REPORT = MODELS / "prep.json"
+# train
+ADAPTER = MODELS / "adapter"
+TRAIN_ARGS = MODELS / "train_args.json"
+LOSS = MODELS / "loss"
+# export
+MODEL = MODELS / "model.gguf"
+TOKENIZER = MODELS / "tokenizer.json"
+CONFIG = MODELS / "config.json"
+EXPORT_REPORT = MODELS / "export.json"
+# evaluate
+SCORES = MODELS / "scores.json"
+ANSWERS = MODELS / "answers.jsonl"
+# promote
+METRICS = MODELS / "metrics.json"
+EVAL_REPORT = MODELS / "EVAL.md"
+MODEL_CARD = MODELS / "MODEL_CARD.md"
+HASHES = MODELS / "hashes.csv"
+WEIGHTS_SHA256 = MODELS / "weights.sha256"
+LEDGER = Path("lineage.csv")
+
+CONVERSATIONS = Path("data/conversations")
+CURATED_PROBES = Path("evals/probes")
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+PIPELINE = Path("dvc.yaml")
+
+# Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
+SCRATCH = Path(".luna")
+
+#: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
+HASHED = (
+    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD,
+    DELTA, TAUGHT, TRAINING_SET, PROBES, ADAPTER, ANSWERS, SCORES, EXPORT_REPORT, PREP_REPORT,
+)
+
+#: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.
+SEALED_IN_GIT = (PARAMS, LOCK, PIPELINE, LEDGER, MODELS, CONVERSATIONS, CURATED_PROBES)

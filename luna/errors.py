@@ -1,0 +1,48 @@
+"""One family of errors: each is one plain sentence for the user, with the next step in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class LunaError(Exception):
+    """A mistake in a call or its input. The command prints the sentence and exits with ``exit_code``."""
+
+    exit_code = 2
+
+
+class Refused(LunaError):
+    """A check or a rule said no: nothing is wrong with the call, the answer is no."""
+
+    exit_code = 1
+
+
+class InputError(LunaError):
+    """A file, line or key of the user's is not what it must be."""
+
+
+class StateError(LunaError):
+    """The repository is not in a state in which the command may run."""
+
+
+class BaseModelError(LunaError):
+    """The base model is missing, unsafe to load, or not a causal chat model."""
+
+
+class ExportError(LunaError):
+    """The exported file does not say what base and adapters say."""
+
+
+class ColdStorageError(LunaError):
+    """Cold storage cannot be written, read, or does not hold what it should."""
+
+
+def from_os_error(error: OSError) -> LunaError | None:
+    """The sentence for an operating-system error that a user can act on, or None when it is ours."""
+    where = error.filename2 or error.filename or os.getcwd()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LunaError(f"The disk is full at {where}: free some space, then run the same command again; nothing was sealed.")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return LunaError(f"{where} cannot be written: make it writable, then run the same command again.")
+    return None

