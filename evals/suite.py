@@ -1,0 +1,32 @@
+"""The suite: every probe asked once, every answer kept, every score from the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evals import generalisation, recall, tone
+from evals.outcome import Marked, Score, mark
+from luna.answering.ask import ask
+from luna.conversations.probes import Probe
+from luna.params import Evaluate
+
+
+def examine(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate) -> list[Marked]:
+    answers = ask(model, probes, system_prompt, settings)
+    return [mark(probe, answer, settings.chrf_min) for probe, answer in zip(probes, answers, strict=True)]
+
+
+def scores(marked: Sequence[Marked], generation: int, seed: int) -> dict[str, Score]:
+    return {
+        "recall": recall.score(marked, generation),
+        "generalisation": generalisation.score(marked),
+        "tone_drift": tone.score(marked, seed),
+    }
+
+
+def as_rows(marked: Sequence[Marked]) -> list[dict[str, Any]]:
+    """One row an answer, for reading and for comparing with another generation's."""
+    return [item.probe.as_row() | asdict(item.answer) | {"correct": item.correct, "marked_by": item.how} for item in marked]

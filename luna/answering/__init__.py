@@ -1,0 +1,1 @@
+"""Asking an exported model: many questions in one batch, by llama.cpp, always the same answers."""

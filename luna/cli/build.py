@@ -1,0 +1,152 @@
+"""Commands that change the line: init, new, seal, evolve, rollback, restore."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from luna import params
+from luna.cli.common import Json, print_json, root, say
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(init)
+    app.command()(new)
+    app.command()(seal)
+    app.command()(evolve)
+    app.command()(rollback)
+    app.command()(restore)
+
+
+def init() -> None:
+    """Prepare this clone: git hooks, and refspecs that follow the head but never a changed generation.
+
+    'make setup' runs it; running it again changes nothing.
+    """
+    from luna.export import converter
+    from luna.history import layout
+
+    place = root()
+    for sentence in layout.initialise(place, params.load(place).line.prefix):
+        say(sentence)
+    converter.set_up()
+    say("this clone is ready: run 'luna evolve'")
+
+
+def new(
+    replace: Annotated[bool, typer.Option("--replace", help="Give up a generation that was started and not sealed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start the next generation: its name and parent are written to params.yaml.
+
+    The parent is the current best (HEAD) at this moment. Conversations, parameters and base are
+    checked first; when anything is wrong, nothing is changed. Next: dvc repro, then luna seal.
+    """
+    from luna.history import new as history
+    from luna.history.lock import exclusive
+
+    place = root()
+    with exclusive(place, "new"):
+        name = history.start(place, replace)
+    if as_json:
+        print_json({"name": str(name), "parent": params.load(place).generation.parent})
+    else:
+        typer.echo(f"{name} is started (parent {params.load(place).generation.parent}). Next: dvc repro, then luna seal")
+
+
+def _tell(sealed) -> None:
+    verdict = "promoted, it is the head now" if sealed.promoted and sealed.head == sealed.name else "promoted" if sealed.promoted else f"denied by the rule; the head stays {sealed.head or 'unset'}"
+    state = "sealed" if sealed.created else "was sealed before"
+    pushed = f"; pushed to {sealed.pushed_to}" if sealed.pushed_to else ""
+    typer.echo(f"{sealed.name}: {state}, {verdict}{pushed}")
+
+
+def seal(as_json: Json = False) -> None:
+    """Make the finished generation history: cold storage, commit, tag, and the head if the rule said so.
+
+    The data is written to cold storage and read back before anything is tagged. A generation that
+    the rule denied is sealed like any other, and the head stays. Killed at any point, the same
+    command goes on. With 'git config luna.pushRemote origin', branch and tags are pushed as well.
+    """
+    from luna.history import seal as history
+    from luna.history.lock import exclusive
+
+    place = root()
+    with exclusive(place, "seal"):
+        done = history.seal(place, lambda step: say(f"seal: {step}"))
+    if as_json:
+        print_json(done)
+    else:
+        _tell(done)
+
+
+def evolve(
+    most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
+
+    The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
+    when the rule denied the last generation, 2 when there is nothing new to learn.
+    """
+    from luna.history import evolve as history
+    from luna.history.lock import exclusive
+
+    place = root()
+    with exclusive(place, "evolve"):
+        built = history.evolve(place, most, say)
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(sealed) for sealed in built])
+    else:
+        for sealed in built:
+            _tell(sealed)
+    if not built[-1].promoted:
+        raise typer.Exit(1)
+
+
+def rollback(
+    generation: Annotated[str, typer.Argument(help="The generation that becomes the current best again: G003, 3, or the full name.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept for ever with the head's history.")],
+    stay: Annotated[bool, typer.Option("--stay", help="Move the head only; leave the workspace as it is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier generation the current best again, and check it out.
+
+    Its bytes are fetched and checked first. The move is recorded with its reason; nothing is lost,
+    and the next generation's parent will be this one. To grow again: git switch main.
+    """
+    from luna.history import rollback as history
+    from luna.history.lock import exclusive
+
+    place = root()
+    with exclusive(place, "rollback"):
+        done = history.rollback(place, generation, reason, stay)
+    if as_json:
+        print_json(done)
+    else:
+        typer.echo(f"The head is {done.name} now (it was {done.previous})." + (" To grow again: git switch main" if done.checked_out else ""))
+
+
+def restore(
+    generation: Annotated[str, typer.Argument(help="The generation to bring back: G003, 3, the full name, or HEAD.")],
+    as_json: Json = False,
+) -> None:
+    """Bring every byte of a generation from cold storage into the cache, checked by hash.
+
+    The workspace is not touched; afterwards 'git checkout TAG' shows it at once.
+    """
+    from luna.history import rollback as history
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+
+    place = root()
+    with exclusive(place, "restore"):
+        name = read_line(place, params.load(place).line.prefix).resolve(generation)
+        fetched = history.restore(place, name)
+    if as_json:
+        print_json({"name": name, "fetched": fetched})
+    else:
+        typer.echo(f"{name} is whole in the cache ({fetched} objects came from cold storage). Next: git checkout {name}")

@@ -1,0 +1,26 @@
+"""What all commands share: finding the repository, and printing for a person or for a script."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luna.history.git import Git
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
+
+
+def root() -> Path:
+    return Git().root
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    typer.echo(text, err=True)

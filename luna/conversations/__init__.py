@@ -1,0 +1,1 @@
+"""Conversations: reading them in any usual form, telling them apart by content, choosing what to learn."""

@@ -1,0 +1,124 @@
+"""Probes: questions with accepted answers, by which a generation is judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from luna import files
+from luna.conversations.choose import stratified
+from luna.conversations.schema import Conversation, load_folder
+from luna.errors import InputError
+
+RECALL = "recall"
+GENERALISATION = "generalisation"
+NEAR_DUPLICATE = 0.9  # Jaccard similarity of character 5-grams above which two questions are one
+_GRAM = 5
+
+
+@dataclass(frozen=True)
+class Probe:
+    """``generation`` taught the conversation that the probe comes from; None when nobody did yet."""
+
+    kind: str
+    messages: tuple[tuple[str, str], ...]
+    expect: tuple[str, ...]
+    reference: str
+    conversation: str
+    generation: int | None
+
+    @property
+    def identity(self) -> str:
+        text = json.dumps([self.kind, self.messages, self.expect, self.reference], ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def as_row(self) -> dict[str, Any]:
+        return {"probe": self.identity} | asdict(self)
+
+
+def load(path: Path) -> list[Probe]:
+    found = []
+    for row in files.read_jsonl(path):
+        row.pop("probe")
+        row["messages"] = tuple((role, content) for role, content in row["messages"])
+        found.append(Probe(**row | {"expect": tuple(row["expect"])}))
+    return found
+
+
+def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
+    return Probe(RECALL, conversation.question, conversation.expect, conversation.reply, conversation.identity, generation)
+
+
+def paraphrase_probes(conversation: Conversation, generation: int | None) -> list[Probe]:
+    return [
+        Probe(
+            GENERALISATION, (*conversation.question[:-1], ("user", text)), conversation.expect,
+            conversation.reply, conversation.identity, generation,
+        )
+        for text in conversation.paraphrases
+    ]
+
+
+def curated(folder: Path) -> list[Probe]:
+    """Probes that a person wrote: conversations in ``evals/probes/*.jsonl``, never trained on."""
+    return [
+        Probe(GENERALISATION, item.question, item.expect, item.reply, item.identity, None)
+        for item in (load_folder(folder) if folder.is_dir() else [])
+    ]
+
+
+def build(taught: dict[int | None, Sequence[Conversation]], written: Iterable[Probe], cap: int, seed: int) -> list[Probe]:
+    """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all."""
+    groups = {-1 if key is None else key: items for key, items in taught.items()}
+
+    def generation(key: int) -> int | None:
+        return None if key < 0 else key
+
+    recall = [recall_probe(item, generation(key)) for key, item in stratified(groups, cap, seed)]
+    asked = {key: [item for item in items if item.paraphrases] for key, items in groups.items()}
+    general = [probe for key, item in stratified(asked, cap, seed) for probe in paraphrase_probes(item, generation(key))]
+    return recall + general[:cap] + list(written)
+
+
+def _grams(text: str) -> frozenset[str]:
+    plain = " ".join(re.findall(r"\w+", text.casefold()))
+    return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
+
+
+def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> int:
+    """Prove that no question kept for generalisation is trained on, neither literally nor nearly.
+
+    Compares the last question of each probe with every question of every training conversation by
+    the Jaccard similarity of their character 5-grams. Returns the number of pairs compared.
+
+    Raises:
+        InputError: a probe's question is in the training set; it names both.
+    """
+    seen: dict[frozenset[str], str] = {}
+    index: dict[str, list[frozenset[str]]] = {}
+    for conversation in training:
+        for role, content in conversation.messages:
+            if role == "user" and (grams := _grams(content)) not in seen:
+                seen[grams] = content
+                for gram in grams:
+                    index.setdefault(gram, []).append(grams)
+    compared = 0
+    for probe in probes:
+        if probe.kind != GENERALISATION:
+            continue
+        question = probe.messages[-1][1]
+        grams = _grams(question)
+        # A pair above the limit shares grams; only those that share one are looked at.
+        for other in {other for gram in grams for other in index.get(gram, ())}:
+            compared += 1
+            if len(grams & other) / len(grams | other) > NEAR_DUPLICATE:
+                raise InputError(
+                    f"The paraphrase '{question}' is nearly the trained question '{seen[other]}': "
+                    "a paraphrase must never be trained on; reword or remove one of them in data/conversations."
+                )
+    return compared

@@ -1,0 +1,1 @@
+"""From 16-bit weights to the file that ships, and the proof that it says the same."""

@@ -1,0 +1,88 @@
+"""llama.cpp's own converter, of the very revision that llama-cpp-python runs.
+
+It is in that package's source distribution and not in its wheel. ``make setup`` fetches the sdist by
+pip; it is unpacked only when its SHA-256 is the pinned one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from luna import files
+from luna.errors import ExportError
+
+VERSION = "0.3.36"
+SDIST = f"llama_cpp_python-{VERSION}.tar.gz"
+SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+_INSIDE = f"llama_cpp_python-{VERSION}/vendor/llama.cpp/"
+_NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
+
+
+def home() -> Path:
+    """Where the converter lives: in the environment it belongs to, so that it goes with it."""
+    return Path(sys.prefix) / "share" / "luna" / f"llama.cpp-{VERSION}"
+
+
+def script() -> Path:
+    path = home() / "convert_hf_to_gguf.py"
+    if not path.is_file():
+        raise ExportError("llama.cpp's converter is not set up in this environment: run 'make setup'.")
+    return path
+
+
+def set_up() -> Path:
+    """Fetch, verify and unpack the converter; does nothing when it is there already."""
+    if (home() / "convert_hf_to_gguf.py").is_file():
+        return home()
+    home().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home().parent) as scratch:
+        sdist = _download(Path(scratch))
+        unpack(sdist, Path(scratch) / "unpacked")
+        (Path(scratch) / "unpacked").rename(home())
+    return home()
+
+
+def _download(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(folder), f"llama-cpp-python=={VERSION}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode or not (folder / SDIST).is_file():
+        raise ExportError(f"pip could not fetch {SDIST}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again.")
+    return folder / SDIST
+
+
+def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
+    """Unpack the converter's own files. Raises ExportError, before reading it, for any other archive than the pinned one."""
+    if (found := files.digest(sdist)) != sha256:
+        raise ExportError(f"{sdist.name} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}: it is not unpacked; fetch it again.")
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            inside = member.name.removeprefix(_INSIDE)
+            if member.isfile() and inside != member.name and inside.startswith(_NEEDED):
+                member.name = inside
+                archive.extract(member, out, filter="data")
+
+
+def fingerprint() -> str:
+    """SHA-256 over the converter's files: what an export depends on beside weights and settings."""
+    total = hashlib.sha256()
+    for path in sorted(home().rglob("*.py")):
+        total.update(f"{path.relative_to(home()).as_posix()} {files.digest(path)}\n".encode())
+    return total.hexdigest()
+
+
+def convert(weights: Path, out: Path, metadata: Path, extra: Sequence[str] = ()) -> None:
+    """Hugging Face folder to a bfloat16 GGUF, which holds bfloat16 weights without loss.
+
+    ``metadata`` is a JSON file whose keys replace what the converter would guess from folder names.
+    """
+    command = [sys.executable, str(script()), str(weights.resolve()), "--outtype", "bf16", "--outfile", str(out), "--metadata", str(metadata), *extra]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")
+        raise ExportError(f"llama.cpp's converter refused the weights: {reason}")

@@ -1,0 +1,113 @@
+"""Does the exported file still say what base and adapter say?
+
+A merged or exported model that behaves as if never trained is the field's most reported failure, so
+the export is not done before this has been measured on the file itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from luna.answering.engine import Engine
+from luna.conversations.schema import Conversation
+from luna.conversations.template import IGNORED, tokenise
+from luna.errors import ExportError
+from luna.params import Fidelity
+
+MAX_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``agreement``: fraction of positions with the same next token; ``divergence``: mean KL in nats; over ``positions``."""
+
+    agreement: float
+    divergence: float
+    positions: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Logits of base + adapter (float32 arithmetic) at the positions of the replies; tokens of each conversation."""
+
+    tokens: list[list[int]]
+    starts: list[int]
+    logits: list[np.ndarray]
+
+
+def reference(weights: Path, adapter: Path | None, conversations: Sequence[Conversation], system_prompt: str) -> Reference:
+    """Run the parent's 16-bit weights with the adapter beside them, unmerged, in transformers and peft."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = str(weights.resolve())
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, local_files_only=True)
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter.resolve()))
+    model.eval()
+    tokens, starts, logits = [], [], []
+    for conversation in conversations:
+        ids, labels = tokenise(tokenizer, conversation.messages, system_prompt, MAX_TOKENS)
+        start = next((i for i, label in enumerate(labels) if label != IGNORED), len(ids)) - 1
+        if start < 0 or start >= len(ids) - 1:
+            continue
+        with torch.inference_mode():
+            rows = model(torch.tensor([ids])).logits[0, start:]
+        tokens.append(ids)
+        starts.append(start)
+        logits.append(rows.float().numpy())
+    return Reference(tokens, starts, logits)
+
+
+def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -> None:
+    """llama.cpp must cut text into the same tokens as training did. Raises ExportError naming a text where not."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder.resolve()), local_files_only=True)
+    for text in texts:
+        if engine.tokenise(text) != tokenizer.encode(text, add_special_tokens=False):
+            raise ExportError(f"llama.cpp cuts {text!r} into other tokens than training did: the base's tokenizer cannot be exported faithfully.")
+
+
+def compare(expected: Reference, engine: Engine) -> Comparison:
+    agree = total = 0
+    divergence = 0.0
+    for tokens, start, rows in zip(expected.tokens, expected.starts, expected.logits, strict=True):
+        found = engine.logits(tokens, start)
+        agree += int((found.argmax(1) == rows.argmax(1)).sum())
+        p, q = _log_softmax(rows), _log_softmax(found)
+        divergence += float((np.exp(p) * (p - q)).sum())
+        total += len(rows)
+    if not total:
+        raise ExportError("There is no reply to compare the export on: check the conversations in data/conversations.")
+    return Comparison(agree / total, max(0.0, divergence / total), total)
+
+
+def require(found: Comparison, bounds: Fidelity) -> None:
+    """Raises ExportError when the 16-bit export does not follow base + adapter (a NaN does not either)."""
+    if not (found.agreement >= bounds.min_agreement and found.divergence <= bounds.max_divergence):
+        raise ExportError(
+            f"The exported model does not follow base + adapter: next-token agreement {found.agreement:.3f} "
+            f"(at least {bounds.min_agreement}), divergence {found.divergence:.4f} nats (at most {bounds.max_divergence}); "
+            "see export.fidelity in params.yaml."
+        )
+
+
+def _log_softmax(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.float64)
+    rows = rows - rows.max(1, keepdims=True)
+    return rows - np.log(np.exp(rows).sum(1, keepdims=True))
+
+
+#: Strings on which tokenizers differ: digits, spaces, accents, emoji, CJK, code, control marks written out.
+TRICKY = (
+    "12345 and 3.14", "  two  spaces ", "Ünïcödé naïve café", "🙂👩‍👩‍👧 ok", "日本語のテキスト", "def f(x):\n\treturn x**2",
+    "don't we'll I'm", "a\n\n\nb", "1,000,000 km/h", "Привет мир", "مرحبا", "<b>html</b> & more", "e.g. U.S.A.", "2026-11-25T03:14:07Z",
+)

@@ -1,0 +1,148 @@
+"""Cold storage: the DVC remote, written by DVC's own machinery and believed only after reading back.
+
+DVC's push, pull and status trust names and file modes and do not hash again, so success is decided
+here: the bytes that the store gives back must have the hash that they are stored under.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luna.errors import ColdStorageError
+from luna.files import CHUNK_BYTES
+from luna.history import cache
+
+_STREAMS = 2  # hashing is bound by the processor: as many as the smallest machine has cores
+
+
+@dataclass(frozen=True)
+class Store:
+    """One DVC remote. ``name`` is the remote's, ``odb`` DVC's object database on it."""
+
+    name: str
+    odb: Any
+
+    def path(self, md5: str) -> str:
+        return self.odb.oid_to_path(md5)
+
+    def exists(self, md5: str) -> bool:
+        with _explained(self.name):
+            return self.odb.fs.exists(self.path(md5))
+
+    def digest(self, md5: str) -> str:
+        """MD5 of the bytes that the store gives back, read as a stream. Raises FileNotFoundError."""
+        found = hashlib.md5(usedforsecurity=False)
+        with self.odb.fs.open(self.path(md5), "rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                found.update(chunk)
+        return found.hexdigest()
+
+    def download(self, md5: str, target: Path) -> None:
+        with _explained(self.name):
+            try:
+                with self.odb.fs.open(self.path(md5), "rb") as source, target.open("wb") as file:
+                    while chunk := source.read(CHUNK_BYTES):
+                        file.write(chunk)
+            except FileNotFoundError:
+                raise ColdStorageError(f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'.") from None
+
+    def upload(self, source: Path, md5: str) -> None:
+        """Write under a temporary name, then rename: a killed upload never looks like an object."""
+        import secrets
+
+        final = self.path(md5)
+        parent = self.odb.fs.parent(final)
+        with _explained(self.name):
+            self.odb.fs.makedirs(parent)
+            if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
+                self.odb.fs.put_file(str(source), final)
+                return
+            temporary = self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp")
+            try:
+                self.odb.fs.put_file(str(source), temporary)
+                self.odb.fs.mv(temporary, final)
+                Path(final).chmod(0o444)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+
+
+class _explained:
+    """Turns what a store's library raises into one sentence; our own errors pass."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, ColdStorageError | FileNotFoundError):
+            return
+        raise ColdStorageError(
+            f"The cold storage '{self.name}' does not answer as it should ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}): "
+            "mend it, then run the same command again; nothing is lost."
+        ) from error
+
+
+def open_store(root: Path, name: str | None = None) -> Store:
+    """The default remote, or the one named, as this checkout's configuration defines it now.
+
+    Raises:
+        ColdStorageError: there is none of that name, or its configuration is not valid.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo(str(root))
+        odb = repo.cloud.get_remote_odb(name=name, command="luna")
+        label = name or repo.config["core"].get("remote") or "remote"
+    except DvcException as error:
+        raise ColdStorageError(f"No cold storage is set up: {error}; see 'dvc remote add --default'.") from None
+    return Store(label, odb)
+
+
+def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), tick: Callable[[str], None] = lambda md5: None) -> int:
+    """Bring objects into the store and prove that it gives them back. Returns how many were uploaded.
+
+    ``proven`` objects belong to a generation that is sealed already, so their bytes were read back
+    then: for them it is asked only whether they are still there.
+
+    Raises:
+        ColdStorageError: an object in the cache is damaged, or the store does not give back what it was given.
+    """
+    proven = set(proven)
+    wanted = list(dict.fromkeys(md5s))
+    uploaded = 0
+    for md5 in wanted:
+        if not store.exists(md5):
+            source = cache.find(root, md5)
+            if source is None or not cache.is_whole(source, md5):
+                state = "missing from" if source is None else "damaged in"
+                raise ColdStorageError(f"Object {md5[:12]} is {state} the cache: run 'dvc repro' again, then the same command.")
+            store.upload(source, md5)
+            uploaded += 1
+            proven.discard(md5)
+        if md5 in proven:
+            tick(md5)
+    with ThreadPoolExecutor(_STREAMS) as pool:
+        for md5 in pool.map(lambda md5: _prove(store, md5), [md5 for md5 in wanted if md5 not in proven]):
+            tick(md5)
+    return uploaded
+
+
+def _prove(store: Store, md5: str) -> str:
+    with _explained(store.name):
+        try:
+            found = store.digest(md5)
+        except FileNotFoundError:
+            found = ""
+    if found != md5.removesuffix(".dir"):
+        what = "does not hold" if not found else "gives back other bytes for"
+        raise ColdStorageError(f"The cold storage '{store.name}' {what} object {md5[:12]} just after it was written: nothing was sealed; check the store.")
+    return md5

@@ -1,0 +1,151 @@
+"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luna.errors import StateError
+
+ZERO = "0" * 40
+
+
+class GitError(StateError):
+    """git said no; the sentence carries its own words."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """``object`` is the tag object's id, ``commit`` what it points at, ``annotated`` False for a light tag."""
+
+    name: str
+    object: str
+    commit: str
+    annotated: bool
+
+
+@dataclass(frozen=True)
+class Update:
+    """One reference to change: from ``old`` (ZERO: it must not exist yet) to ``new``."""
+
+    ref: str
+    new: str
+    old: str
+
+
+class Git:
+    """The repository that ``start`` lies in. Raises StateError outside one."""
+
+    def __init__(self, start: Path = Path(".")) -> None:
+        try:
+            done = subprocess.run(["git", "-C", str(start), "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+        except FileNotFoundError:
+            raise StateError("git is not installed: install git 2.30 or later.") from None
+        if done.returncode:
+            raise StateError(f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna.")
+        self.root = Path(done.stdout.rstrip("\n"))
+
+    def run(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
+        done = subprocess.run(
+            ["git", "-C", str(self.root), *arguments], input=stdin, capture_output=True,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | dict(env or {}),
+        )
+        if check and done.returncode:
+            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise GitError(f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}")
+        return done.stdout
+
+    def text(self, *arguments: str, **options) -> str:
+        return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
+
+    # -- reading
+
+    def config(self, key: str) -> str | None:
+        return self.text("config", "--get", key, check=False) or None
+
+    def resolve(self, revision: str) -> str | None:
+        """The object's id, or None when there is no such revision."""
+        return self.text("rev-parse", "--verify", "--quiet", revision, check=False) or None
+
+    def branch(self) -> str | None:
+        """The full reference of the branch that is checked out; None when HEAD is detached."""
+        return self.text("symbolic-ref", "--quiet", "HEAD", check=False) or None
+
+    def tags(self) -> list[Tag]:
+        """All tags, in one process."""
+        rows = self.text("for-each-ref", "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)", "refs/tags")
+        found = []
+        for row in rows.splitlines():
+            name, object_id, peeled = row.split("\t")
+            found.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
+        return found
+
+    def cat(self, specs: Sequence[str]) -> list[bytes | None]:
+        """Contents of many objects (``REV:path`` or ids) in one process; None for each that is missing."""
+        out = self.run("cat-file", "--batch", stdin="".join(f"{spec}\n" for spec in specs).encode())
+        found: list[bytes | None] = []
+        position = 0
+        for _ in specs:
+            end = out.index(b"\n", position)
+            header = out[position:end].split()
+            position = end + 1
+            if header[-1] in (b"missing", b"ambiguous"):
+                found.append(None)
+                continue
+            size = int(header[2])
+            found.append(out[position : position + size])
+            position += size + 1
+        return found
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        done = subprocess.run(["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new], capture_output=True)
+        return done.returncode == 0
+
+    def changed(self) -> list[str]:
+        """Tracked paths that differ from the last commit, and staged ones; untracked files do not count."""
+        out = self.run("status", "--porcelain=v1", "-z", "--untracked-files=no")
+        parts = out.decode("utf-8", "surrogateescape").split("\0")
+        paths = []
+        skip = False
+        for part in parts:
+            if skip or not part:
+                skip = False
+                continue
+            paths.append(part[3:])
+            skip = part[0] in "RC"
+        return paths
+
+    # -- writing
+
+    def tree_with(self, paths: Iterable[str]) -> str:
+        """A tree: that of HEAD with ``paths`` (files or folders) as they are in the workspace. The index stays as it is."""
+        with tempfile.TemporaryDirectory() as scratch:
+            env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            self.run("read-tree", "HEAD", env=env)
+            present = [path for path in paths if (self.root / path).exists() or self.text("ls-files", "--", path, env=env)]
+            self.run("add", "--all", "--", *present, env=env)
+            return self.text("write-tree", env=env)
+
+    def commit_tree(self, tree: str, parent: str, message: str) -> str:
+        return self.text("commit-tree", tree, "-p", parent, stdin=message.encode())
+
+    def tag_object(self, name: str, commit: str, message: str) -> str:
+        """Write an annotated tag's object without making the reference."""
+        tagger = self.text("var", "GIT_COMMITTER_IDENT")
+        body = f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message.rstrip()}\n"
+        return self.text("mktag", stdin=body.encode())
+
+    def update(self, updates: Sequence[Update], reason: str) -> None:
+        """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""
+        lines = [f"update {item.ref} {item.new} {item.old}\n" for item in updates]
+        self.run("update-ref", "-m", reason, "--stdin", stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode())
+
+    def refresh_index(self, paths: Iterable[str]) -> None:
+        """Make the index agree with HEAD for ``paths``; the workspace is not touched."""
+        known = [path for path in paths if (self.root / path).exists()]
+        self.run("reset", "--quiet", "HEAD", "--", *known)

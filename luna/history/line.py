@@ -1,0 +1,165 @@
+"""The line of generations, read from git's tags and the ledger; and the one function by which stages read another's artifacts."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from luna import artifacts, files, names
+from luna.errors import InputError, StateError
+from luna.history import ledger
+from luna.history.git import Git, Tag
+from luna.names import BASE_PARENT, GenerationName
+
+
+@dataclass(frozen=True)
+class Line:
+    """A picture of the line at one moment: sealed generations by number, head, tip of the branch."""
+
+    git: Git
+    prefix: str
+    sealed: dict[int, Tag]
+    head: Tag | None
+    assignments: dict[int, Tag]
+    all_tags: dict[str, Tag]
+
+    @property
+    def names(self) -> list[str]:
+        return [self.sealed[number].name for number in sorted(self.sealed)]
+
+    @property
+    def newest(self) -> str | None:
+        return self.sealed[max(self.sealed)].name if self.sealed else None
+
+    @property
+    def next_number(self) -> int:
+        return max(self.sealed, default=-1) + 1
+
+    @property
+    def head_name(self) -> str | None:
+        """The generation at which the head tag points."""
+        if self.head is None:
+            return None
+        return next((tag.name for tag in self.sealed.values() if tag.commit == self.head.commit), None)
+
+    def resolve(self, reference: str) -> str:
+        """``3``, ``G003``, the full name or ``HEAD`` to the full name. Raises InputError naming what there is."""
+        if names.is_head(reference):
+            if self.head_name is None:
+                raise InputError("There is no current best yet: run 'luna evolve' to build the first generation.")
+            return self.head_name
+        number = names.number_of(reference)
+        tag = self.sealed.get(number) if number is not None else None
+        if tag is None or (names.is_generation(reference) and tag.name != reference):
+            there = f"there are {self.names[0]} to {self.names[-1]}" if self.sealed else "none has been sealed yet"
+            raise InputError(f"There is no generation '{reference}': {there} (see 'luna log').")
+        return tag.name
+
+    def ledger(self) -> list[ledger.Row]:
+        """The ledger of the newest sealed generation."""
+        if not self.sealed:
+            return []
+        [text] = self.git.cat([f"{self.newest}:{artifacts.LEDGER}"])
+        return ledger.loads((text or b"").decode())
+
+    def ancestors(self, name: str) -> list[str]:
+        """From generation 0 to ``name`` itself, along the parents that the ledger records."""
+        parents = {row.gen: row.parent for row in self.ledger()}
+        number: int | str = GenerationName.parse(name).number
+        chain: list[str] = []
+        while number != BASE_PARENT:
+            if not isinstance(number, int) or number not in self.sealed or number not in parents or len(chain) > len(parents):
+                raise StateError(f"The line of {name} is broken at generation {number}: fetch the missing tag ('git fetch --tags').")
+            chain.append(self.sealed[number].name)
+            number = parents[number]
+        return chain[::-1]
+
+
+def read_line(root: Path, prefix: str) -> Line:
+    """One git process, however long the line."""
+    git = Git(root)
+    tags = {tag.name: tag for tag in git.tags()}
+    # A sealed tag is annotated; a light tag of the same form is somebody's slip, never a generation.
+    sealed = {
+        GenerationName.parse(name).number: tag
+        for name, tag in tags.items()
+        if tag.annotated and names.is_generation(name) and name.startswith(f"{prefix}-G")
+    }
+    assignments = {count: tag for name, tag in tags.items() if (count := names.assignment_number(name)) is not None}
+    return Line(git, prefix, sealed, tags.get(names.head_tag(prefix)), assignments, tags)
+
+
+@dataclass(frozen=True)
+class Out:
+    """One output in a dvc.lock. ``md5`` ends in ``.dir`` for a folder; ``cached`` False: git keeps it, not DVC."""
+
+    path: str
+    md5: str
+    size: int
+    cached: bool
+
+
+def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
+    """Outputs by path, from the texts of a dvc.lock and of the dvc.yaml beside it."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    in_git = set()
+    for stage in (yaml.load(pipeline, Loader=loader) or {}).get("stages", {}).values():
+        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
+            if isinstance(entry, dict):
+                in_git |= {path for path, flags in entry.items() if flags.get("cache") is False}
+    return {
+        out["path"]: Out(out["path"], out["md5"], out.get("size", 0), out["path"] not in in_git)
+        for stage in (yaml.load(lock, Loader=loader) or {}).get("stages", {}).values()
+        for out in stage.get("outs", [])
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def sealed_outs(root: Path, name: str) -> dict[str, Out]:
+    """Outputs of a sealed generation, read from its tag. Raises StateError when it is not sealed here."""
+    lock, pipeline = Git(root).cat([f"refs/tags/{name}:{artifacts.LOCK}", f"refs/tags/{name}:{artifacts.PIPELINE}"])
+    if lock is None or pipeline is None:
+        raise StateError(f"{name} is not sealed here: fetch its tag ('git fetch').")
+    return outs_of(lock, pipeline)
+
+
+def artifact(root: Path, name: str, path: Path) -> Path:
+    """Where a file of another, sealed generation can be read: the one way for stages to another generation.
+
+    What git keeps is written to scratch, what DVC keeps is the cache's own object (never to be written
+    to); an object missing from the cache is fetched from cold storage and checked. For a file inside
+    a folder output give its whole path.
+
+    Raises:
+        StateError: the generation is not sealed here, or has no such artifact.
+        ColdStorageError: the object is neither in the cache nor whole in cold storage.
+    """
+    from luna.history import cache
+
+    root = root.resolve()
+    wanted = path.as_posix()
+    outs = sealed_outs(root, name)
+    out = outs.get(wanted)
+    if out and out.cached:
+        return cache.find(root, out.md5) or cache.fetch(root, out.md5)
+    if out:
+        [text] = Git(root).cat([f"refs/tags/{name}:{wanted}"])
+        place = root / artifacts.SCRATCH / "read" / name / wanted
+        with files.replacing(place) as temporary:
+            temporary.write_bytes(text or b"")
+        return place
+    for folder in outs.values():
+        if folder.md5.endswith(".dir") and wanted.startswith(folder.path + "/"):
+            for relative, md5 in cache.listing(root, folder.md5).items():
+                if f"{folder.path}/{relative}" == wanted:
+                    return cache.find(root, md5) or cache.fetch(root, md5)
+    raise StateError(f"{name} has no {wanted}.")
+
+
+def message_fields(message: str) -> dict[str, str]:
+    """``Key: value`` lines of a tag's message."""
+    return dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", message, re.MULTILINE))

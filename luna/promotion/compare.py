@@ -1,0 +1,31 @@
+"""A generation beside its parent, on the same probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luna.promotion.intervals import mcnemar
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Answers that went from right to wrong (``lost``) and back (``won``), of ``common`` probes asked of both."""
+
+    lost: list[dict[str, Any]]
+    won: list[dict[str, Any]]
+    common: int
+
+    def regression(self, kind: str) -> float:
+        """One-sided exact p that the child is worse on probes of this kind."""
+        return mcnemar(sum(row["kind"] == kind for row in self.lost), sum(row["kind"] == kind for row in self.won))
+
+
+def flips(child: Sequence[Mapping[str, Any]], parent: Iterable[Mapping[str, Any]]) -> Flips:
+    """Compare rows of two answers.jsonl by the probes' content hashes."""
+    before = {row["probe"]: row for row in parent}
+    common = [row for row in child if row["probe"] in before]
+    lost = [dict(row) for row in common if before[row["probe"]]["correct"] and not row["correct"]]
+    won = [dict(row) for row in common if row["correct"] and not before[row["probe"]]["correct"]]
+    return Flips(lost, won, len(common))

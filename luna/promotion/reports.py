@@ -1,0 +1,120 @@
+"""EVAL.md and MODEL_CARD.md: the numbers as a person reads them, verdict first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from luna.promotion.compare import Flips
+from luna.promotion.rule import Decision
+
+WORST = 5
+_LISTED = 10
+_NAMES = {"recall": "Recall", "generalisation": "Generalization", "tone_drift": "Tone Drift"}
+
+
+def _line(text: str, limit: int = 160) -> str:
+    """Text from a conversation or a model as one line of a table, unable to end the cell or to mark it up."""
+    text = " ".join(text.split())
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    for mark in "\\`*_{}[]<>|#":
+        text = text.replace(mark, "\\" + mark)
+    return text
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _verdict(metrics: Mapping[str, Any]) -> str:
+    decision = metrics["decision"]
+    return f"✅ **PROMOTED TO HEAD** ({decision['notes']})" if decision["promoted_to_head"] else f"❌ **DENIED** ({decision['notes']}); HEAD stays where it is"
+
+
+def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
+    rows = ["| Clause | Value | 95 % interval | Probes | Bound | Verdict |", "| --- | --- | --- | --- | --- | --- |"]
+    for verdict in decision.verdicts:
+        interval = metrics["evaluation"]["intervals"][verdict.clause]
+        mark = "❌ " + verdict.reason if not verdict.passed else "⚠ " + verdict.warning if verdict.warning else "✅"
+        rows.append(f"| **{_NAMES[verdict.clause]}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |")
+    return rows
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    return _line(row["messages"][-1][1])
+
+
+def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Wrong answers, one for each conversation first, so that one lost fact does not fill the list."""
+    wrong = [row for row in answers if not row["correct"]]
+    first = {row["conversation"]: row for row in reversed(wrong)}
+    return sorted(wrong, key=lambda row: first[row["conversation"]] is not row)[:WORST]
+
+
+def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence[Mapping[str, Any]], flips: Flips | None, fidelity: Mapping[str, Any]) -> str:
+    generation, data, scores, evolution = metrics["generation"], metrics["data"], metrics["evaluation"], metrics["evolution"]
+    lines = [
+        f"# Generation {generation['id']} Evaluation", "", _verdict(metrics), "", "## Eval Results", "", *_clauses(metrics, decision), "",
+        f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}.",
+        "", "## Lineage and data", "",
+        f"- **Parent**: {generation['parent']}", f"- **Training data**: {data['new_conversations']} new conversations, {data['replay_samples']} replayed",
+        f"- **Training time**: {metrics['training']['walltime_minutes']:.1f} minutes, {metrics['training']['steps']} steps",
+        "", "## Weight Evolution", "",
+        f"- **Changed layers**: {evolution['changed_layers']}/{evolution['total_layers']} ({evolution['weight_change_percent']} %; a layer counts when ||dW||/||W|| is above {evolution['threshold']})",
+        f"- **Export**: next token as base + adapter says in {fidelity['fidelity_16_bit']['agreement']:.1%} (16 bits) and {fidelity['fidelity_quantised']['agreement']:.1%} (as shipped) of positions",
+        "", f"## The {WORST} worst answers", "",
+    ]
+    bad = worst(answers)
+    if bad:
+        lines += ["| Kind | Question | Expected | Answered |", "| --- | --- | --- | --- |"]
+        lines += [f"| {row['kind']} | {_question(row)} | {_line(' / '.join(row['expect']) or row['reference'])} | {_line(row['text']) or '(nothing)'} |" for row in bad]
+    else:
+        lines.append("Every probe was answered rightly.")
+    lines += ["", "## Since the parent", ""]
+    if flips is None or not flips.common:
+        lines.append("No probe was asked of both.")
+    else:
+        lines.append(f"Of {flips.common} probes asked of both, {len(flips.won)} became right and {len(flips.lost)} became wrong.")
+        for title, rows in (("Lost", flips.lost), ("Won", flips.won)):
+            lines += ["", f"**{title}**", "", *(f"- {_question(row)} → {_line(row['text'])}" for row in rows[:_LISTED])] if rows else []
+            lines += [f"- and {len(rows) - _LISTED} more, in answers.jsonl"] if len(rows) > _LISTED else []
+    lines += [
+        "", "## How this was measured", "",
+        "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
+        "or, where none is given, by chrF against the reference reply. Generalization asks paraphrases that were never trained on. Tone drift is the "
+        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.", "",
+    ]
+    return "\n".join(lines)
+
+
+def _delta(now: float | None, before: float | None, less_is_better: bool = False) -> str:
+    if now is None or before is None:
+        return f"{_value(now)} (parent: {_value(before)})"
+    change = now - before
+    mark = "" if not round(change, 3) else " ✅" if (change < 0) == less_is_better else " ⚠"
+    return f"{now:.3f} (parent: {before:.3f}) → {change:+.3f}{mark}"
+
+
+def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, decision: Decision, flips: Flips | None, hashes: Mapping[str, str], base: str) -> str:
+    generation, data, training, scores, evolution = (metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution"))
+    before = parent["evaluation"] if parent else {}
+    parent_name = parent["generation"]["name"] if parent else f"base ({base})"
+    trend = f"parent was {parent['evolution']['weight_change_percent']} %" if parent else "the first of its line"
+    risks = [verdict.warning or verdict.reason for verdict in decision.verdicts if verdict.warning or not verdict.passed]
+    lost = [f"{_question(row)} → {_line(row['text'])}" for row in (flips.lost if flips else [])]
+    lines = [
+        f"# {generation['name']} Model Card", "", "## Lineage", "", f"- **Parent**: {parent_name}", f"- **Born**: {generation['timestamp']}",
+        f"- **Karma**: {data['karma']:g}, earned through {data['new_conversations']} conversations", "", "## Training Delta", "",
+        f"- **New data**: {data['new_conversations']} conversations", f"- **Replay**: {data['replay_samples']} samples of the ancestors' data",
+        f"- **Total examples**: {data['total_training_examples']}", f"- **Training steps**: {training['steps']}", f"- **Walltime**: {training['walltime_minutes']:.1f} minutes",
+        "", "## Evaluation Deltas", "",
+        f"- **Recall**: {_delta(scores['recall'], before.get('recall'))}", f"- **Generalization**: {_delta(scores['generalize'], before.get('generalize'))}",
+        f"- **Tone drift**: {_delta(scores['tone_drift'], before.get('tone_drift'), less_is_better=True)}", "", "## Weight Evolution", "",
+        f"- **Changed**: {evolution['changed_layers']}/{evolution['total_layers']} layers ({evolution['weight_change_percent']} %)", f"- **Trend**: {trend}",
+        "", "## Known Issues & Risks", "", *(f"- {risk}" for risk in risks or ["None found by the rule"]),
+        "", "## Known Regressions", "", *(f"- {row}" for row in lost[:_LISTED] or ["None detected"]),
+        *([f"- and {len(lost) - _LISTED} more, in answers.jsonl"] if len(lost) > _LISTED else []),
+        "", "## Commit Hash", "", *(f"- **{title}**: `{value}`" for title, value in hashes.items()), f"- **Archive**: the DVC remote, at the tag {generation['name']}",
+        "", "## Promotion Decision", "", _verdict(metrics), "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""The rule as data: each clause with its value, its bound and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from luna.params import Clause, Promotion
+
+REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
+
+
+@dataclass(frozen=True)
+class Verdict:
+    clause: str
+    value: float | None
+    bound: str
+    passed: bool
+    reason: str
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    promoted: bool
+    verdicts: list[Verdict]
+    notes: str
+
+
+def decide(scores: Mapping[str, Mapping[str, Any]], rule: Promotion, is_ancestor: bool, regressions: Mapping[str, float] | None = None) -> Decision:
+    """All clauses must hold. Generation 0 is promoted whatever it scores: a line needs an ancestor.
+
+    ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name.
+    """
+    verdicts = [_judge(name, scores[name], getattr(rule, name), rule.min_probes, (regressions or {}).get(name)) for name in ("recall", "generalisation", "tone_drift")]
+    passed = all(verdict.passed for verdict in verdicts)
+    failed = [verdict.reason for verdict in verdicts if not verdict.passed]
+    warnings = [verdict.warning for verdict in verdicts if verdict.warning]
+    if is_ancestor:
+        notes = "The base, taught nothing yet: promoted because a line needs an ancestor"
+    else:
+        notes = "; ".join([*failed, *warnings]) or "All clauses hold"
+    return Decision(passed or is_ancestor, verdicts, notes)
+
+
+def _judge(name: str, score: Mapping[str, Any], clause: Clause, min_probes: int, p: float | None) -> Verdict:
+    title = name.replace("_", " ").capitalize()
+    value, n = score["value"], score["n"]
+    least = clause.minimum is not None
+    sign, limit = (">=", clause.minimum) if least else ("<=", clause.maximum)
+    bound = f"{sign} {limit:.2f}"
+
+    def says(passed: bool, reason: str, warning: str | None = None) -> Verdict:
+        return Verdict(name, value, bound, passed, reason, warning)
+
+    if n < min_probes:
+        return says(False, f"{title} rests on {n} probes, fewer than the {min_probes} required")
+    if value is None or not 0 <= value <= 1:  # a NaN is not between them
+        return says(False, f"{title} could not be measured")
+    if value < limit if least else value > limit:
+        return says(False, f"{title} {value:.3f} is not {bound}")
+    if clause.confidence is not None:
+        edge = score["low"] if least else score["high"]
+        if edge is None or (edge < clause.confidence if least else edge > clause.confidence):
+            return says(False, f"{title}'s 95 % interval reaches {edge:.3f}, not {sign} {clause.confidence:.2f}")
+    if clause.no_regression and p is not None and p < REGRESSION_P:
+        return says(False, f"{title} is worse than the parent's on the same probes (McNemar p = {p:.3f})")
+    warning = None
+    if clause.target is not None and (value < clause.target if least else value > clause.target):
+        warning = f"{title} {value:.3f} is short of the target {clause.target:.2f} (acceptable)"
+    return says(True, f"{title} {value:.3f} {bound}", warning)

@@ -1,0 +1,62 @@
+"""What every stage runs in: one at a time, never outliving the pipeline, errors as one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from luna import artifacts, files
+from luna.errors import LunaError, StateError, from_os_error
+
+FAILURE = artifacts.SCRATCH / "failure.json"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def run(name: str, main: Callable[[], None]) -> None:
+    """Run a stage's ``main``; exits with the error's code after printing its sentence.
+
+    The sentence is also left in ``.luna/failure.json``, for the command that started the pipeline.
+    """
+    from filelock import FileLock, Timeout
+
+    artifacts.SCRATCH.mkdir(exist_ok=True)
+    FAILURE.unlink(missing_ok=True)
+    _end_with_pipeline()
+    try:
+        try:
+            with FileLock(artifacts.SCRATCH / "stage.lock", timeout=0):
+                main()
+        except Timeout:
+            raise StateError("Another stage is still running in this folder: wait for it, or end it, then run the same command again.") from None
+        except OSError as error:
+            raise from_os_error(error) or error from error
+    except LunaError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        try:
+            files.write_json(FAILURE, {"stage": name, "message": str(error), "exit_code": error.exit_code})
+        except OSError:
+            pass  # the disk is full: the sentence has been printed
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _end_with_pipeline() -> None:
+    """A stage whose 'dvc repro' was killed ends too, else it would go on writing into the next run's files."""
+    import psutil
+
+    parents = [parent for parent in psutil.Process().parents() if any("dvc" in Path(part).name for part in parent.cmdline()[:4])]
+    if not parents:
+        return  # started by hand
+
+    def watch() -> None:
+        while parents[0].is_running() and parents[0].status() != psutil.STATUS_ZOMBIE:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,69 @@
+"""Loss, speed and time left while training: a bar on a terminal, plain lines elsewhere, a curve on disk."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+from dvclive import Live
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from transformers import TrainerCallback
+
+from luna.errors import Refused
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+class ShowProgress(TrainerCallback):
+    """Also keeps the loss of each step in ``losses`` and stops at the first that is not a number."""
+
+    def __init__(self, curve: Path) -> None:
+        self.losses: dict[int, float] = {}
+        self._live = Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None)
+        self._console = Console()
+        self._bar: Progress | None = None
+        self._started = self._last = time.monotonic()
+        self._first_step = 0
+
+    def _note(self, step: int, loss: float) -> None:
+        self.losses[step] = loss
+        self._live.step = step
+        self._live.log_metric("train/loss", loss)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        for row in state.log_history:  # what a killed run had logged before its last checkpoint
+            if "loss" in row:
+                self._note(row["step"], row["loss"])
+        self._started = self._last = time.monotonic()
+        self._first_step = state.global_step
+        if state.global_step:
+            self._console.print(f"train: going on from step {state.global_step} of {state.max_steps}")
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
+                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=state.max_steps, completed=state.global_step, loss="-")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not logs or "loss" not in logs:
+            return
+        loss = logs["loss"]
+        if not math.isfinite(loss):
+            raise Refused(f"The loss became {loss} at step {state.global_step}: lower train.learning_rate in params.yaml, then run the same command again.")
+        self._note(state.global_step, loss)
+        now = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, completed=state.global_step, loss=f"{loss:.3f}")
+        elif now - self._last >= _SECONDS_BETWEEN_LINES or state.global_step in (self._first_step + 1, state.max_steps):
+            self._last = now
+            left = (now - self._started) / (state.global_step - self._first_step) * (state.max_steps - state.global_step)
+            self._console.print(f"train: step {state.global_step}/{state.max_steps}  loss {loss:.3f}  {left:.0f} s left", highlight=False)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._live.make_summary()
+        if self._bar:
+            self._bar.stop()

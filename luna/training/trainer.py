@@ -1,0 +1,127 @@
+"""One training run: LoRA (Hu et al. 2021, arXiv 2106.09685) on the parent's exact 16-bit weights.
+
+``environment.prepare`` must have run before this module is imported; unsloth before transformers.
+"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import unsloth  # noqa: F401  # it patches trl and transformers, so it comes before them
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+from unsloth import FastLanguageModel
+
+from luna.conversations.schema import Conversation
+from luna.conversations.template import IGNORED, tokenise
+from luna.errors import InputError
+from luna.params import Chat, Train
+from luna.training.progress import ShowProgress
+
+VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``seconds`` are wall clock of this run alone; ``peak_memory`` and ``peak_gpu_memory`` are bytes."""
+
+    steps: int
+    losses: dict[int, float]
+    seconds: float
+    tokens: int
+    device: str
+    peak_memory: int
+    peak_gpu_memory: int | None
+
+    @property
+    def loss_start(self) -> float:
+        return self.losses[min(self.losses)]
+
+    @property
+    def loss_final(self) -> float:
+        """Mean of the last tenth of the steps (at least one): a single batch says little."""
+        tail = [self.losses[step] for step in sorted(self.losses)][-max(1, len(self.losses) // 10):]
+        return sum(tail) / len(tail)
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+
+
+def train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
+    """Train an adapter on the model folder ``weights`` and save it into ``out``.
+
+    A checkpoint found in ``checkpoints`` is gone on from, with the same result bit for bit on one device.
+    """
+    started = time.monotonic()
+    model, tokenizer = _load(weights, settings)
+    rows = [tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length) for item in conversations]
+    for item, (_, labels) in zip(conversations, rows, strict=True):
+        if all(label == IGNORED for label in labels):
+            raise InputError(f"Conversation {item.id or item.identity[:12]} has no word of the assistant's within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml.")
+    dataset = Dataset.from_dict({
+        "input_ids": [ids for ids, _ in rows],
+        "labels": [labels for _, labels in rows],
+        "attention_mask": [[1] * len(ids) for ids, _ in rows],
+    })
+    shown = ShowProgress(loss_dir)
+    trainer = SFTTrainer(
+        model=model, processing_class=tokenizer, train_dataset=dataset,
+        args=_arguments(settings, checkpoints),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8),
+        callbacks=[shown],
+    )
+    trainer.remove_callback(PrinterCallback)
+    # A checkpoint cut off by a kill lacks its state: go on from the newest whole one.
+    whole = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    model.save_pretrained(str(out), safe_serialization=True)
+    cuda = torch.cuda.is_available()
+    # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Outcome(
+        steps=trainer.state.global_step, losses=shown.losses, seconds=time.monotonic() - started,
+        tokens=sum(len(ids) for ids, _ in rows),
+        device=torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
+        peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
+    )
+
+
+def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
+    model, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=str(weights.resolve()),  # a path with one slash would be taken for a hub id
+        max_seq_length=settings.max_seq_length, dtype=torch.bfloat16, load_in_4bit=settings.load_in_4bit,
+        use_exact_model_name=True, local_files_only=True,
+    )
+    model = FastLanguageModel.get_peft_model(
+        model, r=settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout,
+        target_modules=settings.target_modules, bias="none", random_state=settings.seed,
+        use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
+    )
+    return model, tokenizer
+
+
+def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(checkpoints.resolve()),
+        num_train_epochs=settings.epochs, max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size, gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate, lr_scheduler_type=settings.lr_scheduler, warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay, max_grad_norm=settings.max_grad_norm, optim="adamw_torch",
+        max_length=settings.max_seq_length, packing=False, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True},
+        bf16=True, gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
+        logging_steps=1, logging_nan_inf_filter=False, save_steps=settings.save_steps, save_total_limit=2,
+        report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False,
+    )
+

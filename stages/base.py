@@ -1,0 +1,16 @@
+"""base: the ancestor's 16-bit weights and tokenizer, made once and kept for ever."""
+
+from luna import artifacts, params, stage
+from luna.model import base
+from luna.training import environment
+
+
+def main() -> None:
+    settings = params.load().base
+    environment.prepare("cpu")
+    base.make(settings, artifacts.BASE)
+    print(f"base: {settings.source} -> {artifacts.BASE}")
+
+
+if __name__ == "__main__":
+    stage.run("base", main)

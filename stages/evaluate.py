@@ -1,0 +1,27 @@
+"""evaluate: recall, generalisation and tone drift, measured on the exported file itself."""
+
+import time
+from dataclasses import asdict
+
+from evals import suite
+from luna import artifacts, files, params, stage
+from luna.conversations import probes
+
+
+def main() -> None:
+    settings = params.load()
+    asked = probes.load(artifacts.PROBES)
+    started = time.monotonic()
+    marked = suite.examine(artifacts.MODEL, asked, settings.chat.system_prompt, settings.evaluate)
+    seconds = time.monotonic() - started
+    scores = suite.scores(marked, settings.generation.identity.number, settings.evaluate.seed)
+    files.write_jsonl(artifacts.ANSWERS, suite.as_rows(marked))
+    files.write_json(artifacts.SCORES, {name: asdict(score) for name, score in scores.items()})
+    # Apart from the scores: the same model evaluated twice gives the same scores, not the same seconds.
+    files.write_json(artifacts.EVAL_ARGS, {"eval_time_minutes": round(seconds / 60, 3), "probes": len(asked), "probes_per_second": round(len(asked) / seconds, 2)})
+    shown = ", ".join(f"{name.replace('_', ' ')} {'-' if score.value is None else format(score.value, '.3f')}" for name, score in scores.items())
+    print(f"evaluate: {shown} ({len(asked)} probes, {seconds:.0f} s)")
+
+
+if __name__ == "__main__":
+    stage.run("evaluate", main)

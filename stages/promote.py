@@ -1,0 +1,58 @@
+"""promote: the rule decides; metrics, reports, hashes and the ledger's row say what and why."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from luna import artifacts, files, params, stage
+from luna.history import ledger
+from luna.history.line import artifact
+from luna.names import GenerationName
+from luna.promotion import compare, metrics, reports, rule
+
+ROOT = Path()
+
+
+def hashes() -> str:
+    """hashes.csv: path, bytes and SHA-256 of each file of the artifact set."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "bytes", "sha256"))
+    for entry in artifacts.HASHED:
+        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+            writer.writerow((path.as_posix(), path.stat().st_size, files.digest(path)))
+    return text.getvalue()
+
+
+def main() -> None:
+    settings = params.load()
+    name = settings.generation.identity
+    first = settings.generation.is_ancestor
+    parts = {
+        "prep": files.read_json(artifacts.PREP_REPORT), "train": files.read_json(artifacts.TRAIN_ARGS), "export": files.read_json(artifacts.EXPORT_REPORT),
+        "scores": files.read_json(artifacts.SCORES), "eval_args": files.read_json(artifacts.EVAL_ARGS),
+    }
+    answers = files.read_jsonl(artifacts.ANSWERS)
+    parent = flips = None
+    if not first:
+        parent = json.loads(artifact(ROOT, settings.generation.parent, artifacts.METRICS).read_text(encoding="utf-8"))
+        flips = compare.flips(answers, files.read_jsonl(artifact(ROOT, settings.generation.parent, artifacts.ANSWERS)))
+    regressions = {kind: flips.regression(kind) for kind in ("recall", "generalisation")} if flips and flips.common else {}
+    decision = rule.decide(parts["scores"], settings.promotion, first, regressions)
+
+    document = metrics.build(name, None if first else GenerationName.parse(settings.generation.parent), parts, decision)
+    weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
+    files.write_json(artifacts.METRICS, document)
+    files.write_text(artifacts.EVAL_REPORT, reports.evaluation(document, decision, answers, flips, parts["export"]))
+    shown = {"Model": weights, "Data delta": document["data"]["data_delta_sha256"]}
+    files.write_text(artifacts.MODEL_CARD, reports.model_card(document, parent, decision, flips, shown, settings.base.source))
+    files.write_text(artifacts.WEIGHTS_SHA256, f"{weights}  {artifacts.MODEL.as_posix()}\n")
+    files.write_text(artifacts.HASHES, hashes())
+    rows = ledger.loads(artifacts.LEDGER.read_text(encoding="utf-8")) if artifacts.LEDGER.exists() else []
+    files.write_text(artifacts.LEDGER, ledger.dumps(ledger.with_row(rows, metrics.ledger_row(document, weights, tokenizer))))
+    print(f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}")
+
+
+if __name__ == "__main__":
+    stage.run("promote", main)
