@@ -20,7 +20,7 @@ def hashes() -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "bytes", "sha256"))
     for entry in artifacts.HASHED:
-        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+        for path in sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry]:
             writer.writerow((path.as_posix(), path.stat().st_size, files.digest(path)))
     return text.getvalue()
 

@@ -96,9 +96,10 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        llama_cpp.llama_batch_free(self._batch)
-        llama_cpp.llama_free(self._context)
-        llama_cpp.llama_model_free(self._model)
+        with silent():
+            llama_cpp.llama_batch_free(self._batch)
+            llama_cpp.llama_free(self._context)
+            llama_cpp.llama_model_free(self._model)
 
     def metadata(self, key: str) -> str | None:
         buffer = ctypes.create_string_buffer(1 << 17)
