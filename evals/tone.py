@@ -107,12 +107,14 @@ def drift(answers: Sequence[str], references: Sequence[str], seed: int) -> tuple
         picked = [generator.randrange(n) for _ in range(n)]
         draws.append(style.divergence(picked, [n + i for i in picked]))
     floor = float(np.mean(floors))
+    value = style.divergence(range(n), range(n, 2 * n))
+    # A resample repeats some texts, which by itself adds divergence: only the spread is taken from it.
+    low, high = value + np.quantile(draws, [0.025, 0.975]) - np.mean(draws)
 
-    def above(value: float) -> float:
-        return max(0.0, (value - floor) / (1 - floor))
+    def above(divergence: float) -> float:
+        return min(1.0, max(0.0, (float(divergence) - floor) / (1 - floor)))
 
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return above(style.divergence(range(n), range(n, 2 * n))), above(float(low)), above(float(high)), floor
+    return above(value), above(low), above(high), floor
 
 
 def score(marked: Sequence[Marked], seed: int) -> Score:

