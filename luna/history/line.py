@@ -9,11 +9,12 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, names
+from luna import artifacts, files, names, params
 from luna.errors import InputError, StateError
 from luna.history import ledger
 from luna.history.git import Git, Tag
 from luna.names import BASE_PARENT, GenerationName
+from luna.params import Params
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ def read_line(root: Path, prefix: str) -> Line:
     }
     assignments = {count: tag for name, tag in tags.items() if (count := names.assignment_number(name)) is not None}
     return Line(git, prefix, sealed, tags.get(names.head_tag(prefix)), assignments, tags)
+
+
+def sealed_params(git: Git, name: str) -> Params:
+    """The parameters that a generation was built by."""
+    [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
+    return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
 
 
 @dataclass(frozen=True)

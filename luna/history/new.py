@@ -9,7 +9,7 @@ from pathlib import Path
 from luna import artifacts, params
 from luna.conversations import choose, schema, taught
 from luna.errors import InputError, StateError
-from luna.history.line import Line, read_line
+from luna.history.line import Line, read_line, sealed_params
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 
@@ -88,10 +88,7 @@ def start(root: Path, replace: bool = False) -> GenerationName:
 
 
 def _require_same_base(line: Line, settings: params.Params) -> None:
-    import yaml
-
-    [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.PARAMS}"])
-    was = params.parse(yaml.safe_load(text or b""), f"params.yaml of {line.head_name}").base
+    was = sealed_params(line.git, line.head_name).base
     if was != settings.base:
         raise InputError(f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone.")
 

@@ -1,0 +1,211 @@
+"""Bad input and faults injected for real: one sentence, the right exit code, nothing changed, and going on afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import BIN, Repo, facts, write_jsonl
+
+
+@pytest.fixture
+def mine(fresh, tmp_path) -> Repo:
+    return fresh.copy(tmp_path / "mine")
+
+
+def refuse(repo: Repo, *arguments: str, says: str) -> None:
+    before = repo.snapshot()
+    done = repo.luna(*arguments, code=2)
+    assert says in done.stderr, done.stderr
+    assert len([line for line in done.stderr.strip().splitlines() if line.startswith("luna: ")]) == 1
+    assert repo.snapshot() == before
+
+
+def test_bad_input_changes_nothing(mine):
+    good = (mine.path / "data/conversations/first.jsonl").read_text()
+    (mine.path / "data/conversations/first.jsonl").write_text(good + "{oops\n")
+    refuse(mine, "new", says="first.jsonl line 13")
+    refuse(mine, "evolve", says="first.jsonl line 13")
+    (mine.path / "data/conversations/first.jsonl").write_text("")
+    refuse(mine, "evolve", says="no conversation")
+    (mine.path / "data/conversations/first.jsonl").write_text(good)
+
+    shipped = (mine.path / "params.yaml").read_text()
+    for old, new, says in (
+        ("learning_rate:", "learning_rat:", "unknown parameter 'train.learning_rat'"), ("epochs: 3", "epochs: -3", "train.epochs"),
+        ("source: ", "source: /nowhere", "/nowhere"), ("quantization: Q8_0", "quantization: Q9", "Q8_0"),
+    ):
+        (mine.path / "params.yaml").write_text(shipped.replace(old, new))
+        refuse(mine, "evolve", says=says)
+    (mine.path / "params.yaml").write_text(shipped)
+
+    (mine.path / "dvc.yaml").write_text((mine.path / "dvc.yaml").read_text() + "# mine\n")
+    refuse(mine, "new", says="dvc.yaml has uncommitted changes")
+    mine.git("checkout", "-q", "dvc.yaml")
+
+    refuse(mine, "seal", says="luna new")
+    refuse(mine, "rollback", "3", "--reason", "x", says="no generation '3'")
+    refuse(mine, "restore", "HEAD", says="no current best")
+    mine.luna("new")
+    refuse(mine, "new", says="still being built")
+    refuse(mine, "seal", says="dvc repro")
+    mine.luna("new", "--replace")
+
+
+def test_outside_a_repository(tmp_path):
+    done = Repo(tmp_path).luna("status", code=2)
+    assert "not inside a git repository" in done.stderr
+
+
+def test_a_parent_that_does_not_exist(mine):
+    mine.luna("new")
+    text = (mine.path / "params.yaml").read_text()
+    (mine.path / "params.yaml").write_text(text.replace("G000", "G001").replace("parent: base", "parent: Luna-G000-20200101-000000"))
+    done = mine.run("dvc", "repro", "prep", code=None)
+    assert done.returncode and "Luna-G000-20200101-000000" in done.stderr and "Traceback" not in done.stderr
+
+
+def start(repo: Repo, *command: str) -> subprocess.Popen:
+    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.Popen(command, cwd=repo.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def wait_for(process: subprocess.Popen, text: str) -> None:
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"'{text}' did not come")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_killed_in_training_it_goes_on_from_the_checkpoint_to_the_same_bytes(mine, tmp_path):
+    mine.edit_params(("max_steps: 4", "max_steps: 12"))
+    mine.commit("longer")
+    other = mine.copy(tmp_path / "undisturbed")
+    mine.luna("evolve", "--max", "1")  # 0 and 1, undisturbed
+    expected = sha256(mine.path / "models/adapter/adapter_model.safetensors")
+
+    process = start(other, "luna", "evolve")
+    wait_for(process, "train: step 1/12")
+    checkpoints = other.path / ".luna/checkpoints"
+    while not list(checkpoints.glob("*/checkpoint-2/trainer_state.json")):
+        assert process.poll() is None, "it ended before it could be killed"
+    dvc = [int(pid) for pid in subprocess.run(["pgrep", "-g", str(process.pid), "-f", "dvc repro"], capture_output=True, text=True).stdout.split()]
+    for pid in [process.pid, *dvc]:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    # The stage notices that its pipeline is gone and ends; until then its lock keeps a second one out.
+    deadline = time.monotonic() + 60
+    while subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout and time.monotonic() < deadline:
+        os.sched_yield()
+    done = other.luna("evolve")
+    assert "is gone on with" in done.stderr and "train: going on from step" in done.stdout
+    assert sha256(other.path / "models/adapter/adapter_model.safetensors") == expected
+    assert [row["gen"] for row in other.json("log")] == [0, 1]
+
+
+@pytest.mark.parametrize("step", ["archiving", "committing"])
+def test_killed_while_sealing_the_same_command_goes_on(line, tmp_path, step):
+    repo = line.copy(tmp_path / "mine")
+    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    repo.luna("new")
+    repo.dvc("repro")
+    process = start(repo, "luna", "seal")
+    wait_for(process, f"seal: {step}")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    head = repo.json("status")["head"]
+    assert head.startswith(("Luna-G003", "Luna-G004"))
+    repo.luna("seal")
+    assert repo.json("status")["head"].startswith("Luna-G004")
+    assert repo.git("status", "--porcelain") == "" and "up to date" in repo.dvc("status")
+    assert [move["generation"][:9] for move in repo.json("log", "--head")] == ["Luna-G000", "Luna-G001", "Luna-G003", "Luna-G004"]
+
+
+@pytest.mark.parametrize("lost", ["head", "assignment", "branch"])
+def test_a_transaction_cut_between_two_references_is_completed(line, tmp_path, lost):
+    repo = line.copy(tmp_path / "mine")
+    before = repo.json("status")
+    if lost == "branch":
+        repo.git("update-ref", "refs/heads/main", "main~1")
+    else:
+        repo.git("update-ref", "-d", "refs/tags/Luna-GHEAD")
+        if lost == "assignment":
+            repo.git("update-ref", "-d", "refs/tags/luna#head#3")
+    repo.luna("seal")
+    assert repo.json("status") == before
+    assert repo.json("log", "--head")[-1]["generation"].startswith("Luna-G003")
+
+
+def test_ctrl_c_leaves_a_state_from_which_it_goes_on(mine):
+    process = start(mine, "luna", "evolve")
+    wait_for(process, "Running stage 'prep'")
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.communicate(timeout=120)[0]
+    assert process.returncode == 130 and "Traceback" not in rest, rest
+    mine.luna("evolve")
+    assert [row["gen"] for row in mine.json("log")] == [0, 1]
+
+
+def test_two_commands_at_once(mine):
+    process = start(mine, "luna", "evolve")
+    wait_for(process, "Running stage 'base'")
+    done = mine.luna("new", code=2)
+    assert "in use by 'luna evolve'" in done.stderr
+    mine.luna("status")  # looking is always possible
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a few megabytes, for real; only root can mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_for_cold_storage(mine, small_disk):
+    mine.run("dvc", "remote", "modify", "--local", "cold", "url", str(small_disk / "cold"))
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (22 << 20))
+    done = mine.luna("evolve", code=2)
+    assert "disk is full" in done.stderr or "No space left" in done.stderr
+    assert mine.json("log") == [] and mine.git("tag") == ""
+    assert not list(small_disk.rglob("*.tmp"))
+    filler.unlink()
+    mine.luna("evolve")
+    assert [row["gen"] for row in mine.json("log")] == [0, 1]
+
+
+@pytest.mark.parametrize("size", ["9m", "20m", "45m"])
+def test_a_full_disk_under_the_workspace(mine, tmp_path, size):
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        shutil.copytree(mine.path, place / "luna", symlinks=True)
+        repo = Repo(place / "luna")
+        done = repo.luna("evolve", code=None)
+        assert done.returncode in (1, 2), done.stdout
+        said = done.stderr + done.stdout
+        assert "disk is full" in said or "No space left" in said, said[-2000:]
+        assert repo.git("tag") == ""
+        subprocess.run(["mount", "-o", "remount,size=500m", str(place)], check=True)
+        repo.luna("evolve")
+        assert [row["gen"] for row in repo.json("log")] == [0, 1]
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
