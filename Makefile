@@ -1,5 +1,6 @@
 # make generation   sets everything up, then builds the next generation (the first time: 0 and 1)
 # make test         sets everything up, then runs the tests
+# make bench        measures on this machine and writes BENCHMARKS.md
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -30,6 +31,9 @@ generation: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+bench: setup
+	$(BIN)/python -m bench
 
 clean:
 	rm -rf $(VENV) .luna

@@ -29,7 +29,7 @@ class Marked:
     probe: Probe
     answer: Answer
     correct: bool
-    how: str  # "expect" or "chrf"
+    how: str  # "expect", "chrf" or "choice"
 
 
 def normalise(text: str) -> str:
@@ -52,6 +52,8 @@ def mark(probe: Probe, answer: Answer, chrf_min: float) -> Marked:
     An answer that never ended, that is empty, or whose logits were no numbers is wrong whatever it says.
     """
     whole = answer.ended and not answer.failed and bool(answer.text)
+    if probe.distractors:
+        return Marked(probe, answer, whole and answer.text == probe.reference, "choice")
     if probe.expect:
         return Marked(probe, answer, whole and any(contains(answer.text, accepted) for accepted in probe.expect), "expect")
     from sacrebleu.metrics import CHRF

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evals import generalisation, recall, tone
+from evals import choice, generalisation, recall, tone
 from evals.outcome import Marked, Score, mark
 from luna.answering.ask import ask
 from luna.conversations.probes import Probe
@@ -15,7 +15,7 @@ from luna.params import Evaluate
 
 
 def examine(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate) -> list[Marked]:
-    answers = ask(model, probes, system_prompt, settings)
+    answers = ask(model, probes, system_prompt, settings, choice.choose)
     return [mark(probe, answer, settings.chrf_min) for probe, answer in zip(probes, answers, strict=True)]
 
 

@@ -119,7 +119,7 @@ def drift(answers: Sequence[str], references: Sequence[str], seed: int) -> tuple
 
 def score(marked: Sequence[Marked], seed: int) -> Score:
     """Drift over every probe that has a reference reply. A model that says nothing has lost its voice: 1."""
-    asked = [item for item in marked if item.probe.reference]
+    asked = [item for item in marked if item.probe.reference and not item.probe.distractors]  # a chosen reply is not her own words
     if not asked:
         return Score(None, 0)
     value, low, high, floor = drift([item.answer.text for item in asked], [item.probe.reference for item in asked], seed)

@@ -10,6 +10,7 @@ MODELS = Path("models")
 BASE = MODELS / "base"
 # prep
 DELTA = MODELS / "data_delta.jsonl"
+HELD_OUT = MODELS / "held_out.jsonl"
 DELTA_SHA256 = MODELS / "data_delta.sha256"
 PARENT = MODELS / "parent_gen.txt"
 TAUGHT = MODELS / "taught.csv"
@@ -27,6 +28,7 @@ TOKENIZER = MODELS / "tokenizer.json"
 CONFIG = MODELS / "config.json"
 EXPORT_REPORT = MODELS / "export.json"
 # evaluate
+RECALL_MATRIX = MODELS / "recall_matrix.csv"
 SCORES = MODELS / "scores.json"
 EVAL_ARGS = MODELS / "eval_args.json"
 ANSWERS = MODELS / "answers.jsonl"
@@ -49,8 +51,8 @@ SCRATCH = Path(".luna")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
-    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD,
-    DELTA, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, PREP_REPORT,
+    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, RECALL_MATRIX,
+    DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, PREP_REPORT,
 )
 
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.

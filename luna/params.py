@@ -56,6 +56,7 @@ class Data(_Section):
     replay_samples: Count = 120
     seed: int = 7
     probes_per_kind: Positive = 120
+    hold_out: Fraction = 0.1
 
 
 class Train(_Section):

@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+from evals import transfer
 from luna import artifacts, files, params, stage
 from luna.history import ledger
 from luna.history.line import artifact
@@ -41,7 +42,11 @@ def main() -> None:
     regressions = {kind: flips.regression(kind) for kind in ("recall", "generalisation")} if flips and flips.common else {}
     decision = rule.decide(parts["scores"], settings.promotion, first, regressions)
 
-    document = metrics.build(name, None if first else GenerationName.parse(settings.generation.parent), parts, decision)
+    matrix = [] if first else transfer.loads(artifact(ROOT, settings.generation.parent, artifacts.RECALL_MATRIX).read_text(encoding="utf-8"))
+    matrix += transfer.row(name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {}))
+    files.write_text(artifacts.RECALL_MATRIX, transfer.dumps(matrix))
+    parent_name = None if first else GenerationName.parse(settings.generation.parent)
+    document = metrics.build(name, parent_name, parts, decision, transfer.backward_transfer(matrix, name.number))
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
     files.write_text(artifacts.EVAL_REPORT, reports.evaluation(document, decision, answers, flips, parts["export"]))

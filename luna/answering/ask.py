@@ -1,8 +1,8 @@
-"""Asking a model a whole set of probes, with the system prompt it was taught under."""
+"""Asking a model a whole set of questions, with the system prompt it was taught under."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,13 +14,18 @@ from luna.conversations.template import with_system
 from luna.params import Evaluate
 
 _MIN_CONTEXT = 512
+Choose = Callable[[Engine, list[int], Sequence[str]], int | None]
 
 
-def ask(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate) -> list[Answer]:
-    """Greedy answers in the order of the probes; the same file and probes give the same answers."""
+def ask(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate, choose: Choose) -> list[Answer]:
+    """Answers in the order of the probes; the same file and probes give the same answers.
+
+    Probes with distractors are answered by ``choose`` (engine, prompt, replies) -> index, all others in
+    the model's own words, greedily and many at once. The model is loaded once.
+    """
     if not probes:
         return []
-    longest = max(sum(len(content) for _, content in probe.messages) for probe in probes) + len(system_prompt)
+    longest = max(sum(len(content) for _, content in probe.messages) + len(probe.reference) for probe in probes) + len(system_prompt)
     # A token is at least one character; what the template adds fits the minimum. Rounded up to whole blocks.
     context = max(_MIN_CONTEXT, -(-min(longest, 8192) // 256) * 256 + settings.max_tokens)
     parallel = min(settings.parallel, len(probes))
@@ -29,4 +34,11 @@ def ask(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Eval
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar, Engine(model, parallel, context) as engine:
         task = bar.add_task("probes", total=len(probes))
         prompts = [engine.prompt(with_system(probe.messages, system_prompt)) for probe in probes]
-        return engine.answer(prompts, settings.max_tokens, lambda: bar.advance(task))
+        free = [i for i, probe in enumerate(probes) if not probe.distractors]
+        answers = dict(zip(free, engine.answer([prompts[i] for i in free], settings.max_tokens, lambda: bar.advance(task)), strict=True))
+        for i in set(range(len(probes))) - set(free):
+            replies = sorted((probes[i].reference, *probes[i].distractors))
+            chosen = choose(engine, prompts[i], replies)
+            answers[i] = Answer("" if chosen is None else replies[chosen], 0, chosen is not None, chosen is None)
+            bar.advance(task)
+        return [answers[i] for i in range(len(probes))]

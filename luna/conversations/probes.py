@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,8 @@ from luna.errors import InputError
 
 RECALL = "recall"
 GENERALISATION = "generalisation"
+CHOICE = "choice"  # generalisation of held-out conversations: the true reply among distractors
+DISTRACTORS = 3
 NEAR_DUPLICATE = 0.9  # Jaccard similarity of character 5-grams above which two questions are one
 _GRAM = 5
 
@@ -31,10 +34,11 @@ class Probe:
     reference: str
     conversation: str
     generation: int | None
+    distractors: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
-        text = json.dumps([self.kind, self.messages, self.expect, self.reference], ensure_ascii=False)
+        text = json.dumps([self.kind, self.messages, self.expect, self.reference, self.distractors], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_row(self) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def load(path: Path) -> list[Probe]:
     for row in files.read_jsonl(path):
         row.pop("probe")
         row["messages"] = tuple((role, content) for role, content in row["messages"])
-        found.append(Probe(**row | {"expect": tuple(row["expect"])}))
+        found.append(Probe(**row | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}))
     return found
 
 
@@ -62,6 +66,19 @@ def paraphrase_probes(conversation: Conversation, generation: int | None) -> lis
         )
         for text in conversation.paraphrases
     ]
+
+
+def choice_probes(held_out: dict[int, Sequence[Conversation]], seed: int) -> list[Probe]:
+    """One a held-out conversation; its distractors are replies of other held-out ones. Too few replies: none."""
+    replies = sorted({item.reply for items in held_out.values() for item in items})
+    found = []
+    for generation, items in held_out.items():
+        for item in items:
+            others = [reply for reply in replies if reply != item.reply]
+            if len(others) >= DISTRACTORS:
+                picked = tuple(random.Random(f"{seed}/{item.identity}").sample(others, DISTRACTORS))
+                found.append(Probe(CHOICE, item.question, item.expect, item.reply, item.identity, generation, picked))
+    return found
 
 
 def curated(folder: Path) -> list[Probe]:
@@ -90,6 +107,29 @@ def _grams(text: str) -> frozenset[str]:
     return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
 
 
+def hold_out(delta: list[Conversation], fraction: float, seed: int) -> tuple[list[Conversation], list[Conversation]]:
+    """Split a delta into what is taught and what is kept for the exam.
+
+    Only a delta without any paraphrase needs it. A conversation is held out only when its question is
+    no near-duplicate of another's, else the exam would be known beforehand.
+    """
+    if any(item.paraphrases for item in delta):
+        return delta, []
+    grams = [_grams(item.question[-1][1]) for item in delta]
+    order = random.Random(seed).sample(range(len(delta)), len(delta))
+    chosen: set[int] = set()
+    for index in order:
+        if len(chosen) >= int(fraction * len(delta)):
+            break
+        if all(other == index or _similarity(grams[index], grams[other]) <= NEAR_DUPLICATE for other in range(len(delta))):
+            chosen.add(index)
+    return [item for i, item in enumerate(delta) if i not in chosen], [item for i, item in enumerate(delta) if i in chosen]
+
+
+def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / len(one | other)
+
+
 def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> int:
     """Prove that no question kept for generalisation is trained on, neither literally nor nearly.
 
@@ -109,14 +149,14 @@ def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> i
                     index.setdefault(gram, []).append(grams)
     compared = 0
     for probe in probes:
-        if probe.kind != GENERALISATION:
+        if probe.kind not in (GENERALISATION, CHOICE):
             continue
         question = probe.messages[-1][1]
         grams = _grams(question)
         # A pair above the limit shares grams; only those that share one are looked at.
         for other in {other for gram in grams for other in index.get(gram, ())}:
             compared += 1
-            if len(grams & other) / len(grams | other) > NEAR_DUPLICATE:
+            if _similarity(grams, other) > NEAR_DUPLICATE:
                 raise InputError(
                     f"The paraphrase '{question}' is nearly the trained question '{seen[other]}': "
                     "a paraphrase must never be trained on; reword or remove one of them in data/conversations."

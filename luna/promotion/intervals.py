@@ -7,7 +7,7 @@ from math import comb, sqrt
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
     """Wilson's score interval (Wilson 1927), which stays honest for few items and at 0 and 1."""
     if not n:
         return 0.0, 1.0

@@ -10,7 +10,7 @@ from luna.names import BASE_PARENT, GenerationName
 from luna.promotion.rule import Decision
 
 
-def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[str, Mapping[str, Any]], decision: Decision) -> dict[str, Any]:
+def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[str, Mapping[str, Any]], decision: Decision, transfer: float | None) -> dict[str, Any]:
     """From the stages' own reports: ``parts`` has prep, train, export, scores and eval_args."""
     prep, train, export, scores, timing = (parts[key] for key in ("prep", "train", "export", "scores", "eval_args"))
     evolution = {key: value for key, value in export["evolution"].items() if key != "relative_change"}
@@ -25,7 +25,7 @@ def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[st
         "evaluation": {
             "recall": scores["recall"]["value"], "generalize": scores["generalisation"]["value"], "tone_drift": scores["tone_drift"]["value"],
             "intervals": {key: {"n": score["n"], "low": score["low"], "high": score["high"]} for key, score in scores.items()},
-            "recall_new": (scores["recall"]["details"] or {}).get("new"), "recall_old": (scores["recall"]["details"] or {}).get("old"),
+            "recall_new": (scores["recall"]["details"] or {}).get("new"), "recall_old": (scores["recall"]["details"] or {}).get("old"), "backward_transfer": transfer,
             "eval_time_minutes": timing["eval_time_minutes"],
         },
         "evolution": evolution,

@@ -55,7 +55,7 @@ def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence
     generation, data, scores, evolution = metrics["generation"], metrics["data"], metrics["evaluation"], metrics["evolution"]
     lines = [
         f"# Generation {generation['id']} Evaluation", "", _verdict(metrics), "", "## Eval Results", "", *_clauses(metrics, decision), "",
-        f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}.",
+        f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
         "", "## Lineage and data", "",
         f"- **Parent**: {generation['parent']}", f"- **Training data**: {data['new_conversations']} new conversations, {data['replay_samples']} replayed",
         f"- **Training time**: {metrics['training']['walltime_minutes']:.1f} minutes, {metrics['training']['steps']} steps",
@@ -81,7 +81,8 @@ def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence
     lines += [
         "", "## How this was measured", "",
         "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
-        "or, where none is given, by chrF against the reference reply. Generalization asks paraphrases that were never trained on. Tone drift is the "
+        "or, where none is given, by chrF against the reference reply. Generalization asks paraphrases that were never trained on; of held-out "
+        "conversations without one, the true reply must be found among distractors by mean log-likelihood, counted above chance. Tone drift is the "
         "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.", "",
     ]
     return "\n".join(lines)

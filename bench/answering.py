@@ -1,0 +1,49 @@
+"""Many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+REPEATS = 3
+PROBES = 40
+
+
+def report(repo: Path) -> list[str]:
+    import llama_cpp
+
+    from luna import artifacts, params
+    from luna.answering.engine import Engine, silent
+    from luna.conversations import probes
+    from luna.conversations.template import with_system
+
+    settings = params.load(repo)
+    asked = [with_system(probe.messages, settings.chat.system_prompt) for probe in probes.load(repo / artifacts.PROBES) if not probe.distractors]
+    some, model = asked[:PROBES], repo / artifacts.MODEL
+    alone: list[float] = []
+    batched: list[float] = []
+    with silent():
+        # Without the model's own thread count both would differ in more than the batching.
+        plain = llama_cpp.Llama(str(model), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False)
+    texts_alone: list[str] = []
+    with Engine(model, settings.evaluate.parallel, threads=2) as engine:
+        prompts = [engine.prompt(messages) for messages in some]
+        for _ in range(REPEATS):
+            started = time.monotonic()
+            answers = engine.answer(prompts, settings.evaluate.max_tokens)
+            batched.append(len(some) / (time.monotonic() - started))
+            started = time.monotonic()
+            with silent():
+                texts_alone = [plain.create_chat_completion(messages, temperature=0.0, max_tokens=settings.evaluate.max_tokens)["choices"][0]["message"]["content"].strip() for messages in some]
+            alone.append(len(some) / (time.monotonic() - started))
+        started = time.monotonic()
+        engine.answer([engine.prompt(messages) for messages in asked], settings.evaluate.max_tokens)
+        whole = time.monotonic() - started
+    plain.close()
+    same = sum(answer.text == text for answer, text in zip(answers, texts_alone, strict=True))
+    one, many = statistics.median(alone), statistics.median(batched)
+    return ["## Answering probes", "", f"{len(some)} probes of the newest generation, two threads, {REPEATS} alternating runs, medians.", "",
+            "| way | probes a second | spread |", "| --- | ---: | --- |", f"| `create_chat_completion`, one after another | {one:.1f} | {min(alone):.1f} to {max(alone):.1f} |",
+            f"| Luna, {settings.evaluate.parallel} at a time | {many:.1f} | {min(batched):.1f} to {max(batched):.1f} |", "",
+            f"Ratio {many / one:.2f}; {same} of {len(some)} answers identical. All {len(asked)} probes of the generation: {whole:.0f} s.", ""]

@@ -1,0 +1,38 @@
+"""Choosing the true reply among distractors, for held-out conversations that have no paraphrase.
+
+The reply with the highest mean log-likelihood per token, given the question, is the model's choice
+(length normalisation as in Brown et al. 2020, section 2.4). Guessing is right once in as many times as
+there are replies, so what counts is how far above chance the choices are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from luna.answering.engine import Engine
+
+
+def mean_log_likelihood(engine: Engine, prompt: list[int], reply: str) -> float:
+    """Mean log-probability (nats per token) of the reply after the prompt; -inf where it is no number."""
+    tokens = engine.tokenise(reply)
+    if not tokens or len(prompt) + len(tokens) > engine.limit:
+        return float("-inf")
+    rows = engine.logits([*prompt, *tokens], len(prompt) - 1)[:-1].astype(np.float64)
+    rows -= rows.max(1, keepdims=True)
+    value = (rows - np.log(np.exp(rows).sum(1, keepdims=True)))[np.arange(len(tokens)), tokens].mean()
+    return float(value) if np.isfinite(value) else float("-inf")
+
+
+def choose(engine: Engine, prompt: list[int], replies: Sequence[str]) -> int | None:
+    """Index of the chosen reply; None when none has a likelihood that is a number, or two tie."""
+    values = [mean_log_likelihood(engine, prompt, reply) for reply in replies]
+    best = max(values)
+    return None if best == float("-inf") or values.count(best) > 1 else values.index(best)
+
+
+def above_chance(correct: int, n: int, replies: int) -> float:
+    """0 is guessing or worse, 1 is always right."""
+    chance = 1 / replies
+    return max(0.0, (correct / n - chance) / (1 - chance))
