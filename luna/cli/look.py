@@ -42,7 +42,10 @@ def log(
     head: Annotated[bool, typer.Option("--head", help="The head's own history: who moved it, when, whereto, why.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Every generation with its scores and verdict, oldest first."""
+    """Every generation with its scores and verdict, oldest first.
+
+    HEAD marks the current best; a denied generation is kept and listed like any other.
+    """
     from luna.history import status as history
 
     place = root()
