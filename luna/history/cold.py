@@ -7,6 +7,7 @@ here: the bytes that the store gives back must have the hash that they are store
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,9 +65,10 @@ class Store:
                 return
             temporary = self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp")
             try:
-                self.odb.fs.put_file(str(source), temporary)
-                self.odb.fs.mv(temporary, final)
-                Path(final).chmod(0o444)
+                # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+                shutil.copyfile(source, temporary)
+                Path(temporary).chmod(0o444)
+                Path(temporary).replace(final)
             finally:
                 Path(temporary).unlink(missing_ok=True)
 
