@@ -89,11 +89,9 @@ def report(repo: Path, generations: list[dict[str, Run]]) -> list[str]:
     steps = list(generations[0])
     lines = ["## Generations of the 135M model", "", "Seconds of each whole command, Python's start included (`dvc repro -s STAGE`).", "",
              "| generation | " + " | ".join(steps) + " | all | all but train and evaluate |", "| --- |" + " ---: |" * (len(steps) + 2)]
-    rest = 0.0
     for row, runs in zip(rows, generations, strict=True):
         total = sum(run.seconds for run in runs.values())
         other = total - runs["train"].seconds - runs["evaluate"].seconds
-        rest += other
         lines.append(f"| G{row['gen']:03d} | " + " | ".join(f"{run.seconds:.1f}" for run in runs.values()) + f" | {total:.0f} | {other:.0f} |")
     first = sum(run.seconds for runs in generations[:2] for run in runs.values())
     other = sum(run.seconds for runs in generations[:2] for step, run in runs.items() if step not in ("train", "evaluate"))

@@ -1,4 +1,4 @@
-"""The real 135M model, end to end, as the README says it: base and first taught generation, no bar lowered."""
+"""The real 135M model, end to end, as the README says it: base and first taught generation, judged by the shipped rule."""
 
 from __future__ import annotations
 
