@@ -73,6 +73,7 @@ class Train(_Section):
     lora_dropout: Fraction = 0.0
     target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    neftune_noise_alpha: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     load_in_4bit: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"

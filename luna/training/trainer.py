@@ -118,7 +118,7 @@ def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
         num_train_epochs=settings.epochs, max_steps=settings.max_steps,
         per_device_train_batch_size=settings.batch_size, gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate, lr_scheduler_type=settings.lr_scheduler, warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay, max_grad_norm=settings.max_grad_norm, optim="adamw_torch",
+        weight_decay=settings.weight_decay, neftune_noise_alpha=settings.neftune_noise_alpha or None, max_grad_norm=settings.max_grad_norm, optim="adamw_torch",
         max_length=settings.max_seq_length, packing=False, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True},
         bf16=True, gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
         logging_steps=1, logging_nan_inf_filter=False, save_steps=settings.save_steps, save_total_limit=2,
