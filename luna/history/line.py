@@ -61,11 +61,18 @@ class Line:
         return tag.name
 
     def ledger(self) -> list[ledger.Row]:
-        """The ledger of the newest sealed generation."""
+        """The ledger of the newest sealed generation. Raises InputError for a row that does not parse."""
+        return ledger.loads(self.ledger_text(), self.ledger_place)
+
+    def ledger_text(self) -> str:
         if not self.sealed:
-            return []
-        [text] = self.git.cat([f"{self.newest}:{artifacts.LEDGER}"])
-        return ledger.loads((text or b"").decode())
+            return ""
+        [text] = self.git.cat([f"refs/tags/{self.newest}:{artifacts.LEDGER}"])
+        return (text or b"").decode("utf-8", "replace")
+
+    @property
+    def ledger_place(self) -> str:
+        return f"{artifacts.LEDGER} of {self.newest}"
 
     def ancestors(self, name: str) -> list[str]:
         """From generation 0 to ``name`` itself, along the parents that the ledger records."""
