@@ -156,9 +156,10 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
         artifacts.LOSS_CURVE.as_posix(): "".join(["step\tloss\n", *(f"{step}\t{value}\n" for step, value in enumerate(loss, 1))]).encode(),
         artifacts.PARENT.as_posix(): f"{parent.name if parent else BASE_PARENT}\n".encode(), artifacts.WEIGHTS_SHA256.as_posix(): f"{row.weights_sha256}  models/model.gguf\n".encode(),
         artifacts.MODEL_CARD.as_posix(): f"# {name} Model Card\n\n- **Parent**: {parent.name if parent else BASE_PARENT}\n- **Verdict**: {decision.notes}\n".encode(),
-        artifacts.HASHES.as_posix(): f"path,bytes,sha256\nmodels/model.gguf,{len(model)},{row.weights_sha256}\n".encode(),
         f"{artifacts.CONVERSATIONS.as_posix()}/batch-{number:05d}.jsonl": delta,
     }
+    listed = "".join(f"{path},{len(data)},{hashlib.sha256(data).hexdigest()}\n" for path, data in objects.items() if path.startswith("models/") and not path.startswith("models/base/"))
+    objects[artifacts.HASHES.as_posix()] = f"path,bytes,sha256\n{listed}".encode()
     return _Generation(name, parent, born, batch, transfer.row(number, by_generation), document, row, objects)
 
 

@@ -1,7 +1,8 @@
-"""Commands that show the line: log."""
+"""Commands that show the line: log, report."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ _STYLES = {"HEAD": "bold green", "base": "cyan", "promoted": "", "denied": "red"
 
 def register(app: typer.Typer) -> None:
     app.command()(log)
+    app.command()(report)
 
 
 def log(
@@ -105,3 +107,34 @@ def _show_moves(moves: list[Move]) -> None:
 
     columns = [Column("move", 2, right=True), Column("when"), Column("generation"), Column("who", 1), Column("why")]
     show(columns, [[str(move.move), move.when or "?", move.generation, move.who, move.why] for move in moves])
+
+
+def report(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write; one that is there is replaced.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """The whole line on one HTML page: lineage, cards, scores against the rule, forgetting, weights, cost, the head's history.
+
+    The page is one file that opens offline in any browser and loads nothing. What cannot be read at a tag is marked on it.
+    """
+    from luna import files
+    from luna.forensics.report import collect, page
+    from luna.history.line import read_line
+
+    place = root()
+    line = read_line(place, params.load(place).line.prefix)
+    if not line.sealed:
+        raise InputError("No generation has been sealed yet, so there is nothing to report: run 'luna evolve'.")
+    if output.is_dir():
+        raise InputError(f"{output} is a folder: give the path of a file, for example -o {output / 'report.html'}.")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"There is no folder {output.parent}: make it, or give another path with -o.")
+    data = collect.collect(line)
+    files.write_text(output, page.render(data))
+    marked = sum(bool(item["marks"]) for item in data["generations"])
+    if as_json:
+        print_json({"path": str(output), "bytes": output.stat().st_size, "generations": len(data["generations"]), "marked": marked})
+        return
+    typer.echo(f"{output}: {len(data['generations'])} generations, {output.stat().st_size / 1e6:.1f} MB. Open it in any browser.")
+    if marked:
+        say(f"luna report: {marked} of the generations have something that cannot be read; the page marks it.")
