@@ -20,12 +20,6 @@ from luna.history import ledger
 from luna.history.lanes import as_text, lay_out
 
 
-@pytest.fixture(scope="module")
-def long(tmp_path_factory) -> Repo:
-    """120 generations with denials and a rollback, made without training."""
-    return Repo(long_line.make(tmp_path_factory.mktemp("long"), 120))
-
-
 def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:
     """What the command prints on a terminal of that width."""
     ours, theirs = pty.openpty()
@@ -104,28 +98,17 @@ def test_the_long_line_is_a_line_like_any_other(long):
     assert len(graph.splitlines()) == 121 and max(map(len, graph.splitlines())) < 140
 
 
-def retag(repo: Repo, text: str) -> None:
-    """Make the newest generation's tag, and the head's, hold another ledger: damage that only a stranger's git can do."""
-    name = repo.json("status")["newest"]
-    message = repo.git("tag", "-l", "--format=%(contents)", name)
-    (repo.path / "lineage.csv").write_text(text)
-    repo.commit("damage")
-    for tag in (name, "Luna-GHEAD"):
-        repo.git("tag", "-d", tag)
-        repo.git("tag", "-a", "-m", message, tag)
-
-
 def test_a_row_that_does_not_parse_is_marked_and_the_tag_speaks_for_it(line, tmp_path):
     mine = line.copy(tmp_path / "mine")
     rows = (mine.path / "lineage.csv").read_text().splitlines()
-    retag(mine, "\n".join([*rows[:3], "2,1,\x00garbage,nan", rows[4], rows[4]]) + "\n")
+    mine.forge({"lineage.csv": "\n".join([*rows[:3], "2,1,\x00garbage,nan", rows[4], rows[4]]) + "\n"})
     done = mine.luna("log", code=1)
     assert "line 4 is not a row" in done.stderr and "line 6 is not a row" in done.stderr and "denied" in done.stdout
     found = mine.luna("log", "--json", code=1).stdout
     entry = json.loads(found)[2]
     assert (entry["state"], entry["parent"], entry["eval_recall"], entry["weights_sha256"]) == ("denied", 1, 0.0, None) and "no readable row" in entry["fault"]
     assert "├─✗ G002" in mine.luna("log", "--graph", code=1).stdout
-    retag(mine, "something else\n")
+    mine.forge({"lineage.csv": "something else\n"})
     assert "header" in mine.luna("log", code=2).stderr
 
 

@@ -12,9 +12,11 @@ _GENERATION = {"field": "gen", "type": "quantitative", "title": "generation", "a
 _ABOVE = {"orient": "top", "direction": "horizontal", "offset": 4}  # a legend at the side takes too much of a phone
 _STATES = ["current best", "promoted", "base", "denied", "rolled back", "unknown"]
 _COLOURS = {"domain": _STATES, "range": ["--best", "--line", "--base", "--denied", "--back", "--quiet"]}
+_CROSS = "M-.8-.6L-.6-.8 0-.2.6-.8.8-.6.2 0 .8.6.6.8 0 .2-.6.8-.8.6-.2 0z"
+_RING = "M-.6 0A.6.6 0 1 1 .6 0A.6.6 0 1 1-.6 0M-.32 0A.32.32 0 1 0 .32 0A.32.32 0 1 0-.32 0"
 _SHAPES = {
     "domain": _STATES,
-    "range": ["M0-1l.26.6.65.06-.5.43.15.63L0 .38l-.56.34.15-.63-.5-.43.65-.06z", "circle", "diamond", "M-.6-.45L-.45-.6 0-.15.45-.6.6-.45.15 0 .6.45.45.6 0 .15-.45.6-.6.45-.15 0z", "circle", "square"],
+    "range": ["M0-1l.29.6.66.08-.49.45.13.65L0 .46l-.59.32.13-.65-.49-.45.66-.08z", "circle", "diamond", _CROSS, _RING, "square"],
 }
 
 
@@ -22,9 +24,12 @@ def _base(data: str, height: int, layers: list[dict[str, Any]], **more: Any) -> 
     return {"width": "container", "height": height, "autosize": {"type": "fit", "contains": "padding"}, "data": {"name": data}, "params": [SELECTED], "layer": layers} | more
 
 
-def _cursor(field: str = "gen", kind: str = "quantitative") -> dict[str, Any]:
+_CHOSEN = "datum.gen === selected"  # as a condition and not as a filter: a chart without the generation would have no extent
+
+
+def _cursor() -> dict[str, Any]:
     """The selected generation, as a rule through the chart."""
-    return {"transform": [{"filter": "datum.gen === selected"}], "mark": {"type": "rule", "color": "--text", "opacity": 0.35, "strokeWidth": 1.5}, "encoding": {"x": {"field": field, "type": kind}}}
+    return {"mark": {"type": "rule", "color": "--text", "strokeWidth": 1.5}, "encoding": {"x": _GENERATION, "opacity": {"condition": {"test": _CHOSEN, "value": 0.35}, "value": 0}}}
 
 
 def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
@@ -44,7 +49,7 @@ def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
         {"transform": [{"filter": "datum.onLine"}], "mark": {"type": "line", "color": "--line", "strokeWidth": 1.5, "opacity": 0.6}, "encoding": {"x": _GENERATION, "y": value}},
         {"mark": {"type": "rule", "opacity": 0.35, "strokeWidth": 2}, "encoding": {"x": _GENERATION, "y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}, "color": {"field": "state", "scale": _COLOURS}}},
         {
-            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "cursor": "pointer"},
+            "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "cursor": "pointer"},
             "encoding": {"x": _GENERATION, "y": value, "color": {"field": "state", "scale": _COLOURS, "legend": None}, "shape": {"field": "state", "scale": _SHAPES, "legend": None}, "tooltip": tip},
         },
     ])
@@ -55,9 +60,10 @@ def loss() -> dict[str, Any]:
     y = {"field": "loss", "type": "quantitative", "title": "loss", "scale": {"zero": False}}
     tip = [{"field": "short", "title": "generation"}, {"field": "step"}, {"field": "loss", "format": ".3f"}]
     colour = {"field": "gen", "type": "quantitative", "scale": {"scheme": "viridis"}, "legend": {"title": "generation", "format": "d", "tickMinStep": 1, **_ABOVE}}
+    width = {"condition": {"test": _CHOSEN, "value": 4}, "value": 1.5}
+    colour["condition"] = {"test": _CHOSEN, "value": "--text"}
     return _base("loss", 280, [
-        {"mark": {"type": "line", "opacity": 0.65, "strokeWidth": 1.5, "cursor": "pointer"}, "encoding": {"x": x, "y": y, "detail": {"field": "gen"}, "color": colour, "tooltip": tip}},
-        {"transform": [{"filter": "datum.gen === selected"}], "mark": {"type": "line", "strokeWidth": 3.5, "color": "--text", "point": {"color": "--text"}}, "encoding": {"x": x, "y": y, "tooltip": tip}},
+        {"mark": {"type": "line", "opacity": 0.75, "cursor": "pointer", "point": {"filled": True, "size": 12}}, "encoding": {"x": x, "y": y, "detail": {"field": "gen"}, "color": colour, "strokeWidth": width, "tooltip": tip}},
     ])
 
 

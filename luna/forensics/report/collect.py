@@ -25,6 +25,7 @@ from luna.history.line import Line, outs_of
 from luna.history.lineage import Entry, head_moves, lineage
 
 _FILES = (artifacts.METRICS, artifacts.EXPORT_REPORT, artifacts.TRAIN_ARGS, artifacts.LOSS_CURVE, artifacts.HASHES, artifacts.MODEL_CARD, artifacts.PARAMS)
+_LARGEST = 1e18
 _CELLS = 40_000  # of a heatmap: more than a screen has pixels for
 _LOSS_POINTS = 40  # of one curve
 _EVALUATIONS = 150  # the newest so many generations bring their EVAL.md along, so that the page stays small
@@ -55,11 +56,12 @@ def collect(line: Line) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    """A number that a chart can show, else None."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST else None
 
 
 def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int | float) else None
+    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else None
 
 
 def _table(data: bytes | None) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _files(data: bytes | None) -> list[list[Any]]:
     found = []
     try:
         for row in list(csv.reader((data or b"").decode("utf-8", "replace").splitlines()))[1:]:
-            if len(row) == 3 and row[1].isascii() and row[1].isdigit():
+            if len(row) == 3 and row[1].isascii() and row[1].isdigit() and int(row[1]) < _LARGEST:
                 found.append([row[0], int(row[1]), row[2]])
     except csv.Error:
         return []

@@ -32,7 +32,7 @@
       const score = item.scores[name], tone = name === "tone_drift", show = (value) => (tone ? value.toFixed(3) : percent(value));
       box.append(make("span", {}, title));
       if (score.value === null) { box.append(make("span", { class: "quiet" }, "not measured"), make("span", {}, "–")); continue; }
-      const at = (value) => (tone ? Math.sqrt(value) : value) * 100 + "%";
+      const inside = (value) => Math.min(1, Math.max(0, value)), at = (value) => (tone ? Math.sqrt(inside(value)) : inside(value)) * 100 + "%";
       const bar = make("span", { class: "bar", "aria-hidden": "true" });
       if (score.low !== null && score.high !== null) {
         const interval = make("i"); interval.style.left = at(score.low); interval.style.right = `calc(100% - ${at(score.high)})`; bar.append(interval);
@@ -147,7 +147,8 @@
     loss: () => {
       const trained = data.generations.filter((item) => item.loss.length), shown = new Set(trained.slice(-CURVES).map((item) => item.gen)).add(chosen);
       document.getElementById("loss-note").textContent = trained.length > CURVES ? `the newest ${CURVES} and the chosen one` : "the chosen one is bold";
-      return trained.filter((item) => shown.has(item.gen)).flatMap((item) => item.loss.map(([step, loss]) => ({ gen: item.gen, short: item.short, step, loss })));
+      const drawn = trained.filter((item) => shown.has(item.gen) && item.gen !== chosen).concat(trained.filter((item) => item.gen === chosen)); // the chosen one on top
+      return drawn.flatMap((item) => item.loss.map(([step, loss]) => ({ gen: item.gen, short: item.short, step, loss })));
     },
     matrix: () => data.matrix.map(([gen, batch, correct, n]) => ({ gen, short: short(gen), batch, correct, n, recall: correct / n })),
     weights: () => data.weights.map(([gen, layer, change]) => ({ gen, short: short(gen), layer, change })),
@@ -198,6 +199,7 @@
       }
       if (!values.length) continue;
       const specification = coloured(charts[name], colour);
+      if (data.generations.length > MANY) for (const layer of specification.layer) if (layer.mark.type === "point") layer.mark.size = 14;
       specification.params = [{ name: "selected", value: chosen }];
       specification.datasets = { [name]: values };
       specification.description = figure.querySelector("figcaption").textContent + "; the numbers stand in the table below";
