@@ -104,7 +104,10 @@ def read_line(root: Path, prefix: str) -> Line:
 def sealed_params(git: Git, name: str) -> Params:
     """The parameters that a generation was built by."""
     [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
-    return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
+    try:
+        return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
+    except yaml.YAMLError:
+        raise InputError(f"{artifacts.PARAMS} of {name} is not valid YAML, so it is not known how that generation was made.") from None
 
 
 @dataclass(frozen=True)

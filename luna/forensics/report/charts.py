@@ -62,7 +62,7 @@ def loss() -> dict[str, Any]:
     colour = {"field": "gen", "type": "quantitative", "scale": {"scheme": "viridis"}, "legend": {"title": "generation", "format": "d", "tickMinStep": 1, **_ABOVE}}
     width = {"condition": {"test": _CHOSEN, "value": 4}, "value": 1.5}
     colour["condition"] = {"test": _CHOSEN, "value": "--text"}
-    return _base("loss", 280, [
+    return _base("loss", 260, [
         {"mark": {"type": "line", "opacity": 0.75, "cursor": "pointer", "point": {"filled": True, "size": 12}}, "encoding": {"x": x, "y": y, "detail": {"field": "gen"}, "color": colour, "strokeWidth": width, "tooltip": tip}},
     ])
 
@@ -95,7 +95,7 @@ def weights(layers: int) -> dict[str, Any]:
 
 def cost() -> dict[str, Any]:
     tip = [{"field": "short", "title": "generation"}, {"field": "what"}, {"field": "minutes", "format": ".2f"}]
-    return _base("cost", 210, [
+    return _base("cost", 260, [
         {
             "mark": {"type": "bar", "cursor": "pointer"},
             "encoding": {
