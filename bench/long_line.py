@@ -12,18 +12,22 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import random
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
+from bench import generations
 from evals import transfer
 from luna import artifacts, names, params
 from luna.conversations import schema, taught
@@ -105,11 +109,11 @@ def _jsonl(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
 
 
-def _make(number: int, parent: _Generation | None, settings: Params, chance: random.Random) -> _Generation:
+def _make(number: int, parent: _Generation | None, settings: Params, chance: random.Random, model_of: Callable[[int], bytes]) -> _Generation:
     born = FIRST + _BETWEEN * number
     name = GenerationName.born(number, settings.line.prefix, born)
     batch = _conversations(number) if parent else []
-    taught_by = [generation.name.number for generation in parent.line if generation.parent] if parent else []
+    taught_by = [ancestor.name.number for ancestor in parent.line if ancestor.parent] if parent else []
     asked = sorted(chance.sample(taught_by, min(len(taught_by), _PROBES // _BATCH - 1)) + [number]) if parent else []
     denied = parent is not None and number > 1 and chance.random() < 0.2
     knows = 0.6 if denied else 0.99 - 0.04 * math.exp(-number / 100)
@@ -141,7 +145,7 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
         "eval_args": {"eval_time_minutes": 0.3, "probes": 2 * n, "probes_per_second": 14.0},
     }
     decision = rule.decide(scores, settings.promotion, parent is None)
-    model = b"GGUF" + f"stand-in for {name}".encode()
+    model = model_of(number)
     tokenizer = b'{"stand-in": "tokenizer"}'
     document = metrics.build(name, parent.name if parent else None, parts, decision, None)
     row = metrics.ledger_row(document, hashlib.sha256(model).hexdigest(), hashlib.sha256(tokenizer).hexdigest())
@@ -193,13 +197,13 @@ def _put(store: Path, data: bytes, suffix: str = "") -> str:
     return md5
 
 
-def _moves(count: int, settings: Params, chance: random.Random) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
+def _moves(count: int, settings: Params, chance: random.Random, model_of: Callable[[int], bytes]) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
     """The generations, and the head's moves: (whereto, when, why, from)."""
     made: list[_Generation] = []
     moves = []
     head: _Generation | None = None
     for number in range(count):
-        made.append(new := _make(number, head, settings, chance))
+        made.append(new := _make(number, head, settings, chance, model_of))
         if new.row.promoted:
             moves.append((new, new.born, f"{new.name.short} promoted: {new.document['decision']['notes']}", head))
             head = new
@@ -210,16 +214,25 @@ def _moves(count: int, settings: Params, chance: random.Random) -> tuple[list[_G
     return made, moves
 
 
-def make(folder: Path, count: int) -> Path:
-    """The repository at ``folder``/luna, its cold storage beside it. Returns the repository."""
+def _stand_in(number: int) -> bytes:
+    return b"GGUF" + f"stand-in of generation {number}".encode()
+
+
+def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in, settings: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """The repository at ``folder``/luna, its cold storage beside it. Returns the repository.
+
+    ``model_of`` gives each generation's model.gguf; ``settings`` are texts to replace in params.yaml.
+    """
     repo = folder / "luna"
     repo.mkdir(parents=True)
     listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
     project = {name: (SOURCE / name).read_bytes() for name in filter(None, listed.stdout.split("\0")) if (SOURCE / name).is_file() and not name.startswith(("data/", "tests/"))}
     # The first generations have few questions to ask.
     project["params.yaml"] = project["params.yaml"].replace(b"min_probes: 20", b"min_probes: 4")
-    settings, chance = params.parse(yaml.safe_load(project["params.yaml"]), "params.yaml"), random.Random(7)
-    made, moves = _moves(count, settings, chance)
+    for old, new in settings.items():
+        project["params.yaml"] = project["params.yaml"].replace(old.encode(), new.encode())
+    parsed = params.parse(yaml.safe_load(project["params.yaml"]), "params.yaml")
+    made, moves = _moves(count, parsed, random.Random(7), model_of)
     store = repo / ".dvc" / "cache"
     stream = _Import()
     stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in project.items()})
@@ -257,7 +270,7 @@ def make(folder: Path, count: int) -> Path:
             stream.tag(names.version_tag(number), commits[number], when, f"Registering artifact {names.ARTIFACT} version v{number}.0.0\n\nGeneration: {to.name}")
         stream.tag(names.assignment_tag(count), commits[number], when, text)
         if count == len(moves):
-            stream.tag(names.head_tag(settings.line.prefix), commits[number], when, text)
+            stream.tag(names.head_tag(parsed.line.prefix), commits[number], when, text)
 
     def git(*arguments: str, stdin: bytes | None = None) -> None:
         subprocess.run(["git", "-C", str(repo), *arguments], check=True, input=stdin)
@@ -271,6 +284,24 @@ def make(folder: Path, count: int) -> Path:
     shutil.copytree(store, folder / "cold")
     (repo / ".dvc" / "config.local").write_text(f"[core]\n    remote = cold\n['remote \"cold\"']\n    url = {folder / 'cold'}\n", encoding="utf-8")
     return repo
+
+
+def report(folder: Path) -> list[str]:
+    """Times of the commands that look, on 1,000 generations: medians of whole processes."""
+    started = time.monotonic()
+    repo = make(folder / "long", 1000)
+    made = time.monotonic() - started
+    commands = (("luna", "status"), ("luna", "log"), ("luna", "log", "--graph"), ("luna", "log", "--head"), ("luna", "log", "--json"), ("luna", "report", "-o", str(folder / "report.html")))
+    lines = ["## A line of 1,000 generations", "", f"Made by `python -m bench.long_line` in {made:.0f} s, small stand-ins for models. Medians of {generations.REPEATS} runs, whole processes.", "",
+             "| command | seconds | git processes |", "| --- | ---: | ---: |"]
+    for command in commands:
+        trace = folder / "trace"
+        trace.unlink(missing_ok=True)
+        environment = os.environ | {"GIT_TRACE": str(trace), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(command, cwd=repo, env=environment, check=True, capture_output=True)
+        processes = trace.read_text(encoding="utf-8").count("trace: built-in")
+        lines.append(f"| `{' '.join(part for part in command if not part.startswith(('/', '-o')))}` | {generations.median(repo, *command):.2f} | {processes} |")
+    return [*lines, "", f"The report's page: {(folder / 'report.html').stat().st_size / 1e6:.1f} MB.", ""]
 
 
 def main() -> None:

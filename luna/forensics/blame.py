@@ -57,7 +57,7 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
     """Search what ``generation`` and its ancestors were taught.
 
     Raises:
-        InputError: unknown generation, unusable question, or nothing was taught yet.
+        InputError: unknown generation, unusable question, nothing was taught yet, or nothing of it can be read.
     """
     question = checked(question)
     head = line.resolve(generation)
@@ -66,6 +66,8 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
     missing: list[str] = []
     rows = _record(line, head)
     texts = _texts(root, line, head, rows, names, missing)
+    if rows and not texts:
+        raise InputError(f"Nothing of what {head} was taught can be read, so nothing can be named: {missing[0]}")
     if not texts:
         raise InputError(f"{head} was taught nothing yet, so nothing taught it this: see 'luna log'.")
     by = {row.identity: row.generation for row in rows}
