@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from typing import Any
 import yaml
 
 from bench import generations
+from bench.fast_import import Stream
 from evals import transfer
 from luna import artifacts, names, params
 from luna.conversations import schema, taught
@@ -41,37 +42,10 @@ FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 _BETWEEN = timedelta(hours=7)
 _LAYERS = 30
 _BATCH = 4  # conversations that a generation is taught
+_REPLAYED = 5  # batches trained on again
 _PROBES = 120  # as data.probes_per_kind: no more questions of a kind are asked of one generation
 _ROLLBACK_EVERY, _ROLLBACK_BY = 97, 4
 _PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-
-
-@dataclass
-class _Import:
-    """The stream for 'git fast-import'. Blobs that grow are sent one after the other, so that git keeps only the differences."""
-
-    parts: list[bytes] = field(default_factory=list)
-    mark: int = 0
-
-    def blob(self, data: bytes) -> int:
-        self.mark += 1
-        self.parts.append(b"blob\nmark :%d\ndata %d\n%s\n" % (self.mark, len(data), data))
-        return self.mark
-
-    def commit(self, branch: str, when: datetime, message: str, contents: Mapping[str, int]) -> int:
-        self.mark += 1
-        text = message.encode()
-        rows = b"".join(b"M 100644 :%d %s\n" % (mark, path.encode()) for path, mark in contents.items())
-        self.parts.append(b"commit %s\nmark :%d\ncommitter %s\ndata %d\n%s\n%s\n" % (branch.encode(), self.mark, _who(when), len(text), text, rows))
-        return self.mark
-
-    def tag(self, name: str, commit: int, when: datetime, message: str) -> None:
-        text = (message.rstrip() + "\n").encode()
-        self.parts.append(b"tag %s\nfrom :%d\ntagger %s\ndata %d\n%s\n" % (name.encode(), commit, _who(when), len(text), text))
-
-
-def _who(when: datetime) -> bytes:
-    return b"Bench <bench@example.com> %d +0000" % when.timestamp()
 
 
 @dataclass
@@ -149,11 +123,12 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
     tokenizer = b'{"stand-in": "tokenizer"}'
     document = metrics.build(name, parent.name if parent else None, parts, decision, None)
     row = metrics.ledger_row(document, hashlib.sha256(model).hexdigest(), hashlib.sha256(tokenizer).hexdigest())
-    answers = _jsonl([{"probe": hashlib.sha256(item.identity.encode()).hexdigest(), "kind": "recall", "messages": item.question, "text": item.reply, "correct": True} for item in batch])
+    answers = _jsonl([{"probe": hashlib.sha256(item.identity.encode()).hexdigest(), "conversation": item.identity, "kind": "recall", "messages": item.question, "text": item.reply, "correct": True} for item in batch])
+    replayed = [item for generation in (parent.line if parent else []) if generation.name.number in asked[-_REPLAYED - 1 :] for item in generation.batch]
     objects = {
         "models/base/config.json": b'{"stand-in": "base"}', "models/adapter/adapter_config.json": b'{"r": 16}', "models/adapter/adapter_model.safetensors": f"adapter of {name}".encode(),
         artifacts.MODEL.as_posix(): model, artifacts.TOKENIZER.as_posix(): tokenizer, artifacts.DELTA.as_posix(): delta, artifacts.HELD_OUT.as_posix(): b"",
-        artifacts.PROBES.as_posix(): answers, artifacts.ANSWERS.as_posix(): answers,
+        artifacts.PROBES.as_posix(): answers, artifacts.ANSWERS.as_posix(): answers, artifacts.TRAINING_SET.as_posix(): _jsonl([item.as_row() for item in batch + replayed]),
         # from here on: what git keeps
         artifacts.METRICS.as_posix(): _json(document), artifacts.SCORES.as_posix(): _json(scores), artifacts.EXPORT_REPORT.as_posix(): _json(parts["export"]),
         artifacts.PREP_REPORT.as_posix(): _json(parts["prep"]), artifacts.TRAIN_ARGS.as_posix(): _json(parts["train"]), artifacts.EVAL_ARGS.as_posix(): _json(parts["eval_args"]),
@@ -167,7 +142,7 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
     return _Generation(name, parent, born, batch, transfer.row(number, by_generation), document, row, objects)
 
 
-_IN_CACHE = 9  # the first so many of a generation's objects are DVC's
+_IN_CACHE = 10  # the first so many of a generation's objects are DVC's
 
 
 def _lock(objects: dict[str, bytes], store: Path) -> bytes:
@@ -234,7 +209,7 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
     parsed = params.parse(yaml.safe_load(project["params.yaml"]), "params.yaml")
     made, moves = _moves(count, parsed, random.Random(7), model_of)
     store = repo / ".dvc" / "cache"
-    stream = _Import()
+    stream = Stream()
     stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in project.items()})
     ledgers, rows = [], ledger.dumps([])
     for generation in made:

@@ -108,6 +108,10 @@ def test_a_row_that_does_not_parse_is_marked_and_the_tag_speaks_for_it(line, tmp
     entry = json.loads(found)[2]
     assert (entry["state"], entry["parent"], entry["eval_recall"], entry["weights_sha256"]) == ("denied", 1, 0.0, None) and "no readable row" in entry["fault"]
     assert "├─✗ G002" in mine.luna("log", "--graph", code=1).stdout
+    done = mine.luna("report", "-o", "page.html")
+    assert "1 of the generations" in done.stderr and "line 4 is not a row" in (mine.path / "page.html").read_text()
+    for arguments in (("bisect", "Who?", "--expect", "x"), ("blame", "Who?")):
+        assert "line 4 is not a row" in mine.luna(*arguments, code=2).stderr
     mine.forge({"lineage.csv": "something else\n"})
     assert "header" in mine.luna("log", code=2).stderr
 

@@ -9,6 +9,10 @@ import typer
 from luna import params
 from luna.cli.common import Json, print_json, root, say
 
+_LONG = 100  # generations above which reading them all takes more than a moment
+_LISTED = 5
+_TELLING = 8  # later generations shown of one conversation
+
 
 def register(app: typer.Typer) -> None:
     app.command()(bisect)
@@ -78,7 +82,9 @@ def blame(
 
     place = root()
     line = read_line(place, params.load(place).line.prefix)
-    found = search.blame(place, line, question, most, generation, lambda name: None)
+    if len(line.sealed) > _LONG:
+        say(f"reading the training sets and exams of up to {len(line.sealed)} generations")
+    found = search.blame(place, line, question, most, generation)
     near = bool(found.nearest) and found.nearest[0].similarity >= search.NEAR
     if as_json:
         print_json(found)
@@ -86,6 +92,15 @@ def blame(
         _show_blame(found, near)
     if not near:
         raise typer.Exit(1)
+
+
+def _telling(later: list) -> list:
+    """Of many, those that say most: who taught it, who answered it wrongly, and the newest."""
+    if len(later) <= _TELLING:
+        return later
+    wrong = [item for item in later[1:] if item.right < item.asked][: _TELLING - 1]
+    newest = [item for item in later[1:] if item not in wrong][-(_TELLING - 1 - len(wrong)) :] if len(wrong) < _TELLING - 1 else []
+    return [item for item in later if item is later[0] or item in wrong or item in newest]
 
 
 def _show_blame(found, near: bool) -> None:  # noqa: ANN001  # a type of a module that is imported late
@@ -97,9 +112,13 @@ def _show_blame(found, near: bool) -> None:  # noqa: ANN001  # a type of a modul
         typer.echo(f"{item.similarity:5.1f}  {printable(item.asked)}")
         typer.echo(f"       → {printable(item.reply)}")
         typer.echo(f"       taught by {item.by} (conversation {item.conversation[:12]})")
-        for later in item.later:
+        for later in _telling(item.later):
             exam = f"{later.right} of {later.asked} right at its exam" if later.asked else "not asked at its exam"
             what = "taught" if later.generation == item.by else "trained on again" if later.trained else "not trained on"
             typer.echo(f"         {later.generation}: {what}, {exam}")
-    for sentence in found.missing:
+        if len(item.later) > _TELLING:
+            typer.echo(f"         and {len(item.later) - _TELLING} more generations (--json lists all)")
+    for sentence in found.missing[:_LISTED]:
         say(f"luna blame: {printable(sentence)}")
+    if len(found.missing) > _LISTED:
+        say(f"luna blame: and {len(found.missing) - _LISTED} more could not be read (--json lists all)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Blame:
     missing: list[str]
 
 
-def blame(root: Path, line: Line, question: str, most: int = 3, generation: str = "HEAD", tell: Callable[[str], None] = lambda name: None) -> Blame:
+def blame(root: Path, line: Line, question: str, most: int = 3, generation: str = "HEAD") -> Blame:
     """Search what ``generation`` and its ancestors were taught.
 
     Raises:
@@ -75,7 +75,7 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
         Taught(round(score, 1), asked, item.reply, item.identity, names.get(by[item.identity], f"G{by[item.identity]:03d}"))
         for score, asked, item in _nearest(question, texts.values(), most)
     ]
-    _follow(root, chain, nearest, missing, tell)
+    _follow(root, chain, nearest, missing)
     return Blame(question, head, nearest, missing)
 
 
@@ -143,11 +143,10 @@ def _nearest(question: str, items: Iterable[Conversation], most: int) -> list[tu
     return list(best.values())[:most]
 
 
-def _follow(root: Path, chain: list[str], nearest: list[Taught], missing: list[str], tell: Callable[[str], None]) -> None:
+def _follow(root: Path, chain: list[str], nearest: list[Taught], missing: list[str]) -> None:
     """Which generations of the line trained on each conversation, and how their exam's answers to it were marked."""
     wanted = {item.conversation: item for item in nearest}
     for name in chain[1:]:
-        tell(name)
         try:
             trained = {item.identity for item in _parsed(whole_artifact(root, name, artifacts.TRAINING_SET).read_bytes())}
         except (StateError, ColdStorageError) as error:

@@ -64,7 +64,10 @@ class Fault:
     gen: int | None
 
 
-def scan(text: str, where: str = "lineage.csv") -> tuple[list[Row], list[Fault]]:
+_RESTORE = "restore it with 'git restore lineage.csv'"
+
+
+def scan(text: str, where: str = "lineage.csv", remedy: str = _RESTORE) -> tuple[list[Row], list[Fault]]:
     """Every row that parses, in the ledger's order, and every line that does not.
 
     A row that repeats a generation, or whose parent is not older than itself, is no row either.
@@ -78,7 +81,7 @@ def scan(text: str, where: str = "lineage.csv") -> tuple[list[Row], list[Fault]]
         values = _cells(line)
         if number == 1:
             if tuple(values) != COLUMNS:
-                raise InputError(f"{where} line 1 is not the ledger's header: restore it with 'git restore lineage.csv'.")
+                raise InputError(f"{where} line 1 is not the ledger's header: {remedy}.")
             continue
         try:
             row = _row(values)
@@ -90,11 +93,11 @@ def scan(text: str, where: str = "lineage.csv") -> tuple[list[Row], list[Fault]]
     return list(rows.values()), faults
 
 
-def loads(text: str, where: str = "lineage.csv") -> list[Row]:
+def loads(text: str, where: str = "lineage.csv", remedy: str = _RESTORE) -> list[Row]:
     """Raises InputError naming the line that does not parse."""
-    rows, faults = scan(text, where)
+    rows, faults = scan(text, where, remedy)
     if faults:
-        raise InputError(f"{where} line {faults[0].line} is not a row of the ledger: restore it with 'git restore lineage.csv'.")
+        raise InputError(f"{where} line {faults[0].line} is not a row of the ledger: {remedy}.")
     return rows
 
 

@@ -62,7 +62,7 @@ class Line:
 
     def ledger(self) -> list[ledger.Row]:
         """The ledger of the newest sealed generation. Raises InputError for a row that does not parse."""
-        return ledger.loads(self.ledger_text(), self.ledger_place)
+        return ledger.loads(self.ledger_text(), self.ledger_place, "'luna log' shows what the tags say in its place; fetch the tag again from a clone that is whole")
 
     def ledger_text(self) -> str:
         if not self.sealed:

@@ -74,7 +74,7 @@ class Move:
 
 def lineage(line: Line) -> Lineage:
     """Raises InputError when the ledger's header cannot be read."""
-    rows, faults = ledger.scan(line.ledger_text(), line.ledger_place)
+    rows, faults = ledger.scan(line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole")
     by_gen = {row.gen: row for row in rows}
     told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
     parents = {gen: row.parent for gen, row in by_gen.items()} | {gen: fact["parent"] for gen, fact in told.items()}
