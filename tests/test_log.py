@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 from pathlib import Path
@@ -22,6 +21,8 @@ from luna.history.lanes import as_text, lay_out
 
 def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:
     """What the command prints on a terminal of that width."""
+    import pty  # not on Windows
+
     ours, theirs = pty.openpty()
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     child = subprocess.Popen(["luna", *arguments], cwd=repo.path, env=env, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
@@ -37,6 +38,7 @@ def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals on Windows")
 def test_table_is_whole_in_a_pipe_and_loses_columns_on_a_narrow_terminal(line):
     rows = line.json("log")
     text = line.luna("log").stdout

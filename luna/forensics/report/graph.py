@@ -64,11 +64,10 @@ def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
 def _row(item: dict[str, Any]) -> str:
     parent = f"child of G{item['parent']:03d}" if isinstance(item["parent"], int) else "no parent" if item["parent"] else "parent unknown"
     recall = item["scores"]["recall"]["value"]
-    shown = "–" if recall is None else f"{recall:.0%}"
-    spoken = f"{item['short']}, {_WORDS[item['state']]}, {parent}, recall {'not measured' if recall is None else shown}"
-    warn = '<span class="warn" title="something of it cannot be read">!</span>' if item["marks"] else ""
+    shown = "not measured" if recall is None else f"{recall:.0%}"
+    warn = '<span class="warn"><span aria-hidden="true">!</span><span class="spoken">something of it cannot be read</span></span> ' if item["marks"] else ""
     return (
-        f'<div role="option" id="row-{item["gen"]}" data-gen="{item["gen"]}" aria-selected="false" aria-label="{escape(spoken)}">'
-        f'<b>{item["short"]}</b><span class="state {item["state"].replace(" ", "-")}">{_WORDS[item["state"]]}</span>{warn}'
-        f'<span class="quiet">{escape((item["born"] or "")[:10])}</span><span class="figure">{shown}</span></div>'
+        f'<div role="option" id="row-{item["gen"]}" data-gen="{item["gen"]}" aria-selected="false">'
+        f'<b>{item["short"]}</b> <span class="state {item["state"].replace(" ", "-")}">{_WORDS[item["state"]]}</span> <span class="spoken">{parent}</span> {warn}'
+        f'<span class="quiet">{escape((item["born"] or "")[:10])}</span> <span class="spoken">recall</span> <span class="figure">{shown}</span></div>'
     )
