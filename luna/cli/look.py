@@ -1,8 +1,6 @@
-"""Commands that only look: status, log."""
+"""Commands that only look: status."""
 
 from __future__ import annotations
-
-from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +9,6 @@ from luna.cli.common import Json, print_json, root
 
 def register(app: typer.Typer) -> None:
     app.command()(status)
-    app.command()(log)
 
 
 def status(as_json: Json = False) -> None:
@@ -31,75 +28,3 @@ def status(as_json: Json = False) -> None:
         ("waiting to be learnt", waiting), ("pushed to", found.push_remote or "nowhere (git config luna.pushRemote NAME)"), ("next", found.next_step),
     ):
         typer.echo(f"{title + ':':<22}{value}")
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def log(
-    graph: Annotated[bool, typer.Option("--graph", help="Draw the line as a tree of parents and children.")] = False,
-    head: Annotated[bool, typer.Option("--head", help="The head's own history: who moved it, when, whereto, why.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Every generation with its scores and verdict, oldest first.
-
-    HEAD marks the current best; a denied generation is kept and listed like any other.
-    """
-    from luna.history import status as history
-
-    place = root()
-    rows = history.head_history(place) if head else history.log(place)
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        typer.echo("No generation has been sealed yet: run 'luna evolve'.")
-        return
-    from rich.console import Console
-
-    console = Console()
-    if graph:
-        console.print(_tree(rows), highlight=False)
-    else:
-        console.print(_head_table(rows) if head else _table(rows))
-
-
-def _table(rows: list[dict[str, Any]]):
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("gen", "parent", "recall", "general.", "tone", "changed", "steps", "weights", "verdict", "born"):
-        table.add_column(title, justify="right" if title in ("recall", "general.", "tone", "changed", "steps") else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            f"G{row['gen']:03d}", f"G{row['parent']:03d}" if isinstance(row["parent"], int) else row["parent"], _score(row["eval_recall"]), _score(row["eval_generalize"]),
-            _score(row["eval_tone"]), f"{row['weight_change']:g} %", str(row["steps"]), row["weights_sha256"][:12], _verdict(row), row["timestamp"],
-        )
-    return table
-
-
-def _verdict(row: dict[str, Any]) -> str:
-    return "HEAD" if row["head"] else "promoted" if row["promoted"] else "denied"
-
-
-def _head_table(rows: list[dict[str, Any]]):
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("move", "when", "generation", "who", "why"):
-        table.add_column(title)
-    for row in rows:
-        table.add_row(str(row["move"]), row["when"], row["generation"], Text(row["who"]), Text(row["why"]))
-    return table
-
-
-def _tree(rows: list[dict[str, Any]]):
-    from rich.tree import Tree
-
-    tree = Tree("base")
-    nodes = {"base": tree}
-    for row in rows:  # parents come before their children
-        nodes[row["gen"]] = nodes[row["parent"]].add(f"G{row['gen']:03d}  recall {_score(row['eval_recall'])}  {_verdict(row)}")
-    return tree

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import build, judge, look
+from luna.cli import answers, build, judge, lineage, look
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -17,7 +17,9 @@ app = typer.Typer(
 )
 build.register(app)
 look.register(app)
+lineage.register(app)
 judge.register(app)
+answers.register(app)
 
 
 def main() -> None:
