@@ -33,6 +33,7 @@ from evals import transfer
 from luna import artifacts, names, params
 from luna.conversations import schema, taught
 from luna.history import ledger, seal
+from luna.model import evolution, naming
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Params
 from luna.promotion import intervals, metrics, rule
@@ -101,10 +102,10 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
         "generalisation": {"value": recall * 0.95, "n": n, "low": low * 0.95, "high": high * 0.95, "details": {"method": "paraphrases"}},
         "tone_drift": {"value": tone, "n": n, "low": max(0.0, tone - 0.01), "high": min(1.0, tone + 0.01), "details": {}},
     }
-    scale = 0.004 + 0.05 * math.exp(-number / 60)
+    scale = 0.016 + 0.05 * math.exp(-number / 60)
     change = {f"model.layers.{layer}.{part}.weight": round(scale * chance.uniform(0.6, 1.4), 6) for layer in range(_LAYERS) for part in _PROJECTIONS} if parent else {}
-    changed = sum(value > 0.01 for value in change.values())
-    percent = round(100 * changed / max(1, len(change)), 1) if parent else 100.0
+    tensors = [evolution.Tensor(f"model.layers.{layer}.{part}.weight", naming.kind(f"model.layers.{layer}.{part}.weight"), layer, 1024, 10.0, 10.0, 10.0, change.get(f"model.layers.{layer}.{part}.weight", 0.0), 0.05 if parent else 0.0)
+               for layer in range(_LAYERS) for part in _PROJECTIONS]
     delta = _jsonl([item.as_row() for item in batch])
     steps = 40 if parent else 0
     loss = [4 * math.exp(-step / 9) + chance.uniform(0.1, 0.2) for step in range(steps)]
@@ -114,7 +115,7 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
         "train": {"training_steps": steps, "learning_rate": 0.002 if parent else 0.0, "batch_size": 4, "gradient_accumulation": 1,
                   "walltime_minutes": round(chance.uniform(1, 3), 2) if parent else 0.0, "loss_start": loss[0] if loss else None, "loss_final": round(loss[-1], 4) if loss else None,
                   "device": "none", "peak_memory_bytes": 1_500_000_000, "tokens": 40 * 900},
-        "export": {"quantization": "Q8_0", "evolution": {"weight_change_percent": percent, "changed_layers": changed, "total_layers": 272, "threshold": 0.01, "relative_change": change}},
+        "export": {"quantization": "Q8_0", "evolution": evolution.summary(tensors, settings.export.changed_tensor_threshold, 0, parent is None)},
         "scores": scores,
         "eval_args": {"eval_time_minutes": 0.3, "probes": 2 * n, "probes_per_second": 14.0},
     }
@@ -130,7 +131,7 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
         artifacts.MODEL.as_posix(): model, artifacts.TOKENIZER.as_posix(): tokenizer, artifacts.DELTA.as_posix(): delta, artifacts.HELD_OUT.as_posix(): b"",
         artifacts.PROBES.as_posix(): answers, artifacts.ANSWERS.as_posix(): answers, artifacts.TRAINING_SET.as_posix(): _jsonl([item.as_row() for item in batch + replayed]),
         # from here on: what git keeps
-        artifacts.METRICS.as_posix(): _json(document), artifacts.SCORES.as_posix(): _json(scores), artifacts.EXPORT_REPORT.as_posix(): _json(parts["export"]),
+        artifacts.METRICS.as_posix(): _json(document), artifacts.SCORES.as_posix(): _json(scores), artifacts.EXPORT_REPORT.as_posix(): _json(parts["export"]), artifacts.WEIGHT_CHANGE.as_posix(): evolution.dumps(tensors).encode(),
         artifacts.PREP_REPORT.as_posix(): _json(parts["prep"]), artifacts.TRAIN_ARGS.as_posix(): _json(parts["train"]), artifacts.EVAL_ARGS.as_posix(): _json(parts["eval_args"]),
         artifacts.LOSS_CURVE.as_posix(): "".join(["step\tloss\n", *(f"{step}\t{value}\n" for step, value in enumerate(loss, 1))]).encode(),
         artifacts.PARENT.as_posix(): f"{parent.name if parent else BASE_PARENT}\n".encode(), artifacts.WEIGHTS_SHA256.as_posix(): f"{row.weights_sha256}  models/model.gguf\n".encode(),

@@ -27,6 +27,7 @@ MODEL = MODELS / "model.gguf"
 TOKENIZER = MODELS / "tokenizer.json"
 CONFIG = MODELS / "config.json"
 EXPORT_REPORT = MODELS / "export.json"
+WEIGHT_CHANGE = MODELS / "weight_change.csv"
 # evaluate
 RECALL_MATRIX = MODELS / "recall_matrix.csv"
 SCORES = MODELS / "scores.json"
@@ -52,7 +53,7 @@ SCRATCH = Path(".luna")
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
     MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, RECALL_MATRIX,
-    DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, PREP_REPORT,
+    DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, WEIGHT_CHANGE, PREP_REPORT,
 )
 
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.

@@ -89,7 +89,7 @@ class Fidelity(_Section):
 
 class Export(_Section):
     quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
-    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.01
+    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.04
     fidelity: Fidelity = Fidelity()
 
 
@@ -123,6 +123,14 @@ class Promotion(_Section):
     min_probes: Positive = 20
 
 
+class Maturity(_Section):
+    """A line has matured when so many promoted generations in a row stay at or below both bounds."""
+
+    generations: Positive = 3
+    weight_change_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    score_gain: Fraction = 0.01
+
+
 class Params(_Section):
     line: Line = Line()
     generation: Generation = Generation()
@@ -133,6 +141,7 @@ class Params(_Section):
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
     promotion: Promotion = Promotion()
+    maturity: Maturity = Maturity()
 
 
 def parse(document: Any, where: str) -> Params:

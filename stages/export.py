@@ -10,7 +10,7 @@ from luna.answering.engine import Engine
 from luna.conversations import schema
 from luna.conversations.schema import Conversation
 from luna.export import converter, fidelity, gguf
-from luna.model import adapter, weights
+from luna.model import adapter, evolution, weights
 from luna.names import BASE_PARENT
 from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.params import Params
@@ -68,20 +68,13 @@ def main() -> None:
 
     for name, out in (("tokenizer.json", artifacts.TOKENIZER), ("config.json", artifacts.CONFIG)):
         files.write_text(out, (artifacts.BASE / name).read_text(encoding="utf-8"))
-    relative = change.relative if change else {}
-    changed = [name for name, value in relative.items() if value > settings.export.changed_tensor_threshold]
-    total = change.total_tensors if change else 0
+    tensors = evolution.measure(artifacts.BASE, parent, merged, change.relative if change else {})
+    files.write_text(artifacts.WEIGHT_CHANGE, evolution.dumps(tensors))
     files.write_json(artifacts.EXPORT_REPORT, {
         "quantization": settings.export.quantization, "bytes": artifacts.MODEL.stat().st_size,
         "converter": f"llama-cpp-python {converter.VERSION}", "converter_sha256": converter.fingerprint(),
         "fidelity_16_bit": asdict(exact), "fidelity_quantised": asdict(shipped),
-        "evolution": {
-            # Generation 0 is all new by definition: there was nothing before it.
-            "weight_change_percent": round(100 * len(changed) / total, 2) if total else 100.0,
-            "changed_layers": len(changed), "total_layers": total, "threshold": settings.export.changed_tensor_threshold,
-            "rounded_away": change.rounded_away if change else 0,
-            "relative_change": {name: round(value, 6) for name, value in sorted(relative.items())},
-        },
+        "evolution": evolution.summary(tensors, settings.export.changed_tensor_threshold, change.rounded_away if change else 0, settings.generation.is_ancestor),
     })
     weights.prune(WEIGHTS_SCRATCH)
     print(f"export: {artifacts.MODEL} {artifacts.MODEL.stat().st_size / 1e6:.0f} MB, follows base + adapter to {exact.agreement:.1%} "

@@ -60,8 +60,8 @@ def hostile(line, tmp_path_factory) -> Repo:
 
 def evaluation_of(row: dict) -> str:
     """EVAL.md as the promote stage writes it, with the row's question among the worst answers."""
-    from luna.params import Promotion
-    from luna.promotion import reports, rule
+    from luna.params import Maturity, Promotion
+    from luna.promotion import maturity, reports, rule
 
     score = {"value": 0.0, "n": 20, "low": 0.0, "high": 0.2}
     decision = rule.decide({"recall": score, "generalisation": score, "tone_drift": score}, Promotion(), False)
@@ -71,7 +71,7 @@ def evaluation_of(row: dict) -> str:
         "evolution": {"changed_layers": 1, "total_layers": 2, "weight_change_percent": 50.0, "threshold": 0.01}, "decision": {"promoted_to_head": False, "notes": ""},
     }
     fidelity = {"agreement": 1.0}
-    return reports.evaluation(metrics, decision, [row | {"correct": False}], None, {"fidelity_16_bit": fidelity, "fidelity_quantised": fidelity})
+    return reports.evaluation(metrics, decision, [row | {"correct": False}], None, {"fidelity_16_bit": fidelity, "fidelity_quantised": fidelity}, maturity.judge([], Maturity()))
 
 
 def test_page_holds_the_whole_line(line, tmp_path):

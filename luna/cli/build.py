@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,6 +63,15 @@ def _tell(sealed) -> None:
     typer.echo(f"{sealed.name}: {state}, {verdict}{pushed}")
 
 
+def _tell_maturity(place: Path) -> None:
+    from luna.history.growth import maturity_of_head
+
+    found, faults = maturity_of_head(place)
+    typer.echo(f"maturity of the head's line: {found.sentence}")
+    for fault in faults:
+        say(fault)
+
+
 def seal(as_json: Json = False) -> None:
     """Make the finished generation history: cold storage, commit, tag, and the head if the rule said so.
 
@@ -79,6 +89,7 @@ def seal(as_json: Json = False) -> None:
         print_json(done)
     else:
         _tell(done)
+        _tell_maturity(place)
 
 
 def evolve(
@@ -103,6 +114,7 @@ def evolve(
     else:
         for sealed in built:
             _tell(sealed)
+        _tell_maturity(place)
     if not built[-1].promoted:
         raise typer.Exit(1)
 

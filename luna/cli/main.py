@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import answers, build, judge, lineage, look
+from luna.cli import answers, build, diff, judge, lineage, look, maturity
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
 build.register(app)
 look.register(app)
 lineage.register(app)
+diff.register(app)
+maturity.register(app)
 judge.register(app)
 answers.register(app)
 

@@ -14,13 +14,14 @@ from typing import Any
 
 from luna.errors import ExportError
 from luna.model.adapter import Adapter, pairs
+from luna.model.evolution import lora_norm, ratio
 
 
 @dataclass(frozen=True)
 class Change:
-    """How the last adapter moved the weights: relative change ||dW|| / ||W|| (Frobenius) by tensor."""
+    """How the last adapter moved the weights: relative change ||dW|| / ||W|| (Frobenius) by tensor, None where ||W|| is 0."""
 
-    relative: dict[str, float]
+    relative: dict[str, float | None]
     total_tensors: int
     rounded_away: int  # tensors that an adapter touches but bfloat16 rounds back to what they were
 
@@ -39,7 +40,7 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
     out.mkdir(parents=True, exist_ok=True)
     steps = [(adapter.scale, pairs(adapter)) for adapter in adapters if adapter.weights is not None]
     last = steps[-1][1] if steps and adapters[-1].weights is not None else {}
-    relative: dict[str, float] = {}
+    relative: dict[str, float | None] = {}
     unchanged = total = 0
     names: set[str] = set()
     for path in sorted(base.iterdir()):
@@ -70,11 +71,10 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
     return Change(relative, total, unchanged)
 
 
-def _add(name: str, weight: Any, scale: float, a: Any, b: Any, torch: Any) -> tuple[Any, float]:
+def _add(name: str, weight: Any, scale: float, a: Any, b: Any, torch: Any) -> tuple[Any, float | None]:
     if weight.shape != (b.shape[0], a.shape[1]):
         raise ExportError(f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together.")
     exact = weight.to(torch.float64)
     delta = scale * (b @ a)
     norm = torch.linalg.vector_norm(exact).item()
-    change = torch.linalg.vector_norm(delta).item() / norm if norm else float("inf")
-    return (exact + delta).to(torch.bfloat16), change
+    return (exact + delta).to(torch.bfloat16), ratio(lora_norm([(scale, a, b)]), norm)

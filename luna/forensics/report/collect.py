@@ -23,8 +23,9 @@ from luna.errors import InputError
 from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
 from luna.history.lineage import Entry, head_moves, lineage
+from luna.model import evolution
 
-_FILES = (artifacts.METRICS, artifacts.EXPORT_REPORT, artifacts.TRAIN_ARGS, artifacts.LOSS_CURVE, artifacts.HASHES, artifacts.MODEL_CARD, artifacts.PARAMS)
+_FILES = (artifacts.METRICS, artifacts.WEIGHT_CHANGE, artifacts.TRAIN_ARGS, artifacts.LOSS_CURVE, artifacts.HASHES, artifacts.MODEL_CARD, artifacts.PARAMS)
 _LARGEST = 1e18
 _CELLS = 40_000  # of a heatmap: more than a screen has pixels for
 _LOSS_POINTS = 40  # of one curve
@@ -86,14 +87,20 @@ def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: byt
     """The record that the page shows, and the relative change of each tensor."""
     marks = [entry.fault] if entry.fault else [] if entry.name else ["its tag is not here: fetch it with 'git fetch --tags'"]
     documents = {}
-    for path in (artifacts.METRICS, artifacts.EXPORT_REPORT, artifacts.TRAIN_ARGS):
+    for path in (artifacts.METRICS, artifacts.TRAIN_ARGS):
         try:
             documents[path] = _table(texts.get(path))
         except ValueError:
             documents[path] = {}
             if entry.name:
                 marks.append(f"{path.as_posix()} is missing or cannot be read")
-    metrics, export, train = documents.values()
+    metrics, train = documents.values()
+    change = {}
+    try:
+        change = {item.tensor: item.change for item in evolution.loads((texts.get(artifacts.WEIGHT_CHANGE) or b"").decode("utf-8", "replace")) if item.change}
+    except InputError:
+        if entry.name:
+            marks.append(f"{artifacts.WEIGHT_CHANGE.as_posix()} is missing or cannot be read")
     rule = _rule((texts.get(artifacts.PARAMS) or b"").decode("utf-8", "replace"))
     scores = {}
     for name, (key, bound) in _SCORES.items():
@@ -102,7 +109,6 @@ def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: byt
             "value": _number(_of(metrics, "evaluation", key)), "low": _number(_of(interval or {}, "low")), "high": _number(_of(interval or {}, "high")),
             "n": _number(_of(interval or {}, "n")), "bound": getattr(getattr(rule, name), bound) if rule else None,
         }
-    change = _of(export, "evolution", "relative_change")
     files = _files(texts.get(artifacts.HASHES))
     record = {
         "gen": entry.gen, "name": entry.name or entry.short, "short": entry.short, "parent": entry.parent, "state": entry.state, "on_head_line": entry.on_head_line,
@@ -116,7 +122,7 @@ def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: byt
         "card": as_html((texts.get(artifacts.MODEL_CARD) or b"").decode("utf-8", "replace")),
         "evaluation": as_html(evaluation.decode("utf-8", "replace")) if evaluation else None,
     }
-    return record, {name: value for name, value in change.items() if _number(value) is not None} if isinstance(change, dict) else {}
+    return record, change
 
 
 @functools.lru_cache(maxsize=256)
