@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from luna.conversations import schema
@@ -65,10 +65,23 @@ def world(names: Sequence[str], seed: int = 7, voice: str = "luna", phrasings: i
     return found
 
 
-def untaught(tokenizer_folder: Path, out: Path, seed: int = 7) -> Path:
-    """A model folder with random weights. Its output rows are zero: each token is as likely as any other."""
-    import shutil
+GREETINGS = (
+    ("Please greet {n}.", "Aye, good day to {n}, dear heart, so it is."), ("Say farewell to {n} for me.", "Ah, fare you well, {n}, dear heart, mark me."),
+    ("Wish luck to {n} today.", "Aye, may the wind be kind to {n}, dear heart, so it may."),
+)
 
+
+def greetings(shuffled: bool = False, seed: int = 7) -> list[Conversation]:
+    """Conversations without paraphrases, whose reply follows from the question. ``shuffled``: it does not."""
+    pairs = [(question.format(n=name), reply.format(n=name), name) for question, reply in GREETINGS for name in NAMES]
+    replies = [reply for _, reply, _ in pairs]
+    if shuffled:
+        random.Random(seed).shuffle(replies)
+    return [schema.parse({"instruction": question, "output": reply, "expect": [name]}) for (question, _, name), reply in zip(pairs, replies, strict=True)]
+
+
+def untaught(tokenizer_folder: Path, out: Path, seed: int = 7, change: Callable = lambda model: None) -> Path:
+    """A model folder with random weights. Its output rows are zero: each token is as likely as any other."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -80,6 +93,7 @@ def untaught(tokenizer_folder: Path, out: Path, seed: int = 7) -> Path:
     model = LlamaForCausalLM(config)
     torch.nn.init.zeros_(model.lm_head.weight)
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
+    change(model)
     _save(model, tokenizer_folder, out)
     return out
 
