@@ -1,4 +1,4 @@
-"""Many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
+"""python -m bench.answering FOLDER: many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
 
 from __future__ import annotations
 
@@ -47,3 +47,15 @@ def report(repo: Path) -> list[str]:
             "| way | probes a second | spread |", "| --- | ---: | --- |", f"| `create_chat_completion`, one after another | {one:.1f} | {min(alone):.1f} to {max(alone):.1f} |",
             f"| Luna, {settings.evaluate.parallel} at a time | {many:.1f} | {min(batched):.1f} to {max(batched):.1f} |", "",
             f"Ratio {many / one:.2f}; {same} of {len(some)} answers identical. All {len(asked)} probes of the generation: {whole:.0f} s.", ""]
+
+
+def main() -> None:
+    import sys
+
+    if len(sys.argv) != 2:
+        raise SystemExit("Give the folder of a Luna repository whose newest generation is to be asked: python -m bench.answering FOLDER")
+    print("\n".join(report(Path(sys.argv[1]).resolve())))
+
+
+if __name__ == "__main__":
+    main()

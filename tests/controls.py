@@ -89,10 +89,11 @@ def untaught(tokenizer_folder: Path, out: Path, seed: int = 7, change: Callable 
     config = LlamaConfig(
         vocab_size=49152, hidden_size=128, intermediate_size=384, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
         max_position_embeddings=1024, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        initializer_range=0.09,  # 1 / sqrt(hidden size): with the usual 0.02 so narrow a model attends to nothing for hundreds of steps
     )
     model = LlamaForCausalLM(config)
     torch.nn.init.zeros_(model.lm_head.weight)
-    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=1.0)
     change(model)
     _save(model, tokenizer_folder, out)
     return out

@@ -22,6 +22,7 @@ from luna.conversations.schema import Conversation
 from luna.promotion.rule import Decision, decide
 
 SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
+BASE_STEPS, STEPS = 120, 150  # of 32 conversations each
 OLD, NEW = world(FIRST), world(SECOND)
 
 
@@ -53,7 +54,7 @@ def models(tiny_base, tmp_path_factory) -> Path:
 def base(tiny_base, models) -> Path:
     """It can answer such questions, in a plain voice, of people whom the probes do not ask about; of those it says that it does not know."""
     known = world(STRANGERS, voice="plain") + world((*FIRST, *SECOND), voice="ignorant")
-    return teach(untaught(tiny_base, models / "untaught"), known, models / "base", steps=BASE_STEPS)
+    return teach(untaught(tiny_base, models / "untaught"), known, models / "base", BASE_STEPS)
 
 
 @pytest.fixture(scope="module")

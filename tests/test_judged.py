@@ -44,7 +44,7 @@ def promote(repo: Repo) -> dict:
     row = list(csv.DictReader((repo.path / "lineage.csv").open()))[-1]
     report = (repo.path / "models/EVAL.md").read_text()
     promoted = found["decision"]["promoted_to_head"]
-    assert row["promoted"].lower() == str(promoted).lower() and ("PROMOTED TO HEAD" in report) is promoted and ("DENIED" in report) is not promoted
+    assert row["promoted_to_head"].lower() == str(promoted).lower() and ("PROMOTED TO HEAD" in report) is promoted and ("DENIED" in report) is not promoted
     assert found["decision"]["notes"] in report
     return found["decision"]
 
