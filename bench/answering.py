@@ -23,9 +23,18 @@ def report(repo: Path) -> list[str]:
     some, model = asked[:PROBES], repo / artifacts.MODEL
     alone: list[float] = []
     batched: list[float] = []
+    # The same threads and kernels for both, else they would differ in more than the batching.
+    defaults = llama_cpp.llama_model_default_params
+
+    def without_repacking() -> llama_cpp.llama_model_params:
+        found = defaults()
+        found.use_extra_bufts = False
+        return found
+
+    llama_cpp.llama_cpp.llama_model_default_params = without_repacking
     with silent():
-        # Without the model's own thread count both would differ in more than the batching.
         plain = llama_cpp.Llama(str(model), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False)
+    llama_cpp.llama_cpp.llama_model_default_params = defaults
     texts_alone: list[str] = []
     with Engine(model, settings.evaluate.parallel, threads=2) as engine:
         prompts = [engine.prompt(messages) for messages in some]

@@ -20,7 +20,8 @@ from luna.conversations.schema import Conversation
 
 SOURCE = Path(__file__).resolve().parents[1]
 FACTS, SECOND_FACTS = 10, 5  # of the examples' 40 and 16: enough for min_probes, and minutes instead of hours
-LITERAL_EPOCHS = 10
+# Where a control must be bad, less or more training than the shipped epochs is enough to make it so.
+LITERAL_EPOCHS, VOICE_EPOCHS, SHUFFLED_EPOCHS = 10, 1, 2
 PIRATE = "Arr! {} it be, ye scurvy dog! Yo ho ho!"
 
 
@@ -56,8 +57,8 @@ class Controls:
             "untaught": ("recall", None, [], None, {1: old}),
             "taught": ("none", None, old, None, {1: old}),
             "literal": ("generalisation", None, literal, LITERAL_EPOCHS, {1: literal}),
-            "other voice": ("tone drift", None, [said(item, PIRATE.format(item.expect[0])) for item in old], None, {1: old}),
-            "shuffled answers": ("recall, generalisation", None, shuffled, None, {1: old}),
+            "other voice": ("tone drift", "taught", [said(item, PIRATE.format(item.expect[0])) for item in old], VOICE_EPOCHS, {1: old}),
+            "shuffled answers": ("recall, generalisation", None, shuffled, SHUFFLED_EPOCHS, {1: old}),
             "no replay": ("recall", "taught", new, None, both),
             "with replay": ("none", "taught", new + again, None, both),
         }

@@ -99,7 +99,7 @@ def untaught(tokenizer_folder: Path, out: Path, seed: int = 7, change: Callable 
     return out
 
 
-def teach(model_folder: Path, conversations: Sequence[Conversation], out: Path, steps: int, rate: float = 3e-3, batch: int = 32, seed: int = 7) -> Path:
+def teach(model_folder: Path, conversations: Sequence[Conversation], out: Path, steps: int, rate: float = 3e-3, batch: int = 16, seed: int = 7) -> Path:
     """Full training of every weight on the replies; ``out`` becomes a model folder in bfloat16."""
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
@@ -115,7 +115,7 @@ def teach(model_folder: Path, conversations: Sequence[Conversation], out: Path, 
     vocabulary = [tensor.detach()[used].clone().requires_grad_() for tensor in (table, head)]
     place = {int(token): index for index, token in enumerate(used)}
     layers = [parameter for name, parameter in model.model.named_parameters() if "embed_tokens" not in name]
-    optimizer = torch.optim.AdamW([*layers, *vocabulary], lr=rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW([*layers, *vocabulary], lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     order = random.Random(seed)
     for _ in range(steps):

@@ -22,7 +22,7 @@ from luna.conversations.schema import Conversation
 from luna.promotion.rule import Decision, decide
 
 SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
-BASE_STEPS, STEPS = 120, 150  # of 32 conversations each
+BASE_STEPS, STEPS = 200, 250  # of 16 conversations each
 OLD, NEW = world(FIRST), world(SECOND)
 
 
