@@ -29,15 +29,7 @@ def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: Non
     """
     fetched = 0
     for md5 in cache.objects(root, kept(sealed_outs(root.resolve(), name))):
-        path = cache.find(root, md5)
-        if path and not cache.is_whole(path, md5):
-            aside = root / artifacts.SCRATCH / "quarantine" / md5
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(aside)
-            path = None
-        if path is None:
-            cache.fetch(root, md5)
-            fetched += 1
+        fetched += cache.whole(root, md5)[1]
         tick(md5)
     return fetched
 

@@ -1,0 +1,65 @@
+"""Commands that make a generation again, or keep less of it: rebuild, thin, reproduce."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luna import params
+from luna.cli.common import Json, print_json, root, say
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(rebuild)
+
+
+def rebuild(
+    generation: Annotated[str, typer.Argument(help="The generation to make again: G003, 3, the full name, or HEAD.")],
+    check: Annotated[bool, typer.Option("--check", help="Only find out whether it comes out bit for bit; keep nothing.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", file_okay=False, help="Where to put weights/ and model.gguf (default: .luna/rebuilt/NAME).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a generation's 16-bit weights and model.gguf again, from the base and the adapters on its line.
+
+    Nothing is trained. What this clone lacks comes from cold storage; the converter and llama.cpp are
+    the recorded ones, fetched by their pinned hash where this environment has others. The result is
+    compared with the ledger by SHA-256: exit code 1, and every tensor that differs, when it is not
+    the same. History, cache and workspace are not changed.
+    """
+    from luna import artifacts
+    from luna.history.line import read_line
+    from luna.rebuild import generation as again
+
+    place = root()
+    line = read_line(place, params.load(place).line.prefix)
+    name = line.resolve(generation)
+    (place / again.FOLDER).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place / again.FOLDER) as scratch:
+        done = again.rebuild(place, line, name, Path(scratch), lambda text: say(f"rebuild: {text}"))
+        target = None
+        if not check:
+            target = out or place / artifacts.SCRATCH / "rebuilt" / name
+            shutil.rmtree(target / "weights", ignore_errors=True)
+            shutil.copytree(done.weights, target / "weights")
+            shutil.copyfile(done.model, target / artifacts.MODEL.name)
+    if as_json:
+        print_json({
+            "name": name, "same": done.same, "sha256": done.sha256, "expected": done.expected, "tools": done.tools, "seconds": round(done.seconds, 2),
+            "out": str(target) if target else None, "differences": [asdict(item) for item in done.differences],
+        })
+    else:
+        if done.same:
+            typer.echo(f"{name}: model.gguf comes out bit for bit, SHA-256 {done.sha256[:12]} as in the ledger ({done.seconds:.1f} s)")
+        else:
+            typer.echo(f"{name}: rebuilt SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}: NOT the same")
+            for item in done.differences:
+                typer.echo(f"  {item.what}: {item.how}")
+        if target:
+            typer.echo(f"written to {target}")
+    if not done.same:
+        raise typer.Exit(1)
