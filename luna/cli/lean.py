@@ -16,6 +16,7 @@ from luna.cli.common import Json, print_json, root, say
 
 def register(app: typer.Typer) -> None:
     app.command()(rebuild)
+    app.command()(thin)
 
 
 def rebuild(
@@ -62,4 +63,39 @@ def rebuild(
         if target:
             typer.echo(f"written to {target}")
     if not done.same:
+        raise typer.Exit(1)
+
+
+def thin(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how many bytes that is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make cold storage follow 'cold.keep' in params.yaml: drop the GGUF files that can be made again.
+
+    Generations outside the rule keep base, adapter, data and every small file. A GGUF is dropped only
+    after all that it is rebuilt from was read back from the store and the rebuilt file was found to be
+    the recorded one, bit for bit, in this very run; a record stays in the store and in attestations/.
+    'luna restore GEN' makes it again. A generation that came into the rule gets its GGUF back. Exit
+    code 1 when a generation could not be proven; it is left as it is.
+    """
+    from luna.history.lock import exclusive
+    from luna.rebuild import thin as history
+
+    place = root()
+    with exclusive(place, "thin"):
+        steps = history.thin(place, say, dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, "steps": [asdict(step) for step in steps]})
+    else:
+        keep = params.load(place).cold.keep
+        if not steps:
+            typer.echo(f"Cold storage follows the rule already (cold.keep: {keep}).")
+        for step in steps:
+            typer.echo(f"{step.generation}: {step.action}{f', {step.why}' if step.why else ''} ({step.bytes / 1e6:.1f} MB)")
+            for item in step.differences:
+                typer.echo(f"  {item.what}: {item.how}")
+        saved = sum(step.bytes for step in steps if step.action == history.DROPPED)
+        if saved:
+            typer.echo(f"{saved / 1e6:.1f} MB {'would leave' if dry_run else 'left'} cold storage (cold.keep: {keep})")
+    if any(step.action == history.REFUSED for step in steps):
         raise typer.Exit(1)
