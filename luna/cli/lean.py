@@ -17,6 +17,7 @@ from luna.cli.common import Json, print_json, root, say
 def register(app: typer.Typer) -> None:
     app.command()(rebuild)
     app.command()(thin)
+    app.command()(reproduce)
 
 
 def rebuild(
@@ -98,4 +99,38 @@ def thin(
         if saved:
             typer.echo(f"{saved / 1e6:.1f} MB {'would leave' if dry_run else 'left'} cold storage (cold.keep: {keep})")
     if any(step.action == history.REFUSED for step in steps):
+        raise typer.Exit(1)
+
+
+def reproduce(
+    generation: Annotated[str, typer.Argument(help="The generation to train again: G003, 3, the full name, or HEAD.")],
+    as_json: Json = False,
+) -> None:
+    """Train a generation again from its tag, in a scratch clone, and compare what comes out.
+
+    Code, parameters and data are those of the tag. On the same kind of device and with the same
+    packages it must be the same bit for bit; on another, the scores must lie within the recorded
+    intervals. The verdict is committed as an in-toto statement in attestations/, never in the sealed
+    generation. Exit code 1 when it does not hold. It takes as long as training did.
+    """
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+    from luna.rebuild import reproduce as again
+
+    place = root()
+    name = read_line(place, params.load(place).line.prefix).resolve(generation)
+    done = again.reproduce(place, name, lambda text: say(f"reproduce: {text}"))
+    with exclusive(place, "reproduce"):
+        path = again.record(place, done)
+    if as_json:
+        print_json(asdict(done) | {"holds": done.holds, "statement": path.as_posix()})
+    else:
+        kind = "the same kind of device and the same packages" if done.same_kind else "another device or other packages"
+        typer.echo(f"{name}: {done.verdict}, on {kind}")
+        for out, equal in done.same.items():
+            typer.echo(f"  {out}: {'the same bytes' if equal else 'other bytes'}")
+        for clause, row in done.scores.items():
+            typer.echo(f"  {clause.replace('_', ' ')}: recorded {row['recorded']} ({row['low']} to {row['high']}), now {row['found']}")
+        typer.echo(f"recorded in {path}")
+    if not done.holds:
         raise typer.Exit(1)

@@ -57,7 +57,7 @@ def _storage(as_json: bool) -> None:
     for title in ("gen", "new MB", "shared MB", "stored MB", "adapter MB", "GGUF MB", "GGUF kept"):
         table.add_column(title, justify="right" if title.endswith("MB") else "left", no_wrap=True)
     for row in found.generations:
-        kept = "MISSING" if row.name in found.missing else "rebuilt on demand" if row.lean else "yes"
+        kept = f"{row.missing} objects MISSING" if row.missing else "rebuilt on demand" if row.lean else "yes"
         table.add_row(GenerationName.parse(row.name).short, *(f"{value / 1e6:.1f}" for value in (row.own, row.shared, row.stored, row.adapter, row.model)), kept)
     Console().print(table)
     for title, value in (("in cold storage:", found.stored), ("with every GGUF:", found.whole), ("plain DVC:", found.plain_dvc)):

@@ -53,6 +53,15 @@ class Store:
             except FileNotFoundError:
                 raise ColdStorageError(f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'.") from None
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every object in the store, by md5; one listing."""
+        with _explained(self.name):
+            if self.odb.fs.protocol == "local":
+                found = {str(path): path.stat().st_size for path in Path(self.odb.path).rglob("*") if path.is_file()}
+            else:
+                found = {path: info["size"] for path, info in self.odb.fs.fs.find(self.odb.path, detail=True).items()}
+            return {"".join(self.odb.fs.parts(path)[-2:]): size for path, size in found.items() if not path.endswith(".tmp")}
+
     def remove(self, md5: str) -> None:
         with _explained(self.name):
             self.odb.fs.remove(self.path(md5))

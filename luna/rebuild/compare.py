@@ -29,9 +29,9 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
     for key in dict.fromkeys([*old.fields, *new.fields]):
         if key.startswith("GGUF."):
             continue
-        values = [_shown(reader.fields.get(key)) for reader in (old, new)]
-        if values[0] != values[1]:
-            found.append(Difference(key, f"metadata: recorded {values[0]}, rebuilt {values[1]}"))
+        before, after = old.fields.get(key), new.fields.get(key)
+        if _raw(before) != _raw(after):
+            found.append(Difference(key, f"metadata: recorded {_shown(before)}, rebuilt {_shown(after)}"))
     tensors = {tensor.name: tensor for tensor in new.tensors}
     for tensor in old.tensors:
         other = tensors.pop(tensor.name, None)
@@ -45,6 +45,10 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
                 found.append(Difference(tensor.name, f"{count} of {before.size} bytes differ", count, int(before.size)))
     found += [Difference(name, "not in the recorded file") for name in tensors]
     return found
+
+
+def _raw(field) -> list[bytes]:
+    return [part.tobytes() for part in field.parts] if field else []
 
 
 def _shown(field) -> str:

@@ -111,7 +111,7 @@ def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
     partial.mkdir(parents=True)
     for relative, md5 in _folder(root, wanted, f"The base of {ancestors[-1]}").items():
         (partial / relative).parent.mkdir(parents=True, exist_ok=True)
-        _link(_whole(root, md5, f"The base of {ancestors[-1]} ({relative})"), partial / relative)
+        link(_whole(root, md5, f"The base of {ancestors[-1]} ({relative})"), partial / relative)
     partial.rename(place)
     return place
 
@@ -135,7 +135,8 @@ def _whole(root: Path, md5: str, whose: str) -> Path:
         raise ColdStorageError(f"{whose} is not to be had, so nothing was rebuilt. {error}") from None
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Show a file under another name, never to be written to."""
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links
