@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, generations, long_line
+from bench import answering, generations, long_line, storage
 from luna.files import write_text
 
 
@@ -32,6 +32,7 @@ def main() -> None:
         lines += generations.report(repo, generations.build(repo))
         lines += answering.report(repo)
         lines += long_line.report(folder)
+        lines += storage.report(folder)
         write_text(generations.SOURCE / "BENCHMARKS.md", "\n".join(lines))
 
 

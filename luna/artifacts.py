@@ -47,6 +47,9 @@ PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
 
+#: What is recorded beside sealed generations, later than they were sealed.
+ATTESTATIONS = Path("attestations")
+
 # Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
 SCRATCH = Path(".luna")
 

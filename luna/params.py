@@ -131,6 +131,18 @@ class Maturity(_Section):
     score_gain: Fraction = 0.01
 
 
+class Cold(_Section):
+    """Which generations keep their GGUF in cold storage; the others' is made again when it is wanted."""
+
+    keep: Annotated[str, Field(pattern=r"^(all|promoted|head|last:[1-9][0-9]*)$")] = "all"
+
+    @property
+    def amount(self) -> str | int:
+        """``all``, ``promoted``, ``head``, or how many of the newest."""
+        word, _, count = self.keep.partition(":")
+        return int(count) if count else word
+
+
 class Params(_Section):
     line: Line = Line()
     generation: Generation = Generation()
@@ -142,6 +154,7 @@ class Params(_Section):
     evaluate: Evaluate = Evaluate()
     promotion: Promotion = Promotion()
     maturity: Maturity = Maturity()
+    cold: Cold = Cold()
 
 
 def parse(document: Any, where: str) -> Params:

@@ -132,10 +132,11 @@ def rollback(
     """
     from luna.history import rollback as history
     from luna.history.lock import exclusive
+    from luna.rebuild import thin
 
     place = root()
     with exclusive(place, "rollback"):
-        done = history.rollback(place, generation, reason, stay)
+        done = history.rollback(place, generation, reason, stay, thin.restore)
     if as_json:
         print_json(done)
     else:
@@ -148,17 +149,19 @@ def restore(
 ) -> None:
     """Bring every byte of a generation from cold storage into the cache, checked by hash.
 
-    The workspace is not touched; afterwards 'git checkout TAG' shows it at once.
+    A model.gguf that cold storage does not hold (see 'luna thin') is rebuilt from base and adapters,
+    and taken only when it is the recorded one bit for bit. The workspace is not touched; afterwards
+    'git checkout TAG' shows it at once.
     """
-    from luna.history import rollback as history
     from luna.history.line import read_line
     from luna.history.lock import exclusive
+    from luna.rebuild import thin
 
     place = root()
     with exclusive(place, "restore"):
         name = read_line(place, params.load(place).line.prefix).resolve(generation)
-        fetched = history.restore(place, name)
+        fetched = thin.restore(place, name, lambda text: say(f"restore: {text}"))
     if as_json:
         print_json({"name": name, "fetched": fetched})
     else:
-        typer.echo(f"{name} is whole in the cache ({fetched} objects came from cold storage). Next: git checkout {name}")
+        typer.echo(f"{name} is whole in the cache ({fetched} objects came from cold storage or were rebuilt). Next: git checkout {name}")

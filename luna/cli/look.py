@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from luna.cli.common import Json, print_json, root
@@ -11,11 +13,18 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def status(as_json: Json = False) -> None:
+def status(
+    storage: Annotated[bool, typer.Option("--storage", help="Bytes by generation in cold storage, what is shared, and what plain DVC would take.")] = False,
+    as_json: Json = False,
+) -> None:
     """Where the line stands: current best, newest generation, what is being built, what waits to be learnt."""
     from dataclasses import asdict
 
     from luna.history import status as history
+
+    if storage:
+        _storage(as_json)
+        return
 
     found = history.status(root())
     if as_json:
@@ -28,3 +37,29 @@ def status(as_json: Json = False) -> None:
         ("waiting to be learnt", waiting), ("pushed to", found.push_remote or "nowhere (git config luna.pushRemote NAME)"), ("next", found.next_step),
     ):
         typer.echo(f"{title + ':':<22}{value}")
+
+
+def _storage(as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from luna.history import storage as history
+    from luna.names import GenerationName
+
+    found = history.storage(root())
+    if as_json:
+        print_json(asdict(found))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("gen", "new MB", "shared MB", "stored MB", "adapter MB", "GGUF MB", "GGUF kept"):
+        table.add_column(title, justify="right" if title.endswith("MB") else "left", no_wrap=True)
+    for row in found.generations:
+        kept = f"{row.missing} objects MISSING" if row.missing else "rebuilt on demand" if row.lean else "yes"
+        table.add_row(GenerationName.parse(row.name).short, *(f"{value / 1e6:.1f}" for value in (row.own, row.shared, row.stored, row.adapter, row.model)), kept)
+    Console().print(table)
+    for title, value in (("in cold storage:", found.stored), ("with every GGUF:", found.whole), ("plain DVC:", found.plain_dvc)):
+        typer.echo(f"{title:<22}{value / 1e6:.1f} MB")
+    ratio = f", {found.plain_dvc / found.stored:.1f} times less than plain DVC keeping adapter, merged weights and GGUF" if found.stored else ""
+    typer.echo(f"{'rule:':<22}cold.keep: {found.rule}{ratio}")

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import answers, build, diff, judge, lineage, look, maturity
+from luna.cli import answers, build, diff, judge, lean, lineage, look, maturity
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ diff.register(app)
 maturity.register(app)
 judge.register(app)
 answers.register(app)
+lean.register(app)
 
 
 def main() -> None:

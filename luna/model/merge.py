@@ -26,8 +26,10 @@ class Change:
     rounded_away: int  # tensors that an adapter touches but bfloat16 rounds back to what they were
 
 
-def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[str], None] = lambda name: None) -> Change:
+def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[str], None] = lambda name: None, measure: bool = True) -> Change:
     """Write the model folder ``base`` with ``adapters`` merged in, oldest first, into ``out``.
+
+    ``measure`` False leaves out how far the last adapter moved the weights: the bytes are the same, sooner.
 
     Raises:
         ExportError: an adapter names a tensor that the base lacks, of another shape, or the last
@@ -39,7 +41,7 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
 
     out.mkdir(parents=True, exist_ok=True)
     steps = [(adapter.scale, pairs(adapter)) for adapter in adapters if adapter.weights is not None]
-    last = steps[-1][1] if steps and adapters[-1].weights is not None else {}
+    last = steps[-1][1] if measure and steps and adapters[-1].weights is not None else {}
     relative: dict[str, float | None] = {}
     unchanged = total = 0
     names: set[str] = set()
@@ -56,10 +58,11 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
                 for index, (scale, matrices) in enumerate(steps):
                     if name not in matrices:
                         continue
-                    before = weight
-                    weight, change = _add(name, weight, scale, *matrices[name], torch)
+                    before, delta = weight, _delta(name, weight, scale, *matrices[name])
+                    weight = (before.to(torch.float64) + delta).to(torch.bfloat16)
                     if index == len(steps) - 1 and last:
-                        relative[name] = change
+                        norm = torch.linalg.vector_norm(before.to(torch.float64)).item()
+                        relative[name] = ratio(lora_norm([(scale, *matrices[name])]), norm)
                         unchanged += bool(torch.equal(before, weight))
                 merged[name] = weight.contiguous()
                 tick(name)
@@ -71,10 +74,7 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
     return Change(relative, total, unchanged)
 
 
-def _add(name: str, weight: Any, scale: float, a: Any, b: Any, torch: Any) -> tuple[Any, float | None]:
+def _delta(name: str, weight: Any, scale: float, a: Any, b: Any) -> Any:
     if weight.shape != (b.shape[0], a.shape[1]):
         raise ExportError(f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together.")
-    exact = weight.to(torch.float64)
-    delta = scale * (b @ a)
-    norm = torch.linalg.vector_norm(exact).item()
-    return (exact + delta).to(torch.bfloat16), ratio(lora_norm([(scale, a, b)]), norm)
+    return scale * (b @ a)
