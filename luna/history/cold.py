@@ -53,24 +53,33 @@ class Store:
                 raise ColdStorageError(f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'.") from None
 
     def upload(self, source: Path, md5: str) -> None:
+        with _explained(self.name):
+            self.put(source, self.path(md5))
+
+    def put(self, source: Path | str, final: str) -> None:
         """Write under a temporary name, then rename: a killed upload never looks like an object."""
+        import os
         import secrets
 
-        final = self.path(md5)
         parent = self.odb.fs.parent(final)
-        with _explained(self.name):
-            self.odb.fs.makedirs(parent)
-            if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
-                self.odb.fs.put_file(str(source), final)
-                return
-            temporary = self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp")
-            try:
-                # DVC's own copy leaves a temporary file of its own behind when the disk is full.
-                shutil.copyfile(source, temporary)
-                Path(temporary).chmod(0o444)
-                Path(temporary).replace(final)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+        self.odb.fs.makedirs(parent)
+        if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
+            self.odb.fs.put_file(str(source), final)
+            return
+        temporary = Path(self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp"))
+        try:
+            # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+            with open(source, "rb") as given, temporary.open("wb") as file:
+                shutil.copyfileobj(given, file, CHUNK_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o444)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def explained(self) -> _explained:
+        return _explained(self.name)
 
 
 class _explained:
@@ -107,6 +116,11 @@ def open_store(root: Path, name: str | None = None) -> Store:
     except DvcException as error:
         raise ColdStorageError(f"No cold storage is set up: {error}; see 'dvc remote add --default'.") from None
     return Store(label, odb)
+
+
+def open_all(root: Path) -> list[Store]:
+    """The stores that count as cold storage: today the default remote alone."""
+    return [open_store(root)]
 
 
 def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), tick: Callable[[str], None] = lambda md5: None) -> int:

@@ -60,6 +60,14 @@ class Git:
             raise GitError(f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}")
         return done.stdout
 
+    def attempt(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and complaints, for a command whose failure is an answer."""
+        done = subprocess.run(
+            ["git", "-C", str(self.root), *arguments], capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+        )
+        return done.returncode, done.stdout, done.stderr
+
     def text(self, *arguments: str, **options) -> str:
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
@@ -102,6 +110,12 @@ class Git:
             position += size + 1
         return found
 
+    def existing(self, objects: Iterable[str]) -> set[str]:
+        """Those of the objects that are here."""
+        wanted = list(objects)
+        rows = self.text("cat-file", "--batch-check=%(objectname)", stdin="".join(f"{item}\n" for item in wanted).encode()).splitlines()
+        return {item for item, row in zip(wanted, rows, strict=True) if row == item}
+
     def is_ancestor(self, old: str, new: str) -> bool:
         done = subprocess.run(["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new], capture_output=True)
         return done.returncode == 0
@@ -131,8 +145,9 @@ class Git:
             self.run("add", "--all", "--", *present, env=env)
             return self.text("write-tree", env=env)
 
-    def commit_tree(self, tree: str, parent: str, message: str) -> str:
-        return self.text("commit-tree", tree, "-p", parent, stdin=message.encode())
+    def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
+        parents = [parents] if isinstance(parents, str) else parents
+        return self.text("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), stdin=message.encode())
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
         """Write an annotated tag's object without making the reference."""

@@ -14,9 +14,9 @@ PUSH_REMOTE = "luna.pushRemote"  # git config: the git remote that 'luna seal' p
 
 
 def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
-    """Branches and the head may move; a generation's tag that changed is refused (no leading +)."""
+    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +)."""
     head = f"refs/tags/{head_tag(prefix)}"
-    return f"+refs/heads/*:refs/remotes/{remote}/*", f"+{head}:{head}", "refs/tags/*:refs/tags/*"
+    return f"+refs/heads/*:refs/remotes/{remote}/*", f"+{head}:{head}", "refs/tags/*:refs/tags/*", "refs/luna/*:refs/luna/*"
 
 
 def initialise(root: Path, prefix: str) -> list[str]:
