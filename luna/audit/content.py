@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from luna.audit.finding import CONTENT, OBJECT, Finding
-from luna.audit.places import CACHE, NotPlain, Place
+from luna.audit.places import NotPlain, Place
 from luna.history.line import Out
 
 BUFFER_BYTES = 1 << 20
@@ -133,8 +133,7 @@ def scan(items: Sequence[Wanted], places: Sequence[Place], quick: bool = False, 
 
 
 def _finding(item: Wanted, place: Place, what: str) -> Finding:
-    mend = "luna repair" if place.label == CACHE else "luna repair"
-    return Finding(OBJECT, place.label, item.md5, item.generation, f"{item.path} {what}", mend)
+    return Finding(OBJECT, place.label, item.md5, item.generation, f"{item.path} {what}")
 
 
 def _look(item: Wanted, place: Place) -> Finding | None:
@@ -145,7 +144,7 @@ def _look(item: Wanted, place: Place) -> Finding | None:
     except Exception as error:
         return _finding(item, place, f"cannot be asked for: {_said(error)}")
     if size is None:
-        return _finding(item, place, "is missing")
+        return None if item.md5 in getattr(place, "thinned", ()) else _finding(item, place, "is missing")
     if item.size is not None and size != item.size:
         return _finding(item, place, f"is cut to {size} of {item.size} bytes" if size < item.size else f"is {size} bytes long, not {item.size}")
     return None
@@ -160,6 +159,8 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
             findings.append(wrong)
             continue
         try:
+            if item.md5 in getattr(place, "thinned", ()) and place.size(item.md5) is None:
+                continue
             md5, sha256 = _digests(place, item.md5, both=proven is None, tick=tick)
         except Exception as error:  # whatever a store's library raises: it is a finding, and the other places are still read
             findings.append(_finding(item, place, f"cannot be read: {_said(error)}"))

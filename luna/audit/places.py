@@ -54,7 +54,10 @@ class Cache:
 
 @dataclass(frozen=True)
 class Cold:
+    """``thinned``: objects that were taken out of the store on purpose; they are not looked for."""
+
     store: Store
+    thinned: frozenset[str] = frozenset()
 
     @property
     def label(self) -> str:

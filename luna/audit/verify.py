@@ -37,11 +37,12 @@ class Report:
         return all(finding.severity != DAMAGE for finding in self.findings)
 
 
-def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] = (), stores: Sequence[Store] = (), quick: bool = False, progress: Progress = lambda now, total: None) -> Report:
+def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] = (), stores: Sequence[Store] = (), quick: bool = False, progress: Progress = lambda now, total: None,
+           thinned: frozenset[str] = frozenset()) -> Report:
     """Check git, tags, ledger and head of the whole line, and the content of the ``chosen`` generations (none: all).
 
     ``building``: the generation that params.yaml names; its unsealed results in the workspace are no damage.
-    With ``stores`` every byte in them is read back as a stream and hashed.
+    With ``stores`` every byte in them is read back as a stream and hashed; objects in ``thinned`` may be missing there.
 
     Raises:
         InputError: a chosen generation does not exist.
@@ -51,7 +52,7 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(git, None if sealed else building)
     seals = choose(picture, chosen)
-    places: list[Place] = [Cache(root), *(Cold(store) for store in stores)]
+    places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
     items: list[Wanted] = []
     signers = []
     for seal in seals:

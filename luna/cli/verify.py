@@ -14,6 +14,7 @@ from luna.cli.common import Json, print_json, root, say
 
 def register(app: typer.Typer) -> None:
     app.command()(verify)
+    app.command()(repair)
 
 
 Generations = Annotated[list[str] | None, typer.Argument(help="Generations to read: G003, 3, the full name, or HEAD. None: all of them.")]
@@ -94,3 +95,45 @@ def _tell(report: Any) -> None:
     typer.echo(f"{len(report.generations)} generations in {', '.join(report.places)}: {how}: {verdict}")
     if not report.clean:
         say("next: luna repair --dry-run")
+
+
+def repair(
+    generations: Generations = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Mend what verify finds, wherever another whole copy is: cache, cold storage, git remotes, the record.
+
+    What was damaged is put aside in 'quarantine' first, here or in the store; nothing is deleted. Run
+    again, it does nothing more; killed, it goes on. Exit code 0 when all is whole afterwards, 1 when
+    something cannot be mended.
+    """
+    from luna.audit import repair as mending
+    from luna.history.lock import exclusive
+
+    place = root()
+    prefix, named = _setting(place)
+    with exclusive(place, "repair"):
+        done = mending.repair(place, prefix, named, _reachable(place), dry_run, generations or (), say=lambda text: None)
+    if as_json:
+        from dataclasses import asdict
+
+        print_json(asdict(done) | {"complete": done.complete})
+    else:
+        for step in done.steps:
+            state = ("would mend" if dry_run else "mended") if step.done else "CANNOT MEND"
+            typer.echo(f"{state}  {step.finding.sentence}\n        {step.done or f'no whole copy is to be had; {step.finding.mend}'}")
+        typer.echo("nothing to mend" if not done.steps else f"{sum(step.done is not None for step in done.steps)} of {len(done.steps)} {'could be ' if dry_run else ''}mended")
+    if not done.complete:
+        raise typer.Exit(1)
+
+
+def _reachable(place: Path) -> list[Any]:
+    """The stores to mend and to mend from; none when cold storage does not answer, for the rest can still be mended."""
+    from luna.errors import ColdStorageError
+
+    try:
+        return _stores(place, True, None)
+    except ColdStorageError as error:
+        say(f"luna: {error} Going on without it.")
+        return []

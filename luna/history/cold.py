@@ -18,6 +18,7 @@ from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
 from luna.history import cache
 
+QUARANTINE = "quarantine"  # in a store, beside the objects' folder
 _STREAMS = 2  # hashing is bound by the processor: as many as the smallest machine has cores
 
 
@@ -77,6 +78,22 @@ class Store:
             temporary.replace(final)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def set_aside(self, path: str) -> str:
+        """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""
+        fs = self.odb.fs
+        base = fs.join(fs.parent(fs.parent(self.odb.path)), QUARANTINE)
+        name = path.removeprefix(fs.parent(fs.parent(self.odb.path))).strip("/\\").replace("/", "_").replace("\\", "_")
+        number = 0
+        with _explained(self.name):
+            fs.makedirs(base)
+            while fs.exists(target := fs.join(base, f"{name}.{number}" if number else name)):
+                number += 1
+            if fs.protocol == "local":
+                Path(path).rename(target)  # a link is moved itself, not followed
+            else:
+                fs.move(path, target)
+        return target
 
     def explained(self) -> _explained:
         return _explained(self.name)

@@ -49,6 +49,13 @@ class Git:
             raise StateError(f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna.")
         self.root = Path(done.stdout.rstrip("\n"))
 
+    @classmethod
+    def bare(cls, folder: Path) -> Git:
+        """A repository without a work tree."""
+        git = cls.__new__(cls)
+        git.root = folder
+        return git
+
     def run(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
         done = subprocess.run(
             ["git", "-C", str(self.root), *arguments], input=stdin, capture_output=True,

@@ -204,5 +204,17 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
     return len(lacking)
 
 
+def mend_cold(store: Store, entries: list[Entry]) -> None:
+    """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
+    fs, folder = store.odb.fs, _folder(store)
+    wanted = {cold_name(entry): entry.line + "\n" for entry in entries}
+    with store.explained():
+        for path in sorted(fs.find(folder)) if fs.exists(folder) else []:
+            name = fs.name(path)
+            if name in wanted and fs.cat_file(path) != wanted[name].encode():
+                store.set_aside(path)
+    to_cold(store, entries)
+
+
 def cold_name(entry: Entry) -> str:
     return f"{entry.number:06d}.json"
