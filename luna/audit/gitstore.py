@@ -119,3 +119,17 @@ def check(git: Git, quick: bool, names: dict[str, str]) -> tuple[list[Finding], 
 def check_packed_refs(git: Git) -> list[Finding]:
     _, wrong = packed_refs(git)
     return [Finding(REFERENCES, "git", "packed-refs", None, f"{wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}")] if wrong else []
+
+
+def check_loose_refs(git: Git) -> list[Finding]:
+    """git takes a reference in capitals, or one whose line does not end; it never writes one so."""
+    place = folder(git)
+    findings = []
+    for path in sorted((place / "refs").rglob("*")):
+        if path.is_file() and not path.name.endswith(".lock"):
+            content = path.read_bytes()
+            if not re.fullmatch(rb"([0-9a-f]{40}|ref: refs/\S+)\n", content):
+                name = path.relative_to(place).as_posix()
+                if git.resolve(name):
+                    findings.append(Finding(REFERENCES, "git", name, name.removeprefix("refs/tags/"), "the reference's file is not as git writes it"))
+    return findings

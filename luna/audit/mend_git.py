@@ -38,7 +38,7 @@ def mend(bench: Bench, finding: Finding) -> str | None:
     """What was done (or, dry, would be done); None where nothing here can mend it."""
     match finding.kind:
         case k if k == REFERENCES:
-            return _packed_refs(bench)
+            return _packed_refs(bench) if finding.object == "packed-refs" else _form(bench, finding.object)
         case k if k == GIT_OBJECT:
             return _git_object(bench, finding.object)
         case k if k in (RECORD, COLD_RECORD):
@@ -62,6 +62,18 @@ def _packed_refs(bench: Bench) -> str:
         # Without the words 'peeled' in its header git looks at the tags themselves.
         files.write_text(path, "# pack-refs with: sorted \n" + "".join(f"{rows[name][0]} {name}\n" for name in sorted(rows)))
     return "its readable lines were written anew; what they lack comes back from the record"
+
+
+def _form(bench: Bench, reference: str) -> str | None:
+    """The file of a reference that git still understands, written as git writes it."""
+    value = bench.git.resolve(reference)
+    if value is None:
+        return None
+    if not bench.dry:
+        path = gitstore.folder(bench.git) / reference
+        quarantine.copy(bench.root, path, reference)
+        files.write_text(path, value + "\n")
+    return "the reference's file was written anew"
 
 
 def _drop_broken(bench: Bench, reference: str) -> None:
@@ -152,7 +164,7 @@ def _record(bench: Bench, finding: Finding) -> str | None:
     copies = {}
     for store in bench.stores:
         try:
-            copies[store.name] = record.loads("".join(line + "\n" for line in record.in_cold(store)))
+            copies[store.name] = record.in_cold(store)
         except LunaError:
             copies[store.name] = []
     best = max([own, *copies.values()], key=len)
@@ -227,7 +239,7 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
             return "blob", (bench.root / path).read_bytes(), f"the workspace's {path}"
     for store in bench.stores:
         try:
-            text = record.dumps(record.loads("".join(line + "\n" for line in record.in_cold(store)))).encode()
+            text = record.dumps(record.in_cold(store)).encode()
         except LunaError:
             continue
         if bench.git.text("hash-object", "--stdin", stdin=text) == object_id:

@@ -10,7 +10,7 @@ from luna import names
 from luna.audit import gitstore
 from luna.errors import InputError
 from luna.history import record
-from luna.history.git import Git
+from luna.history.git import Git, GitError
 from luna.history.line import message_fields
 from luna.names import GenerationName
 
@@ -64,13 +64,13 @@ class Picture:
         """As Git.cat, but one unreadable object costs only itself."""
         try:
             return self.git.cat(specs)
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, GitError):
             return [self._one(spec) for spec in specs]
 
     def _one(self, spec: str) -> bytes | None:
         try:
             return self.git.cat([spec])[0]
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, GitError):
             return None
 
 

@@ -68,7 +68,7 @@ def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry
     for _ in range(_ROUNDS):
         picture, findings = verify.survey(git, prefix, stores)
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
-        findings += workspace.check(git, here)
+        findings += workspace.check(picture, here)
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
         open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == "damage" or finding.kind == RECORD)]
         bench = mend_git.Bench(root, git, picture, stores, here, dry, scratch)

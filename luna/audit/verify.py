@@ -50,7 +50,7 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
     git = Git(root)
     picture, findings = survey(git, prefix, stores, quick)
     sealed = any(seal.name == building for seal in picture.seals.values())
-    findings += workspace.check(git, None if sealed else building)
+    findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)
     places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
     items: list[Wanted] = []
@@ -89,7 +89,10 @@ def verify_generation(root: Path, prefix: str, generation: str, stores: Sequence
 
 def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = False) -> tuple[Picture, list[Finding]]:
     """The line as both records tell it, and what is wrong with git, tags, head, ledger and the records in cold storage."""
-    findings = gitstore.check_packed_refs(git)
+    findings = gitstore.check_packed_refs(git) + gitstore.check_loose_refs(git)
+    if findings and git.attempt("for-each-ref")[0]:
+        # git does nothing at all now: the rest is looked at when its references can be read again.
+        return take(git, prefix, set()), findings
     cold_entries, found = _cold_records(stores)
     findings += found
     damaged = set(gitstore.damaged_loose(git))
@@ -153,8 +156,7 @@ def _cold_records(stores: Sequence[Store]) -> tuple[list[record.Entry] | None, l
     findings = []
     for store in stores:
         try:
-            lines = record.in_cold(store)
-            entries = record.loads("".join(line + "\n" for line in lines))
+            entries = record.in_cold(store)
         except InputError as error:
             findings.append(Finding(COLD_RECORD, f"cold storage '{store.name}'", record.COLD_FOLDER, None, str(error)))
             continue
@@ -170,8 +172,7 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
     findings = []
     for store in stores:
         try:
-            lines = record.in_cold(store)
-            theirs = record.loads("".join(line + "\n" for line in lines))
+            theirs = record.in_cold(store)
         except Exception:
             continue  # named above
         where = f"cold storage '{store.name}'"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from luna import artifacts
 from luna.audit.finding import LEDGER, WORKSPACE, Finding
 from luna.audit.ledgers import differences
+from luna.audit.picture import Picture
+from luna.errors import InputError
 from luna.history import ledger
-from luna.history.git import Git
 
 
-def check(git: Git, building: str | None) -> list[Finding]:
+def check(picture: Picture, building: str | None) -> list[Finding]:
     """While a generation is being built its results differ, but the ledger's past rows never do."""
+    git = picture.git
     if git.resolve("HEAD^{tree}") is None:
         return []
-    findings = _ledger(git.root, git, building)
+    findings = _ledger(picture, building)
     if building is None:
         paths = {artifacts.LOCK.as_posix(): "it is not as it was sealed; DVC would take other files for this generation's"}
         listed = git.text("ls-tree", "-r", "--full-tree", "HEAD", "--", artifacts.MODELS.as_posix(), artifacts.LOCK.as_posix(), check=False)
@@ -30,9 +30,9 @@ def check(git: Git, building: str | None) -> list[Finding]:
     return findings
 
 
-def _ledger(root: Path, git: Git, building: str | None) -> list[Finding]:
-    path = root / artifacts.LEDGER
-    [sealed] = git.cat([f"HEAD:{artifacts.LEDGER}"])
+def _ledger(picture: Picture, building: str | None) -> list[Finding]:
+    path = picture.git.root / artifacts.LEDGER
+    [sealed] = picture.read([f"HEAD:{artifacts.LEDGER}"])
     if sealed is None:
         return []
     expected = sealed.decode("utf-8", "replace")
@@ -47,7 +47,7 @@ def _ledger(root: Path, git: Git, building: str | None) -> list[Finding]:
 def _one_row_more(expected: str, found: str) -> bool:
     try:
         return len(ledger.loads(found)) - len(ledger.loads(expected)) in (0, 1)
-    except ledger.InputError:
+    except InputError:
         return False
 
 

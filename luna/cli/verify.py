@@ -15,6 +15,7 @@ from luna.cli.common import Json, print_json, root, say
 def register(app: typer.Typer) -> None:
     app.command()(verify)
     app.command()(repair)
+    app.command()(doctor)
 
 
 Generations = Annotated[list[str] | None, typer.Argument(help="Generations to read: G003, 3, the full name, or HEAD. None: all of them.")]
@@ -137,3 +138,49 @@ def _reachable(place: Path) -> list[Any]:
     except ColdStorageError as error:
         say(f"luna: {error} Going on without it.")
         return []
+
+
+def doctor(
+    checklist: Annotated[str | None, typer.Option("--checklist", metavar="GEN", help="Instead, go through the safety checklist for this generation: G003, 3, the full name, or HEAD.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Examine this clone: versions, disk, hooks, record, cold storage, and settings that would break a promise.
+
+    Nothing is changed. With --checklist each box is ticked by a machine or marked as yours, with the
+    evidence. Exit code 1 when something is bad, or a box is open.
+    """
+    from dataclasses import asdict
+
+    place = root()
+    if checklist:
+        from luna.doctor import checklist as design
+
+        boxes = design.boxes(place, _setting(place)[0], checklist, _reachable(place))
+        if as_json:
+            print_json([asdict(box) for box in boxes])
+        else:
+            _tell_boxes(boxes)
+        if any(box.state == design.OPEN for box in boxes):
+            raise typer.Exit(1)
+        return
+    from luna.doctor.check import BAD, GOOD
+    from luna.doctor.examine import examine
+
+    checks = examine(place)
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            typer.echo(f"{check.state:<8} {check.name}: {check.said}" + (f"\n         mend: {check.mend}" if check.state != GOOD else ""))
+    if any(check.state == BAD for check in checks):
+        raise typer.Exit(1)
+
+
+def _tell_boxes(boxes: list[Any]) -> None:
+    section = None
+    for box in boxes:
+        if box.section != section:
+            section = box.section
+            typer.echo(section)
+        mark = {"done": "[x]", "open": "[ ]", "yours": "[?]", "not needed": "[-]"}[box.state]
+        typer.echo(f"  {mark} {box.text}: {box.evidence}{' (yours to judge)' if box.state == 'yours' else ''}")

@@ -77,7 +77,10 @@ def dumps(entries: Iterable[Entry]) -> str:
 def loads(text: str) -> list[Entry]:
     """Raises InputError naming the line at which the chain does not hold."""
     entries: list[Entry] = []
-    for number, line in enumerate(text.splitlines()):
+    lines = text.split("\n")
+    if lines.pop():
+        raise InputError(f"The record's line {len(lines) + 1} is cut; run 'luna repair'.")
+    for number, line in enumerate(lines):
         previous = entries[-1].digest if entries else START
         try:
             entry = Entry(**json.loads(line))
@@ -169,17 +172,12 @@ def _folder(store: Store) -> str:
     return fs.join(fs.parent(fs.parent(store.odb.path)), COLD_FOLDER)
 
 
-def in_cold(store: Store) -> list[str]:
-    """The record's lines as the store gives them back, in order; raises what the store's library raises."""
+def in_cold(store: Store) -> list[Entry]:
+    """The record as the store gives it back. Raises InputError where it was altered, and what the store's library raises."""
     fs, folder = store.odb.fs, _folder(store)
     if not fs.exists(folder):
         return []
-    lines = []
-    for path in sorted(fs.find(folder)):
-        if path.endswith(".json"):
-            with fs.open(path, "rb") as file:
-                lines.append(file.read().decode("utf-8", "replace").rstrip("\n"))
-    return lines
+    return loads("".join(fs.cat_file(path).decode("utf-8", "replace") for path in sorted(fs.find(folder)) if path.endswith(".json")))
 
 
 def to_cold(store: Store, entries: list[Entry]) -> int:
