@@ -12,6 +12,7 @@ REPAIR = "luna repair"
 # kinds: what a repair goes by
 OBJECT = "object"  # bytes in the cache or in a cold storage; ``object`` is the MD5 that names them
 TAG = "tag"
+STRAY = "stray reference"
 HEAD = "head"
 BRANCH = "branch"
 REFERENCES = "references"  # git's own file of references

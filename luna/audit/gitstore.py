@@ -80,7 +80,7 @@ def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]
     rows: dict[str, tuple[str, str | None]] = {}
     wrong: list[str] = []
     last = None
-    lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+    lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     if lines[-1]:
         wrong.append("its last line is cut")
     for number, line in enumerate(lines[:-1], start=1):

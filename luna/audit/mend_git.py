@@ -11,7 +11,7 @@ from pathlib import Path
 
 from luna import artifacts, files, names
 from luna.audit import gitstore
-from luna.audit.finding import BRANCH, COLD_RECORD, GIT_OBJECT, HEAD, LEDGER, RECORD, REFERENCES, TAG, WORKSPACE, Finding
+from luna.audit.finding import BRANCH, COLD_RECORD, GIT_OBJECT, HEAD, LEDGER, RECORD, REFERENCES, STRAY, TAG, WORKSPACE, Finding
 from luna.audit.picture import Picture
 from luna.errors import LunaError
 from luna.history import quarantine, record
@@ -43,6 +43,8 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             return _git_object(bench, finding.object)
         case k if k in (RECORD, COLD_RECORD):
             return _record(bench, finding)
+        case k if k == STRAY:
+            return _stray(bench, finding.object)
         case k if k == TAG:
             return _tag(bench, finding.object)
         case k if k == HEAD:
@@ -59,9 +61,29 @@ def _packed_refs(bench: Bench) -> str:
     if not bench.dry:
         rows, _ = gitstore.packed_refs(bench.git)
         quarantine.copy(bench.root, path, "packed-refs")
-        # Without the words 'peeled' in its header git looks at the tags themselves.
-        files.write_text(path, "# pack-refs with: sorted \n" + "".join(f"{rows[name][0]} {name}\n" for name in sorted(rows)))
+        _write_packed(path, {name: value for name, (value, _) in rows.items()})
     return "its readable lines were written anew; what they lack comes back from the record"
+
+
+def _write_packed(path: Path, rows: dict[str, str]) -> None:
+    """Without the words 'peeled' in its header git looks at the tags themselves."""
+    lines = [f"{value} {name}\n".encode("utf-8", "surrogateescape") for name, value in rows.items()]
+    lines.sort(key=lambda line: line[41:])
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(b"# pack-refs with: sorted \n" + b"".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _stray(bench: Bench, tag: str) -> str:
+    """Its object is kept under refs/quarantine, if no other reference has it."""
+    value = bench.picture.tags[tag]
+    if not bench.dry:
+        count = 0
+        while bench.git.resolve(aside := f"refs/quarantine/stray/{count}"):
+            count += 1
+        bench.git.update([Update(aside, value, ZERO), Update(f"refs/tags/{tag}", ZERO, value)], "luna repair: put aside")
+    return "the name was put aside, under refs/quarantine"
 
 
 def _form(bench: Bench, reference: str) -> str | None:
@@ -85,7 +107,7 @@ def _drop_broken(bench: Bench, reference: str) -> None:
         packed = gitstore.folder(bench.git) / "packed-refs"
         quarantine.copy(bench.root, packed, "packed-refs")
         rows, _ = gitstore.packed_refs(bench.git)
-        files.write_text(packed, "# pack-refs with: sorted \n" + "".join(f"{rows[name][0]} {name}\n" for name in sorted(rows) if name != reference))
+        _write_packed(packed, {name: value for name, (value, _) in rows.items() if name != reference})
 
 
 def _tag(bench: Bench, tag: str) -> str | None:

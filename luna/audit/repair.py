@@ -15,13 +15,15 @@ from pathlib import Path
 
 from luna import artifacts
 from luna.audit import content, mend_bytes, mend_git, verify, workspace
-from luna.audit.finding import BRANCH, COLD_RECORD, GIT_OBJECT, HEAD, LEDGER, OBJECT, RECORD, REFERENCES, TAG, WORKSPACE, Finding
+from luna.audit.finding import (
+    BRANCH, COLD_RECORD, GIT_OBJECT, HEAD, LEDGER, OBJECT, RECORD, REFERENCES, STRAY, TAG, WORKSPACE, Finding,
+)
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
 from luna.history.cold import Store
 from luna.history.git import Git
 
-_ORDER = (REFERENCES, GIT_OBJECT, RECORD, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
+_ORDER = (REFERENCES, GIT_OBJECT, RECORD, STRAY, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
 

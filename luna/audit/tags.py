@@ -8,14 +8,14 @@ import yaml
 
 from luna import artifacts, names
 from luna.audit import gitstore
-from luna.audit.finding import BRANCH, CONTENT, DAMAGE, HEAD, NOTE, RECORD, SIGNATURE, TAG, Finding
+from luna.audit.finding import BRANCH, CONTENT, DAMAGE, HEAD, NOTE, RECORD, REFERENCES, SIGNATURE, STRAY, TAG, Finding
 from luna.audit.picture import Picture, Seal
 from luna.history import record
 from luna.names import assignment_number, head_tag
 
 
 def check(picture: Picture) -> list[Finding]:
-    return [*_record(picture), *_recorded_tags(picture), *_other_tags(picture), *_head(picture), *_branch(picture), *_peeled(picture)]
+    return [*_record(picture), *_recorded_tags(picture), *_other_tags(picture), *_stray(picture), *_head(picture), *_branch(picture), *_peeled(picture)]
 
 
 def _record(picture: Picture) -> list[Finding]:
@@ -64,6 +64,16 @@ def _other_tags(picture: Picture) -> list[Finding]:
             twin = seal is not None and seal.name != tag
             what = f"a second tag for generation {seal.number}, which is {seal.name}" if twin else "the tag is in no record: no seal made it, or it was cut short"
             findings.append(Finding(TAG, "git", tag, generation, what, f"git tag -d '{tag}' (without hooks), if no seal of yours made it" if twin else "luna repair"))
+    return findings
+
+
+def _stray(picture: Picture) -> list[Finding]:
+    """A tag object of Luna's under a name that is not its own: a name in git's files was damaged, or somebody copied it."""
+    findings = []
+    for tag, value in picture.tags.items():
+        own = picture.bodies.get(value, "").partition("\ntag ")[2].partition("\n")[0]
+        if own and own != tag and (record.is_recorded(own) or own == head_tag(picture.prefix)):
+            findings.append(Finding(STRAY, "git", tag, own if names.is_generation(own) else None, f"it is the tag {own} under another name"))
     return findings
 
 
@@ -135,7 +145,7 @@ def _peeled(picture: Picture) -> list[Finding]:
     for name, (value, peeled) in gitstore.packed_refs(picture.git)[0].items():
         body = picture.bodies.get(value)
         if body and peeled and not body.startswith(f"object {peeled}\n"):
-            findings.append(Finding("references", "git", "packed-refs", name.removeprefix("refs/tags/"), f"it says that the tag points at {peeled[:12]}, which it does not"))
+            findings.append(Finding(REFERENCES, "git", "packed-refs", name.removeprefix("refs/tags/"), f"it says that the tag points at {peeled[:12]}, which it does not"))
     return findings
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, print_json, printable, root, say
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +87,7 @@ def verify(
 
 def _tell(report: Any) -> None:
     for finding in report.findings:
-        typer.echo(f"{'note  ' if finding.severity == 'note' else 'DAMAGE'}  {finding.sentence}\n        mend: {finding.mend}")
+        typer.echo(printable(f"{'note  ' if finding.severity == 'note' else 'DAMAGE'}  {finding.sentence}\n        mend: {finding.mend}"))
     for row in report.sealed_by:
         if row["signer"]:
             typer.echo(f"{row['generation']}: sealed by {row['tagger']}, signed by {row['signer']}")
@@ -123,7 +123,7 @@ def repair(
     else:
         for step in done.steps:
             state = ("would mend" if dry_run else "mended") if step.done else "CANNOT MEND"
-            typer.echo(f"{state}  {step.finding.sentence}\n        {step.done or f'no whole copy is to be had; {step.finding.mend}'}")
+            typer.echo(printable(f"{state}  {step.finding.sentence}\n        {step.done or f'no whole copy is to be had; {step.finding.mend}'}"))
         typer.echo("nothing to mend" if not done.steps else f"{sum(step.done is not None for step in done.steps)} of {len(done.steps)} {'could be ' if dry_run else ''}mended")
     if not done.complete:
         raise typer.Exit(1)

@@ -70,7 +70,7 @@ class Git:
     def attempt(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and complaints, for a command whose failure is an answer."""
         done = subprocess.run(
-            ["git", "-C", str(self.root), *arguments], capture_output=True, stdin=subprocess.DEVNULL, text=True, errors="replace",
+            ["git", "-C", str(self.root), *arguments], capture_output=True, stdin=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
             env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
         )
         return done.returncode, done.stdout, done.stderr
@@ -165,7 +165,7 @@ class Git:
     def update(self, updates: Sequence[Update], reason: str) -> None:
         """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""
         lines = [f"update {item.ref} {item.new} {item.old}\n" for item in updates]
-        self.run("update-ref", "-m", reason, "--stdin", stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode())
+        self.run("update-ref", "-m", reason, "--stdin", stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode("utf-8", "surrogateescape"))
 
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Make the index agree with HEAD for ``paths``; the workspace is not touched."""
