@@ -32,7 +32,8 @@ from bench.fast_import import Stream
 from evals import transfer
 from luna import artifacts, names, params
 from luna.conversations import schema, taught
-from luna.history import ledger, seal
+from luna.history import ledger, record, seal
+from luna.history.git import Git
 from luna.model import evolution, naming
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Params
@@ -257,6 +258,7 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
     git("fast-import", "--quiet", stdin=b"".join(stream.parts))
     git("reset", "-q", "--hard")
     git("pack-refs", "--all")
+    record.complete(Git(repo))
     shutil.copytree(store, folder / "cold")
     (repo / ".dvc" / "config.local").write_text(f"[core]\n    remote = cold\n['remote \"cold\"']\n    url = {folder / 'cold'}\n", encoding="utf-8")
     return repo

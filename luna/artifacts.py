@@ -53,6 +53,9 @@ ATTESTATIONS = Path("attestations")
 # Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
 SCRATCH = Path(".luna")
 
+#: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
+QUARANTINE = Path("quarantine")
+
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
     MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, RECALL_MATRIX,

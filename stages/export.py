@@ -11,8 +11,8 @@ from luna.conversations import schema
 from luna.conversations.schema import Conversation
 from luna.export import fidelity, shipping
 from luna.model import adapter, evolution, weights
-from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.params import Params
+from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.training import environment
 
 

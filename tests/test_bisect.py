@@ -7,8 +7,9 @@ import shutil
 from math import ceil, log2
 
 import pytest
-from bench import long_line
 from conftest import Repo
+
+from bench import long_line
 
 QUESTION = "What is the harbour word number 5?"
 

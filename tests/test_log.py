@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bench import long_line
 from conftest import BIN, Repo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import long_line
 from luna.errors import InputError
 from luna.history import ledger
 from luna.history.lanes import as_text, lay_out

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import answers, build, diff, judge, lean, lineage, look, maturity
+from luna.cli import answers, build, diff, judge, lean, lineage, look, maturity, verify
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ maturity.register(app)
 judge.register(app)
 answers.register(app)
 lean.register(app)
+verify.register(app)
 
 
 def main() -> None:

@@ -79,13 +79,11 @@ def whole(root: Path, md5: str) -> tuple[Path, bool]:
     Raises:
         ColdStorageError: no store has it whole.
     """
-    from luna import artifacts
+    from luna.history import quarantine
 
     path = find(root, md5)
     if path and is_whole(path, md5):
         return path, False
     if path:
-        aside = root / artifacts.SCRATCH / "quarantine" / md5
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(aside)
+        quarantine.aside(root, path, md5)
     return fetch(root, md5), True

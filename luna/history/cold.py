@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luna import artifacts
 from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
 from luna.history import cache
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
+QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
 _STREAMS = 2  # hashing is bound by the processor: as many as the smallest machine has cores
 
 
@@ -100,24 +102,49 @@ class Store:
         return fs.join(fs.parent(fs.parent(self.odb.path)), folder)  # the remote's own folder: objects lie in files/md5
 
     def upload(self, source: Path, md5: str) -> None:
+        with _explained(self.name):
+            self.put(source, self.path(md5))
+
+    def put(self, source: Path | str, final: str) -> None:
         """Write under a temporary name, then rename: a killed upload never looks like an object."""
+        import os
         import secrets
 
-        final = self.path(md5)
         parent = self.odb.fs.parent(final)
+        self.odb.fs.makedirs(parent)
+        if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
+            self.odb.fs.put_file(str(source), final)
+            return
+        temporary = Path(self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp"))
+        try:
+            # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+            with open(source, "rb") as given, temporary.open("wb") as file:
+                shutil.copyfileobj(given, file, CHUNK_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o444)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def set_aside(self, path: str) -> str:
+        """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""
+        fs = self.odb.fs
+        base = fs.join(fs.parent(fs.parent(self.odb.path)), QUARANTINE)
+        name = path.removeprefix(fs.parent(fs.parent(self.odb.path))).strip("/\\").replace("/", "_").replace("\\", "_")
+        number = 0
         with _explained(self.name):
-            self.odb.fs.makedirs(parent)
-            if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
-                self.odb.fs.put_file(str(source), final)
-                return
-            temporary = self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp")
-            try:
-                # DVC's own copy leaves a temporary file of its own behind when the disk is full.
-                shutil.copyfile(source, temporary)
-                Path(temporary).chmod(0o444)
-                Path(temporary).replace(final)
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            fs.makedirs(base)
+            while fs.exists(target := fs.join(base, f"{name}.{number}" if number else name)):
+                number += 1
+            if fs.protocol == "local":
+                Path(path).rename(target)  # a link is moved itself, not followed
+            else:
+                fs.move(path, target)
+        return target
+
+    def explained(self) -> _explained:
+        return _explained(self.name)
 
 
 class _explained:
@@ -154,6 +181,11 @@ def open_store(root: Path, name: str | None = None) -> Store:
     except DvcException as error:
         raise ColdStorageError(f"No cold storage is set up: {error}; see 'dvc remote add --default'.") from None
     return Store(label, odb)
+
+
+def open_all(root: Path) -> list[Store]:
+    """The stores that count as cold storage: today the default remote alone."""
+    return [open_store(root)]
 
 
 def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), tick: Callable[[str], None] = lambda md5: None) -> int:

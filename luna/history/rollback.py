@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import cache
+from luna.history import cache, cold, record
 from luna.history.line import Line, message_fields, read_line, sealed_outs
 from luna.history.seal import head_updates, kept, push
 from luna.names import GenerationName
@@ -63,8 +64,11 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
         raise ColdStorageError(f"{name} cannot be restored, so the head stays where it is. {error}") from None
     previous = line.head_name or "-"
     generation = GenerationName.parse(name)
-    line.git.update(head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}"), f"luna rollback {name}")
+    updates = head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}")
+    line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix))
+    with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
+        record.to_cold(cold.open_store(root), record.read(line.git))
     if not stay:
         line.git.run("checkout", "--quiet", f"refs/tags/{name}")
     return RolledBack(name, previous, not stay, pushed)

@@ -15,7 +15,7 @@ from typing import Any
 
 from luna import artifacts, files, names, params
 from luna.errors import StateError
-from luna.history import cache, cold, layout
+from luna.history import cache, cold, layout, record
 from luna.history.git import ZERO, GitError, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
 from luna.history.new import building, require_tip
@@ -83,8 +83,8 @@ def _archive(root: Path, line: Line, outs: dict[str, Out]) -> int:
     return cold.archive(root, cold.open_store(root), cache.objects(root, kept(outs)), proven)
 
 
-def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str) -> str:
-    """What a generation's commit and tag say; ``weights`` and ``ledger`` are SHA-256 digests."""
+def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:
+    """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
     def shown(value: float | None) -> str:
@@ -97,6 +97,7 @@ def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger:
         f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
         f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
+        + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
 
 
@@ -106,7 +107,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     branch = require_tip(line)
     tip = git.resolve("HEAD")
     weights = (root / artifacts.WEIGHTS_SHA256).read_text(encoding="utf-8").split()[0]
-    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest())
+    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.read(git)))
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
     commit = git.commit_tree(git.tree_with(paths), tip, text)
     updates = [
@@ -115,7 +116,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     ]
     if metrics["decision"]["promoted_to_head"]:
         updates += head_updates(line, name, commit, f"{name.short} promoted: {metrics['decision']['notes']}")
-    git.update(updates, f"luna seal {name}")
+    git.update(record.following(git, updates), f"luna seal {name}")
     git.refresh_index(paths)
 
 
@@ -141,13 +142,17 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
 def _finish(root: Path, line: Line, name: str) -> Sealed:
     """What a kill may have left undone after the tag came into being, and the push. Does nothing when all is done."""
     git = line.git
+    if record.complete(git):
+        line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
     [body] = git.cat([tag.object])
     promoted = message_fields((body or b"").decode("utf-8", "replace")).get("Verdict") == "promoted"
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
     git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT] if git.resolve("HEAD") == tag.commit else [])
-    return Sealed(name, promoted, line.head_name, 0, push(line), False)
+    pushed = push(line)
+    record.to_cold(cold.open_store(root), record.read(git))
+    return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 
 def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
@@ -167,7 +172,7 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
         head = head_tag(line.prefix)
         updates.append(Update(f"refs/tags/{head}", git.tag_object(head, newest.commit, message), line.head.object if line.head else ZERO))
     if updates:
-        git.update(updates, f"luna: complete {tag.name}")
+        git.update(record.following(git, updates), f"luna: complete {tag.name}")
 
 
 def push(line: Line) -> str | None:
@@ -184,6 +189,9 @@ def push(line: Line) -> str | None:
     missing = [f"refs/tags/{name}" for name in line.all_tags if f"refs/tags/{name}" not in theirs and not names.is_head(name)]
     head = f"refs/tags/{head_tag(line.prefix)}"
     moved = [f"+{head}"] if line.head and theirs.get(head) != line.head.object else []
+    known = git.resolve(record.REF)
+    if known and theirs.get(record.REF) != known:
+        missing.append(f"{record.REF}:{record.REF}")
     if missing or moved or theirs.get(branch) != git.resolve("HEAD"):
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
         try:

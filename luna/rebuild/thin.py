@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from luna import artifacts, params
+from luna import params
 from luna.errors import ColdStorageError, ExportError
 from luna.history import attestations, cache, cold, thinned
 from luna.history.cold import Store
