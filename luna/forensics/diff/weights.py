@@ -56,19 +56,19 @@ def section(line: Line, lineage: Lineage, a: Known, b: Known) -> dict[str, Any]:
 
 def _moved(line: Line, lineage: Lineage, a: Known, b: Known) -> tuple[list[Moved] | None, str, str | None]:
     """The tensors, how they are known, and what is to be said of that."""
-    if a.tensors is None:
-        return None, "unknown", f"the norms of {a.short}'s weights are not recorded: its {artifacts.WEIGHT_CHANGE.as_posix()} cannot be read"
-    if a.name == b.name:
+    if a.name == b.name and a.tensors is not None:
         return [Moved(item.tensor, 0.0, item.norm) for item in a.tensors], "the same generation", None
     if b.tensors is not None and b.entry.parent == a.entry.gen:
         return [Moved(item.tensor, item.change, item.parent_norm) for item in b.tensors], "recorded", None
+    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
+    if b.tensors is not None and a.entry.parent == BASE_PARENT and chains[1] and chains[1][0] == a.entry.gen:
+        return [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors], "recorded", None
+    if a.tensors is None:
+        return None, "unknown", f"the norms of {a.short}'s weights are not recorded: its {artifacts.WEIGHT_CHANGE.as_posix()} cannot be read"
     if a.entry.parent == b.entry.gen:
         return [_turned(item.tensor, item.change, item.parent_norm, item.norm) for item in a.tensors], "recorded", None
-    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
     if None in chains:
         return None, "unknown", "the line between them cannot be followed: a row of the ledger cannot be read"
-    if b.tensors is not None and a.entry.parent == BASE_PARENT and chains[1][0] == a.entry.gen:
-        return [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors], "recorded", None
     if b.entry.parent == BASE_PARENT and chains[0][0] == b.entry.gen:
         return [_turned(item.tensor, item.drift, item.base_norm, item.norm) for item in a.tensors], "recorded", None
     return _by_adapters(line, a, *chains)
