@@ -98,8 +98,9 @@ def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Se
     for _ in range(2):  # a folder's listing that came back names objects that were not looked for before
         picture = verify.take(Git(root), prefix, set())
         items = []
-        for seal in verify.choose(picture, chosen):
-            items += verify.check_generation(picture, seal, places)[0]
+        seals = verify.choose(picture, chosen)
+        for seal in seals:
+            items += verify.check_generation(picture, seal, places, seals)[0]
         objects = content.merged(items)
         found: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):
