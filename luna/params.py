@@ -89,7 +89,7 @@ class Fidelity(_Section):
 
 class Export(_Section):
     quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
-    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.01
+    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.04
     fidelity: Fidelity = Fidelity()
 
 
@@ -123,6 +123,26 @@ class Promotion(_Section):
     min_probes: Positive = 20
 
 
+class Maturity(_Section):
+    """A line has matured when so many promoted generations in a row stay at or below both bounds."""
+
+    generations: Positive = 3
+    weight_change_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    score_gain: Fraction = 0.01
+
+
+class Cold(_Section):
+    """Which generations keep their GGUF in cold storage; the others' is made again when it is wanted."""
+
+    keep: Annotated[str, Field(pattern=r"^(all|promoted|head|last:[1-9][0-9]*)$")] = "all"
+
+    @property
+    def amount(self) -> str | int:
+        """``all``, ``promoted``, ``head``, or how many of the newest."""
+        word, _, count = self.keep.partition(":")
+        return int(count) if count else word
+
+
 class Params(_Section):
     line: Line = Line()
     generation: Generation = Generation()
@@ -133,6 +153,8 @@ class Params(_Section):
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
     promotion: Promotion = Promotion()
+    maturity: Maturity = Maturity()
+    cold: Cold = Cold()
 
 
 def parse(document: Any, where: str) -> Params:

@@ -16,7 +16,19 @@ from pathlib import Path
 from luna import artifacts
 from luna.audit import content, mend_bytes, mend_git, verify, workspace
 from luna.audit.finding import (
-    BRANCH, COLD_RECORD, GIT_OBJECT, HEAD, LEDGER, OBJECT, RECORD, REFERENCES, STRAY, TAG, WORKSPACE, Finding,
+    BRANCH,
+    COLD_RECORD,
+    DAMAGE,
+    GIT_OBJECT,
+    HEAD,
+    LEDGER,
+    OBJECT,
+    RECORD,
+    REFERENCES,
+    STRAY,
+    TAG,
+    WORKSPACE,
+    Finding,
 )
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
@@ -72,7 +84,7 @@ def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
         findings += workspace.check(picture, here)
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
-        open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == "damage" or finding.kind == RECORD)]
+        open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == DAMAGE or finding.kind == RECORD)]
         bench = mend_git.Bench(root, git, picture, stores, here, dry, scratch)
         moved = False
         for finding in sorted(open_ones, key=lambda finding: _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)):
@@ -104,7 +116,7 @@ def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Se
         objects = content.merged(items)
         found: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):
-            if finding.kind == OBJECT:
+            if finding.kind == OBJECT and finding.severity == DAMAGE:
                 found.setdefault(finding.object, []).append(finding)
         before = len([step for step in steps if step.done])
         steps = [step for step in steps if step.done]

@@ -71,3 +71,19 @@ def fetch(root: Path, md5: str) -> Path:
             raise ColdStorageError(f"Cold storage gave wrong bytes for object {md5[:12]}: nothing was taken from it; check {store.name}.")
     target.chmod(0o444)
     return target
+
+
+def whole(root: Path, md5: str) -> tuple[Path, bool]:
+    """One object with its bytes checked, and whether it came from cold storage. A damaged one is set aside and fetched again.
+
+    Raises:
+        ColdStorageError: no store has it whole.
+    """
+    from luna.history import quarantine
+
+    path = find(root, md5)
+    if path and is_whole(path, md5):
+        return path, False
+    if path:
+        quarantine.aside(root, path, md5)
+    return fetch(root, md5), True

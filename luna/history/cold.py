@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luna import artifacts
 from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
 from luna.history import cache
 
-QUARANTINE = "quarantine"  # in a store, beside the objects' folder
+_JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
+QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
 _STREAMS = 2  # hashing is bound by the processor: as many as the smallest machine has cores
 
 
@@ -52,6 +54,52 @@ class Store:
                         file.write(chunk)
             except FileNotFoundError:
                 raise ColdStorageError(f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'.") from None
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every object in the store, by md5; one listing."""
+        with _explained(self.name):
+            if self.odb.fs.protocol == "local":
+                found = {str(path): path.stat().st_size for path in Path(self.odb.path).rglob("*") if path.is_file()}
+            else:
+                found = {path: info["size"] for path, info in self.odb.fs.fs.find(self.odb.path, detail=True).items()}
+            return {"".join(self.odb.fs.parts(path)[-2:]): size for path, size in found.items() if not path.endswith(".tmp")}
+
+    def remove(self, md5: str) -> None:
+        with _explained(self.name):
+            self.odb.fs.remove(self.path(md5))
+
+    def notes(self, folder: str) -> dict[str, bytes]:
+        """Small files that are kept beside the objects, by name."""
+        fs, place = self.odb.fs, self._beside(folder)
+        with _explained(self.name):
+            paths = [path for path in fs.find(place) if not path.endswith(".tmp")] if fs.exists(place) else []
+            return {fs.parts(path)[-1]: fs.cat_file(path) for path in paths}
+
+    def write_note(self, folder: str, name: str, text: bytes | None) -> None:
+        """Write one whole, or remove it (None)."""
+        import secrets
+
+        fs, place = self.odb.fs, self._beside(folder)
+        final = fs.join(place, name)
+        with _explained(self.name):
+            if text is None:
+                if fs.exists(final):
+                    fs.remove(final)
+                return
+            fs.makedirs(place)
+            if fs.protocol != "local":
+                fs.pipe_file(final, text)
+                return
+            temporary = Path(fs.join(place, f".{secrets.token_hex(8)}.tmp"))
+            try:
+                temporary.write_bytes(text)
+                temporary.replace(final)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _beside(self, folder: str) -> str:
+        fs = self.odb.fs
+        return fs.join(fs.parent(fs.parent(self.odb.path)), folder)  # the remote's own folder: objects lie in files/md5
 
     def upload(self, source: Path, md5: str) -> None:
         with _explained(self.name):
@@ -164,12 +212,13 @@ def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str]
         if md5 in proven:
             tick(md5)
     with ThreadPoolExecutor(_STREAMS) as pool:
-        for md5 in pool.map(lambda md5: _prove(store, md5), [md5 for md5 in wanted if md5 not in proven]):
+        for md5 in pool.map(lambda md5: prove(store, md5, _JUST_WRITTEN), [md5 for md5 in wanted if md5 not in proven]):
             tick(md5)
     return uploaded
 
 
-def _prove(store: Store, md5: str) -> str:
+def prove(store: Store, md5: str, when: str = ": check the store.") -> str:
+    """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
     with _explained(store.name):
         try:
             found = store.digest(md5)
@@ -177,5 +226,5 @@ def _prove(store: Store, md5: str) -> str:
             found = ""
     if found != md5.removesuffix(".dir"):
         what = "does not hold" if not found else "gives back other bytes for"
-        raise ColdStorageError(f"The cold storage '{store.name}' {what} object {md5[:12]} just after it was written: nothing was sealed; check the store.")
+        raise ColdStorageError(f"The cold storage '{store.name}' {what} object {md5[:12]}{when}")
     return md5

@@ -83,7 +83,8 @@ def _archive(root: Path, line: Line, outs: dict[str, Out]) -> int:
     return cold.archive(root, cold.open_store(root), cache.objects(root, kept(outs)), proven)
 
 
-def _message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str) -> str:
+def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:
+    """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
     def shown(value: float | None) -> str:
@@ -95,7 +96,8 @@ def _message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger
         f"Parent: {metrics['generation']['parent']}\n"
         f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
         f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
-        f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n{record.TRAILER}: {record_tip}\n"
+        f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
+        + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
 
 
@@ -105,17 +107,22 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     branch = require_tip(line)
     tip = git.resolve("HEAD")
     weights = (root / artifacts.WEIGHTS_SHA256).read_text(encoding="utf-8").split()[0]
-    message = _message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.current(git)))
+    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.current(git)))
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-    commit = git.commit_tree(git.tree_with(paths), tip, message)
+    commit = git.commit_tree(git.tree_with(paths), tip, text)
     updates = [
         Update(branch, commit, tip),
-        Update(f"refs/tags/{name}", git.tag_object(str(name), commit, message), ZERO),
+        Update(f"refs/tags/{name}", git.tag_object(str(name), commit, text), ZERO),
     ]
     if metrics["decision"]["promoted_to_head"]:
         updates += head_updates(line, name, commit, f"{name.short} promoted: {metrics['decision']['notes']}")
     git.update(record.following(git, updates), f"luna seal {name}")
     git.refresh_index(paths)
+
+
+def head_message(reason: str, name: str, previous: str | None) -> str:
+    """What the tags of a head move say."""
+    return f"{reason}\n\nGeneration: {name}\nPrevious: {previous or '-'}"
 
 
 def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> list[Update]:
@@ -126,9 +133,9 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
     if version not in line.all_tags:
         updates.append(Update(f"refs/tags/{version}", git.tag_object(version, commit, f"Registering artifact {names.ARTIFACT} version v{name.number}.0.0\n\nGeneration: {name}"), ZERO))
     assignment, head = assignment_tag(count), head_tag(line.prefix)
-    message = f"{reason}\n\nGeneration: {name}\nPrevious: {line.head_name or '-'}"
-    updates.append(Update(f"refs/tags/{assignment}", git.tag_object(assignment, commit, message), ZERO))
-    updates.append(Update(f"refs/tags/{head}", git.tag_object(head, commit, message), line.head.object if line.head else ZERO))
+    text = head_message(reason, str(name), line.head_name)
+    updates.append(Update(f"refs/tags/{assignment}", git.tag_object(assignment, commit, text), ZERO))
+    updates.append(Update(f"refs/tags/{head}", git.tag_object(head, commit, text), line.head.object if line.head else ZERO))
     return updates
 
 
