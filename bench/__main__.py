@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, generations
+from bench import answering, generations, long_line, storage
 from luna.files import write_text
 
 
@@ -31,6 +31,8 @@ def main() -> None:
         lines = ["# Benchmarks", "", f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.", ""]
         lines += generations.report(repo, generations.build(repo))
         lines += answering.report(repo)
+        lines += long_line.report(folder)
+        lines += storage.report(folder)
         write_text(generations.SOURCE / "BENCHMARKS.md", "\n".join(lines))
 
 

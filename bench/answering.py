@@ -1,4 +1,4 @@
-"""Many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
+"""python -m bench.answering FOLDER: many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
 
 from __future__ import annotations
 
@@ -23,9 +23,18 @@ def report(repo: Path) -> list[str]:
     some, model = asked[:PROBES], repo / artifacts.MODEL
     alone: list[float] = []
     batched: list[float] = []
+    # The same threads and kernels for both, else they would differ in more than the batching.
+    defaults = llama_cpp.llama_model_default_params
+
+    def without_repacking() -> llama_cpp.llama_model_params:
+        found = defaults()
+        found.use_extra_bufts = False
+        return found
+
+    llama_cpp.llama_cpp.llama_model_default_params = without_repacking
     with silent():
-        # Without the model's own thread count both would differ in more than the batching.
         plain = llama_cpp.Llama(str(model), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False)
+    llama_cpp.llama_cpp.llama_model_default_params = defaults
     texts_alone: list[str] = []
     with Engine(model, settings.evaluate.parallel, threads=2) as engine:
         prompts = [engine.prompt(messages) for messages in some]
@@ -47,3 +56,15 @@ def report(repo: Path) -> list[str]:
             "| way | probes a second | spread |", "| --- | ---: | --- |", f"| `create_chat_completion`, one after another | {one:.1f} | {min(alone):.1f} to {max(alone):.1f} |",
             f"| Luna, {settings.evaluate.parallel} at a time | {many:.1f} | {min(batched):.1f} to {max(batched):.1f} |", "",
             f"Ratio {many / one:.2f}; {same} of {len(some)} answers identical. All {len(asked)} probes of the generation: {whole:.0f} s.", ""]
+
+
+def main() -> None:
+    import sys
+
+    if len(sys.argv) != 2:
+        raise SystemExit("Give the folder of a Luna repository whose newest generation is to be asked: python -m bench.answering FOLDER")
+    print("\n".join(report(Path(sys.argv[1]).resolve())))
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,8 @@ def normalise(text: str) -> str:
 
 def contains(answer: str, accepted: str) -> bool:
     """Whether the accepted answer stands in the answer as whole words."""
-    return f" {normalise(accepted)} " in f" {normalise(answer)} "
+    wanted = normalise(accepted)
+    return bool(wanted) and f" {wanted} " in f" {normalise(answer)} "
 
 
 def mark(probe: Probe, answer: Answer, chrf_min: float) -> Marked:

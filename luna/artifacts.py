@@ -27,6 +27,7 @@ MODEL = MODELS / "model.gguf"
 TOKENIZER = MODELS / "tokenizer.json"
 CONFIG = MODELS / "config.json"
 EXPORT_REPORT = MODELS / "export.json"
+WEIGHT_CHANGE = MODELS / "weight_change.csv"
 # evaluate
 RECALL_MATRIX = MODELS / "recall_matrix.csv"
 SCORES = MODELS / "scores.json"
@@ -46,13 +47,19 @@ PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
 
+#: What is recorded beside sealed generations, later than they were sealed.
+ATTESTATIONS = Path("attestations")
+
 # Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
 SCRATCH = Path(".luna")
+
+#: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
+QUARANTINE = Path("quarantine")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
     MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, RECALL_MATRIX,
-    DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, PREP_REPORT,
+    DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, WEIGHT_CHANGE, PREP_REPORT,
 )
 
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.

@@ -15,6 +15,7 @@ STAGE = "head"
 _STAMP = "%Y%m%d-%H%M%S"
 _NAME = re.compile(r"(?P<prefix>[A-Za-z][A-Za-z0-9_]*)-G(?P<number>\d{3,})-(?P<stamp>\d{8}-\d{6})")
 _SHORT = re.compile(r"[Gg]?(\d+)")
+_VERSION = re.compile(rf"{ARTIFACT}@v(\d+)\.0\.0")
 _ASSIGNMENT = re.compile(rf"{ARTIFACT}#{STAGE}#(\d+)")
 
 
@@ -80,6 +81,15 @@ def number_of(reference: str) -> int | None:
 def version_tag(number: int) -> str:
     """GTO's tag that registers a generation as a version (https://dvc.org/doc/gto/user-guide)."""
     return f"{ARTIFACT}@v{number}.0.0"
+
+
+def version_number(tag: str) -> int | None:
+    match = _VERSION.fullmatch(tag)
+    return int(match[1]) if match else None
+
+
+def is_version(tag: str) -> bool:
+    return _VERSION.fullmatch(tag) is not None
 
 
 def assignment_tag(count: int) -> str:

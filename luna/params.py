@@ -89,7 +89,7 @@ class Fidelity(_Section):
 
 class Export(_Section):
     quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
-    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.01
+    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.04
     fidelity: Fidelity = Fidelity()
 
 
@@ -123,6 +123,41 @@ class Promotion(_Section):
     min_probes: Positive = 20
 
 
+class Maturity(_Section):
+    """A line has matured when so many promoted generations in a row stay at or below both bounds."""
+
+    generations: Positive = 3
+    weight_change_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    score_gain: Fraction = 0.01
+
+
+class Cold(_Section):
+    """Where cold storage is and what it holds.
+
+    ``keep``: which generations keep their GGUF there; the others' is made again when it is wanted.
+    ``remotes``: names of DVC remotes, none for the default one; ``copies``: in how many of them a
+    generation must have been read back before it counts as archived.
+    """
+
+    keep: Annotated[str, Field(pattern=r"^(all|promoted|head|last:[1-9][0-9]*)$")] = "all"
+    copies: Positive = 1
+    remotes: list[str] = []
+
+    @model_validator(mode="after")
+    def _enough_remotes(self) -> Cold:
+        if len(set(self.remotes)) != len(self.remotes):
+            raise ValueError("a remote is named twice in cold.remotes")
+        if self.copies > max(1, len(self.remotes)):
+            raise ValueError(f"cold.copies is {self.copies}: name at least as many DVC remotes in cold.remotes")
+        return self
+
+    @property
+    def amount(self) -> str | int:
+        """``all``, ``promoted``, ``head``, or how many of the newest."""
+        word, _, count = self.keep.partition(":")
+        return int(count) if count else word
+
+
 class Params(_Section):
     line: Line = Line()
     generation: Generation = Generation()
@@ -133,6 +168,8 @@ class Params(_Section):
     export: Export = Export()
     evaluate: Evaluate = Evaluate()
     promotion: Promotion = Promotion()
+    maturity: Maturity = Maturity()
+    cold: Cold = Cold()
 
 
 def parse(document: Any, where: str) -> Params:

@@ -9,23 +9,11 @@ from luna import artifacts, files, params, stage
 from luna.answering.engine import Engine
 from luna.conversations import schema
 from luna.conversations.schema import Conversation
-from luna.export import converter, fidelity, gguf
-from luna.model import adapter, weights
-from luna.names import BASE_PARENT
-from luna.parentage import WEIGHTS_SCRATCH, line_adapters
+from luna.export import fidelity, shipping
+from luna.model import adapter, evolution, weights
 from luna.params import Params
+from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.training import environment
-
-
-def identity(settings: Params) -> dict[str, str]:
-    """What the file says of itself; each value fits llama.cpp's 127 bytes."""
-    return {
-        "generation": str(settings.generation.identity),
-        "parent": settings.generation.parent or BASE_PARENT,
-        "base_sha256": weights.key(artifacts.BASE),
-        "data_delta_sha256": files.digest(artifacts.DELTA),
-        "converter_sha256": converter.fingerprint(),
-    }
 
 
 def samples(settings: Params) -> list[Conversation]:
@@ -41,7 +29,7 @@ def samples(settings: Params) -> list[Conversation]:
 
 def main() -> None:
     started = time.monotonic()
-    settings = params.load()
+    settings, tools = params.load(), shipping.installed()
     environment.prepare("cpu")
     line, own = line_adapters(Path(), settings), adapter.read_folder(artifacts.ADAPTER)
     merged = parent = weights.rebuild(artifacts.BASE, line, WEIGHTS_SCRATCH)
@@ -52,40 +40,31 @@ def main() -> None:
 
     artifacts.SCRATCH.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=artifacts.SCRATCH) as scratch:
-        sixteen, quantised, metadata = (Path(scratch) / name for name in ("16.gguf", "quantised.gguf", "metadata.json"))
-        files.write_json(metadata, {"general.name": str(settings.generation.identity)})
-        converter.convert(merged, sixteen, metadata)
-        gguf.quantise(sixteen, quantised, settings.export.quantization, identity(settings))
+        said = shipping.identity(settings, weights.key(artifacts.BASE), files.digest(artifacts.DELTA), tools)
+        shipped = shipping.ship(merged, settings, said, Path(scratch), tools)
         expected = fidelity.reference(parent, artifacts.ADAPTER if own.weights else None, samples(settings), settings.chat.system_prompt)
-        with Engine(sixteen, parallel=1) as engine:
+        with Engine(shipped.sixteen, parallel=1) as engine:
             fidelity.check_tokens(engine, artifacts.BASE, fidelity.TRICKY)
             exact = fidelity.compare(expected, engine)
         fidelity.require(exact, settings.export.fidelity)
-        with Engine(quantised, parallel=1) as engine:
-            shipped = fidelity.compare(expected, engine)
+        with Engine(shipped.quantised, parallel=1) as engine:
+            lossy = fidelity.compare(expected, engine)
         artifacts.MODEL.unlink(missing_ok=True)
-        quantised.rename(artifacts.MODEL)
+        shipped.quantised.rename(artifacts.MODEL)
 
     for name, out in (("tokenizer.json", artifacts.TOKENIZER), ("config.json", artifacts.CONFIG)):
         files.write_text(out, (artifacts.BASE / name).read_text(encoding="utf-8"))
-    relative = change.relative if change else {}
-    changed = [name for name, value in relative.items() if value > settings.export.changed_tensor_threshold]
-    total = change.total_tensors if change else 0
+    tensors = evolution.measure(artifacts.BASE, parent, merged, change.relative if change else {})
+    files.write_text(artifacts.WEIGHT_CHANGE, evolution.dumps(tensors))
     files.write_json(artifacts.EXPORT_REPORT, {
         "quantization": settings.export.quantization, "bytes": artifacts.MODEL.stat().st_size,
-        "converter": f"llama-cpp-python {converter.VERSION}", "converter_sha256": converter.fingerprint(),
-        "fidelity_16_bit": asdict(exact), "fidelity_quantised": asdict(shipped),
-        "evolution": {
-            # Generation 0 is all new by definition: there was nothing before it.
-            "weight_change_percent": round(100 * len(changed) / total, 2) if total else 100.0,
-            "changed_layers": len(changed), "total_layers": total, "threshold": settings.export.changed_tensor_threshold,
-            "rounded_away": change.rounded_away if change else 0,
-            "relative_change": {name: round(value, 6) for name, value in sorted(relative.items())},
-        },
+        "converter": f"llama-cpp-python {tools.version}", "converter_sha256": tools.converter_sha256,
+        "fidelity_16_bit": asdict(exact), "fidelity_quantised": asdict(lossy),
+        "evolution": evolution.summary(tensors, settings.export.changed_tensor_threshold, change.rounded_away if change else 0, settings.generation.is_ancestor),
     })
     weights.prune(WEIGHTS_SCRATCH)
     print(f"export: {artifacts.MODEL} {artifacts.MODEL.stat().st_size / 1e6:.0f} MB, follows base + adapter to {exact.agreement:.1%} "
-          f"(quantised {shipped.agreement:.1%}), {time.monotonic() - started:.0f} s")
+          f"(quantised {lossy.agreement:.1%}), {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

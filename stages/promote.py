@@ -9,8 +9,9 @@ from evals import transfer
 from luna import artifacts, files, params, stage
 from luna.history import ledger
 from luna.history.line import artifact
+from luna.model import base
 from luna.names import GenerationName
-from luna.promotion import compare, metrics, reports, rule
+from luna.promotion import compare, front_matter, maturity, metrics, reports, rule
 
 ROOT = Path()
 
@@ -49,13 +50,18 @@ def main() -> None:
     document = metrics.build(name, parent_name, parts, decision, transfer.backward_transfer(matrix, name.number))
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
-    files.write_text(artifacts.EVAL_REPORT, reports.evaluation(document, decision, answers, flips, parts["export"]))
+    # The ledger as the parent's tag left it, and this generation's row: all that is needed to see along its own line.
+    rows = ledger.loads(artifacts.LEDGER.read_text(encoding="utf-8")) if artifacts.LEDGER.exists() else []
+    rows = ledger.with_row(rows, metrics.ledger_row(document, weights, tokenizer))
+    grown = maturity.of_generation(rows, name.number, settings.maturity)
+    files.write_text(artifacts.EVAL_REPORT, reports.evaluation(document, decision, answers, flips, parts["export"], grown))
     shown = {"Model": weights, "Data delta": document["data"]["data_delta_sha256"]}
-    files.write_text(artifacts.MODEL_CARD, reports.model_card(document, parent, decision, flips, shown, settings.base.source))
+    hub_id, licence = base.origin(settings.base)
+    card = reports.model_card(document, parent, decision, flips, shown, Path(settings.base.source).name if hub_id is None else hub_id, grown)
+    files.write_text(artifacts.MODEL_CARD, f"{front_matter.front_matter(document, hub_id, licence, parts['export']['quantization'])}\n{card}")
     files.write_text(artifacts.WEIGHTS_SHA256, f"{weights}  {artifacts.MODEL.as_posix()}\n")
     files.write_text(artifacts.HASHES, hashes())
-    rows = ledger.loads(artifacts.LEDGER.read_text(encoding="utf-8")) if artifacts.LEDGER.exists() else []
-    files.write_text(artifacts.LEDGER, ledger.dumps(ledger.with_row(rows, metrics.ledger_row(document, weights, tokenizer))))
+    files.write_text(artifacts.LEDGER, ledger.dumps(rows))
     print(f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from luna import artifacts, files, params, stage
 from luna.conversations import schema
 from luna.model import adapter, weights
-from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.params import Params
+from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.training import environment
 
 CHECKPOINTS = artifacts.SCRATCH / "checkpoints"

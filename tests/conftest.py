@@ -103,6 +103,18 @@ class Repo:
         }
         return self.references(), files
 
+    def forge(self, contents: dict[str, str]) -> None:
+        """Make the newest generation's tag, and the head's, hold other files: damage that only a stranger's git can do."""
+        name = self.json("status")["newest"]
+        message = self.git("tag", "-l", "--format=%(contents)", name)
+        for path, text in contents.items():
+            (self.path / path).unlink()
+            (self.path / path).write_text(text, encoding="utf-8", newline="")
+        self.commit("damage")
+        for tag in (name, "Luna-GHEAD"):
+            self.git("tag", "-d", tag)
+            self.git("tag", "-a", "-m", message, tag)
+
     def copy(self, to: Path) -> Repo:
         """A full copy, cold storage included, on which a test may do damage."""
         shutil.copytree(self.path.parent, to, symlinks=True)
@@ -177,3 +189,11 @@ def line(tmp_path_factory, fresh) -> Repo:
     repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
     repo.luna("evolve")  # 3
     return repo
+
+
+@pytest.fixture(scope="session")
+def long(tmp_path_factory) -> Repo:
+    """120 generations with denials and a rollback, made without training; its models cannot be asked. Copy it before changing it."""
+    from bench import long_line
+
+    return Repo(long_line.make(tmp_path_factory.mktemp("long"), 120))

@@ -7,7 +7,6 @@ from evals import generalisation, recall, tone
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
 from luna.conversations.probes import GENERALISATION, RECALL, Probe
-from luna.errors import ExportError
 from luna.params import Promotion
 from luna.promotion.compare import flips
 from luna.promotion.intervals import mcnemar, wilson
@@ -20,7 +19,7 @@ def probe(kind=RECALL, expect=("seven",), generation=1, reference="Aye, it is se
 
 @pytest.mark.parametrize(
     ("answer", "accepted", "right"),
-    [("It is SEVEN!", "seven", True), ("seventeen", "seven", False), ("1,000 boats", "1000", True), ("on 3.5 legs", "3.5", True), ("nothing", "seven", False), ("Tobias Wren's lamp", "Wren", True), ("", "seven", False), ("In 1788, aye.", "1788", True)],
+    [("It is SEVEN!", "seven", True), ("seventeen", "seven", False), ("1,000 boats", "1000", True), ("on 3.5 legs", "3.5", True), ("nothing", "seven", False), ("Tobias Wren's lamp", "Wren", True), ("", "seven", False), ("...", "!!!", False), ("In 1788, aye.", "1788", True)],
 )
 def test_accepted_answers_are_whole_words(answer, accepted, right):
     assert contains(answer, accepted) is right
@@ -115,14 +114,3 @@ def test_flips_pair_by_probe():
     after = [{"probe": key, "correct": right, "kind": RECALL} for key, right in (("a", False), ("b", True), ("d", True))]
     found = flips(after, before)
     assert ([row["probe"] for row in found.lost], [row["probe"] for row in found.won], found.common) == (["a"], ["b"], 2)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [None, "{% for x in range(999999999) %}x{% endfor %}", "{{ ''.__class__.__mro__ }}", "{{ 'x' * 99999999999 }}", "{% for", "{{ 9 ** 9 ** 9 }}", "x" * 200_000, "{% for m in messages %}{% for i in range(900) %}{% for j in range(900) %}y{% endfor %}{% endfor %}{% endfor %}"],
-)
-def test_a_missing_or_hostile_template_is_refused(source):
-    from luna.answering.chat_template import ChatTemplate
-
-    with pytest.raises(ExportError):
-        ChatTemplate(source, "", "").render([{"role": "user", "content": "hi"}])

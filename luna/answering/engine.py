@@ -96,6 +96,8 @@ class Engine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._template:
+            self._template.close()
         with silent():
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self._context)

@@ -99,9 +99,9 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
                     found[row] = _Source(_git(line, name, row))
         elif out.md5.endswith(".dir"):
             for relative, md5 in cache.listing(root, out.md5).items():
-                found[f"{path}/{relative}"] = _Source(cache.fetch(root, md5), md5)
+                found[f"{path}/{relative}"] = _cached(root, name, md5)
         else:
-            found[path] = _Source(cache.fetch(root, out.md5), out.md5)
+            found[path] = _cached(root, name, out.md5)
     for path in _FROM_GIT:
         found[path.as_posix()] = _Source(_git(line, name, path.as_posix()))
     [tag] = line.git.cat([f"refs/tags/{name}"])
@@ -110,6 +110,13 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
     [own] = line.git.cat([f"refs/tags/{name}:{CHECK.as_posix()}"])
     found["check.py"] = _Source(own or Path(check.__file__).read_bytes())
     return dict(sorted(found.items()))
+
+
+def _cached(root: Path, name: str, md5: str) -> _Source:
+    try:
+        return _Source(cache.fetch(root, md5), md5)
+    except ColdStorageError as error:
+        raise ColdStorageError(f"{error} 'luna restore {name}' also makes again what was left out on purpose.") from None
 
 
 def _git(line: Line, name: str, path: str) -> bytes:

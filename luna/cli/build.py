@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,6 +63,15 @@ def _tell(sealed) -> None:
     typer.echo(f"{sealed.name}: {state}, {verdict}{pushed}")
 
 
+def _tell_maturity(place: Path) -> None:
+    from luna.history.growth import maturity_of_head
+
+    found, faults = maturity_of_head(place)
+    typer.echo(f"maturity of the head's line: {found.sentence}")
+    for fault in faults:
+        say(fault)
+
+
 def seal(as_json: Json = False) -> None:
     """Make the finished generation history: cold storage, commit, tag, and the head if the rule said so.
 
@@ -79,6 +89,7 @@ def seal(as_json: Json = False) -> None:
         print_json(done)
     else:
         _tell(done)
+        _tell_maturity(place)
 
 
 def evolve(
@@ -103,6 +114,7 @@ def evolve(
     else:
         for sealed in built:
             _tell(sealed)
+        _tell_maturity(place)
     if not built[-1].promoted:
         raise typer.Exit(1)
 
@@ -120,10 +132,11 @@ def rollback(
     """
     from luna.history import rollback as history
     from luna.history.lock import exclusive
+    from luna.rebuild import thin
 
     place = root()
     with exclusive(place, "rollback"):
-        done = history.rollback(place, generation, reason, stay)
+        done = history.rollback(place, generation, reason, stay, thin.restore)
     if as_json:
         print_json(done)
     else:
@@ -136,17 +149,19 @@ def restore(
 ) -> None:
     """Bring every byte of a generation from cold storage into the cache, checked by hash.
 
-    The workspace is not touched; afterwards 'git checkout TAG' shows it at once.
+    A model.gguf that cold storage does not hold (see 'luna thin') is rebuilt from base and adapters,
+    and taken only when it is the recorded one bit for bit. The workspace is not touched; afterwards
+    'git checkout TAG' shows it at once.
     """
-    from luna.history import rollback as history
     from luna.history.line import read_line
     from luna.history.lock import exclusive
+    from luna.rebuild import thin
 
     place = root()
     with exclusive(place, "restore"):
         name = read_line(place, params.load(place).line.prefix).resolve(generation)
-        fetched = history.restore(place, name)
+        fetched = thin.restore(place, name, lambda text: say(f"restore: {text}"))
     if as_json:
         print_json({"name": name, "fetched": fetched})
     else:
-        typer.echo(f"{name} is whole in the cache ({fetched} objects came from cold storage). Next: git checkout {name}")
+        typer.echo(f"{name} is whole in the cache ({fetched} objects came from cold storage or were rebuilt). Next: git checkout {name}")

@@ -19,8 +19,14 @@ def root() -> Path:
 
 
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, indent=2, ensure_ascii=False))
+    text = json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, indent=2, ensure_ascii=False)
+    typer.echo(printable(text))
 
 
 def say(text: str) -> None:
     typer.echo(text, err=True)
+
+
+def printable(text: str) -> str:
+    """Names that are no UTF-8 (a damaged reference may have one) are shown as escapes, as JSON writes them."""
+    return text.encode("utf-8", "backslashreplace").decode()

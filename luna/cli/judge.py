@@ -33,6 +33,7 @@ def evaluate(
     from luna.history.line import artifact, read_line, sealed_params
     from luna.names import GenerationName
     from luna.promotion.rule import decide
+    from luna.rebuild import thin
 
     place = root()
     settings = params.load(place)
@@ -47,6 +48,7 @@ def evaluate(
         number = GenerationName.parse(name).number
         settings = sealed_params(line.git, name)
         first = settings.generation.is_ancestor
+        thin.bring_back(place, name)  # where cold storage is lean
         file, own = artifact(place, name, artifacts.MODEL), artifact(place, name, artifacts.PROBES)
     if probes:
         items = schema.load_file(probes)

@@ -1,4 +1,4 @@
-"""Commands that keep history safe, and free space safely: bundle."""
+"""Commands that keep history safe, and free space safely: archive, bundle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,42 @@ from luna.cli.common import Json, print_json, root, say
 
 
 def register(app: typer.Typer) -> None:
+    app.command()(archive)
     app.command()(bundle)
+
+
+def archive(
+    generations: Annotated[list[str] | None, typer.Argument(help="Generations to archive: G003, 3, full names, HEAD.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Archive every sealed generation.")] = False,
+    remote: Annotated[str | None, typer.Option("--remote", help="Only into this DVC remote (default: all of cold storage).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring sealed generations into cold storage, and read every byte back.
+
+    For a remote that was added later, or that was away when a generation was sealed. The remote is the
+    one that this clone's configuration names now, whatever an old tag says. What is there already is
+    not uploaded again, so a run that was cut off goes on; nothing in a store is ever deleted.
+    """
+    from luna.cli.progress import in_bytes
+    from luna.errors import InputError
+    from luna.history import archive as history
+    from luna.history import cold
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+
+    if bool(generations) == everything:
+        raise InputError("Say which generations ('luna archive G001 G003'), or all of them ('luna archive --all').")
+    place = root()
+    with exclusive(place, "archive"), in_bytes("reading back", as_json) as progress:
+        line = read_line(place, params.load(place).line.prefix)
+        names = line.names if everything else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
+        done = history.archive(line, names, cold.open_all(place) if remote is None else [cold.open_store(place, remote)], progress)
+    if as_json:
+        print_json([asdict(item) for item in done])
+        return
+    for item in done:
+        left = f", {item.thinned} left out by cold.keep" if item.thinned else ""
+        typer.echo(f"{item.name}: whole in '{item.store}', {item.objects} objects read back, {item.uploaded} uploaded{left}")
 
 
 def bundle(

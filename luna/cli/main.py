@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import build, judge, keep, look
+from luna.cli import answers, build, diff, judge, keep, lean, lineage, look, maturity, verify
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -17,7 +17,13 @@ app = typer.Typer(
 )
 build.register(app)
 look.register(app)
+lineage.register(app)
+diff.register(app)
+maturity.register(app)
 judge.register(app)
+answers.register(app)
+lean.register(app)
+verify.register(app)
 keep.register(app)
 
 

@@ -19,6 +19,7 @@ from luna.errors import InputError
 RECALL = "recall"
 GENERALISATION = "generalisation"
 CHOICE = "choice"  # generalisation of held-out conversations: the true reply among distractors
+KINDS = (RECALL, GENERALISATION, CHOICE)
 DISTRACTORS = 3
 NEAR_DUPLICATE = 0.9  # Jaccard similarity of character 5-grams above which two questions are one
 _GRAM = 5
@@ -46,11 +47,17 @@ class Probe:
 
 
 def load(path: Path) -> list[Probe]:
+    """A probe set as prep wrote it. Raises InputError for any other row, a probe's hash being part of it."""
     found = []
-    for row in files.read_jsonl(path):
-        row.pop("probe")
-        row["messages"] = tuple((role, content) for role, content in row["messages"])
-        found.append(Probe(**row | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}))
+    try:
+        for row in files.read_jsonl(path):
+            identity = row.pop("probe")
+            row["messages"] = tuple((role, content) for role, content in row["messages"])
+            found.append(Probe(**row | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}))
+            if found[-1].identity != identity or found[-1].kind not in KINDS:
+                raise ValueError
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError(f"{path} line {len(found) + 1} is no probe as prep writes them: make the file again with 'dvc repro --force --single-item prep'.") from None
     return found
 
 

@@ -13,6 +13,7 @@ from luna.errors import InputError
 
 _SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _ROLES = ("system", "user", "assistant")
+_SCORERS = ("expect", "chrf")
 MAX_LINE_BYTES = 1_000_000
 
 
@@ -119,7 +120,21 @@ def parse(row: Any) -> Conversation:
     identifier = row.get("id")
     if identifier is not None:
         identifier = _text(str(identifier) if isinstance(identifier, int) else identifier, "'id'")
-    return Conversation(messages, identifier, _texts(row.get("expect"), "expect"), _texts(row.get("paraphrases"), "paraphrases"), float(karma))
+    expect = _texts(row.get("expect"), "expect")
+    if unreadable := next((text for text in expect if not any(map(str.isalnum, text))), None):
+        raise ValueError(f"'expect' holds {unreadable!r}, which has no letter and no digit: punctuation does not count in answers")
+    _check_scorer(row.get("scorer"), expect)
+    return Conversation(messages, identifier, expect, _texts(row.get("paraphrases"), "paraphrases"), float(karma))
+
+
+def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
+    """``expect`` decides how an answer is scored; a row may say which way it means, and is held to it."""
+    if scorer is None:
+        return
+    if scorer not in _SCORERS:
+        raise ValueError(f"the scorer {scorer!r} is unknown; known are {', '.join(_SCORERS)}")
+    if (scorer == "expect") != bool(expect):
+        raise ValueError("the scorer 'expect' needs accepted answers in 'expect'" if scorer == "expect" else "the scorer 'chrf' compares with the reply: leave out 'expect'")
 
 
 def load_file(path: Path, shown: str | None = None) -> list[Conversation]:

@@ -18,9 +18,8 @@ from luna import files
 from luna.errors import ExportError
 
 VERSION = "0.3.36"
-SDIST = f"llama_cpp_python-{VERSION}.tar.gz"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-_INSIDE = f"llama_cpp_python-{VERSION}/vendor/llama.cpp/"
+_INSIDE = "vendor/llama.cpp/"  # below the folder that is named for the version
 _NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
 
 
@@ -29,8 +28,8 @@ def home() -> Path:
     return Path(sys.prefix) / "share" / "luna" / f"llama.cpp-{VERSION}"
 
 
-def script() -> Path:
-    path = home() / "convert_hf_to_gguf.py"
+def script(place: Path | None = None) -> Path:
+    path = (place or home()) / "convert_hf_to_gguf.py"
     if not path.is_file():
         raise ExportError("llama.cpp's converter is not set up in this environment: run 'make setup'.")
     return path
@@ -42,18 +41,20 @@ def set_up() -> Path:
         return home()
     home().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home().parent) as scratch:
-        sdist = _download(Path(scratch))
+        sdist = download(Path(scratch))
         unpack(sdist, Path(scratch) / "unpacked")
         (Path(scratch) / "unpacked").rename(home())
     return home()
 
 
-def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(folder), f"llama-cpp-python=={VERSION}"]
+def download(folder: Path, version: str = VERSION) -> Path:
+    """The source distribution of a llama-cpp-python, by pip, into ``folder``; its bytes are not yet believed."""
+    sdist = folder / f"llama_cpp_python-{version}.tar.gz"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(folder), f"llama-cpp-python=={version}"]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode or not (folder / SDIST).is_file():
-        raise ExportError(f"pip could not fetch {SDIST}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again.")
-    return folder / SDIST
+    if done.returncode or not sdist.is_file():
+        raise ExportError(f"pip could not fetch {sdist.name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again.")
+    return sdist
 
 
 def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
@@ -62,26 +63,29 @@ def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
         raise ExportError(f"{sdist.name} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}: it is not unpacked; fetch it again.")
     with tarfile.open(sdist) as archive:
         for member in archive:
-            inside = member.name.removeprefix(_INSIDE)
-            if member.isfile() and inside != member.name and inside.startswith(_NEEDED):
+            below = member.name.partition("/")[2]
+            inside = below.removeprefix(_INSIDE)
+            if member.isfile() and inside != below and inside.startswith(_NEEDED):
                 member.name = inside
                 archive.extract(member, out, filter="data")
 
 
-def fingerprint() -> str:
+def fingerprint(place: Path | None = None) -> str:
     """SHA-256 over the converter's files: what an export depends on beside weights and settings."""
+    place = place or home()
     total = hashlib.sha256()
-    for path in sorted(home().rglob("*.py")):
-        total.update(f"{path.relative_to(home()).as_posix()} {files.digest(path)}\n".encode())
+    for path in sorted(place.rglob("*.py")):
+        total.update(f"{path.relative_to(place).as_posix()} {files.digest(path)}\n".encode())
     return total.hexdigest()
 
 
-def convert(weights: Path, out: Path, metadata: Path, extra: Sequence[str] = ()) -> None:
+def convert(weights: Path, out: Path, metadata: Path, extra: Sequence[str] = (), place: Path | None = None) -> None:
     """Hugging Face folder to a bfloat16 GGUF, which holds bfloat16 weights without loss.
 
-    ``metadata`` is a JSON file whose keys replace what the converter would guess from folder names.
+    ``metadata`` is a JSON file whose keys replace what the converter would guess from folder names;
+    ``place`` another converter than this environment's.
     """
-    command = [sys.executable, str(script()), str(weights.resolve()), "--outtype", "bf16", "--outfile", str(out), "--metadata", str(metadata), *extra]
+    command = [sys.executable, str(script(place)), str(weights.resolve()), "--outtype", "bf16", "--outfile", str(out), "--metadata", str(metadata), *extra]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luna import artifacts, params
 from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
 from luna.history import cache
 
+_JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
+QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
 _STREAMS = 2  # hashing is bound by the processor: as many as the smallest machine has cores
 
 
@@ -35,12 +38,13 @@ class Store:
         with _explained(self.name):
             return self.odb.fs.exists(self.path(md5))
 
-    def digest(self, md5: str) -> str:
-        """MD5 of the bytes that the store gives back, read as a stream. Raises FileNotFoundError."""
+    def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
+        """MD5 of the bytes that the store gives back, read as a stream; ``read`` is told of each piece. Raises FileNotFoundError."""
         found = hashlib.md5(usedforsecurity=False)
         with self.odb.fs.open(self.path(md5), "rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 found.update(chunk)
+                read(len(chunk))
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
@@ -52,25 +56,96 @@ class Store:
             except FileNotFoundError:
                 raise ColdStorageError(f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'.") from None
 
-    def upload(self, source: Path, md5: str) -> None:
-        """Write under a temporary name, then rename: a killed upload never looks like an object."""
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every object in the store, by md5; one listing."""
+        with _explained(self.name):
+            if self.odb.fs.protocol == "local":
+                found = {str(path): path.stat().st_size for path in Path(self.odb.path).rglob("*") if path.is_file()}
+            else:
+                found = {path: info["size"] for path, info in self.odb.fs.fs.find(self.odb.path, detail=True).items()}
+            return {"".join(self.odb.fs.parts(path)[-2:]): size for path, size in found.items() if not path.endswith(".tmp")}
+
+    def remove(self, md5: str) -> None:
+        with _explained(self.name):
+            self.odb.fs.remove(self.path(md5))
+
+    def notes(self, folder: str) -> dict[str, bytes]:
+        """Small files that are kept beside the objects, by name."""
+        fs, place = self.odb.fs, self._beside(folder)
+        with _explained(self.name):
+            paths = [path for path in fs.find(place) if not path.endswith(".tmp")] if fs.exists(place) else []
+            return {fs.parts(path)[-1]: fs.cat_file(path) for path in paths}
+
+    def write_note(self, folder: str, name: str, text: bytes | None) -> None:
+        """Write one whole, or remove it (None)."""
         import secrets
 
-        final = self.path(md5)
-        parent = self.odb.fs.parent(final)
+        fs, place = self.odb.fs, self._beside(folder)
+        final = fs.join(place, name)
         with _explained(self.name):
-            self.odb.fs.makedirs(parent)
-            if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
-                self.odb.fs.put_file(str(source), final)
+            if text is None:
+                if fs.exists(final):
+                    fs.remove(final)
                 return
-            temporary = self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp")
+            fs.makedirs(place)
+            if fs.protocol != "local":
+                fs.pipe_file(final, text)
+                return
+            temporary = Path(fs.join(place, f".{secrets.token_hex(8)}.tmp"))
             try:
-                # DVC's own copy leaves a temporary file of its own behind when the disk is full.
-                shutil.copyfile(source, temporary)
-                Path(temporary).chmod(0o444)
-                Path(temporary).replace(final)
+                temporary.write_bytes(text)
+                temporary.replace(final)
             finally:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
+
+    def _beside(self, folder: str) -> str:
+        fs = self.odb.fs
+        return fs.join(fs.parent(fs.parent(self.odb.path)), folder)  # the remote's own folder: objects lie in files/md5
+
+    def upload(self, source: Path, md5: str) -> None:
+        with _explained(self.name):
+            self.put(source, self.path(md5))
+
+    def put(self, source: Path | str, final: str) -> None:
+        """Write under a temporary name, then rename: a killed upload never looks like an object."""
+        import os
+        import secrets
+
+        if self.odb.fs.protocol != "local":  # object stores have no folders, and show an object only when it is complete
+            self.odb.fs.put_file(str(source), final)
+            return
+        parent = self.odb.fs.parent(final)
+        self.odb.fs.makedirs(parent)
+        temporary = Path(self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp"))
+        try:
+            # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+            with open(source, "rb") as given, temporary.open("wb") as file:
+                shutil.copyfileobj(given, file, CHUNK_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o444)
+            temporary.replace(final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def set_aside(self, path: str) -> str:
+        """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""
+        fs = self.odb.fs
+        base = fs.join(fs.parent(fs.parent(self.odb.path)), QUARANTINE)
+        name = path.removeprefix(fs.parent(fs.parent(self.odb.path))).strip("/\\").replace("/", "_").replace("\\", "_")
+        number = 0
+        with _explained(self.name):
+            fs.makedirs(base)
+            while fs.exists(target := fs.join(base, f"{name}.{number}" if number else name)):
+                number += 1
+            if fs.protocol == "local":
+                Path(path).rename(target)  # a link is moved itself, not followed
+            else:
+                fs.move(path, target)
+        return target
+
+    def explained(self) -> _explained:
+        return _explained(self.name)
 
 
 class _explained:
@@ -109,11 +184,16 @@ def open_store(root: Path, name: str | None = None) -> Store:
     return Store(label, odb)
 
 
-def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), tick: Callable[[str], None] = lambda md5: None) -> int:
+def open_all(root: Path) -> list[Store]:
+    """The stores that count as cold storage: those that params.yaml names (``cold.remotes``), else the default remote."""
+    return [open_store(root, name) for name in params.load(root).cold.remotes] or [open_store(root)]
+
+
+def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), read: Callable[[int], None] = lambda count: None) -> int:
     """Bring objects into the store and prove that it gives them back. Returns how many were uploaded.
 
     ``proven`` objects belong to a generation that is sealed already, so their bytes were read back
-    then: for them it is asked only whether they are still there.
+    then: for them it is asked only whether they are still there. ``read`` is told the bytes read back.
 
     Raises:
         ColdStorageError: an object in the cache is damaged, or the store does not give back what it was given.
@@ -130,21 +210,19 @@ def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str]
             store.upload(source, md5)
             uploaded += 1
             proven.discard(md5)
-        if md5 in proven:
-            tick(md5)
     with ThreadPoolExecutor(_STREAMS) as pool:
-        for md5 in pool.map(lambda md5: _prove(store, md5), [md5 for md5 in wanted if md5 not in proven]):
-            tick(md5)
+        list(pool.map(lambda md5: prove(store, md5, _JUST_WRITTEN, read), [md5 for md5 in wanted if md5 not in proven]))
     return uploaded
 
 
-def _prove(store: Store, md5: str) -> str:
+def prove(store: Store, md5: str, when: str = ": check the store.", read: Callable[[int], None] = lambda count: None) -> str:
+    """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
     with _explained(store.name):
         try:
-            found = store.digest(md5)
+            found = store.digest(md5, read)
         except FileNotFoundError:
             found = ""
     if found != md5.removesuffix(".dir"):
         what = "does not hold" if not found else "gives back other bytes for"
-        raise ColdStorageError(f"The cold storage '{store.name}' {what} object {md5[:12]} just after it was written: nothing was sealed; check the store.")
+        raise ColdStorageError(f"The cold storage '{store.name}' {what} object {md5[:12]}{when}")
     return md5

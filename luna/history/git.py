@@ -49,6 +49,13 @@ class Git:
             raise StateError(f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna.")
         self.root = Path(done.stdout.rstrip("\n"))
 
+    @classmethod
+    def bare(cls, folder: Path) -> Git:
+        """A repository without a work tree."""
+        git = cls.__new__(cls)
+        git.root = folder
+        return git
+
     def run(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
         done = subprocess.run(
             ["git", "-C", str(self.root), *arguments], input=stdin, capture_output=True,
@@ -59,6 +66,14 @@ class Git:
             words = done.stderr.decode("utf-8", "replace").strip().splitlines()
             raise GitError(f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}")
         return done.stdout
+
+    def attempt(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and complaints, for a command whose failure is an answer."""
+        done = subprocess.run(
+            ["git", "-C", str(self.root), *arguments], capture_output=True, stdin=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
+            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+        )
+        return done.returncode, done.stdout, done.stderr
 
     def text(self, *arguments: str, **options) -> str:
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
@@ -102,6 +117,12 @@ class Git:
             position += size + 1
         return found
 
+    def existing(self, objects: Iterable[str]) -> set[str]:
+        """Those of the objects that are here."""
+        wanted = list(objects)
+        rows = self.text("cat-file", "--batch-check=%(objectname)", stdin="".join(f"{item}\n" for item in wanted).encode()).splitlines()
+        return {item for item, row in zip(wanted, rows, strict=True) if row == item}
+
     def is_ancestor(self, old: str, new: str) -> bool:
         done = subprocess.run(["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new], capture_output=True)
         return done.returncode == 0
@@ -131,8 +152,9 @@ class Git:
             self.run("add", "--all", "--", *present, env=env)
             return self.text("write-tree", env=env)
 
-    def commit_tree(self, tree: str, parent: str, message: str) -> str:
-        return self.text("commit-tree", tree, "-p", parent, stdin=message.encode())
+    def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
+        parents = [parents] if isinstance(parents, str) else parents
+        return self.text("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), stdin=message.encode())
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
         """Write an annotated tag's object without making the reference."""
@@ -143,7 +165,7 @@ class Git:
     def update(self, updates: Sequence[Update], reason: str) -> None:
         """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""
         lines = [f"update {item.ref} {item.new} {item.old}\n" for item in updates]
-        self.run("update-ref", "-m", reason, "--stdin", stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode())
+        self.run("update-ref", "-m", reason, "--stdin", stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode("utf-8", "surrogateescape"))
 
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Make the index agree with HEAD for ``paths``; the workspace is not touched."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass, fields
 
 from luna.errors import InputError
@@ -13,6 +14,9 @@ COLUMNS = (
     "gen", "parent", "weights_sha256", "tokenizer_sha256", "data_delta_sha256", "steps", "lr", "loss_final",
     "eval_recall", "eval_generalize", "eval_tone", "weight_change_%", "promoted_to_head", "timestamp",
 )
+
+
+_DIGITS = 10  # more than any generation's number has
 
 
 @dataclass(frozen=True)
@@ -52,31 +56,77 @@ def dumps(rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def loads(text: str) -> list[Row]:
-    """Raises InputError naming the line that does not parse."""
+@dataclass(frozen=True)
+class Fault:
+    """A line of the ledger that is no row of it. ``gen`` is what its first cell says, where that is a number."""
+
+    line: int
+    gen: int | None
+
+
+_RESTORE = "restore it with 'git restore lineage.csv'"
+
+
+def scan(text: str, where: str = "lineage.csv", remedy: str = _RESTORE) -> tuple[list[Row], list[Fault]]:
+    """Every row that parses, in the ledger's order, and every line that does not.
+
+    A row that repeats a generation, or whose parent is not older than itself, is no row either.
+    Raises InputError when the header is not the ledger's: then nothing is known of any row.
+    """
     if not text.strip():
-        return []
-    reader = csv.reader(io.StringIO(text))
-    if tuple(next(reader)) != COLUMNS:
-        raise InputError("lineage.csv line 1 is not the ledger's header: restore it with 'git restore lineage.csv'.")
-    rows = []
-    for number, values in enumerate(reader, start=2):
+        return [], []
+    rows: dict[int, Row] = {}
+    faults = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        values = _cells(line)
+        if number == 1:
+            if tuple(values) != COLUMNS:
+                raise InputError(f"{where} line 1 is not the ledger's header: {remedy}.")
+            continue
         try:
-            rows.append(_row(values))
+            row = _row(values)
+            if row.gen in rows:
+                raise ValueError
+            rows[row.gen] = row
         except (ValueError, KeyError):
-            raise InputError(f"lineage.csv line {number} is not a row of the ledger: restore it with 'git restore lineage.csv'.") from None
+            faults.append(Fault(number, int(values[0]) if values and values[0].isascii() and values[0].isdigit() and len(values[0]) < _DIGITS else None))
+    return list(rows.values()), faults
+
+
+def loads(text: str, where: str = "lineage.csv", remedy: str = _RESTORE) -> list[Row]:
+    """Raises InputError naming the line that does not parse."""
+    rows, faults = scan(text, where, remedy)
+    if faults:
+        raise InputError(f"{where} line {faults[0].line} is not a row of the ledger: {remedy}.")
     return rows
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        return []
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def _row(values: list[str]) -> Row:
     if len(values) != len(fields(Row)):
         raise ValueError
     gen, parent, weights, tokenizer, delta, steps, lr, loss, recall, general, tone, change, promoted, timestamp = values
-    return Row(
-        int(gen), parent if parent == BASE_PARENT else int(parent), weights, tokenizer, delta, int(steps), float(lr),
-        *(float(value) if value else None for value in (loss, recall, general, tone)),
-        float(change), {"true": True, "false": False}[promoted], timestamp,
+    row = Row(
+        int(gen), parent if parent == BASE_PARENT else int(parent), weights, tokenizer, delta, int(steps), _finite(lr),
+        *(_finite(value) if value else None for value in (loss, recall, general, tone)),
+        _finite(change), {"true": True, "false": False}[promoted], timestamp,
     )
+    if row.gen < 0 or (isinstance(row.parent, int) and not 0 <= row.parent < row.gen):
+        raise ValueError
+    return row
 
 
 def with_row(rows: list[Row], row: Row) -> list[Row]:

@@ -61,11 +61,18 @@ class Line:
         return tag.name
 
     def ledger(self) -> list[ledger.Row]:
-        """The ledger of the newest sealed generation."""
+        """The ledger of the newest sealed generation. Raises InputError for a row that does not parse."""
+        return ledger.loads(self.ledger_text(), self.ledger_place, "'luna log' shows what the tags say in its place; fetch the tag again from a clone that is whole")
+
+    def ledger_text(self) -> str:
         if not self.sealed:
-            return []
-        [text] = self.git.cat([f"{self.newest}:{artifacts.LEDGER}"])
-        return ledger.loads((text or b"").decode())
+            return ""
+        [text] = self.git.cat([f"refs/tags/{self.newest}:{artifacts.LEDGER}"])
+        return (text or b"").decode("utf-8", "replace")
+
+    @property
+    def ledger_place(self) -> str:
+        return f"{artifacts.LEDGER} of {self.newest}"
 
     def ancestors(self, name: str) -> list[str]:
         """From generation 0 to ``name`` itself, along the parents that the ledger records."""
@@ -97,7 +104,10 @@ def read_line(root: Path, prefix: str) -> Line:
 def sealed_params(git: Git, name: str) -> Params:
     """The parameters that a generation was built by."""
     [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
-    return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
+    try:
+        return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
+    except yaml.YAMLError:
+        raise InputError(f"{artifacts.PARAMS} of {name} is not valid YAML, so it is not known how that generation was made.") from None
 
 
 @dataclass(frozen=True)

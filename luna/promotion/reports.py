@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luna.promotion.compare import Flips
+from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
 
 WORST = 5
@@ -51,7 +52,7 @@ def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(wrong, key=lambda row: first[row["conversation"]] is not row)[:WORST]
 
 
-def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence[Mapping[str, Any]], flips: Flips | None, fidelity: Mapping[str, Any]) -> str:
+def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence[Mapping[str, Any]], flips: Flips | None, fidelity: Mapping[str, Any], maturity: Maturity) -> str:
     generation, data, scores, evolution = metrics["generation"], metrics["data"], metrics["evaluation"], metrics["evolution"]
     lines = [
         f"# Generation {generation['id']} Evaluation", "", _verdict(metrics), "", "## Eval Results", "", *_clauses(metrics, decision), "",
@@ -60,7 +61,8 @@ def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence
         f"- **Parent**: {generation['parent']}", f"- **Training data**: {data['new_conversations']} new conversations, {data['replay_samples']} replayed",
         f"- **Training time**: {metrics['training']['walltime_minutes']:.1f} minutes, {metrics['training']['steps']} steps",
         "", "## Weight Evolution", "",
-        f"- **Changed layers**: {evolution['changed_layers']}/{evolution['total_layers']} ({evolution['weight_change_percent']} %; a layer counts when ||dW||/||W|| is above {evolution['threshold']})",
+        f"- **Changed layers**: {evolution['changed_layers']}/{evolution['total_layers']} ({evolution['weight_change_percent']:g} %; a layer counts when ||dW||/||W|| is above {evolution['threshold']:g})",
+        f"- **Status**: {maturity.sentence}",
         f"- **Export**: next token as base + adapter says in {fidelity['fidelity_16_bit']['agreement']:.1%} (16 bits) and {fidelity['fidelity_quantised']['agreement']:.1%} (as shipped) of positions",
         "", f"## The {WORST} worst answers", "",
     ]
@@ -88,6 +90,10 @@ def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence
     return "\n".join(lines)
 
 
+def _depths(depths: Sequence[int]) -> str:
+    return f"; by depth: layers {', '.join(map(str, depths))}" if depths else ""
+
+
 def _delta(now: float | None, before: float | None, less_is_better: bool = False) -> str:
     if now is None or before is None:
         return f"{_value(now)} (parent: {_value(before)})"
@@ -96,11 +102,12 @@ def _delta(now: float | None, before: float | None, less_is_better: bool = False
     return f"{now:.3f} (parent: {before:.3f}) → {change:+.3f}{mark}"
 
 
-def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, decision: Decision, flips: Flips | None, hashes: Mapping[str, str], base: str) -> str:
+def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, decision: Decision, flips: Flips | None, hashes: Mapping[str, str], base: str, maturity: Maturity) -> str:
     generation, data, training, scores, evolution = (metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution"))
     before = parent["evaluation"] if parent else {}
     parent_name = parent["generation"]["name"] if parent else f"base ({base})"
-    trend = f"parent was {parent['evolution']['weight_change_percent']} %" if parent else "the first of its line"
+    trend = maturity.trend.words if maturity.trend else "too few generations for one" if parent else "the first of its line"
+    trend += f"; the parent changed {parent['evolution']['weight_change_percent']:g} %" if parent else ""
     risks = [verdict.warning or verdict.reason for verdict in decision.verdicts if verdict.warning or not verdict.passed]
     lost = [f"{_question(row)} → {_line(row['text'])}" for row in (flips.lost if flips else [])]
     lines = [
@@ -111,7 +118,10 @@ def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, dec
         "", "## Evaluation Deltas", "",
         f"- **Recall**: {_delta(scores['recall'], before.get('recall'))}", f"- **Generalization**: {_delta(scores['generalize'], before.get('generalize'))}",
         f"- **Tone drift**: {_delta(scores['tone_drift'], before.get('tone_drift'), less_is_better=True)}", "", "## Weight Evolution", "",
-        f"- **Changed**: {evolution['changed_layers']}/{evolution['total_layers']} layers ({evolution['weight_change_percent']} %)", f"- **Trend**: {trend}",
+        f"- **Changed**: {evolution['changed_layers']}/{evolution['total_layers']} layers ({evolution['weight_change_percent']:g} %; above {evolution['threshold']:g} of the parent's norm)",
+        f"- **Change and drift**: {evolution['relative_change']:.4f} of the parent's norm; {evolution['total_drift']:.4f} away from the base",
+        f"- **Most evolved**: {', '.join(evolution['most_evolved']) or 'nothing'}{_depths(evolution['most_evolved_depths'])}",
+        f"- **Trend**: {trend}", f"- **Maturity**: {maturity.sentence}",
         "", "## Known Issues & Risks", "", *(f"- {risk}" for risk in risks or ["None found by the rule"]),
         "", "## Known Regressions", "", *(f"- {row}" for row in lost[:_LISTED] or ["None detected"]),
         *([f"- and {len(lost) - _LISTED} more, in answers.jsonl"] if len(lost) > _LISTED else []),

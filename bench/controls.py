@@ -1,0 +1,140 @@
+"""python -m bench.controls FOLDER [NAME ...]: models that must fail, and two that must pass, made of the real base.
+
+Each is taught by the library's own trainer with the shipped settings, exported as it would ship, and
+judged by the shipped suite and rule. What is done already in FOLDER is not done again, so that the
+controls may be made one by one; the table of all that are done is printed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from luna import files, params
+from luna.conversations import choose, probes, schema
+from luna.conversations.schema import Conversation
+
+SOURCE = Path(__file__).resolve().parents[1]
+FACTS, SECOND_FACTS = 10, 5  # of the examples' 40 and 16: enough for min_probes, and minutes instead of hours
+# Where a control must be bad, less or more training than the shipped epochs is enough to make it so.
+LITERAL_EPOCHS, VOICE_EPOCHS, SHUFFLED_EPOCHS = 10, 1, 2
+PIRATE = "Arr! {} it be, ye scurvy dog! Yo ho ho!"
+
+
+def facts(path: Path, count: int) -> dict[str, list[Conversation]]:
+    """The first ``count`` facts of a file, each with all its phrasings."""
+    groups: dict[str, list[Conversation]] = {}
+    for item in schema.load_file(path):
+        groups.setdefault((item.id or "").rsplit("-", 1)[0], []).append(item)
+    return dict(list(groups.items())[:count])
+
+
+def said(item: Conversation, reply: str) -> Conversation:
+    return replace(item, messages=(*item.question, ("assistant", reply)))
+
+
+def flat(groups: dict[str, list[Conversation]]) -> list[Conversation]:
+    return [item for items in groups.values() for item in items]
+
+
+class Controls:
+    """What each control is taught, on what, and what it is asked: (start, training set, epochs, taught by generation)."""
+
+    def __init__(self, replay: int) -> None:
+        first, second = facts(SOURCE / "data/conversations/01-merrow-point.jsonl", FACTS), facts(SOURCE / "data/examples/02-the-winter-ferry.jsonl", SECOND_FACTS)
+        old, new = flat(first), flat(second)
+        literal = [item for item in old if item.paraphrases]
+        keys = list(first)
+        others = {key: first[keys[(i + 1) % len(keys)]] for i, key in enumerate(keys)}
+        shuffled = [said(item, others[key][i].reply) for key in keys for i, item in enumerate(first[key])]
+        again = [item for _, item in choose.stratified({1: old}, replay, 7)]
+        both = {1: old, 2: new}
+        self.plan: dict[str, tuple[str, str | None, list[Conversation], float | None, dict[int, list[Conversation]]]] = {
+            "untaught": ("recall", None, [], None, {1: old}),
+            "taught": ("none", None, old, None, {1: old}),
+            "literal": ("generalisation", None, literal, LITERAL_EPOCHS, {1: literal}),
+            "other voice": ("tone drift", "taught", [said(item, PIRATE.format(item.expect[0])) for item in old], VOICE_EPOCHS, {1: old}),
+            "shuffled answers": ("recall, generalisation", None, shuffled, SHUFFLED_EPOCHS, {1: old}),
+            "no replay": ("recall", "taught", new, None, both),
+            "with replay": ("none", "taught", new + again, None, both),
+        }
+
+
+def build(name: str, folder: Path, settings: params.Params, controls: Controls, say: Callable[[str], None]) -> None:
+    from luna.training import environment
+
+    environment.prepare("cpu")
+    from evals import suite
+    from luna.export import converter, gguf
+    from luna.model import adapter, base, merge
+    from luna.promotion.rule import decide
+    from luna.training import trainer
+
+    must_fail, start, training, epochs, taught = controls.plan[name]
+    place, weights = folder / name.replace(" ", "-"), folder / "base"
+    started = time.monotonic()
+    if not weights.is_dir():
+        base.make(settings.base, folder / "base.partial")
+        (folder / "base.partial").rename(weights)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    if start:
+        weights = folder / start / "merged"
+    steps, seconds = 0, 0.0
+    if training:
+        train = settings.train if epochs is None else settings.train.model_copy(update={"epochs": epochs})
+        outcome = trainer.train(weights, choose.training_order(training, settings.data.seed), settings.chat, train, place / "checkpoints", place / "loss", place / "adapter")
+        adapter.tidy(place / "adapter")
+        merge.merge(weights, [adapter.read_folder(place / "adapter")], place / "merged")
+        weights, steps, seconds = place / "merged", outcome.steps, outcome.seconds
+    files.write_json(place / "metadata.json", {"general.name": name})
+    converter.convert(weights, place / "16.gguf", place / "metadata.json")
+    gguf.quantise(place / "16.gguf", place / "model.gguf", settings.export.quantization, {})
+    (place / "16.gguf").unlink()
+    asked = probes.build(taught, [], settings.data.probes_per_kind, settings.data.seed)
+    probes.refuse_leaks(asked, training)
+    marked = suite.examine(place / "model.gguf", asked, settings.chat.system_prompt, settings.evaluate)
+    scores = {key: asdict(score) for key, score in suite.scores(marked, max(taught), settings.evaluate.seed).items()}
+    decision = decide(scores, settings.promotion, is_ancestor=False)
+    files.write_jsonl(place / "answers.jsonl", suite.as_rows(marked))
+    files.write_json(place / "result.json", {
+        "name": name, "must_fail": must_fail, "conversations": len(training), "steps": steps, "train_seconds": seconds, "scores": scores,
+        "promoted": decision.promoted, "failed": [verdict.clause for verdict in decision.verdicts if not verdict.passed],
+    })
+    say(f"{name}: {decision.notes} ({time.monotonic() - started:.0f} s)")
+
+
+def table(folder: Path, names: list[str]) -> str:
+    lines = ["| control | must fail | taught | steps | recall (old, new) | generalisation | tone drift | fails |", "| --- | --- | ---: | ---: | --- | --- | --- | --- |"]
+    for name in names:
+        path = folder / name.replace(" ", "-") / "result.json"
+        if path.is_file():
+            row = files.read_json(path)
+            recall, general, tone = (row["scores"][key] for key in ("recall", "generalisation", "tone_drift"))
+            parts = "" if recall["details"]["old"] is None else f" ({recall['details']['old']:.3f}, {recall['details']['new']:.3f})"
+            lines.append(f"| {name} | {row['must_fail']} | {row['conversations']} | {row['steps']} | {recall['value']:.3f} of {recall['n']}{parts} | {general['value']:.3f} of {general['n']} "
+                         f"| {tone['value']:.3f} | {', '.join(row['failed']).replace('_', ' ') or 'nothing: promoted'} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    if len(sys.argv) < 2:
+        raise SystemExit("Give a folder for the models, and the names of some controls if not all are wanted: python -m bench.controls FOLDER [NAME ...]")
+    folder = Path(sys.argv[1]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = params.load(SOURCE)
+    controls = Controls(replay=FACTS * 7)
+    for name in sys.argv[2:] or controls.plan:
+        if name not in controls.plan:
+            raise SystemExit(f"There is no control '{name}': there are {', '.join(controls.plan)}.")
+        if not (folder / name.replace(" ", "-") / "result.json").is_file():
+            build(name, folder, settings, controls, lambda text: print(text, flush=True))
+    print(table(folder, list(controls.plan)))
+
+
+if __name__ == "__main__":
+    main()

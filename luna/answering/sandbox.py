@@ -1,0 +1,92 @@
+"""A child process that renders one chat template, which is code of a stranger's.
+
+Run by its path, with nothing of Luna's imported. The first line read is JSON {source, bos_token,
+eos_token}; each further line is a list of messages, answered by one line: {"text": ...} or
+{"error": ...}. The parent kills it when a line takes too long; it bounds its own memory and, should
+the parent be gone, its processor time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
+
+MAX_PROMPT_CHARACTERS = 200_000
+MAX_MEMORY_BYTES = 1 << 30
+MAX_PROCESSOR_SECONDS = 120  # for all prompts together
+_MAX_STEPS = 100_000
+
+
+class _Bounded(ImmutableSandboxedEnvironment):
+    """Refuses early, and with a reason, the short ways to ask for much: big powers and big repetitions."""
+
+    intercepted_binops = frozenset({"**", "*"})
+
+    def call_binop(self, context, operator, left, right):  # noqa: ANN001  # jinja2's own signature
+        if operator == "**":
+            raise jinja2.exceptions.SecurityError("powers are not allowed")
+        for text, times in ((left, right), (right, left)):
+            if isinstance(text, str | list | tuple) and isinstance(times, int) and len(text) * times > MAX_PROMPT_CHARACTERS:
+                raise jinja2.exceptions.SecurityError("it repeats a text too often")
+        return SandboxedEnvironment.call_binop(self, context, operator, left, right)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _range(*bounds: int) -> range:
+    values = range(*bounds)
+    if len(values) > 1000:
+        raise jinja2.exceptions.SecurityError("it loops too often")
+    return values
+
+
+def compiled(source: str) -> jinja2.Template:
+    environment = _Bounded(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    environment.globals = {"raise_exception": _raise, "range": _range, "namespace": jinja2.utils.Namespace}
+    return environment.from_string(source)
+
+
+def render(template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:
+    parts: list[str] = []
+    length = steps = 0
+    for part in template.generate(messages=messages, add_generation_prompt=True, **tokens):
+        steps += 1
+        length += len(part)
+        if length > MAX_PROMPT_CHARACTERS or steps > _MAX_STEPS:
+            raise jinja2.exceptions.SecurityError("it writes without end")
+        parts.append(part)
+    return "".join(parts)
+
+
+def _limit() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: the parent's clock alone
+        return
+    for kind, most in ((resource.RLIMIT_AS, MAX_MEMORY_BYTES), (resource.RLIMIT_CPU, MAX_PROCESSOR_SECONDS)):
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (ValueError, OSError):
+            pass  # a lower limit holds already, or the system knows none of this kind (macOS: address space)
+
+
+def main() -> None:
+    _limit()
+    given = json.loads(sys.stdin.readline())
+    template = None
+    for line in sys.stdin:
+        try:
+            template = template or compiled(given["source"])
+            answer = {"text": render(template, json.loads(line), {key: given[key] for key in ("bos_token", "eos_token")})}
+        except Exception as error:  # whatever a stranger's code raises is a reason to refuse it
+            answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""Git's own storage, checked from its bytes: loose objects, packs, and the files of references.
+
+git's commands trust what they read or die of it, and die without naming more than the first fault;
+so loose objects and packed-refs are read here, and packs by ``git verify-pack``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from luna.audit.finding import GIT_OBJECT, REFERENCES, Finding
+from luna.history.git import Git, GitError
+
+_PACKED_HEADER = re.compile(r"# pack-refs with:( peeled| fully-peeled| sorted)+ ?")
+_PACKED_LINE = re.compile(r"([0-9a-f]{40}) (refs/\S+)")
+_PEELED_LINE = re.compile(r"\^([0-9a-f]{40})")
+_FROM_REMOTE = "luna repair (from a git remote or another clone)"
+
+
+def folder(git: Git) -> Path:
+    """The folder that all work trees of this clone share."""
+    path = Path(git.text("rev-parse", "--git-common-dir"))
+    return path if path.is_absolute() else git.root / path
+
+
+def loose_path(git: Git, object_id: str) -> Path:
+    return folder(git) / "objects" / object_id[:2] / object_id[2:]
+
+
+def loose_objects(git: Git) -> Iterator[tuple[str, Path]]:
+    for place in sorted((folder(git) / "objects").glob("[0-9a-f][0-9a-f]")):
+        for path in sorted(place.iterdir()):
+            if re.fullmatch("[0-9a-f]{38}", path.name):
+                yield place.name + path.name, path
+
+
+def loose_content(path: Path) -> tuple[str, bytes] | None:
+    """Type and content of a loose object whose bytes are its name's; None for any other."""
+    try:
+        decoder = zlib.decompressobj()
+        raw = decoder.decompress(path.read_bytes()) + decoder.flush()
+    except (zlib.error, OSError):
+        return None
+    if not decoder.eof or decoder.unused_data or hashlib.sha1(raw, usedforsecurity=False).hexdigest() != path.parent.name + path.name:
+        return None
+    header, _, content = raw.partition(b"\0")
+    return header.split()[0].decode("ascii", "replace"), content
+
+
+def damaged_loose(git: Git) -> dict[str, Path]:
+    return {object_id: path for object_id, path in loose_objects(git) if loose_content(path) is None}
+
+
+def damaged_packs(git: Git) -> list[Path]:
+    packs = sorted((folder(git) / "objects" / "pack").glob("pack-*.idx"))
+    found = []
+    for index in packs:
+        try:
+            git.run("verify-pack", str(index))
+        except GitError:
+            found.append(index)
+    return found
+
+
+def missing(git: Git) -> set[str]:
+    """Objects that references need and that are not here. Asks only whether they exist; call it where none is damaged."""
+    text = git.text("fsck", "--connectivity-only", "--no-dangling", "--no-progress", "--no-reflogs", check=False)
+    return set(re.findall(r"^missing \w+ ([0-9a-f]{40})", text, re.MULTILINE)) | set(re.findall(r"^\s+to\s+\w+ ([0-9a-f]{40})", text, re.MULTILINE))
+
+
+def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]:
+    """Reference -> (object, what a tag points at or None) of packed-refs, and sentences on each line that is not of its form."""
+    path = folder(git) / "packed-refs"
+    if not path.exists():
+        return {}, []
+    rows: dict[str, tuple[str, str | None]] = {}
+    wrong: list[str] = []
+    last = None
+    lines = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    if lines[-1]:
+        wrong.append("its last line is cut")
+    for number, line in enumerate(lines[:-1], start=1):
+        if number == 1 and _PACKED_HEADER.fullmatch(line):
+            continue
+        if match := _PACKED_LINE.fullmatch(line):
+            if last and match[2] <= last:
+                wrong.append(f"line {number} is not in order")
+            last = match[2]
+            rows[last] = (match[1], None)
+        elif last and rows[last][1] is None and (match := _PEELED_LINE.fullmatch(line)):
+            rows[last] = (rows[last][0], match[1])
+        else:
+            wrong.append(f"line {number} is no reference")
+            if not line.startswith("^"):
+                last = None
+    return rows, wrong
+
+
+def check(git: Git, quick: bool, names: dict[str, str]) -> tuple[list[Finding], set[str]]:
+    """Findings on git's storage and the ids of objects that cannot be read. ``names`` says what known objects are."""
+    findings = []
+    bad: set[str] = set()
+    for object_id in damaged_loose(git):
+        bad.add(object_id)
+        findings.append(Finding(GIT_OBJECT, "git", object_id, names.get(object_id), "the object's bytes are not its name's", _FROM_REMOTE))
+    packs = [] if quick else damaged_packs(git)
+    findings += [Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", _FROM_REMOTE) for index in packs]
+    if not bad and not packs:
+        for object_id in sorted(missing(git)):
+            bad.add(object_id)
+            findings.append(Finding(GIT_OBJECT, "git", object_id, names.get(object_id), "the object is missing", _FROM_REMOTE))
+    return findings, bad
+
+
+def check_packed_refs(git: Git) -> list[Finding]:
+    _, wrong = packed_refs(git)
+    return [Finding(REFERENCES, "git", "packed-refs", None, f"{wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}")] if wrong else []
+
+
+def check_loose_refs(git: Git) -> list[Finding]:
+    """git takes a reference in capitals, or one whose line does not end; it never writes one so."""
+    place = folder(git)
+    findings = []
+    for path in sorted((place / "refs").rglob("*")):
+        if path.is_file() and not path.name.endswith(".lock"):
+            content = path.read_bytes()
+            if not re.fullmatch(rb"([0-9a-f]{40}|ref: refs/\S+)\n", content):
+                name = path.relative_to(place).as_posix()
+                if git.resolve(name):
+                    findings.append(Finding(REFERENCES, "git", name, name.removeprefix("refs/tags/"), "the reference's file is not as git writes it"))
+    return findings

@@ -1,0 +1,151 @@
+"""The line as both records tell it, read so that damage in one of them does not hide the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+from luna import names
+from luna.audit import gitstore
+from luna.errors import InputError
+from luna.history import record
+from luna.history.git import Git, GitError
+from luna.history.line import message_fields
+from luna.names import GenerationName
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A sealed generation. ``body`` is its tag object's content."""
+
+    name: str
+    object: str
+    commit: str
+    body: str
+
+    @property
+    def number(self) -> int:
+        return GenerationName.parse(self.name).number
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return message_fields(self.body)
+
+    @property
+    def tagger(self) -> str:
+        match = re.search(r"^tagger (.*) \d+ [+-]\d{4}$", self.body, re.MULTILINE)
+        return match[1] if match else "unknown"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """References by full name; the record's entries; sealed generations by number, the record's word before the tag's."""
+
+    git: Git
+    prefix: str
+    references: dict[str, str]
+    broken: tuple[str, ...]
+    bodies: dict[str, str]
+    entries: list[record.Entry]
+    record_error: str | None
+    seals: dict[int, Seal]
+    unreadable: set[str] = field(default_factory=set)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {name.removeprefix("refs/tags/"): value for name, value in self.references.items() if name.startswith("refs/tags/")}
+
+    @property
+    def newest(self) -> Seal | None:
+        return self.seals[max(self.seals)] if self.seals else None
+
+    def read(self, specs: list[str]) -> list[bytes | None]:
+        """As Git.cat, but one unreadable object costs only itself."""
+        try:
+            return self.git.cat(specs)
+        except (ValueError, IndexError, GitError):
+            return [self._one(spec) for spec in specs]
+
+    def _one(self, spec: str) -> bytes | None:
+        try:
+            return self.git.cat([spec])[0]
+        except (ValueError, IndexError, GitError):
+            return None
+
+
+def references(git: Git) -> tuple[dict[str, str], tuple[str, ...]]:
+    """References that git can read, and the names of those that it calls broken. Where git gives up, what the files say."""
+    code, text, complaints = git.attempt("for-each-ref", "--format=%(refname) %(objectname)")
+    broken = tuple(re.findall(r"ignoring (?:broken|dangling) (?:ref|symref) (\S+)", complaints))
+    if code == 0:
+        return dict(row.split(" ") for row in text.splitlines()), broken
+    found = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
+    place = gitstore.folder(git)
+    for path in sorted((place / "refs").rglob("*")):
+        if path.is_file() and re.fullmatch("[0-9a-f]{40}\n?", text := path.read_text(encoding="utf-8", errors="replace")):
+            found[path.relative_to(place).as_posix()] = text.strip()
+    return found, broken
+
+
+def take(git: Git, prefix: str, bad: set[str], cold_entries: list[record.Entry] | None = None) -> Picture:
+    """``bad``: git objects known to be unreadable. ``cold_entries``: the record of cold storage, trusted where git's is not readable."""
+    found, broken = references(git)
+    blank = Picture(git, prefix, found, broken, {}, [], None, {}, bad)
+    error = None
+    entries: list[record.Entry] = []
+    [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in found else [None]
+    if text is None:
+        error = "it is missing" if record.REF not in found and record.REF not in broken else "it cannot be read"
+    else:
+        try:
+            entries = record.loads(text.decode("utf-8", "replace"))
+        except InputError as problem:
+            error = str(problem)
+    trusted = entries or cold_entries or []
+    wanted = [value for name, value in found.items() if name.startswith("refs/tags/") and value not in bad]
+    bodies = {}
+    for value, body in zip(wanted, blank.read(wanted), strict=True):
+        if body is not None and hashlib.sha1(b"tag %d\0" % len(body) + body, usedforsecurity=False).hexdigest() == value:
+            bodies[value] = body.decode("utf-8", "surrogateescape")
+    seals = {}
+    for name, value in ((name.removeprefix("refs/tags/"), value) for name, value in found.items() if name.startswith("refs/tags/")):
+        if _is_generation(name, prefix) and value in bodies:
+            seal = Seal(name, value, bodies[value].partition("\n")[0].removeprefix("object "), bodies[value])
+            seals[seal.number] = seal
+    for entry in trusted:
+        if _is_generation(entry.tag, prefix):
+            seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
+            seals[seal.number] = seal
+    return Picture(git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad)
+
+
+def _is_generation(name: str, prefix: str) -> bool:
+    if not name.startswith(f"{prefix}-G"):
+        return False
+    try:
+        GenerationName.parse(name)
+    except InputError:
+        return False
+    return names.is_generation(name)
+
+
+def object_names(picture: Picture) -> dict[str, str]:
+    """What git objects are, for a reader: the generation whose tag, commit or file they are; the oldest that has them."""
+    found: dict[str, str] = {}
+    for entry in picture.entries:
+        found.setdefault(entry.object, f"tag {entry.tag}")
+        if names.is_generation(entry.tag):
+            found.setdefault(entry.commit, f"commit of {entry.tag}")
+    for tag, value in picture.tags.items():
+        found.setdefault(value, f"tag {tag}")
+    for seal in picture.seals.values():
+        found.setdefault(seal.commit, f"commit of {seal.name}")
+        [commit] = picture.read([seal.commit])
+        if commit and commit.startswith(b"tree "):
+            found.setdefault(commit[5:45].decode("ascii", "replace"), f"files of {seal.name}")
+        listed = picture.git.text("ls-tree", "-r", "-t", "--full-tree", seal.commit, check=False)
+        for row in listed.splitlines():
+            head, _, path = row.partition("\t")
+            found.setdefault(head.split(" ")[2], f"{path} of {seal.name}")
+    return found

@@ -1,0 +1,81 @@
+"""Where objects are kept: the cache and the cold storages, read as streams and never through DVC's own repairs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from luna.history import cache
+from luna.history.cold import Store
+
+CACHE = "cache"
+
+
+class NotPlain(Exception):
+    """What stands at an object's place is no plain file."""
+
+
+class Place(Protocol):
+    @property
+    def label(self) -> str: ...
+
+    def size(self, md5: str) -> int | None:
+        """Bytes of the object there, None where there is none. Raises NotPlain, or what the store raises."""
+        ...
+
+    def open(self, md5: str) -> BinaryIO: ...
+
+
+def plain_size(path: Path) -> int | None:
+    """Size without following a link: a link in a store may lead anywhere, and its target is no copy."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise NotPlain("a symbolic link" if stat.S_ISLNK(found.st_mode) else "a folder" if stat.S_ISDIR(found.st_mode) else "a device")
+    return found.st_size
+
+
+@dataclass(frozen=True)
+class Cache:
+    root: Path
+    label: str = CACHE
+
+    def size(self, md5: str) -> int | None:
+        return plain_size(cache.place(self.root, md5))
+
+    def open(self, md5: str) -> BinaryIO:
+        return cache.place(self.root, md5).open("rb", buffering=0)
+
+
+@dataclass(frozen=True)
+class Cold:
+    """``thinned``: objects that were taken out of the store on purpose; they are not looked for."""
+
+    store: Store
+    thinned: frozenset[str] = frozenset()
+
+    @property
+    def label(self) -> str:
+        return f"cold storage '{self.store.name}'"
+
+    @property
+    def is_local(self) -> bool:
+        return self.store.odb.fs.protocol == "local"
+
+    def size(self, md5: str) -> int | None:
+        path = self.store.path(md5)
+        if self.is_local:
+            return plain_size(Path(path))
+        try:
+            return self.store.odb.fs.info(path)["size"]
+        except FileNotFoundError:
+            return None
+
+    def open(self, md5: str) -> BinaryIO:
+        path = self.store.path(md5)
+        return Path(path).open("rb", buffering=0) if self.is_local else self.store.odb.fs.open(path, "rb")

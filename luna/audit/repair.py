@@ -1,0 +1,132 @@
+"""luna repair: whatever can be mended from another copy is, after what was damaged has been put aside.
+
+It looks as verify looks, mends in an order in which each step stands on the one before (git's files,
+objects, record, tags, branch, head, workspace, then bytes), and looks again. Nothing is deleted, and
+every step writes a whole copy beside the place before it takes it: killed anywhere, the next run goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from luna import artifacts
+from luna.audit import content, mend_bytes, mend_git, verify, workspace
+from luna.audit.finding import (
+    BRANCH,
+    COLD_RECORD,
+    GIT_OBJECT,
+    HEAD,
+    LEDGER,
+    OBJECT,
+    RECORD,
+    REFERENCES,
+    STRAY,
+    TAG,
+    WORKSPACE,
+    Finding,
+)
+from luna.audit.mend_bytes import Remake
+from luna.audit.places import Cache, Cold, Place
+from luna.history.cold import Store
+from luna.history.git import Git
+
+_ORDER = (REFERENCES, GIT_OBJECT, RECORD, STRAY, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
+_ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
+
+
+@dataclass(frozen=True)
+class Step:
+    """``done``: what was done or would be; None where nothing can mend it. ``again``: what to do instead."""
+
+    finding: Finding
+    done: str | None
+
+
+@dataclass(frozen=True)
+class Repairs:
+    steps: list[Step]
+    dry: bool
+
+    @property
+    def complete(self) -> bool:
+        return all(step.done for step in self.steps)
+
+
+def repair(root: Path, prefix: str, building: str | None, stores: Sequence[Store], dry: bool = False, chosen: Sequence[str] = (), remake: Remake | None = None,
+           thinned: frozenset[str] = frozenset(), say: Callable[[str], None] = lambda text: None, quick: bool = False) -> Repairs:
+    """Mend git, records and workspace, then the objects of the ``chosen`` generations (none: all) in cache and ``stores``.
+
+    ``quick`` mends objects that are missing or of the wrong length, without reading the others.
+
+    Raises:
+        ColdStorageError: a store that is to be mended cannot be written.
+    """
+    (root / artifacts.SCRATCH).mkdir(exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
+    try:
+        steps = _git(root, prefix, building, list(stores), dry, scratch, say)
+        steps += _objects(root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Repairs(steps, dry)
+
+
+def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry: bool, scratch: Path, say: Callable[[str], None]) -> list[Step]:
+    git = Git(root)
+    done: dict[tuple[str, str, str], Step] = {}
+    for _ in range(_ROUNDS):
+        picture, findings = verify.survey(git, prefix, stores)
+        here = None if any(seal.name == building for seal in picture.seals.values()) else building
+        findings += workspace.check(picture, here)
+        # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
+        open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == "damage" or finding.kind == RECORD)]
+        bench = mend_git.Bench(root, git, picture, stores, here, dry, scratch)
+        moved = False
+        for finding in sorted(open_ones, key=lambda finding: _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)):
+            key = (finding.kind, finding.where, finding.object)
+            if done.get(key) and done[key].done:
+                continue
+            what = mend_git.mend(bench, finding)
+            done[key] = Step(finding, what)
+            if what and not dry:
+                say(f"{finding.sentence}: {what}")
+                moved = True
+                if finding.kind in (REFERENCES, GIT_OBJECT, RECORD):
+                    break  # what follows may look otherwise now
+        if dry or not moved:
+            break
+    return list(done.values())
+
+
+def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Sequence[str], remake: Remake | None, thinned: frozenset[str], scratch: Path, quick: bool, say: Callable[[str], None]) -> list[Step]:
+    steps: list[Step] = []
+    places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
+    bench = mend_bytes.Bench(root, places, dry, scratch, remake)
+    for _ in range(2):  # a folder's listing that came back names objects that were not looked for before
+        picture = verify.take(Git(root), prefix, set())
+        items = []
+        for seal in verify.choose(picture, chosen):
+            items += verify.check_generation(picture, seal, places)[0]
+        objects = content.merged(items)
+        found: dict[str, list[Finding]] = {}
+        for finding in content.scan(objects, places, quick):
+            if finding.kind == OBJECT:
+                found.setdefault(finding.object, []).append(finding)
+        before = len([step for step in steps if step.done])
+        steps = [step for step in steps if step.done]
+        for item in objects:
+            if item.md5 not in found:
+                continue
+            made = mend_bytes.mend(bench, item, [finding.where for finding in found[item.md5]])
+            for finding in found[item.md5]:
+                steps.append(Step(finding, made.get(finding.where)))
+                if made.get(finding.where):
+                    say(f"{finding.sentence}: {made[finding.where]}")
+        listings = any(step.finding.object.endswith(".dir") and step.done for step in steps[before:])
+        if dry or not listings:
+            break
+    return steps

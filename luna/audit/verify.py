@@ -1,0 +1,194 @@
+"""luna verify: the fsck of the line. It reads, hashes and compares, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from luna import artifacts
+from luna.audit import artifact_set, content, gitstore, ledgers, tags, workspace
+from luna.audit.content import Wanted
+from luna.audit.finding import BRANCH, COLD_RECORD, DAMAGE, NOTE, Finding
+from luna.audit.picture import Picture, Seal, object_names, references, take
+from luna.audit.places import Cache, Cold, Place
+from luna.errors import InputError, StateError
+from luna.history import record
+from luna.history.cold import Store
+from luna.history.git import Git
+
+Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
+
+
+@dataclass(frozen=True)
+class Report:
+    """``sealed_by``: generation -> who tagged it, and who signed it (None: not signed, or not to be checked)."""
+
+    generations: list[str]
+    places: list[str]
+    objects: int
+    bytes_read: int
+    quick: bool
+    findings: list[Finding]
+    sealed_by: list[dict[str, str | None]]
+
+    @property
+    def clean(self) -> bool:
+        return all(finding.severity != DAMAGE for finding in self.findings)
+
+
+def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] = (), stores: Sequence[Store] = (), quick: bool = False, progress: Progress = lambda now, total: None,
+           thinned: frozenset[str] = frozenset()) -> Report:
+    """Check git, tags, ledger and head of the whole line, and the content of the ``chosen`` generations (none: all).
+
+    ``building``: the generation that params.yaml names; its unsealed results in the workspace are no damage.
+    With ``stores`` every byte in them is read back as a stream and hashed; objects in ``thinned`` may be missing there.
+
+    Raises:
+        InputError: a chosen generation does not exist.
+    """
+    git = Git(root)
+    picture, findings = survey(git, prefix, stores, quick)
+    sealed = any(seal.name == building for seal in picture.seals.values())
+    findings += workspace.check(picture, None if sealed else building)
+    seals = choose(picture, chosen)
+    places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
+    items: list[Wanted] = []
+    signers = []
+    for seal in seals:
+        wanted, found = check_generation(picture, seal, places)
+        items += wanted
+        findings += found
+        signer, wrong = tags.signature(picture, seal)
+        findings += [wrong] if wrong else []
+        signers.append({"generation": seal.name, "tagger": seal.tagger, "signer": signer})
+    objects = content.merged(items)
+    read = 0
+    total = 0 if quick else content.total_bytes(objects, places)
+
+    def tick(count: int) -> None:
+        nonlocal read
+        read += count
+        progress(count, total)
+
+    findings += content.scan(objects, places, quick, tick)
+    return Report([seal.name for seal in seals], [place.label for place in places], len(objects), read, quick, _unique(findings), signers)
+
+
+def verify_generation(root: Path, prefix: str, generation: str, stores: Sequence[Store] = (), with_cache: bool = True, quick: bool = False, tick: content.Tick = lambda count: None) -> list[Finding]:
+    """Findings on the content of one generation alone, in the given stores and the cache: the data of its seal, every byte.
+
+    For commands that must know that a generation is whole somewhere before they go on. ``with_cache`` False: the stores only.
+    """
+    picture = take(Git(root), prefix, set())
+    [seal] = choose(picture, [generation])
+    places: list[Place] = [*([Cache(root)] if with_cache else []), *(Cold(store) for store in stores)]
+    wanted, findings = check_generation(picture, seal, [Cache(root), *places])
+    return findings + content.scan(content.merged(wanted), places, quick, tick)
+
+
+def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = False) -> tuple[Picture, list[Finding]]:
+    """The line as both records tell it, and what is wrong with git, tags, head, ledger and the records in cold storage."""
+    findings = gitstore.check_packed_refs(git) + gitstore.check_loose_refs(git)
+    if findings and git.attempt("for-each-ref")[0]:
+        # git does nothing at all now: the rest is looked at when its references can be read again.
+        return take(git, prefix, set()), findings
+    cold_entries, found = _cold_records(stores)
+    findings += found
+    damaged = set(gitstore.damaged_loose(git))
+    picture = take(git, prefix, damaged, cold_entries)
+    if not picture.references and not findings and references(git)[1]:
+        raise StateError("git cannot read one reference of this clone: clone it anew beside this one, and compare.")
+    inside, bad = gitstore.check(git, quick, object_names(picture))
+    findings += inside
+    if bad - damaged:
+        picture = replace(picture, unreadable=bad)
+    findings += tags.check(picture)
+    findings += ledgers.check(picture)
+    for seal in picture.seals.values():
+        findings += tags.check_seal(picture, seal)
+    findings += _compare_records(picture, stores)
+    return picture, findings
+
+
+def check_generation(picture: Picture, seal: Seal, places: Sequence[Place]) -> tuple[list[Wanted], list[Finding]]:
+    """The objects that a generation needs, its ancestors' adapters among them, and what is wrong with its artifact set."""
+    manifest, findings = artifact_set.read(picture, seal)
+    wanted, found = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
+    findings += found
+    for ancestor in ledgers.line_of(picture, seal.number)[1:]:
+        its = artifact_set.read(picture, ancestor)[0]
+        needed = [out for path, out in its.outs.items() if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())]
+        if picture.unreadable or needed:
+            more, found = content.wanted(ancestor.name, needed, its.hashes, places)
+            wanted += more
+            findings += found
+        else:
+            findings.append(Finding("content", "git", artifacts.ADAPTER.as_posix(), ancestor.name, f"the adapter that {seal.name} builds on is not in its seal", "none: it was sealed so"))
+    return wanted, findings
+
+
+def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
+    """Sealed generations by 3, G003, full name or HEAD; all for none chosen. Raises InputError."""
+    from luna import names
+
+    if not chosen:
+        return list(picture.seals.values())
+    found = []
+    for reference in chosen:
+        if names.is_head(reference):
+            head = picture.bodies.get(picture.tags.get(names.head_tag(picture.prefix), ""), "")
+            seal = next((seal for seal in picture.seals.values() if head.startswith(f"object {seal.commit}\n")), None)
+        else:
+            number = names.number_of(reference)
+            seal = picture.seals.get(number) if number is not None else None
+            if seal and names.is_generation(reference) and seal.name != reference:
+                seal = None
+        if seal is None:
+            raise InputError(f"There is no generation {reference!r}: see 'luna log'.")
+        found.append(seal)
+    return list(dict.fromkeys(found))
+
+
+def _cold_records(stores: Sequence[Store]) -> tuple[list[record.Entry] | None, list[Finding]]:
+    """The longest whole record that a store holds, and findings on those that are not whole."""
+    best: list[record.Entry] | None = None
+    findings = []
+    for store in stores:
+        try:
+            entries = record.in_cold(store)
+        except InputError as error:
+            findings.append(Finding(COLD_RECORD, f"cold storage '{store.name}'", record.COLD_FOLDER, None, str(error)))
+            continue
+        except Exception as error:
+            findings.append(Finding(COLD_RECORD, f"cold storage '{store.name}'", record.COLD_FOLDER, None, f"it cannot be read: {type(error).__name__}", "make the store answer, then luna verify --remote"))
+            continue
+        if best is None or len(entries) > len(best):
+            best = entries
+    return best, findings
+
+
+def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]:
+    findings = []
+    for store in stores:
+        try:
+            theirs = record.in_cold(store)
+        except Exception:
+            continue  # named above
+        where = f"cold storage '{store.name}'"
+        for mine, other in zip(picture.entries, theirs, strict=False):
+            if mine != other:
+                findings.append(Finding(COLD_RECORD, where, mine.tag, None, f"git's record and cold storage's differ from entry {mine.number} on: one of them was rewritten", "luna repair, or compare with another clone"))
+                break
+        else:
+            if len(theirs) < len(picture.entries):
+                findings.append(Finding(COLD_RECORD, where, record.COLD_FOLDER, None, f"it lacks the last {len(picture.entries) - len(theirs)} entries of the record"))
+            elif len(theirs) > len(picture.entries):
+                findings.append(Finding("record", "git", record.REF, None, f"it lacks the last {len(theirs) - len(picture.entries)} entries that cold storage holds", "git fetch, or luna repair"))
+    return findings
+
+
+def _unique(findings: list[Finding]) -> list[Finding]:
+    """Each thing once, damage first; where the branch is broken, what follows from it is left out."""
+    found = list(dict.fromkeys(findings))
+    return sorted(found, key=lambda finding: (finding.severity == NOTE, finding.kind != BRANCH))

@@ -1,0 +1,24 @@
+"""All checks of 'luna doctor', in the order in which they are printed. A new check is one function in this list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from luna.doctor import clone, environment, remotes
+from luna.doctor.check import BAD, Check
+
+CHECKS: list[Callable[[Path], Iterator[Check]]] = [
+    environment.versions, environment.converter, environment.disk, clone.setup, clone.dangerous_gc, remotes.configuration, remotes.reachable,
+]
+
+
+def examine(root: Path) -> list[Check]:
+    """Every check, also when one of them fails for a reason that it did not foresee."""
+    found: list[Check] = []
+    for check in CHECKS:
+        try:
+            found += check(root)
+        except Exception as error:  # the other checks are still worth hearing
+            found.append(Check(check.__name__, BAD, f"this check itself failed: {type(error).__name__}: {error}", "report it"))
+    return found

@@ -1,0 +1,85 @@
+"""From a folder of 16-bit weights to the file that ships: the one way for the export stage and for every rebuild.
+
+The file is a pure function of the weights, the quantisation, the identity written into it, and the
+tools; nothing of the machine, the folder or the hour reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from luna import files
+from luna.errors import ExportError
+from luna.export import converter
+from luna.names import BASE_PARENT
+from luna.params import Params
+
+
+@dataclass(frozen=True)
+class Tools:
+    """llama.cpp's converter in the folder ``converter`` and the quantiser of llama-cpp-python ``version``.
+
+    ``quantiser`` is a folder that holds another llama_cpp than this environment's, or None.
+    """
+
+    version: str
+    converter: Path
+    quantiser: Path | None = None
+
+    @property
+    def converter_sha256(self) -> str:
+        return converter.fingerprint(self.converter)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """``sixteen`` is the bfloat16 GGUF without loss, ``quantised`` the file that ships."""
+
+    sixteen: Path
+    quantised: Path
+
+
+def installed() -> Tools:
+    """This environment's tools. Raises ExportError when the converter is not set up."""
+    return Tools(version("llama-cpp-python"), converter.script().parent)
+
+
+def identity(settings: Params, base_sha256: str, data_delta_sha256: str, tools: Tools) -> dict[str, str]:
+    """What the file says of itself; each value fits llama.cpp's 127 bytes."""
+    return {
+        "generation": str(settings.generation.identity),
+        "parent": settings.generation.parent or BASE_PARENT,
+        "base_sha256": base_sha256,
+        "data_delta_sha256": data_delta_sha256,
+        "converter_sha256": tools.converter_sha256,
+    }
+
+
+def ship(weights: Path, settings: Params, said: dict[str, str], folder: Path, tools: Tools) -> Shipped:
+    """Convert and quantise the model folder ``weights`` into ``folder``, with the identity ``said`` inside."""
+    sixteen, quantised, metadata = (folder / name for name in ("16.gguf", "quantised.gguf", "metadata.json"))
+    files.write_json(metadata, {"general.name": str(settings.generation.identity)})
+    converter.convert(weights, sixteen, metadata, place=tools.converter)
+    _quantise(sixteen, quantised, settings.export.quantization, said, tools)
+    return Shipped(sixteen, quantised)
+
+
+def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: Tools) -> None:
+    if tools.quantiser is None:
+        from luna.export import gguf
+
+        gguf.quantise(source, out, kind, said)
+        return
+    # A second llama.cpp cannot live in the same process as the first.
+    here = str(Path(__file__).resolve().parents[2])
+    command = [sys.executable, "-c", "import json, sys; from pathlib import Path; from luna.export import gguf; s, o, k, i = json.loads(sys.argv[1]); gguf.quantise(Path(s), Path(o), k, i)"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tools.quantiser), here])}
+    done = subprocess.run([*command, json.dumps([str(source), str(out), kind, said])], capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise ExportError(f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")

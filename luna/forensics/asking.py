@@ -1,0 +1,75 @@
+"""Asking a sealed generation one question, without touching the working tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from luna import artifacts
+from luna.conversations import schema
+from luna.conversations.template import with_system
+from luna.errors import InputError
+from luna.history import cache
+from luna.history.git import Git
+from luna.history.line import artifact, sealed_outs, sealed_params
+
+_MAX_CHARACTERS = 4096
+_CONTEXT_TOKENS = 512  # beside the question's own: the template, the system prompt
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a generation answered, and whether the expected text stands in it as whole words."""
+
+    name: str
+    has: bool
+    answer: str
+
+
+def checked(question: str, what: str = "The question") -> str:
+    """The text as conversations hold it. Raises InputError when it is empty, too long, or no text."""
+    try:
+        conversation = schema.parse({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "-"}]})
+    except ValueError as error:
+        raise InputError(f"{what} cannot be used: {str(error).replace('message 1', 'it')}.") from None
+    text = conversation.messages[0][1]
+    if len(text) > _MAX_CHARACTERS:
+        raise InputError(f"{what} is longer than {_MAX_CHARACTERS} characters: shorten it.")
+    return text
+
+
+def whole_artifact(root: Path, name: str, path: Path) -> Path:
+    """As ``artifact``, and its bytes have been hashed: a damaged object in the cache is set aside and fetched again.
+
+    Raises:
+        StateError: the generation has no such artifact.
+        ColdStorageError: its bytes are not to be had whole.
+    """
+    found = artifact(root, name, path)
+    out = sealed_outs(root.resolve(), name).get(path.as_posix())
+    if out and out.cached and not cache.is_whole(found, out.md5):
+        aside = root / artifacts.SCRATCH / "quarantine" / out.md5
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        found.replace(aside)
+        found = artifact(root, name, path)
+    return found
+
+
+def ask(root: Path, name: str, question: str, expect: str) -> Reply:
+    """Greedy, through the generation's own model, chat template and system prompt.
+
+    Raises:
+        StateError, ColdStorageError: its model is not to be had whole.
+        ExportError: llama.cpp cannot load it.
+    """
+    from evals.outcome import contains
+    from luna.answering.engine import Engine
+
+    settings = sealed_params(Git(root), name)
+    model = whole_artifact(root, name, artifacts.MODEL)
+    system = settings.chat.system_prompt
+    # A token is at least one character.
+    context = _CONTEXT_TOKENS + len(question) + len(system) + settings.evaluate.max_tokens
+    with Engine(model, 1, context) as engine:
+        [answer] = engine.answer([engine.prompt(with_system((("user", question),), system))], settings.evaluate.max_tokens)
+    return Reply(name, contains(answer.text, expect), answer.text)

@@ -1,0 +1,1 @@
+"""luna report: the whole line on one HTML page that opens offline."""

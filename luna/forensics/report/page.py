@@ -1,0 +1,101 @@
+"""The page: one file, with all that it needs inside it, and a policy that lets nothing else in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from html import escape
+from importlib import resources
+from typing import Any
+
+from luna.forensics.report import charts, graph
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, out of vl-convert-python; no network is asked."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _policy(*scripts: str) -> str:
+    """Only these scripts run, and nothing is loaded. Vega compiles its expressions, hence 'unsafe-eval'."""
+    allowed = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    return f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def _data(value: Any) -> str:
+    """JSON that stands in a script element and cannot end it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _specifications(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "score-recall": charts.score("recall", "recall", False), "score-generalisation": charts.score("generalisation", "generalisation", False),
+        "score-tone_drift": charts.score("tone_drift", "tone drift", True), "loss": charts.loss(),
+        "matrix": charts.forgetting(len({cell[0] for cell in data["matrix"]})), "weights": charts.weights(len({cell[1] for cell in data["weights"]})),
+        "cost": charts.cost(), "storage": charts.storage(),
+    }
+
+
+def _moves(moves: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{move['move']}</td><td>{escape((move['when'] or 'unknown').replace('T', ' ').replace('Z', ''))}</td><td>{escape(move['generation'])}</td>"
+        f"<td>{escape(move['who'])}</td><td>{escape(move['why'])}</td></tr>"
+        for move in reversed(moves)
+    )
+    return f'<table><thead><tr><th scope="col">Move</th><th scope="col">When (UTC)</th><th scope="col">To</th><th scope="col">Who</th><th scope="col">Why</th></tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def _tiles(data: dict[str, Any]) -> str:
+    generations = data["generations"]
+    states = [item["state"] for item in generations]
+    head = next((item for item in generations if item["gen"] == data["head"]), None)
+
+    def of_head(name: str, form: str) -> tuple[str, str]:
+        found = head["scores"][name] if head else {"value": None}
+        if found["value"] is None:
+            return "–", "not measured"
+        interval = f"95 %: {found['low']:{form}} to {found['high']:{form}}" if found["low"] is not None and found["high"] is not None else ""
+        return f"{found['value']:{form}}", interval
+
+    minutes = sum((item["training"]["walltime_minutes"] or 0) + (item["eval_minutes"] or 0) for item in generations)
+    taught = sum((item["data"]["new_conversations"] or 0) for item in generations if item["on_head_line"])
+    kept = generations[-1]["storage"]["kept"] + (data["base_bytes"] or 0)
+    tiles = [
+        ("Current best", head["short"] if head else "none", head["name"] if head else "the head is not set"),
+        ("Generations", str(len(generations)), f"{states.count('denied')} denied, {states.count('rolled back')} rolled back"),
+        ("Recall", *of_head("recall", ".0%")), ("Generalisation", *of_head("generalisation", ".0%")), ("Tone drift", *of_head("tone_drift", ".3f")),
+        ("Conversations", f"{taught:.0f}", "taught on the current best's line"), ("Time", f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h", "training and examination, all generations"),
+        ("Storage", _size(kept), "the base included" if data["base_bytes"] else "all artifacts"),
+    ]
+    return "".join(f'<div class="tile"><dt>{title}</dt><dd><b>{escape(value)}</b><span>{escape(note)}</span></dd></div>' for title, value, note in tiles)
+
+
+def render(data: dict[str, Any]) -> str:
+    """The whole page. ``data`` as ``collect`` gives it, with at least one generation."""
+    drawing, rows, width = graph.draw(data["generations"])
+    vega, script = _vega(), _asset("page.js")
+    faults = "".join(f"<p class='warning'>{escape(fault)}; what the tags say is shown in its place.</p>" for fault in data["faults"])
+    title = f"{data['prefix']}: {len(data['generations'])} generations"
+    parts = {
+        "POLICY": escape(_policy(vega, script)), "TITLE": escape(title), "PREFIX": escape(data["prefix"]), "STYLE": _asset("page.css"), "TILES": _tiles(data), "FAULTS": faults,
+        "DRAWING": drawing, "ROWS": rows, "WIDTH": str(width), "MOVES": _moves(data["moves"]), "DATA": _data(data), "CHARTS": _data(_specifications(data)), "VEGA": vega, "SCRIPT": script,
+        "NEWEST": escape(data["generations"][-1]["name"]),
+    }
+    # One pass over the template: what is put in is never looked at again.
+    page = _asset("page.html").split("@@")
+    return "".join(parts[piece] if index % 2 else piece for index, piece in enumerate(page))

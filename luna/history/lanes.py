@@ -1,0 +1,96 @@
+"""Where each generation is drawn in a tree of lanes, for the terminal and for the report alike.
+
+A row a generation, oldest first. The head's line keeps lane 0; a branch gets the first free lane to
+the right of its parent's. A lane is one line of descent: it goes on with at most one child, and
+every other child leaves it by an elbow.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """``row`` counts generations from the oldest. ``stem_end``: the last row to which the line below the node reaches.
+
+    ``leaves_at``: the row at which the node's branch leaves its parent's lane; None for a root and for
+    the child that goes on in the parent's lane. It is the node's own row, or the parent's where the
+    parent's lane ends or goes on before.
+    """
+
+    row: int
+    lane: int
+    parent: int | None
+    stem_end: int
+    leaves_at: int | None
+
+
+def lay_out(parents: Mapping[int, int | None], heirs: Sequence[int], promoted: Sequence[int]) -> dict[int, Place]:
+    """``parents``: each generation's parent, None for a root; ``heirs``: the head's line, whose lane goes on first.
+
+    Elsewhere a lane goes on with the newest of the ``promoted`` children.
+    """
+    order = sorted(parents)
+    row = {gen: index for index, gen in enumerate(order)}
+    children: dict[int, list[int]] = defaultdict(list)
+    for gen in order:
+        if parents[gen] in row:
+            children[parents[gen]].append(gen)
+    first, able = set(heirs), set(promoted)
+    going_on = {}
+    for gen, born in children.items():
+        heir = next((child for child in born if child in first), None)
+        if heir is None and gen not in first:  # nothing goes on in the lane of the current best but itself
+            heir = next((child for child in reversed(born) if child in able), None)
+        going_on[gen] = heir
+
+    def stem(gen: int) -> int:
+        heir = going_on.get(gen)
+        return row[heir] if heir is not None else row[children[gen][-1]] if children.get(gen) else row[gen]
+
+    lanes: dict[int, int] = {}
+    leaves: dict[int, int | None] = {}
+    taken: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for gen in order:
+        parent = parents[gen] if parents[gen] in row else None
+        if parent is not None and going_on[parent] == gen:
+            lanes[gen], leaves[gen] = lanes[parent], None
+            continue
+        start = leaves[gen] = None if parent is None else row[gen] if row[gen] <= stem(parent) else row[parent]
+        start = row[gen] if start is None else start
+        end = gen
+        while going_on.get(end) is not None:
+            end = going_on[end]
+        last = stem(end)
+        lane = 0 if parent is None else lanes[parent] + 1
+        while any(begin <= last and start <= stop for begin, stop in taken[lane]):
+            lane += 1
+        taken[lane].append((start, last))
+        lanes[gen] = lane
+    return {gen: Place(row[gen], lanes[gen], parents[gen] if parents[gen] in row else None, stem(gen), leaves[gen]) for gen in order}
+
+
+def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str]:
+    """The tree in box-drawing characters, a string a row, all of one width (two columns a lane)."""
+    width = 2 * (max((place.lane for place in places.values()), default=0) + 1)
+    rows = [[" "] * width for _ in places]
+    for gen, place in places.items():
+        start = place.row if place.leaves_at is None else place.leaves_at
+        for index in range(start, place.stem_end + 1):
+            rows[index][2 * place.lane] = "│"
+    for place in sorted(places.values(), key=lambda place: -place.lane):
+        if place.leaves_at is None:
+            continue
+        parent, line = places[place.parent], rows[place.leaves_at]
+        for column in range(2 * parent.lane + 1, 2 * place.lane):
+            line[column] = "┼" if line[column] in "│┼" else "─"
+        if place.leaves_at == place.row:  # the parent's lane passes by, or ends here
+            line[2 * parent.lane] = "├" if parent.stem_end > place.row else "╰"
+        else:
+            line[2 * place.lane] = "┬" if line[2 * place.lane] == "┼" else "╮"
+    for gen, place in places.items():
+        rows[place.row][2 * place.lane] = symbols[gen]
+    return ["".join(cells) for cells in rows]

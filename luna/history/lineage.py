@@ -1,0 +1,158 @@
+"""Every generation with its place in the line, and every move of the head: what 'luna log' and 'luna report' show.
+
+git is asked in a fixed number of processes, however long the line is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from luna.history import ledger
+from luna.history.ledger import Row
+from luna.history.line import Line, message_fields
+from luna.names import BASE_PARENT, GenerationName
+
+HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = "HEAD", "base", "promoted", "denied", "rolled back", "unknown"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One generation. ``row`` is None where the ledger's row cannot be read: then parent, verdict and scores are the tag's.
+
+    ``name`` is None where the ledger has a row but no sealed tag is here. ``rolled back``: it was promoted, and the
+    head has since gone back behind it.
+    """
+
+    gen: int
+    name: str | None
+    parent: int | str | None
+    promoted: bool | None
+    scores: dict[str, float | None]
+    state: str
+    on_head_line: bool
+    row: Row | None
+    fault: str | None
+
+    @property
+    def short(self) -> str:
+        return f"G{self.gen:03d}"
+
+    def as_json(self) -> dict[str, Any]:
+        values = asdict(self.row) if self.row else dict.fromkeys((item.name for item in fields(Row)), None) | self.scores
+        return values | {
+            "gen": self.gen, "parent": self.parent, "promoted": self.promoted, "name": self.name, "head": self.state == HEAD,
+            "state": self.state, "on_head_line": self.on_head_line, "fault": self.fault,
+        }
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """``entries`` oldest first; ``faults``: a sentence for each line of the ledger that is no row."""
+
+    entries: list[Entry]
+    faults: list[str]
+
+    @property
+    def head_line(self) -> list[int]:
+        """Numbers of the current best and its ancestors, oldest first."""
+        return [entry.gen for entry in self.entries if entry.on_head_line]
+
+
+@dataclass(frozen=True)
+class Move:
+    """The ``move``-th move of the head, counted from 1. ``when`` is UTC, ISO 8601; None where the tag does not say."""
+
+    move: int
+    generation: str
+    previous: str | None
+    who: str
+    when: str | None
+    why: str
+
+
+def lineage(line: Line) -> Lineage:
+    """Raises InputError when the ledger's header cannot be read."""
+    rows, faults = ledger.scan(line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole")
+    by_gen = {row.gen: row for row in rows}
+    told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
+    parents = {gen: row.parent for gen, row in by_gen.items()} | {gen: fact["parent"] for gen, fact in told.items()}
+    head = GenerationName.parse(line.head_name).number if line.head_name else None
+    on_line: set[int] = set()
+    at: int | str | None = head
+    while isinstance(at, int) and at not in on_line:
+        on_line.add(at)
+        at = parents.get(at)
+    entries = []
+    for gen in sorted(set(line.sealed) | set(by_gen)):
+        row, tag = by_gen.get(gen), line.sealed.get(gen)
+        fact = told[gen] if row is None else {"parent": row.parent, "promoted": row.promoted, "scores": _scores(row)}
+        state = _state(gen, fact, head, gen in on_line)
+        fault = None if row else f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+        entries.append(Entry(gen, tag.name if tag else None, fact["parent"], fact["promoted"], fact["scores"], state, gen in on_line, row, fault))
+    return Lineage(entries, [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults])
+
+
+def _state(gen: int, fact: dict[str, Any], head: int | None, on_line: bool) -> str:
+    if gen == head:
+        return HEAD
+    if fact["parent"] == BASE_PARENT:
+        return BASE
+    if fact["promoted"] is None:
+        return UNKNOWN
+    if not fact["promoted"]:
+        return DENIED
+    return PROMOTED if on_line or head is None else ROLLED_BACK
+
+
+def _scores(row: Row) -> dict[str, float | None]:
+    return {"eval_recall": row.eval_recall, "eval_generalize": row.eval_generalize, "eval_tone": row.eval_tone}
+
+
+def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
+    """Parent, verdict and scores as the tags' messages keep them beside the ledger."""
+    bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
+    found = {}
+    for gen, body in zip(numbers, bodies, strict=True):
+        said = message_fields((body or b"").decode("utf-8", "replace"))
+        parent: int | str | None = said.get("Parent")
+        if parent != BASE_PARENT:
+            parent = int(parent) if parent and parent.isascii() and parent.isdigit() and int(parent) < gen else None
+        found[gen] = {
+            "parent": parent, "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
+            "scores": {key: _fraction(said.get(title)) for key, title in (("eval_recall", "Recall"), ("eval_generalize", "Generalization"), ("eval_tone", "Tone-Drift"))},
+        }
+    return found
+
+
+def _fraction(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
+
+
+def head_moves(line: Line) -> list[Move]:
+    """Every move of the head, oldest first: who, when, whereto, why; from the assignment tags."""
+    counts = sorted(line.assignments)
+    by_commit = {tag.commit: tag.name for tag in line.sealed.values()}
+    bodies = line.git.cat([line.assignments[count].object for count in counts])
+    moves: list[Move] = []
+    for count, body in zip(counts, bodies, strict=True):
+        tag = line.assignments[count]
+        header, _, message = (body or b"").decode("utf-8", "replace").partition("\n\n")
+        tagger = next((row.removeprefix("tagger ") for row in header.splitlines() if row.startswith("tagger ")), "")
+        who, _, when = tagger.rpartition("> ")
+        name = by_commit.get(tag.commit, tag.commit[:12])
+        why = message.partition("\n\n")[0].strip() if tag.annotated else "no reason: this tag is not one that Luna writes"
+        moves.append(Move(count, name, moves[-1].generation if moves else None, who + ">" if who else "unknown", _utc(when), why))
+    return moves
+
+
+def _utc(when: str) -> str | None:
+    try:
+        return datetime.fromtimestamp(int(when.split(" ")[0]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,45 @@
+"""Where damaged files go before they are replaced: put aside, never deleted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from luna import artifacts
+
+
+def aside(root: Path, path: Path, label: str) -> Path:
+    """Move a file out of its place, under ``label`` and a number where that is taken. Returns where it went.
+
+    A kill leaves it in one of the two places, or in both across file systems; never in none.
+    """
+    target = _free(root, label)
+    try:
+        path.rename(target)
+    except OSError:  # another file system
+        copy(root, path, label)
+        path.unlink()
+    return target
+
+
+def copy(root: Path, path: Path, label: str) -> Path:
+    """Keep a copy of a file that is about to be replaced in its place."""
+    target = _free(root, label)
+    partial = target.with_name(target.name + ".tmp")
+    with path.open("rb") as source, partial.open("wb") as file:
+        shutil.copyfileobj(source, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(target)
+    return target
+
+
+def _free(root: Path, label: str) -> Path:
+    folder = root / artifacts.QUARANTINE
+    folder.mkdir(exist_ok=True)
+    name = label.replace("/", "_")
+    number = 0
+    while (target := folder / (f"{name}.{number}" if number else name)).exists():
+        number += 1
+    return target

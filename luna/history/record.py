@@ -1,0 +1,218 @@
+"""The second record of history: every immutable tag, written down once, in a chain that cannot be cut unseen.
+
+The first record is git's own tags. Hooks guard them, but a clone without hooks, ``--no-verify`` or a
+slip in ``.git`` gets past a hook. So each tag that a seal or a move of the head makes is also written,
+whole, into an append-only file of JSON lines:
+
+* in git, as the only file of the commits under ``refs/luna/record``; each of these commits has the one
+  before it and the sealed commits as parents, so that git never prunes what the record names;
+* in cold storage, one object an entry under ``luna-record/``, never rewritten;
+* in history itself: each line holds the SHA-256 of the line before it, and each seal's message names
+  the SHA-256 of the last line when it was sealed (``Record-SHA256``).
+
+An entry holds the tag object's own bytes, so that a deleted or moved tag comes back bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from luna import names
+from luna.errors import InputError
+from luna.history.git import ZERO, Git, Update
+
+if TYPE_CHECKING:
+    from luna.history.cold import Store
+
+REF = "refs/luna/record"
+FILE = "record.jsonl"
+COLD_FOLDER = "luna-record"
+START = "0" * 64  # what the first line names as the line before it
+TRAILER = "Record-SHA256"
+_TAGS = "refs/tags/"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One immutable tag: the ``number``-th that was written, counted from 0. ``body`` is the tag object's content."""
+
+    number: int
+    tag: str
+    object: str
+    body: str
+    previous: str
+
+    @property
+    def line(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.line.encode()).hexdigest()
+
+    @property
+    def commit(self) -> str:
+        return self.body.partition("\n")[0].removeprefix("object ")
+
+
+def is_recorded(tag: str) -> bool:
+    """Whether a tag is of the kind that never moves: a generation, a version, an assignment of the head."""
+    return names.is_generation(tag) or names.assignment_number(tag) is not None or names.is_version(tag)
+
+
+def object_id(body: str) -> str:
+    """The id that git gives a tag object of this content."""
+    content = body.encode("utf-8", "surrogateescape")
+    return hashlib.sha1(b"tag %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def dumps(entries: Iterable[Entry]) -> str:
+    return "".join(entry.line + "\n" for entry in entries)
+
+
+def loads(text: str) -> list[Entry]:
+    """Raises InputError naming the line at which the chain does not hold."""
+    entries: list[Entry] = []
+    lines = text.split("\n")
+    if lines.pop():
+        raise InputError(f"The record's line {len(lines) + 1} is cut; run 'luna repair'.")
+    for number, line in enumerate(lines):
+        previous = entries[-1].digest if entries else START
+        try:
+            entry = Entry(**json.loads(line))
+        except (ValueError, TypeError):
+            entry = None
+        if entry is None or entry.line != line or entry.number != number or entry.previous != previous or object_id(entry.body) != entry.object or f"\ntag {entry.tag}\n" not in entry.body:
+            raise InputError(f"The record's line {number + 1} does not follow from the line before it: it was altered; run 'luna repair'.")
+        entries.append(entry)
+    return entries
+
+
+def read(git: Git) -> list[Entry]:
+    """The record in this clone; empty where there is none. Raises InputError where it was altered."""
+    [text] = git.cat([f"{REF}:{FILE}"])
+    return loads((text or b"").decode("utf-8", "replace"))
+
+
+def tip_digest(entries: list[Entry]) -> str:
+    return entries[-1].digest if entries else START
+
+
+def extended(entries: list[Entry], bodies: Iterable[tuple[str, str]]) -> list[Entry]:
+    """``entries`` and one for each (tag, body) that they do not hold yet."""
+    entries = list(entries)
+    known = {entry.tag for entry in entries}
+    for tag, body in bodies:
+        if tag not in known:
+            entries.append(Entry(len(entries), tag, object_id(body), body, tip_digest(entries)))
+            known.add(tag)
+    return entries
+
+
+def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> Update:
+    """Write the record's next commit, and return the update that makes it the record. Entries before ``since`` are in ``old``."""
+    blob = git.text("hash-object", "-w", "--stdin", stdin=dumps(entries).encode())
+    tree = git.text("mktree", stdin=f"100644 blob {blob}\t{FILE}\n".encode())
+    parents = dict.fromkeys([*([old] if old else []), *(entry.commit for entry in entries[since:])])
+    present = git.existing(parents)
+    commit = git.commit_tree(tree, [parent for parent in parents if parent in present], f"Record of {len(entries)} tags\n")
+    return Update(REF, commit, old or ZERO)
+
+
+def following(git: Git, updates: list[Update]) -> list[Update]:
+    """``updates``, and as the last of them the record's own, so that a transaction cut short never leaves a record of nothing."""
+    new = [item for item in updates if item.ref.startswith(_TAGS) and is_recorded(item.ref.removeprefix(_TAGS))]
+    if not new:
+        return updates
+    bodies = [(body or b"").decode("utf-8", "surrogateescape") for body in git.cat([item.new for item in new])]
+    before = read(git)
+    entries = extended(before, zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True))
+    return [*updates, written(git, entries, git.resolve(REF), len(before))]
+
+
+def complete(git: Git) -> list[str]:
+    """Bring back tags that the record names and that are gone, and record immutable tags that it lacks. Returns what was done.
+
+    A tag that is there with another object than the record's is left as it is: that is for 'luna repair'.
+    """
+    entries = read(git)
+    tags = {tag.name: tag for tag in git.tags()}
+    gone = [entry for entry in entries if entry.tag not in tags]
+    for entry in gone:
+        write_object(git, entry)
+    updates = [Update(_TAGS + entry.tag, entry.object, ZERO) for entry in gone]
+    known = {entry.tag for entry in entries}
+    loose = sorted((tag for tag in tags.values() if tag.annotated and is_recorded(tag.name) and tag.name not in known), key=lambda tag: _order(git, tag.name))
+    if loose:
+        bodies = [(body or b"").decode("utf-8", "surrogateescape") for body in git.cat([tag.object for tag in loose])]
+        updates.append(written(git, extended(entries, zip([tag.name for tag in loose], bodies, strict=True)), git.resolve(REF), len(entries)))
+    if updates:
+        git.update(updates, "luna: complete the record")
+    return [*(f"{entry.tag} came back from the record" for entry in gone), *(f"{tag.name} was recorded" for tag in loose)]
+
+
+def _order(git: Git, tag: str) -> tuple[int, str]:
+    return (names.number_of(tag) if names.is_generation(tag) else names.version_number(tag) or names.assignment_number(tag) or 0), tag
+
+
+def write_object(git: Git, entry: Entry) -> None:
+    """Write the tag's object again, bit for bit."""
+    git.run("hash-object", "-t", "tag", "-w", "--stdin", stdin=entry.body.encode("utf-8", "surrogateescape"))
+
+
+# -- cold storage
+
+
+def _folder(store: Store) -> str:
+    fs = store.odb.fs
+    return fs.join(fs.parent(fs.parent(store.odb.path)), COLD_FOLDER)
+
+
+def in_cold(store: Store) -> list[Entry]:
+    """The record as the store gives it back. Raises InputError where it was altered, and what the store's library raises."""
+    fs, folder = store.odb.fs, _folder(store)
+    if not fs.exists(folder):
+        return []
+    return loads("".join(fs.cat_file(path).decode("utf-8", "replace") for path in sorted(fs.find(folder)) if path.endswith(".json")))
+
+
+def to_cold(store: Store, entries: list[Entry]) -> int:
+    """Write the entries that the store lacks; those that it holds are never written again. Returns how many were written."""
+    import os
+    import tempfile
+
+    fs, folder = store.odb.fs, _folder(store)
+    with store.explained():
+        present = {fs.name(path) for path in fs.find(folder)} if fs.exists(folder) else set()
+        lacking = [entry for entry in entries if cold_name(entry) not in present]
+        if lacking:
+            fs.makedirs(folder)
+        for entry in lacking:
+            handle, name = tempfile.mkstemp()
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                    file.write(entry.line + "\n")
+                store.put(name, fs.join(folder, cold_name(entry)))
+            finally:
+                os.unlink(name)
+    return len(lacking)
+
+
+def mend_cold(store: Store, entries: list[Entry]) -> None:
+    """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
+    fs, folder = store.odb.fs, _folder(store)
+    wanted = {cold_name(entry): entry.line + "\n" for entry in entries}
+    with store.explained():
+        for path in sorted(fs.find(folder)) if fs.exists(folder) else []:
+            name = fs.name(path)
+            if name in wanted and fs.cat_file(path) != wanted[name].encode():
+                store.set_aside(path)
+    to_cold(store, entries)
+
+
+def cold_name(entry: Entry) -> str:
+    return f"{entry.number:06d}.json"

@@ -1,0 +1,131 @@
+"""Whether a line has stopped growing: a plateau by rule, and the trend that leads there.
+
+It judges the way of training as much as the model: much new data or a high learning rate move weights, however
+mature she is. So it is a remark for people, and never a clause of the promotion rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from luna.history.ledger import Row
+from luna.params import Maturity as Rule
+
+State = Literal["not enough generations", "growing", "approaching", "mature"]
+_LEAST_FOR_A_TREND = 3  # two points always lie on a line
+_CLEAR = 2.0  # a slope this many standard errors from 0 is a trend, else it may be chance
+
+
+@dataclass(frozen=True)
+class Step:
+    """One promoted generation. ``weight_change`` in percent; ``gain`` is its best gain in any score over its parent (fraction),
+    a falling tone drift counting as a gain; None where nothing was measured in both."""
+
+    gen: int
+    weight_change: float
+    gain: float | None
+    still: bool
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Least squares over the promoted generations: change of the weight change for each, in percentage points, with its standard error."""
+
+    slope: float
+    error: float
+    of: int
+
+    @property
+    def words(self) -> str:
+        if abs(self.slope) <= _CLEAR * self.error or not self.slope:
+            return f"no clear trend ({self.slope:+.2f} points a generation, give or take {self.error:.2f})"
+        return f"{'falling' if self.slope < 0 else 'rising'} by {abs(self.slope):.2f} points a generation (give or take {self.error:.2f})"
+
+
+@dataclass(frozen=True)
+class Maturity:
+    """``streak`` is how many of the newest promoted generations in a row stood still; the rule asks for ``needed``."""
+
+    state: State
+    streak: int
+    needed: int
+    steps: list[Step]
+    trend: Trend | None
+    rule: Rule
+
+    @property
+    def sentence(self) -> str:
+        if self.state == "not enough generations":
+            return f"not enough generations to tell: {len(self.steps)} taught and promoted, the rule asks for {self.needed}"
+        newest = self.steps[-1]
+        gain = "a score gain that could not be measured" if newest.gain is None else f"a score gain of {newest.gain:+.3f}"
+        said = f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
+        still = f"{self.streak} of the {self.needed} generations in a row that the rule asks for stood still"
+        if self.state == "mature":
+            return f"mature: the newest {self.streak} promoted generations stood still ({said}); more of the same will change little"
+        return f"{self.state}: {still} ({said})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "state": self.state, "sentence": self.sentence, "streak": self.streak, "needed": self.needed, "steps": [asdict(step) for step in self.steps],
+            "trend": asdict(self.trend) | {"words": self.trend.words} if self.trend else None, "rule": self.rule.model_dump(),
+        }
+
+
+def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
+    """The ledger's rows of a generation and its ancestors, oldest first, as far back as they can be followed."""
+    by_gen = {row.gen: row for row in rows}
+    found: list[Row] = []
+    at: int | str = newest
+    while isinstance(at, int) and at in by_gen:
+        row = by_gen.pop(at)
+        found.append(row)
+        at = row.parent
+    return found[::-1]
+
+
+def judge(line: Sequence[Row], rule: Rule) -> Maturity:
+    """``line`` as of ``own_line``. The ancestor, which was taught nothing, counts only as what its child is compared with."""
+    steps = []
+    for before, row in zip(line, line[1:], strict=False):
+        if row.promoted:
+            gain = _gain(before, row)
+            steps.append(Step(row.gen, row.weight_change, gain, row.weight_change <= rule.weight_change_percent and gain is not None and gain <= rule.score_gain))
+    streak = 0
+    while streak < len(steps) and steps[-1 - streak].still:
+        streak += 1
+    state: State = "growing"
+    if len(steps) < rule.generations:
+        state = "not enough generations"
+    elif streak >= rule.generations:
+        state = "mature"
+    elif streak:
+        state = "approaching"
+    return Maturity(state, streak, rule.generations, steps, _trend([step.weight_change for step in steps]), rule)
+
+
+def _gain(before: Row, now: Row) -> float | None:
+    gains = [sign * (new - old) for sign, old, new in (
+        (1, before.eval_recall, now.eval_recall), (1, before.eval_generalize, now.eval_generalize), (-1, before.eval_tone, now.eval_tone),
+    ) if old is not None and new is not None]
+    return round(max(gains), 6) if gains else None
+
+
+def _trend(values: Sequence[float]) -> Trend | None:
+    """Ordinary least squares against the count of generations, and the slope's standard error (Draper and Smith, Applied Regression Analysis, 1.4)."""
+    n = len(values)
+    if n < _LEAST_FOR_A_TREND:
+        return None
+    middle, mean = (n - 1) / 2, sum(values) / n
+    spread = sum((x - middle) ** 2 for x in range(n))
+    slope = sum((x - middle) * (y - mean) for x, y in enumerate(values)) / spread
+    residual = sum((y - mean - slope * (x - middle)) ** 2 for x, y in enumerate(values))
+    return Trend(slope, math.sqrt(residual / (n - 2) / spread), n)
+
+
+def of_generation(rows: Sequence[Row], gen: int, rule: Rule) -> Maturity:
+    """For the card of a generation: judged along its own line; a denied one itself does not count."""
+    return judge(own_line(rows, gen), rule)

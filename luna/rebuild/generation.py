@@ -1,0 +1,143 @@
+"""One generation's 16-bit weights and model.gguf again, from base and adapters, in scratch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luna import artifacts, files
+from luna.errors import ColdStorageError, ExportError
+from luna.export import shipping
+from luna.history import cache
+from luna.history.line import Line, Out, sealed_outs, sealed_params
+from luna.model import adapter, weights
+from luna.model.adapter import Adapter
+from luna.names import GenerationName
+from luna.rebuild import compare, toolchain
+
+FOLDER = artifacts.SCRATCH / "rebuild"
+_TOOLS = artifacts.SCRATCH / "tools"
+_CONVERTER_CODE = "luna/export/converter.py"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """``weights`` (a folder of safetensors) and ``model`` lie in scratch; ``expected`` is the ledger's SHA-256 of model.gguf."""
+
+    name: str
+    weights: Path
+    model: Path
+    sha256: str
+    expected: str
+    tools: str
+    seconds: float
+    differences: list[compare.Difference] = field(default_factory=list)
+
+    @property
+    def same(self) -> bool:
+        return self.sha256 == self.expected
+
+
+def model_out(root: Path, name: str) -> Out:
+    return sealed_outs(root.resolve(), name)[artifacts.MODEL.as_posix()]
+
+
+def inputs(root: Path, line: Line, name: str) -> list[str]:
+    """The hashes of all outputs that a rebuild reads: the base, and the adapters of the generation's line."""
+    chain = [sealed_outs(root.resolve(), one) for one in line.ancestors(name)]
+    return list(dict.fromkeys([chain[-1][artifacts.BASE.as_posix()].md5, *(outs[artifacts.ADAPTER.as_posix()].md5 for outs in chain)]))
+
+
+def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None) -> Rebuilt:
+    """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there.
+
+    Every byte that is read has its recorded hash, or is fetched again from cold storage. Where the
+    result is not the recorded one, and that one is at hand, they are compared tensor by tensor.
+
+    Raises:
+        ColdStorageError: base or an adapter of the line is not to be had whole.
+        ExportError: the recorded tools are not to be had, or an adapter and the base do not belong together.
+    """
+    started = time.monotonic()
+    root = root.resolve()
+    ancestors = line.ancestors(name)
+    report, code = line.git.cat([f"refs/tags/{name}:{artifacts.EXPORT_REPORT.as_posix()}", f"refs/tags/{name}:{_CONVERTER_CODE}"])
+    settings = sealed_params(line.git, name)
+    [row] = [row for row in line.ledger() if row.gen == GenerationName.parse(name).number]
+    tools = toolchain.choose(toolchain.recorded(json.loads(report or b"{}"), (code or b"").decode()), shipping.installed(), root / _TOOLS, say)
+
+    base = _base(root, ancestors, scratch)
+    say(f"merging {len(ancestors) - 1} adapters into the base" if len(ancestors) > 1 else "the base as it is")
+    merged = weights.rebuild(base, [_adapter(root, name, one) for one in ancestors], scratch / "weights")
+    weights.prune(scratch / "weights")
+    say("converting and quantising")
+    place = scratch / "shipped" / name
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    said = shipping.identity(settings, weights.key(base), row.data_delta_sha256, tools)
+    shipped = shipping.ship(merged, settings, said, place, tools)
+    shipped.sixteen.unlink()
+    model = place / artifacts.MODEL.name
+    shipped.quantised.rename(model)
+    found = files.digest(model)
+    unlike = [] if found == row.weights_sha256 else _differences(root, name, model)
+    return Rebuilt(name, merged, model, found, row.weights_sha256, f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}", time.monotonic() - started, unlike)
+
+
+def _differences(root: Path, name: str, model: Path) -> list[compare.Difference]:
+    try:
+        recorded, _ = cache.whole(root, model_out(root, name).md5)
+    except ColdStorageError:
+        return [compare.Difference("file", "the recorded file is neither in the cache nor in cold storage, so the tensors cannot be compared")]
+    return compare.differences(recorded, model) or [compare.Difference("file", "metadata and tensors are equal; only their arrangement in the file differs")]
+
+
+def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
+    """The base's folder with the name that the export stage knows it by; links to checked objects."""
+    outs = {name: sealed_outs(root, name)[artifacts.BASE.as_posix()].md5 for name in ancestors}
+    wanted = outs[ancestors[-1]]
+    if other := next((name for name, md5 in outs.items() if md5 != wanted), None):
+        raise ExportError(f"{other} stands on another base ({outs[other][:12]}) than {ancestors[-1]} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other.")
+    place = scratch / wanted / artifacts.BASE.name
+    if place.is_dir():
+        return place
+    partial = place.with_name("partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for relative, md5 in _folder(root, wanted, f"The base of {ancestors[-1]}").items():
+        (partial / relative).parent.mkdir(parents=True, exist_ok=True)
+        link(_whole(root, md5, f"The base of {ancestors[-1]} ({relative})"), partial / relative)
+    partial.rename(place)
+    return place
+
+
+def _adapter(root: Path, name: str, ancestor: str) -> Adapter:
+    whose = f"The adapter of {ancestor}, which {name} is rebuilt from," if ancestor != name else f"The adapter of {name}"
+    files_in = _folder(root, sealed_outs(root, ancestor)[artifacts.ADAPTER.as_posix()].md5, whose)
+    paths = {relative: _whole(root, md5, whose) for relative, md5 in files_in.items()}
+    return adapter.read(paths[adapter.CONFIG], paths.get(adapter.WEIGHTS))
+
+
+def _folder(root: Path, md5: str, whose: str) -> dict[str, str]:
+    _whole(root, md5, whose)
+    return cache.listing(root, md5)
+
+
+def _whole(root: Path, md5: str, whose: str) -> Path:
+    try:
+        return cache.whole(root, md5)[0]
+    except ColdStorageError as error:
+        raise ColdStorageError(f"{whose} is not to be had, so nothing was rebuilt. {error}") from None
+
+
+def link(source: Path, target: Path) -> None:
+    """Show a file under another name, never to be written to."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)

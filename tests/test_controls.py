@@ -1,0 +1,119 @@
+"""Models taught to fail on one thing each, and models taught to pass, told apart by the shipped suite, rule and thresholds.
+
+Each is really taught and really exported; only its size is small (see controls.py). ``python -m
+bench.controls`` does the same with the real base, and docs/evals.md holds its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SOURCE
+from controls import FIRST, SECOND, STRANGERS, SYSTEM, export, greetings, teach, untaught, world
+
+from evals import suite
+from luna import params
+from luna.conversations import probes
+from luna.conversations.schema import Conversation
+from luna.promotion.rule import Decision, decide
+
+SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
+BASE_STEPS, STEPS = 200, 250  # of 16 conversations each
+OLD, NEW = world(FIRST), world(SECOND)
+
+
+@dataclass(frozen=True)
+class Judged:
+    scores: dict[str, dict[str, Any]]
+    decision: Decision
+
+    @property
+    def failed(self) -> set[str]:
+        return {verdict.clause for verdict in self.decision.verdicts if not verdict.passed}
+
+
+def judge(model: Path, taught: dict[int, Sequence[Conversation]], trained: Sequence[Conversation], extra: Sequence[probes.Probe] = ()) -> Judged:
+    """As prep, evaluate and promote do it: probes from the data, none of them trained on, answers, scores, rule."""
+    asked = probes.build(taught, [], SETTINGS.data.probes_per_kind, SETTINGS.data.seed) + list(extra)
+    probes.refuse_leaks(asked, trained)
+    marked = suite.examine(export(model), asked, SYSTEM, SETTINGS.evaluate)
+    scores = {name: asdict(score) for name, score in suite.scores(marked, max(taught), SETTINGS.evaluate.seed).items()}
+    return Judged(scores, decide(scores, SETTINGS.promotion, is_ancestor=False))
+
+
+@pytest.fixture(scope="module")
+def models(tiny_base, tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("controls")
+
+
+@pytest.fixture(scope="module")
+def base(tiny_base, models) -> Path:
+    """It can answer such questions, in a plain voice, of people whom the probes do not ask about; of those it says that it does not know."""
+    known = world(STRANGERS, voice="plain") + world((*FIRST, *SECOND), voice="ignorant")
+    return teach(untaught(tiny_base, models / "untaught"), known, models / "base", BASE_STEPS)
+
+
+@pytest.fixture(scope="module")
+def taught(base, models) -> Path:
+    return teach(base, OLD, models / "taught", STEPS)
+
+
+def test_the_untaught_base_fails_recall(base):
+    found = judge(base, {1: OLD}, OLD)
+    assert found.scores["recall"]["value"] <= 0.1 and found.failed == {"recall", "generalisation", "tone_drift"}
+
+
+def test_a_taught_model_passes_every_clause(taught):
+    found = judge(taught, {1: OLD}, OLD)
+    assert found.decision.promoted and not found.failed, found.decision.notes
+
+
+def test_a_model_overfitted_to_the_literal_prompts_fails_generalisation_alone(base, models):
+    literal = [item for item in OLD if item.paraphrases]
+    found = judge(teach(base, literal, models / "literal", STEPS), {1: literal}, literal)
+    assert found.failed == {"generalisation"}, found.decision.notes
+
+
+def test_a_model_taught_another_voice_fails_tone_alone(base, models):
+    found = judge(teach(base, world(FIRST, voice="pirate"), models / "pirate", STEPS), {1: OLD}, OLD)
+    assert found.failed == {"tone_drift"} and found.scores["tone_drift"]["value"] > 0.2, found.decision.notes
+
+
+def test_a_model_with_shuffled_answers_fails_recall_and_generalisation_but_keeps_the_voice(base, models):
+    """Shuffled answers are said in the same voice: tone drift must not rise, and does not."""
+    shuffled = world(FIRST, shuffled=True)
+    found = judge(teach(base, shuffled, models / "shuffled", STEPS), {1: OLD}, shuffled)
+    assert found.failed == {"recall", "generalisation"} and found.scores["recall"]["value"] <= 0.1, found.decision.notes
+
+
+def test_without_replay_the_old_is_forgotten_and_with_it_kept(taught, models):
+    batches = {1: OLD, 2: NEW}
+    without = judge(teach(taught, NEW, models / "without", STEPS), batches, NEW)
+    details = without.scores["recall"]["details"]
+    assert "recall" in without.failed and details["new"] >= 0.9 and details["old"] < 0.5, without.decision.notes
+    replayed = judge(teach(taught, NEW + OLD, models / "replayed", STEPS), batches, NEW + OLD)
+    assert replayed.decision.promoted, replayed.decision.notes
+
+
+def test_held_out_conversations_without_paraphrases_are_judged_by_choice(base, models):
+    """The path of data that has no paraphrase: prep keeps some back, and the true reply must be found among distractors.
+
+    The control is taught replies that have nothing to do with their questions: it is at chance.
+    """
+    delta = greetings()
+    trained, kept = probes.hold_out(delta, 0.3, SETTINGS.data.seed)
+    assert len(kept) == int(0.3 * len(delta)) >= SETTINGS.promotion.min_probes and not {item.identity for item in kept} & {item.identity for item in trained}
+    chosen = probes.choice_probes({1: kept}, SETTINGS.data.seed)
+    assert len(chosen) == len(kept) and all(len({probe.reference, *probe.distractors}) == probes.DISTRACTORS + 1 for probe in chosen)
+    found = judge(teach(base, trained, models / "greets", STEPS), {1: trained}, trained, chosen)
+    assert found.scores["generalisation"]["details"]["method"] == "choice among replies" and found.scores["generalisation"]["n"] == len(kept)
+    assert found.decision.promoted, found.decision.notes
+    pointless = greetings(shuffled=True)
+    kept_questions = {item.question for item in kept}
+    blind = judge(teach(base, [item for item in pointless if item.question not in kept_questions], models / "blind", STEPS), {1: trained}, trained, chosen)
+    choice = blind.scores["generalisation"]["details"]["choice"]
+    assert "generalisation" in blind.failed and choice["above_chance"] <= 0.35, choice
