@@ -1,4 +1,4 @@
-"""Commands that keep history safe, and free space safely: archive, bundle."""
+"""Commands that keep history safe, and free space safely: archive, bundle, gc."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from luna.cli.common import Json, print_json, root, say
 def register(app: typer.Typer) -> None:
     app.command()(archive)
     app.command()(bundle)
+    app.command()(gc)
 
 
 def archive(
@@ -98,3 +99,39 @@ def bundle(
         print_json(done)
     else:
         typer.echo(f"{done.file}: {'written' if done.created else 'was there already, whole'}, {done.bytes} bytes, SHA-256 {done.sha256[:12]}")
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go, and how many bytes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Free it without being asked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Free space in this clone's cache; cold storage is never touched.
+
+    Kept: what is checked out, the current best, a build that is pending, and what the next build reads
+    of its ancestors. Anything else goes only after cold storage has given it back whole in this very
+    run; 'luna restore GEN' or 'dvc pull' brings it back. Exit code 1 when something had to stay.
+    """
+    from luna.cli.progress import in_bytes
+    from luna.errors import InputError, Refused
+    from luna.history import gc as history
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+
+    if not dry_run and not yes:
+        raise InputError("Say --dry-run to see what would go, or --yes to free it.")
+    place = root()
+    with exclusive(place, "gc"), in_bytes("reading back", as_json) as progress:
+        line = read_line(place, params.load(place).line.prefix)
+        found = history.plan(line)
+        freed = None if dry_run else history.free(line, found, progress)
+    shown = {"objects": len(found.objects), "bytes": found.bytes, "generations": found.generations, "kept_bytes": found.kept_bytes, "unknown_bytes": found.unknown_bytes}
+    if as_json:
+        print_json({"would_go": shown, "freed": asdict(freed) if freed else None})
+    else:
+        typer.echo(f"{'Would go' if dry_run else 'To go'}: {len(found.objects)} objects, {found.bytes / 1e6:.1f} MB, of {', '.join(found.generations) or 'no generation'}")
+        typer.echo(f"Kept: {found.kept_bytes / 1e6:.1f} MB in use" + (f", {found.unknown_bytes / 1e6:.1f} MB that no sealed generation names" if found.unknown_bytes else ""))
+        if freed:
+            typer.echo(f"Freed: {freed.objects} objects, {freed.bytes / 1e6:.1f} MB; 'luna restore GEN' brings them back")
+    if freed and freed.refused:
+        raise Refused(f"{len(freed.refused)} objects stay, since cold storage did not give them back: {freed.refused[0]} See 'luna verify --all --remote'.")
