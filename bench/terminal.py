@@ -1,4 +1,4 @@
-"""python -m bench.picture REPO OUT.svg: what a terminal shows of a line, as a picture for the README."""
+"""python -m bench.terminal REPO OUT.svg: what a terminal shows of a line, as a picture for the README."""
 
 from __future__ import annotations
 
