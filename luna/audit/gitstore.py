@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from luna.audit.finding import GIT_OBJECT, REFERENCES, Finding
@@ -100,19 +100,19 @@ def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]
     return rows, wrong
 
 
-def check(git: Git, quick: bool, names: dict[str, str]) -> tuple[list[Finding], set[str]]:
-    """Findings on git's storage and the ids of objects that cannot be read. ``names`` says what known objects are."""
+def check(git: Git, quick: bool, names: Callable[[], dict[str, str]]) -> tuple[list[Finding], set[str]]:
+    """Findings on git's storage and the ids of objects that cannot be read. ``names`` says what known objects are; it is asked only where one is damaged."""
     findings = []
     bad: set[str] = set()
     for object_id in damaged_loose(git):
         bad.add(object_id)
-        findings.append(Finding(GIT_OBJECT, "git", object_id, names.get(object_id), "the object's bytes are not its name's", _FROM_REMOTE))
+        findings.append(Finding(GIT_OBJECT, "git", object_id, names().get(object_id), "the object's bytes are not its name's", _FROM_REMOTE))
     packs = [] if quick else damaged_packs(git)
     findings += [Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", _FROM_REMOTE) for index in packs]
     if not bad and not packs:
         for object_id in sorted(missing(git)):
             bad.add(object_id)
-            findings.append(Finding(GIT_OBJECT, "git", object_id, names.get(object_id), "the object is missing", _FROM_REMOTE))
+            findings.append(Finding(GIT_OBJECT, "git", object_id, names().get(object_id), "the object is missing", _FROM_REMOTE))
     return findings, bad
 
 

@@ -73,8 +73,10 @@ def check_seal(picture: Picture, seal: Seal, text: str, before: str | None) -> l
     if before is not None and not text.startswith(before):
         lost = differences(before, "".join(text.splitlines(keepends=True)[: len(before.splitlines())]))
         findings.append(Finding(*where, f"past rows were altered by this seal: {'; '.join(lost[:3])}", "none: the rows stand as they were at the tag before"))
+    # Rows that the seal before had are read there.
+    own = text if before is None or not text.startswith(before) else text.partition("\n")[0] + "\n" + text[len(before):]
     try:
-        rows = {row.gen: row for row in ledger.loads(text)}
+        rows = {row.gen: row for row in ledger.loads(own)}
     except InputError as error:
         return [*findings, Finding(*where, str(error), "none: it was sealed so")]
     row = rows.get(seal.number)
@@ -89,18 +91,9 @@ def check_seal(picture: Picture, seal: Seal, text: str, before: str | None) -> l
     return findings
 
 
-def parents(picture: Picture) -> dict[int, int | str]:
-    """Parent of each generation, by what the seals say."""
-    found: dict[int, int | str] = {}
-    for seal in picture.seals.values():
-        parent = seal.fields.get("Parent", "")
-        found[seal.number] = int(parent) if parent.isdigit() else parent
-    return found
-
-
 def line_of(picture: Picture, number: int) -> list[Seal]:
     """The generation and its ancestors that are sealed here, newest first."""
-    known = parents(picture)
+    known = picture.parents
     chain: list[Seal] = []
     current: int | str | None = number
     while isinstance(current, int) and current in picture.seals and len(chain) <= len(known):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from luna import names
 from luna.audit import gitstore
 from luna.errors import InputError
 from luna.history import record
-from luna.history.git import Git, GitError
+from luna.history.git import Git, Reader
 from luna.history.line import message_fields
 from luna.names import GenerationName
 
@@ -24,11 +26,11 @@ class Seal:
     commit: str
     body: str
 
-    @property
+    @cached_property
     def number(self) -> int:
         return GenerationName.parse(self.name).number
 
-    @property
+    @cached_property
     def fields(self) -> dict[str, str]:
         return message_fields(self.body)
 
@@ -52,7 +54,7 @@ class Picture:
     seals: dict[int, Seal]
     unreadable: set[str] = field(default_factory=set)
 
-    @property
+    @cached_property
     def tags(self) -> dict[str, str]:
         return {name.removeprefix("refs/tags/"): value for name, value in self.references.items() if name.startswith("refs/tags/")}
 
@@ -60,18 +62,19 @@ class Picture:
     def newest(self) -> Seal | None:
         return self.seals[max(self.seals)] if self.seals else None
 
-    def read(self, specs: list[str]) -> list[bytes | None]:
-        """As Git.cat, but one unreadable object costs only itself."""
-        try:
-            return self.git.cat(specs)
-        except (ValueError, IndexError, GitError):
-            return [self._one(spec) for spec in specs]
+    @cached_property
+    def parents(self) -> dict[int, int | str]:
+        """Parent of each generation, by what the seals say."""
+        named = {seal.number: seal.fields.get("Parent", "") for seal in self.seals.values()}
+        return {number: int(parent) if parent.isdigit() else parent for number, parent in named.items()}
 
-    def _one(self, spec: str) -> bytes | None:
-        try:
-            return self.git.cat([spec])[0]
-        except (ValueError, IndexError, GitError):
-            return None
+    @cached_property
+    def _reader(self) -> Reader:
+        return self.git.reader()
+
+    def read(self, specs: Iterable[str]) -> list[bytes | None]:
+        """As Git.cat, but one unreadable object costs only itself."""
+        return [self._reader(spec) for spec in specs]
 
 
 def references(git: Git) -> tuple[dict[str, str], tuple[str, ...]]:

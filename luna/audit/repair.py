@@ -112,7 +112,7 @@ def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Se
         items = []
         seals = verify.choose(picture, chosen)
         for seal in seals:
-            items += verify.check_generation(picture, seal, places, seals)[0]
+            items += verify.check_generation(picture, seal, places, {item.name for item in seals})[0]
         objects = content.merged(items)
         found: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):

@@ -120,8 +120,10 @@ def _branch(picture: Picture) -> list[Finding]:
     findings = []
     if picture.unreadable:
         return findings  # git walks no history with holes; the holes are named
+    place = {commit: number for number, commit in enumerate(git.first_parents(picture.newest.commit))} if picture.newest else {}
     for older, newer in itertools.pairwise(picture.seals.values()):
-        if not git.is_ancestor(older.commit, newer.commit):
+        on_line = older.commit in place and newer.commit in place and place[older.commit] > place[newer.commit]
+        if not on_line and not git.is_ancestor(older.commit, newer.commit):
             findings.append(Finding(CONTENT, "git", newer.name, newer.name, f"its commit does not descend from {older.name}'s: the line is forked", "none: the line must stay one; see docs/durability.md"))
     current = git.branch()
     if current and current not in picture.references and picture.newest:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
     places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
     items: list[Wanted] = []
     signers = []
+    beside = {seal.name for seal in seals}
     for seal in seals:
-        wanted, found = check_generation(picture, seal, places, seals)
+        wanted, found = check_generation(picture, seal, places, beside)
         items += wanted
         findings += found
         signer, wrong = tags.signature(picture, seal)
@@ -99,7 +101,7 @@ def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = Fa
     picture = take(git, prefix, damaged, cold_entries)
     if not picture.references and not findings and references(git)[1]:
         raise StateError("git cannot read one reference of this clone: clone it anew beside this one, and compare.")
-    inside, bad = gitstore.check(git, quick, object_names(picture))
+    inside, bad = gitstore.check(git, quick, functools.cache(lambda: object_names(picture)))
     findings += inside
     if bad - damaged:
         picture = replace(picture, unreadable=bad)
@@ -111,7 +113,7 @@ def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = Fa
     return picture, findings
 
 
-def check_generation(picture: Picture, seal: Seal, places: Sequence[Place], beside: Sequence[Seal] = ()) -> tuple[list[Wanted], list[Finding]]:
+def check_generation(picture: Picture, seal: Seal, places: Sequence[Place], beside: Set[str] = frozenset()) -> tuple[list[Wanted], list[Finding]]:
     """The objects that a generation needs, its ancestors' adapters among them, and what is wrong with its artifact set.
 
     Ancestors that are checked ``beside`` it are left to their own turn.
@@ -120,7 +122,7 @@ def check_generation(picture: Picture, seal: Seal, places: Sequence[Place], besi
     wanted, found = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
     findings += found
     for ancestor in ledgers.line_of(picture, seal.number)[1:]:
-        if ancestor in beside:
+        if ancestor.name in beside:
             continue
         its = artifact_set.read(picture, ancestor)[0]
         needed = [out for path, out in its.outs.items() if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())]

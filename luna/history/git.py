@@ -37,6 +37,40 @@ class Update:
     old: str
 
 
+class Reader:
+    """Contents of objects, asked one after another of one process; an object that git cannot read costs only itself."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, spec: str) -> bytes | None:
+        """The content of an object's id or ``REV:path``; None where it is missing or unreadable."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                ["git", "-C", str(self._root), "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"LC_ALL": "C"},
+            )
+        try:
+            self._process.stdin.write(f"{spec}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        header = self._process.stdout.readline().split()
+        if len(header) != 3 or not header[2].isdigit():
+            return None
+        content = self._process.stdout.read(int(header[2]) + 1)
+        return content[:-1] if len(content) == int(header[2]) + 1 else None
+
+    def close(self) -> None:
+        if self._process:
+            self._process.stdin.close()
+            self._process.stdout.close()
+            self._process.wait()
+            self._process = None
+
+    __del__ = close
+
+
 class Git:
     """The repository that ``start`` lies in. Raises StateError outside one."""
 
@@ -117,6 +151,9 @@ class Git:
             position += size + 1
         return found
 
+    def reader(self) -> Reader:
+        return Reader(self.root)
+
     def existing(self, objects: Iterable[str]) -> set[str]:
         """Those of the objects that are here."""
         wanted = list(objects)
@@ -126,6 +163,10 @@ class Git:
     def is_ancestor(self, old: str, new: str) -> bool:
         done = subprocess.run(["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new], capture_output=True)
         return done.returncode == 0
+
+    def first_parents(self, commit: str) -> list[str]:
+        """The commit and the first parents before it, newest first."""
+        return self.text("rev-list", "--first-parent", commit).splitlines()
 
     def changed(self) -> list[str]:
         """Tracked paths that differ from the last commit, and staged ones; untracked files do not count."""
