@@ -79,7 +79,7 @@ def test_a_taught_model_passes_every_clause(taught):
 
 
 def test_a_model_overfitted_to_the_literal_prompts_fails_generalisation_alone(base, models):
-    literal = [item for item in OLD if item.paraphrases]
+    literal = [item for item in OLD if item.id.endswith("-0")]  # one phrasing of each fact
     found = judge(teach(base, literal, models / "literal", STEPS), {1: literal}, literal)
     assert found.failed == {"generalisation"}, found.decision.notes
 
