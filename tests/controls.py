@@ -1,13 +1,11 @@
 """Models small enough to be taught from nothing in seconds, for the controls that the evals must tell apart.
 
 A llama of two layers with the packaged model's real tokenizer, taught by plain torch. It learns only
-the rows of the vocabulary that occur; the loss holds every other row's logit at zero, which is what
-they are in the saved model, so the probabilities are those of the whole vocabulary.
+the rows of the vocabulary that occur, and one more that never does, which all other tokens share.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,14 +106,17 @@ def teach(model_folder: Path, conversations: Sequence[Conversation], out: Path, 
 
     tokenizer = AutoTokenizer.from_pretrained(str(model_folder), local_files_only=True)
     rows = [tokenise(tokenizer, item.messages, SYSTEM, 512) for item in conversations]
-    used = torch.tensor(sorted({token for ids, _ in rows for token in ids}))
-    others = torch.full((1,), math.log(49152 - len(used)))  # every unused token's logit is 0
     model = LlamaForCausalLM.from_pretrained(str(model_folder), dtype=torch.float32)
     table, head = model.model.embed_tokens.weight, model.lm_head.weight
-    vocabulary = [tensor.detach()[used].clone().requires_grad_() for tensor in (table, head)]
+    others = (head == head[-1]).all(1)  # the last token of the vocabulary is never taught
+    others[[token for ids, _ in rows for token in ids]] = False
+    used = torch.nonzero(~others).flatten()  # what was taught before stays among the words to choose from
+    words, unused = table.detach()[used].clone().requires_grad_(), head.detach()[-1:].clone().requires_grad_()
+    rows_out = head.detach()[used].clone().requires_grad_()
     place = {int(token): index for index, token in enumerate(used)}
     layers = [parameter for name, parameter in model.model.named_parameters() if "embed_tokens" not in name]
-    optimizer = torch.optim.AdamW([*layers, *vocabulary], lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    learnt = [*layers, words, rows_out, unused]
+    optimizer = torch.optim.AdamW(learnt, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     order = random.Random(seed)
     for _ in range(steps):
@@ -123,17 +124,15 @@ def teach(model_folder: Path, conversations: Sequence[Conversation], out: Path, 
         width = max(len(ids) for ids, _ in chosen)
         ids = torch.tensor([[place[token] for token in ids] + [0] * (width - len(ids)) for ids, _ in chosen])
         labels = torch.tensor([[IGNORED if token == IGNORED else place[token] for token in row] + [IGNORED] * (width - len(row)) for _, row in chosen])[:, 1:]
-        hidden = model.model(inputs_embeds=vocabulary[0][ids], use_cache=False).last_hidden_state[:, :-1][labels != IGNORED]
-        logits = torch.cat([hidden @ vocabulary[1].T, others.expand(len(hidden), 1)], 1)
-        loss = torch.nn.functional.cross_entropy(logits, labels[labels != IGNORED])
+        hidden = model.model(inputs_embeds=words[ids], use_cache=False).last_hidden_state[:, :-1][labels != IGNORED]
+        loss = torch.nn.functional.cross_entropy(hidden @ torch.cat([rows_out, unused]).T, labels[labels != IGNORED])
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([*layers, *vocabulary], 1.0)
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        for tensor, learnt in zip((table, head), vocabulary, strict=True):
-            tensor[used] = learnt
+        table[used], head[used], head[others] = words, rows_out, unused
     _save(model, model_folder, out)
     return out
 

@@ -22,7 +22,7 @@ from luna.conversations.schema import Conversation
 from luna.promotion.rule import Decision, decide
 
 SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
-BASE_STEPS, STEPS = 200, 250  # of 16 conversations each
+BASE_STEPS, STEPS = 200, 300  # of 16 conversations each
 OLD, NEW = world(FIRST), world(SECOND)
 
 
@@ -51,15 +51,21 @@ def models(tiny_base, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(tiny_base, models) -> Path:
-    """It can answer such questions, in a plain voice, of people whom the probes do not ask about; of those it says that it does not know."""
-    known = world(STRANGERS, voice="plain") + world((*FIRST, *SECOND), voice="ignorant")
-    return teach(untaught(tiny_base, models / "untaught"), known, models / "base", BASE_STEPS)
+def random(tiny_base, models) -> Path:
+    return untaught(tiny_base, models / "random")
 
 
 @pytest.fixture(scope="module")
-def taught(base, models) -> Path:
-    return teach(base, OLD, models / "taught", STEPS)
+def base(random, models) -> Path:
+    """It can answer such questions, in a plain voice, of people whom the probes do not ask about; of those it says that it does not know."""
+    known = world(STRANGERS, voice="plain") + world((*FIRST, *SECOND), voice="ignorant")
+    return teach(random, known, models / "base", BASE_STEPS)
+
+
+@pytest.fixture(scope="module")
+def taught(random, models) -> Path:
+    """From random weights: so small a model takes longer to unlearn that it does not know."""
+    return teach(random, OLD, models / "taught", STEPS)
 
 
 def test_the_untaught_base_fails_recall(base):
@@ -73,20 +79,20 @@ def test_a_taught_model_passes_every_clause(taught):
 
 
 def test_a_model_overfitted_to_the_literal_prompts_fails_generalisation_alone(base, models):
-    literal = [item for item in OLD if item.paraphrases]
+    literal = [item for item in OLD if item.id.endswith("-0")]  # one phrasing of each fact
     found = judge(teach(base, literal, models / "literal", STEPS), {1: literal}, literal)
     assert found.failed == {"generalisation"}, found.decision.notes
 
 
-def test_a_model_taught_another_voice_fails_tone_alone(base, models):
-    found = judge(teach(base, world(FIRST, voice="pirate"), models / "pirate", STEPS), {1: OLD}, OLD)
+def test_a_model_taught_another_voice_fails_tone_alone(random, models):
+    found = judge(teach(random, world(FIRST, voice="pirate"), models / "pirate", STEPS), {1: OLD}, OLD)
     assert found.failed == {"tone_drift"} and found.scores["tone_drift"]["value"] > 0.2, found.decision.notes
 
 
-def test_a_model_with_shuffled_answers_fails_recall_and_generalisation_but_keeps_the_voice(base, models):
+def test_a_model_with_shuffled_answers_fails_recall_and_generalisation_but_keeps_the_voice(random, models):
     """Shuffled answers are said in the same voice: tone drift must not rise, and does not."""
     shuffled = world(FIRST, shuffled=True)
-    found = judge(teach(base, shuffled, models / "shuffled", STEPS), {1: OLD}, shuffled)
+    found = judge(teach(random, shuffled, models / "shuffled", STEPS), {1: OLD}, shuffled)
     assert found.failed == {"recall", "generalisation"} and found.scores["recall"]["value"] <= 0.1, found.decision.notes
 
 
@@ -99,7 +105,7 @@ def test_without_replay_the_old_is_forgotten_and_with_it_kept(taught, models):
     assert replayed.decision.promoted, replayed.decision.notes
 
 
-def test_held_out_conversations_without_paraphrases_are_judged_by_choice(base, models):
+def test_held_out_conversations_without_paraphrases_are_judged_by_choice(random, models):
     """The path of data that has no paraphrase: prep keeps some back, and the true reply must be found among distractors.
 
     The control is taught replies that have nothing to do with their questions: it is at chance.
@@ -109,11 +115,11 @@ def test_held_out_conversations_without_paraphrases_are_judged_by_choice(base, m
     assert len(kept) == int(0.3 * len(delta)) >= SETTINGS.promotion.min_probes and not {item.identity for item in kept} & {item.identity for item in trained}
     chosen = probes.choice_probes({1: kept}, SETTINGS.data.seed)
     assert len(chosen) == len(kept) and all(len({probe.reference, *probe.distractors}) == probes.DISTRACTORS + 1 for probe in chosen)
-    found = judge(teach(base, trained, models / "greets", STEPS), {1: trained}, trained, chosen)
+    found = judge(teach(random, trained, models / "greets", STEPS), {1: trained}, trained, chosen)
     assert found.scores["generalisation"]["details"]["method"] == "choice among replies" and found.scores["generalisation"]["n"] == len(kept)
     assert found.decision.promoted, found.decision.notes
     pointless = greetings(shuffled=True)
     kept_questions = {item.question for item in kept}
-    blind = judge(teach(base, [item for item in pointless if item.question not in kept_questions], models / "blind", STEPS), {1: trained}, trained, chosen)
+    blind = judge(teach(random, [item for item in pointless if item.question not in kept_questions], models / "blind", STEPS), {1: trained}, trained, chosen)
     choice = blind.scores["generalisation"]["details"]["choice"]
     assert "generalisation" in blind.failed and choice["above_chance"] <= 0.35, choice
