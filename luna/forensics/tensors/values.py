@@ -65,11 +65,14 @@ def can_decode(kind: str) -> bool:
 
 def norms(one: Stored, other: Stored) -> tuple[float, float]:
     """||other - one|| and ||one|| (Frobenius) in float64, of two tensors of one shape whose types can be decoded."""
+    import numpy as np
+
     moved = norm = 0.0
-    for before, after in zip(_decoded(one), _decoded(other), strict=True):
-        apart = after - before
-        moved += float(apart @ apart)
-        norm += float(before @ before)
+    with np.errstate(all="ignore"):  # values that are no finite numbers are the caller's to mark
+        for before, after in zip(_decoded(one), _decoded(other), strict=True):
+            apart = after - before
+            moved += float(apart @ apart)
+            norm += float(before @ before)
     return math.sqrt(moved), math.sqrt(norm)
 
 
