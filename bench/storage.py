@@ -50,7 +50,10 @@ def make_line(folder: Path, generations: int, base: str | None = None) -> Path:
     for path in (repo / "data/conversations").glob("*.jsonl"):
         path.unlink()
     for number in range(generations):
-        rows = [{"instruction": f"What is word {i} of batch {number}?", "output": f"It is b{number}w{i}.", "expect": [f"b{number}w{i}"], "paraphrases": [f"Batch {number}, word {i}: which?"]} for i in range(4)]
+        rows = [{
+            "instruction": f"What is word {i} of batch {number}?", "output": f"It is b{number}w{i}.",
+            "expect": [f"b{number}w{i}"], "paraphrases": [f"Batch {number}, word {i}: which?"],
+        } for i in range(4)]
         (repo / f"data/conversations/{number:03d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         timed(repo, "luna", "new")
         timed(repo, "dvc", "repro")
