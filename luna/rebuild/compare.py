@@ -38,7 +38,8 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
         if other is None:
             found.append(Difference(tensor.name, "missing from the rebuilt file"))
         elif (tensor.tensor_type, list(tensor.shape)) != (other.tensor_type, list(other.shape)):
-            found.append(Difference(tensor.name, f"recorded {tensor.tensor_type.name} {list(map(int, tensor.shape))}, rebuilt {other.tensor_type.name} {list(map(int, other.shape))}"))
+            old_form, new_form = (f"{item.tensor_type.name} {list(map(int, item.shape))}" for item in (tensor, other))
+            found.append(Difference(tensor.name, f"recorded {old_form}, rebuilt {new_form}"))
         else:
             before, after = (np.ascontiguousarray(item.data).view(np.uint8).reshape(-1) for item in (tensor, other))
             if count := int((before != after).sum()):

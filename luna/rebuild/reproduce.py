@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,9 @@ def statement(line: Line, done: Reproduction) -> dict[str, Any]:
             "runDetails": {
                 "builder": {"id": "urn:luna:local"},
                 "metadata": {"startedOn": done.started, "finishedOn": done.finished},
-                "byproducts": [{"name": "verdict", "annotations": {key: value for key, value in asdict(done).items() if key in ("verdict", "same", "scores", "same_kind")} | {"holds": done.holds}}],
+                "byproducts": [{"name": "verdict", "annotations": {
+                    "verdict": done.verdict, "holds": done.holds, "same": done.same, "scores": done.scores, "same_kind": done.same_kind,
+                }}],
             },
         },
     }

@@ -119,7 +119,10 @@ def remake(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str]
         return False
     done = rebuild(root, line, name, scratch, say)
     if not done.same or not cache.is_whole(done.model, out.md5):
-        raise ExportError(f"{name} was rebuilt, but not bit for bit (SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}): nothing was taken from it; see 'luna rebuild {name} --check'.")
+        raise ExportError(
+            f"{name} was rebuilt, but not bit for bit (SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}): "
+            f"nothing was taken from it; see 'luna rebuild {name} --check'."
+        )
     _into_cache(root, out, done.model)
     return True
 

@@ -42,17 +42,19 @@ def choose(
         ExportError: the recorded converter is not to be had, or the sdist does not hold it.
     """
     if here.converter_sha256 != wanted.converter_sha256:
-        say(f"exported by llama-cpp-python {wanted.version}, converter {wanted.converter_sha256[:12]}; this environment has {here.version}, converter {here.converter_sha256[:12]}: the recorded one is tried")
+        say(f"exported by llama-cpp-python {wanted.version}, converter {wanted.converter_sha256[:12]}; "
+            f"this environment has {here.version}, converter {here.converter_sha256[:12]}: the recorded one is tried")
         here = replace(here, converter=_converter(wanted, keep, download))
     if here.version != wanted.version:
-        say(f"exported by llama.cpp of llama-cpp-python {wanted.version}; this environment has {here.version}: the recorded one is built from its pinned source, once (some minutes)")
+        say(f"exported by llama.cpp of llama-cpp-python {wanted.version}; this environment has {here.version}: "
+            "the recorded one is built from its pinned source, once (some minutes)")
         here = replace(here, version=wanted.version, quantiser=_quantiser(wanted, keep))
     return here
 
 
 def _pinned(wanted: Recorded) -> str:
     if wanted.sdist_sha256 is None:
-        raise ExportError(f"The generation's own code pins no source distribution of llama-cpp-python {wanted.version}: it cannot be rebuilt here; use an environment of that version.")
+        raise ExportError(f"The generation's own code pins no source distribution of llama-cpp-python {wanted.version}: rebuild it in an environment of that version.")
     return wanted.sdist_sha256
 
 
@@ -65,7 +67,7 @@ def _converter(wanted: Recorded, keep: Path, download: Callable[[Path, str], Pat
             unpacked = Path(scratch) / "unpacked"
             converter.unpack(download(Path(scratch), wanted.version), unpacked, pin)
             if (found := converter.fingerprint(unpacked)) != wanted.converter_sha256:
-                raise ExportError(f"The pinned source of llama-cpp-python {wanted.version} holds converter {found[:12]}, not the recorded {wanted.converter_sha256[:12]}: the file cannot be rebuilt bit for bit.")
+                raise ExportError(f"The pinned source of llama-cpp-python {wanted.version} holds converter {found[:12]}, not the recorded {wanted.converter_sha256[:12]}.")
             unpacked.rename(place)
     return place
 
@@ -83,6 +85,6 @@ def _quantiser(wanted: Recorded, keep: Path) -> Path:
                    "--target", str(Path(scratch) / "site"), "-r", str(Path(scratch) / "requirement.txt")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ExportError(f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}; the generation was not rebuilt.")
+            raise ExportError(f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
         (Path(scratch) / "site").rename(place)
     return place
