@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from luna.audit import content, ledgers
 from luna.errors import InputError
 from luna.history import ledger, record
+from luna.history.git import Git
 
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 
@@ -121,8 +121,7 @@ def test_a_record_rewritten_or_lost(mine):
     # Whoever moves a tag and rewrites git's record to match is given away by cold storage, and by the later seals.
     mine.git(*NO_HOOKS, "tag", "-f", "-a", "-m", "Verdict: promoted", tag, "main")
     mine.git(*NO_HOOKS, "update-ref", "-d", record.REF)
-    env = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    mine.run("python", "-c", "from luna.history import record; from luna.history.git import Git; record.complete(Git())", env=env)
+    record.complete(Git(mine.path))
     kinds = {finding["kind"] for finding in found(mine, "--remote", "--quick")}
     assert "record in cold storage" in kinds and "record" in kinds
     assert "CANNOT MEND" in mine.luna("repair", code=1).stdout  # two histories: a person must say which is true
