@@ -127,6 +127,30 @@ def test_a_record_rewritten_or_lost(mine):
     assert "CANNOT MEND" in mine.luna("repair", code=1).stdout  # two histories: a person must say which is true
 
 
+def test_a_clone_goes_on_with_the_record_and_none_begins_anew(mine, tmp_path):
+    bare, clone = tmp_path / "origin.git", Repo(tmp_path / "clone")
+    mine.git("init", "-q", "--bare", "-b", "main", str(bare))
+    mine.git("remote", "add", "origin", str(bare))
+    mine.git("config", "luna.pushRemote", "origin")
+    mine.luna("init")
+    mine.luna("seal")
+    mine.run("git", "clone", "-q", str(bare), str(clone.path))
+    clone.dvc("remote", "add", "--local", "--default", "cold", str(mine.cold))
+    assert clone.run("git", "rev-parse", "--verify", "-q", record.REF, code=1).stdout == ""
+    # The cache is empty and git's record was not fetched: cold storage and the seals say so, and that is all.
+    findings = found(clone, "--remote")
+    assert {finding["severity"] for finding in findings if finding["kind"] == "object"} == {"note"} and {finding["kind"] for finding in findings if finding["severity"] == "damage"} == {"record"}
+    clone.luna("init")
+    assert clone.git("rev-parse", record.REF) == mine.git("rev-parse", record.REF)
+    clone.git("config", "user.name", "Other")
+    clone.git("config", "user.email", "other@example.com")
+    clone.git("config", "luna.pushRemote", "origin")
+    clone.luna("rollback", "G001", "--reason", "from the clone", "--stay")
+    mine.git("fetch", "-q", "origin")
+    assert mine.git("rev-parse", record.REF) == clone.git("rev-parse", record.REF)
+    assert found(mine, "--remote", "--quick", code=0) == []
+
+
 @pytest.mark.parametrize(("change", "says"), [
     (lambda text: text.replace("\n", "\r\n"), "CRLF"),
     (lambda text: text.replace("eval_recall,eval_generalize", "eval_generalize,eval_recall"), "columns were reordered"),

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -126,6 +126,21 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
 def current(git: Git) -> list[Entry]:
     """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
     return read(git) or extended([], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)]))
+
+
+def ensure(git: Git, open_store: Callable[[], Store] | None = None) -> None:
+    """In a clone that has no record: take it from a git remote, else from cold storage, so that it goes on and none begins anew.
+
+    A plain 'git clone' brings branches and tags only.
+    """
+    if git.resolve(REF):
+        return
+    for remote in git.text("remote", check=False).splitlines():
+        if git.attempt("fetch", "--quiet", "--no-tags", remote, f"{REF}:{REF}")[0] == 0:
+            return
+    entries = in_cold(open_store()) if open_store else []
+    if entries:
+        git.update([written(git, entries, None)], "luna: the record from cold storage")
 
 
 def _bodies(git: Git, tags: list[Tag]) -> list[tuple[str, str]]:

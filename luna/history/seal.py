@@ -51,6 +51,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
 
     tick("archiving")
     uploaded = _archive(root, line, outs)
+    record.ensure(line.git, lambda: cold.open_store(root))
     tick("committing")
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
@@ -142,6 +143,7 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
 def _finish(root: Path, line: Line, name: str) -> Sealed:
     """What a kill may have left undone after the tag came into being, and the push. Does nothing when all is done."""
     git = line.git
+    record.ensure(git, lambda: cold.open_store(root))
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
