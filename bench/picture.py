@@ -1,48 +1,39 @@
-"""python -m bench.picture REPO OUT.svg: what a terminal shows of a line, as a picture for the README."""
+"""python -m bench.picture REPORT.html PICTURE.png [--dark] [--width PIXELS]: a report as a picture, taken in headless Chromium."""
 
 from __future__ import annotations
 
-import os
-import pty
-import re
-import sys
+import argparse
+import shutil
 from pathlib import Path
 
-COLUMNS = 118
-COMMANDS = (("luna", "log"), ("luna", "log", "--graph"), ("luna", "log", "--head"), ("luna", "status"))
+HEIGHT = 1000  # CSS pixels
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def shown(repo: Path, command: tuple[str, ...]) -> str:
-    """What the command writes to a terminal, with its colours."""
-    child, terminal = pty.fork()
-    if not child:
-        os.chdir(repo)
-        os.environ |= {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        os.execvp(command[0], command)
-    text = b""
-    try:
-        while chunk := os.read(terminal, 65536):
-            text += chunk
-    except OSError:  # Linux ends a terminal so
-        pass
-    os.waitpid(child, 0)
-    os.close(terminal)
-    return text.decode().replace("\r\n", "\n")
+def take(report: Path, picture: Path, dark: bool, width: int) -> None:
+    """Raises SystemExit where there is no Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not chromium:
+        raise SystemExit("There is no Chromium on this machine (on Debian: apt-get install chromium).")
+    with sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme="dark" if dark else "light")
+        page.goto(report.resolve().as_uri())
+        page.wait_for_selector("html[data-drawn]")
+        page.screenshot(path=picture)
+        browser.close()
 
 
 def main() -> None:
-    from rich._export_format import CONSOLE_SVG_FORMAT
-    from rich.console import Console
-    from rich.text import Text
-
-    repo, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
-    with open(os.devnull, "w", encoding="utf-8") as null:
-        console = Console(record=True, width=COLUMNS, file=null, force_terminal=True)
-        for command in COMMANDS:
-            console.print(Text.assemble(("$ ", "bold green"), (" ".join(command), "bold")))
-            console.print(Text.from_ansi(shown(repo, command)))
-    local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S)  # no fonts from elsewhere
-    out.write_text(console.export_svg(title="luna", code_format=local), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("report", type=Path, help="what 'luna report' wrote")
+    parser.add_argument("picture", type=Path, help="the PNG to write")
+    parser.add_argument("--dark", action="store_true", help="as a dark system shows it")
+    parser.add_argument("--width", type=int, default=1280, help="of the window, in pixels (a phone: 390)")
+    chosen = parser.parse_args()
+    take(chosen.report, chosen.picture, chosen.dark, chosen.width)
 
 
 if __name__ == "__main__":

@@ -132,9 +132,24 @@ class Maturity(_Section):
 
 
 class Cold(_Section):
-    """Which generations keep their GGUF in cold storage; the others' is made again when it is wanted."""
+    """Where cold storage is and what it holds.
+
+    ``keep``: which generations keep their GGUF there; the others' is made again when it is wanted.
+    ``remotes``: names of DVC remotes, none for the default one; ``copies``: in how many of them a
+    generation must have been read back before it counts as archived.
+    """
 
     keep: Annotated[str, Field(pattern=r"^(all|promoted|head|last:[1-9][0-9]*)$")] = "all"
+    copies: Positive = 1
+    remotes: list[str] = []
+
+    @model_validator(mode="after")
+    def _enough_remotes(self) -> Cold:
+        if len(set(self.remotes)) != len(self.remotes):
+            raise ValueError("a remote is named twice in cold.remotes")
+        if self.copies > max(1, len(self.remotes)):
+            raise ValueError(f"cold.copies is {self.copies}: name at least as many DVC remotes in cold.remotes")
+        return self
 
     @property
     def amount(self) -> str | int:

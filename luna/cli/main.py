@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import answers, build, diff, judge, lean, lineage, look, maturity, verify
+from luna.cli import answers, build, diff, judge, keep, lean, lineage, look, maturity, verify
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ judge.register(app)
 answers.register(app)
 lean.register(app)
 verify.register(app)
+keep.register(app)
 
 
 def main() -> None:

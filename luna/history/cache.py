@@ -64,13 +64,18 @@ def fetch(root: Path, md5: str) -> Path:
     target = place(root, md5)
     if find(root, md5):
         return target
-    store = cold.open_store(root)
-    with files.replacing(target) as temporary:
-        store.download(md5, temporary)
-        if not is_whole(temporary, md5):
-            raise ColdStorageError(f"Cold storage gave wrong bytes for object {md5[:12]}: nothing was taken from it; check {store.name}.")
-    target.chmod(0o444)
-    return target
+    failures = []
+    for store in cold.open_all(root):
+        try:
+            with files.replacing(target) as temporary:
+                store.download(md5, temporary)
+                if not is_whole(temporary, md5):
+                    raise ColdStorageError(f"Cold storage gave wrong bytes for object {md5[:12]}: nothing was taken from it; check {store.name}.")
+            target.chmod(0o444)
+            return target
+        except ColdStorageError as failure:
+            failures.append(failure)
+    raise failures[0]
 
 
 def whole(root: Path, md5: str) -> tuple[Path, bool]:

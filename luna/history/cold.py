@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts
+from luna import artifacts, params
 from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
 from luna.history import cache
@@ -38,12 +38,13 @@ class Store:
         with _explained(self.name):
             return self.odb.fs.exists(self.path(md5))
 
-    def digest(self, md5: str) -> str:
-        """MD5 of the bytes that the store gives back, read as a stream. Raises FileNotFoundError."""
+    def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
+        """MD5 of the bytes that the store gives back, read as a stream; ``read`` is told of each piece. Raises FileNotFoundError."""
         found = hashlib.md5(usedforsecurity=False)
         with self.odb.fs.open(self.path(md5), "rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 found.update(chunk)
+                read(len(chunk))
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
@@ -110,11 +111,11 @@ class Store:
         import os
         import secrets
 
-        parent = self.odb.fs.parent(final)
-        self.odb.fs.makedirs(parent)
-        if self.odb.fs.protocol != "local":  # object stores show an object only when it is complete
+        if self.odb.fs.protocol != "local":  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
+        parent = self.odb.fs.parent(final)
+        self.odb.fs.makedirs(parent)
         temporary = Path(self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp"))
         try:
             # DVC's own copy leaves a temporary file of its own behind when the disk is full.
@@ -184,15 +185,15 @@ def open_store(root: Path, name: str | None = None) -> Store:
 
 
 def open_all(root: Path) -> list[Store]:
-    """The stores that count as cold storage: today the default remote alone."""
-    return [open_store(root)]
+    """The stores that count as cold storage: those that params.yaml names (``cold.remotes``), else the default remote."""
+    return [open_store(root, name) for name in params.load(root).cold.remotes] or [open_store(root)]
 
 
-def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), tick: Callable[[str], None] = lambda md5: None) -> int:
+def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), read: Callable[[int], None] = lambda count: None) -> int:
     """Bring objects into the store and prove that it gives them back. Returns how many were uploaded.
 
     ``proven`` objects belong to a generation that is sealed already, so their bytes were read back
-    then: for them it is asked only whether they are still there.
+    then: for them it is asked only whether they are still there. ``read`` is told the bytes read back.
 
     Raises:
         ColdStorageError: an object in the cache is damaged, or the store does not give back what it was given.
@@ -209,19 +210,16 @@ def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str]
             store.upload(source, md5)
             uploaded += 1
             proven.discard(md5)
-        if md5 in proven:
-            tick(md5)
     with ThreadPoolExecutor(_STREAMS) as pool:
-        for md5 in pool.map(lambda md5: prove(store, md5, _JUST_WRITTEN), [md5 for md5 in wanted if md5 not in proven]):
-            tick(md5)
+        list(pool.map(lambda md5: prove(store, md5, _JUST_WRITTEN, read), [md5 for md5 in wanted if md5 not in proven]))
     return uploaded
 
 
-def prove(store: Store, md5: str, when: str = ": check the store.") -> str:
+def prove(store: Store, md5: str, when: str = ": check the store.", read: Callable[[int], None] = lambda count: None) -> str:
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
     with _explained(store.name):
         try:
-            found = store.digest(md5)
+            found = store.digest(md5, read)
         except FileNotFoundError:
             found = ""
     if found != md5.removesuffix(".dir"):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files, names, params
-from luna.errors import StateError
+from luna.errors import ColdStorageError, StateError
 from luna.history import cache, cold, layout, record
 from luna.history.git import ZERO, GitError, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
@@ -50,7 +50,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         raise StateError(f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'.")
 
     tick("archiving")
-    uploaded = _archive(root, line, outs)
+    uploaded = _archive(root, line, outs, tick)
     record.ensure(line.git, lambda: cold.open_store(root))
     tick("committing")
     _commit(root, line, name, metrics)
@@ -79,9 +79,21 @@ def kept(outs: dict[str, Out]) -> list[str]:
     return [out.md5 for out in outs.values() if out.cached]
 
 
-def _archive(root: Path, line: Line, outs: dict[str, Out]) -> int:
+def _archive(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[str], None]) -> int:
+    """Into every store of cold storage; as many as ``cold.copies`` must have given all back. Returns how many were uploaded."""
     proven = cache.objects(root, kept(sealed_outs(root, line.newest))) if line.newest else []
-    return cold.archive(root, cold.open_store(root), cache.objects(root, kept(outs)), proven)
+    wanted, copies = cache.objects(root, kept(outs)), params.load(root).cold.copies
+    uploaded, failures = [], []
+    stores = cold.open_all(root)
+    for store in stores:
+        try:
+            uploaded.append(cold.archive(root, store, wanted, proven))
+        except ColdStorageError as failure:
+            failures.append(failure)
+            if len(stores) - len(failures) < copies:
+                raise
+            tick(f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'")
+    return sum(uploaded)
 
 
 def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:

@@ -1,0 +1,137 @@
+"""Commands that keep history safe, and free space safely: archive, bundle, gc."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luna import params
+from luna.cli.common import Json, print_json, root, say
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(archive)
+    app.command()(bundle)
+    app.command()(gc)
+
+
+def archive(
+    generations: Annotated[list[str] | None, typer.Argument(help="Generations to archive: G003, 3, full names, HEAD.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Archive every sealed generation.")] = False,
+    remote: Annotated[str | None, typer.Option("--remote", help="Only into this DVC remote (default: all of cold storage).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring sealed generations into cold storage, and read every byte back.
+
+    For a remote that was added later, or that was away when a generation was sealed. The remote is the
+    one that this clone's configuration names now, whatever an old tag says. What is there already is
+    not uploaded again, so a run that was cut off goes on; nothing in a store is ever deleted.
+    """
+    from luna.cli.progress import in_bytes
+    from luna.errors import InputError
+    from luna.history import archive as history
+    from luna.history import cold
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+
+    if bool(generations) == everything:
+        raise InputError("Say which generations ('luna archive G001 G003'), or all of them ('luna archive --all').")
+    place = root()
+    with exclusive(place, "archive"), in_bytes("reading back", as_json) as progress:
+        line = read_line(place, params.load(place).line.prefix)
+        names = line.names if everything else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
+        done = history.archive(line, names, cold.open_all(place) if remote is None else [cold.open_store(place, remote)], progress)
+    if as_json:
+        print_json([asdict(item) for item in done])
+        return
+    for item in done:
+        left = f", {item.thinned} left out by cold.keep" if item.thinned else ""
+        typer.echo(f"{item.name}: whole in '{item.store}', {item.objects} objects read back, {item.uploaded} uploaded{left}")
+
+
+def bundle(
+    generation: Annotated[str | None, typer.Argument(help="The generation to bundle: G003, 3, the full name, or HEAD.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write (default: NAME.zip here). Nothing is overwritten.")] = None,
+    check: Annotated[Path | None, typer.Option("--check", help="Check this bundle instead: every byte, without git or DVC.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a generation as one zip file with SHA-256 of everything in it, or check such a file.
+
+    The artifact set, the ledger up to then, the tag's text, and check.py, which needs nothing but
+    Python: python check.py FILE. The same generation gives the same bytes. Both files written are
+    read-only. Exit code 1 when a checked bundle is damaged or forged.
+    """
+    from luna.cli.progress import in_bytes
+    from luna.errors import InputError, Refused
+
+    if (generation is None) == (check is None):
+        raise InputError("Say what to bundle ('luna bundle G003') or what to check ('luna bundle --check FILE').")
+    if check is not None:
+        if output is not None:
+            raise InputError("--output belongs to writing a bundle: leave it out with --check.")
+        from luna.bundle import check as checker
+
+        if not check.is_file():
+            raise InputError(f"There is no file {check}: give the path of a bundle.")
+        report = checker.check(str(check))
+        if as_json:
+            print_json(asdict(report))
+        elif not report.problems:
+            typer.echo(f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled")
+        for problem in report.problems[:-1]:
+            say(f"luna: {problem}")
+        if report.problems:
+            raise Refused(report.problems[-1])
+        return
+    from luna.bundle.make import bundle as write
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+
+    place = root()
+    with exclusive(place, "bundle"), in_bytes("bundling", as_json) as progress:
+        line = read_line(place, params.load(place).line.prefix)
+        name = line.resolve(generation)
+        done = write(line, name, output or Path(f"{name}.zip"), progress)
+    if as_json:
+        print_json(done)
+    else:
+        typer.echo(f"{done.file}: {'written' if done.created else 'was there already, whole'}, {done.bytes} bytes, SHA-256 {done.sha256[:12]}")
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go, and how many bytes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Free it without being asked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Free space in this clone's cache; cold storage is never touched.
+
+    Kept: what is checked out, the current best, a build that is pending, and what the next build reads
+    of its ancestors. Anything else goes only after cold storage has given it back whole in this very
+    run; 'luna restore GEN' or 'dvc pull' brings it back. Exit code 1 when something had to stay.
+    """
+    from luna.cli.progress import in_bytes
+    from luna.errors import InputError, Refused
+    from luna.history import gc as history
+    from luna.history.line import read_line
+    from luna.history.lock import exclusive
+
+    if not dry_run and not yes:
+        raise InputError("Say --dry-run to see what would go, or --yes to free it.")
+    place = root()
+    with exclusive(place, "gc"), in_bytes("reading back", as_json) as progress:
+        line = read_line(place, params.load(place).line.prefix)
+        found = history.plan(line)
+        freed = None if dry_run else history.free(line, found, progress)
+    shown = {"objects": len(found.objects), "bytes": found.bytes, "generations": found.generations, "kept_bytes": found.kept_bytes, "unknown_bytes": found.unknown_bytes}
+    if as_json:
+        print_json({"would_go": shown, "freed": asdict(freed) if freed else None})
+    else:
+        typer.echo(f"{'Would go' if dry_run else 'To go'}: {len(found.objects)} objects, {found.bytes / 1e6:.1f} MB, of {', '.join(found.generations) or 'no generation'}")
+        typer.echo(f"Kept: {found.kept_bytes / 1e6:.1f} MB in use" + (f", {found.unknown_bytes / 1e6:.1f} MB that no sealed generation names" if found.unknown_bytes else ""))
+        if freed:
+            typer.echo(f"Freed: {freed.objects} objects, {freed.bytes / 1e6:.1f} MB; 'luna restore GEN' brings them back")
+    if freed and freed.refused:
+        raise Refused(f"{len(freed.refused)} objects stay, since cold storage did not give them back: {freed.refused[0]} See 'luna verify --all --remote'.")
