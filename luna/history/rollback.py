@@ -70,7 +70,7 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
     line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix))
     with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
-        record.to_cold(cold.open_store(root), record.read(line.git))
+        record.to_all(cold.open_all(root), record.read(line.git))
     if not stay:
         line.git.run("checkout", "--quiet", f"refs/tags/{name}")
     return RolledBack(name, previous, not stay, pushed)

@@ -165,7 +165,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     line = read_line(root, line.prefix)
     git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT] if git.resolve("HEAD") == tag.commit else [])
     pushed = push(line)
-    record.to_cold(cold.open_store(root), record.read(git))
+    record.to_all(cold.open_all(root), record.read(git))
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 
