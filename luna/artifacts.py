@@ -62,5 +62,8 @@ HASHED = (
     DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, WEIGHT_CHANGE, PREP_REPORT,
 )
 
+#: What every generation has had from the first version on; a check of old generations asks for these and for their own pipeline's outputs.
+REQUIRED = (MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, ADAPTER, DELTA, TRAINING_SET)
+
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.
 SEALED_IN_GIT = (PARAMS, LOCK, PIPELINE, LEDGER, MODELS, CONVERSATIONS, CURATED_PROBES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from luna.audit import content, ledgers
 from luna.errors import InputError
 from luna.history import ledger, record
+from luna.history.git import Git
 
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 
@@ -121,11 +121,34 @@ def test_a_record_rewritten_or_lost(mine):
     # Whoever moves a tag and rewrites git's record to match is given away by cold storage, and by the later seals.
     mine.git(*NO_HOOKS, "tag", "-f", "-a", "-m", "Verdict: promoted", tag, "main")
     mine.git(*NO_HOOKS, "update-ref", "-d", record.REF)
-    env = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    mine.run("python", "-c", "from luna.history import record; from luna.history.git import Git; record.complete(Git())", env=env)
+    record.complete(Git(mine.path))
     kinds = {finding["kind"] for finding in found(mine, "--remote", "--quick")}
     assert "record in cold storage" in kinds and "record" in kinds
     assert "CANNOT MEND" in mine.luna("repair", code=1).stdout  # two histories: a person must say which is true
+
+
+def test_a_clone_goes_on_with_the_record_and_none_begins_anew(mine, tmp_path):
+    bare, clone = tmp_path / "origin.git", Repo(tmp_path / "clone")
+    mine.git("init", "-q", "--bare", "-b", "main", str(bare))
+    mine.git("remote", "add", "origin", str(bare))
+    mine.git("config", "luna.pushRemote", "origin")
+    mine.luna("init")
+    mine.luna("seal")
+    mine.run("git", "clone", "-q", str(bare), str(clone.path))
+    clone.dvc("remote", "add", "--local", "--default", "cold", str(mine.cold))
+    assert clone.run("git", "rev-parse", "--verify", "-q", record.REF, code=1).stdout == ""
+    # The cache is empty and git's record was not fetched: cold storage and the seals say so, and that is all.
+    findings = found(clone, "--remote")
+    assert {finding["severity"] for finding in findings if finding["kind"] == "object"} == {"note"} and {finding["kind"] for finding in findings if finding["severity"] == "damage"} == {"record"}
+    clone.luna("init")
+    assert clone.git("rev-parse", record.REF) == mine.git("rev-parse", record.REF)
+    clone.git("config", "user.name", "Other")
+    clone.git("config", "user.email", "other@example.com")
+    clone.git("config", "luna.pushRemote", "origin")
+    clone.luna("rollback", "G001", "--reason", "from the clone", "--stay")
+    mine.git("fetch", "-q", "origin")
+    assert mine.git("rev-parse", record.REF) == clone.git("rev-parse", record.REF)
+    assert found(mine, "--remote", "--quick", code=0) == []
 
 
 @pytest.mark.parametrize(("change", "says"), [

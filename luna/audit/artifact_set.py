@@ -12,7 +12,7 @@ import yaml
 from luna import artifacts
 from luna.audit.finding import CONTENT, Finding
 from luna.audit.picture import Picture, Seal
-from luna.history.line import Out, outs_of
+from luna.history.line import Out, declared_outs, outs_of
 
 _SEALED = "none: it was sealed so"
 
@@ -52,7 +52,7 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
         except (ValueError, KeyError, TypeError):
             say(artifacts.HASHES.as_posix(), "hashes.csv cannot be understood")
     if outs and hashes:
-        findings += _complete(picture, seal, outs, hashes)
+        findings += _complete(picture, seal, pipeline or b"", outs, hashes)
     model = artifacts.MODEL.as_posix()
     named = (weights or b"").decode("utf-8", "replace").split()[:1]
     if hashes and named and hashes.get(model, (0, ""))[1] != named[0]:
@@ -62,14 +62,15 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
     return Manifest(outs, hashes), findings
 
 
-def _complete(picture: Picture, seal: Seal, outs: dict[str, Out], hashes: dict[str, tuple[int, str]]) -> list[Finding]:
-    findings = []
-    for entry in artifacts.HASHED:
+def _complete(picture: Picture, seal: Seal, pipeline: bytes, outs: dict[str, Out], hashes: dict[str, tuple[int, str]]) -> list[Finding]:
+    findings = [
+        Finding(CONTENT, "git", path, seal.name, "its own pipeline makes it, but its dvc.lock does not know it", _SEALED)
+        for path in sorted(declared_outs(pipeline) - set(outs))
+    ]
+    for entry in artifacts.REQUIRED:
         path = entry.as_posix()
         if not any(listed == path or listed.startswith(path + "/") for listed in hashes):
             findings.append(Finding(CONTENT, "git", path, seal.name, "the artifact set lacks it: hashes.csv does not list it", _SEALED))
-        if path not in outs:
-            findings.append(Finding(CONTENT, "git", path, seal.name, "the artifact set lacks it: no stage of dvc.lock makes it", _SEALED))
     in_git = [path for path in hashes if not (out := outs.get(path)) or not out.cached]
     in_git = [path for path in in_git if not any(out.cached and path.startswith(folder + "/") for folder, out in outs.items())]
     for path, content in zip(in_git, picture.read([f"{seal.commit}:{path}" for path in in_git]), strict=True):

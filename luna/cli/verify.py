@@ -110,14 +110,17 @@ def repair(
     again, it does nothing more; killed, it goes on. Exit code 0 when all is whole afterwards, 1 when
     something cannot be mended.
     """
+    import tempfile
+
+    from luna import artifacts
     from luna.audit import repair as mending
     from luna.history.lock import exclusive
 
     place = root()
     prefix, named = _setting(place)
-    with exclusive(place, "repair"):
+    with exclusive(place, "repair"), tempfile.TemporaryDirectory(prefix="rebuild-", dir=place / artifacts.SCRATCH) as scratch:
         stores = _reachable(place)
-        done = mending.repair(place, prefix, named, stores, dry_run, generations or (), _remake(place, prefix), _thinned(place, prefix, stores))
+        done = mending.repair(place, prefix, named, stores, dry_run, generations or (), _remake(place, prefix, Path(scratch)), _thinned(place, prefix, stores))
     if as_json:
         from dataclasses import asdict
 
@@ -206,21 +209,17 @@ def _thinned(place: Path, prefix: str, stores: list[Any]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _remake(place: Path, prefix: str) -> Any:
+def _remake(place: Path, prefix: str, scratch: Path) -> Any:
     """Makes a generation's model.gguf again from base and adapters; None where they are not to be had."""
     made: dict[str, Path | None] = {}
 
     def remake(name: str) -> Path | None:
         if name in made:
             return made[name]
-        import tempfile
-
         from luna.errors import LunaError
         from luna.history.line import read_line
         from luna.rebuild import generation as again
 
-        (place / again.FOLDER).mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=place / again.FOLDER))
         try:
             made[name] = again.rebuild(place, read_line(place, prefix), name, scratch, lambda text: say(f"rebuild: {text}")).model
         except LunaError as error:

@@ -47,7 +47,7 @@ def configuration(root: Path) -> Iterator[Check]:
 
 
 def reachable(root: Path) -> Iterator[Check]:
-    from luna.history import cold
+    from luna.history import cold, s3
 
     try:
         stores = cold.open_all(root)
@@ -64,6 +64,8 @@ def reachable(root: Path) -> Iterator[Check]:
             continue
         if store.odb.fs.protocol != "local":
             yield Check(name, GOOD, f"{store.odb.path} answers")
+            if warning := s3.object_lock_warning(root, store.name):
+                yield Check(f"{name}, object lock", WARNING, warning, "make a bucket with object lock, then 'luna archive --all'")
             continue
         place = Path(store.odb.path)
         while not place.exists():

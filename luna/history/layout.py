@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from luna.errors import StateError
+from luna.history import record
 from luna.history.git import Git
 from luna.names import head_tag
 
@@ -93,4 +94,8 @@ def initialise(root: Path, prefix: str) -> list[str]:
                 git.run("config", "--add", key, refspec)
             git.run("config", f"remote.{remote}.tagOpt", "--no-tags")  # the refspecs say which tags, and how
             done.append(f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation")
+    if git.text("remote") and not git.resolve(record.REF):
+        record.ensure(git)
+        if git.resolve(record.REF):
+            done.append("the record of tags was fetched")
     return done

@@ -120,6 +120,16 @@ class Out:
     cached: bool
 
 
+def declared_outs(pipeline: bytes) -> set[str]:
+    """Paths of all outputs that a dvc.yaml names."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: set[str] = set()
+    for stage in (yaml.load(pipeline, Loader=loader) or {}).get("stages", {}).values():
+        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
+            found |= set(entry) if isinstance(entry, dict) else {entry}
+    return found
+
+
 def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
     """Outputs by path, from the texts of a dvc.lock and of the dvc.yaml beside it."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from luna import names
-from luna.errors import InputError
+from luna.errors import ColdStorageError, InputError
 from luna.history.git import ZERO, Git, Tag, Update
 
 if TYPE_CHECKING:
@@ -128,6 +128,21 @@ def current(git: Git) -> list[Entry]:
     return read(git) or extended([], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)]))
 
 
+def ensure(git: Git, open_store: Callable[[], Store] | None = None) -> None:
+    """In a clone that has no record: take it from a git remote, else from cold storage, so that it goes on and none begins anew.
+
+    A plain 'git clone' brings branches and tags only.
+    """
+    if git.resolve(REF):
+        return
+    for remote in git.text("remote", check=False).splitlines():
+        if git.attempt("fetch", "--quiet", "--no-tags", remote, f"{REF}:{REF}")[0] == 0:
+            return
+    entries = in_cold(open_store()) if open_store else []
+    if entries:
+        git.update([written(git, entries, None)], "luna: the record from cold storage")
+
+
 def _bodies(git: Git, tags: list[Tag]) -> list[tuple[str, str]]:
     tags = sorted(tags, key=lambda tag: _order(tag.name))
     return [(tag.name, (body or b"").decode("utf-8", "surrogateescape")) for tag, body in zip(tags, git.cat([tag.object for tag in tags]), strict=True)]
@@ -208,6 +223,18 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
             finally:
                 os.unlink(name)
     return len(lacking)
+
+
+def to_all(stores: Iterable[Store], entries: list[Entry]) -> None:
+    """Into every store that answers. Raises ColdStorageError when none does; a store that was down gets the rest another time."""
+    stores, failures = list(stores), []
+    for store in stores:
+        try:
+            to_cold(store, entries)
+        except ColdStorageError as error:
+            failures.append(error)
+    if failures and len(failures) == len(stores):
+        raise failures[0]
 
 
 def mend_cold(store: Store, entries: list[Entry]) -> None:

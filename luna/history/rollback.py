@@ -64,11 +64,13 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
         raise ColdStorageError(f"{name} cannot be restored, so the head stays where it is. {error}") from None
     previous = line.head_name or "-"
     generation = GenerationName.parse(name)
+    with contextlib.suppress(ColdStorageError):
+        record.ensure(line.git, lambda: cold.open_store(root))
     updates = head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}")
     line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix))
     with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
-        record.to_cold(cold.open_store(root), record.read(line.git))
+        record.to_all(cold.open_all(root), record.read(line.git))
     if not stay:
         line.git.run("checkout", "--quiet", f"refs/tags/{name}")
     return RolledBack(name, previous, not stay, pushed)

@@ -51,6 +51,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
 
     tick("archiving")
     uploaded = _archive(root, line, outs, tick)
+    record.ensure(line.git, lambda: cold.open_store(root))
     tick("committing")
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
@@ -154,6 +155,7 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
 def _finish(root: Path, line: Line, name: str) -> Sealed:
     """What a kill may have left undone after the tag came into being, and the push. Does nothing when all is done."""
     git = line.git
+    record.ensure(git, lambda: cold.open_store(root))
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
@@ -163,7 +165,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     line = read_line(root, line.prefix)
     git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT] if git.resolve("HEAD") == tag.commit else [])
     pushed = push(line)
-    record.to_cold(cold.open_store(root), record.read(git))
+    record.to_all(cold.open_all(root), record.read(git))
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 
