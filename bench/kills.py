@@ -1,4 +1,4 @@
-"""python -m bench.kills LINE [--count 200] [--seed 7] [--only seal]: SIGKILL at random instants, then the same command again.
+"""python -m bench.kills LINE [--count 200] [--seed 7] [--only seal gc]: SIGKILL at random instants, then the same command again.
 
 LINE is a clone with at least two promoted generations and its cold storage as the default remote 'cold' in the
 folder beside it (as tests/conftest.py builds it). Each kill works on a copy, and takes the whole
@@ -170,9 +170,9 @@ def kill(case: Case, state: Path, folder: Path, chance: random.Random, seconds: 
     shutil.rmtree(folder / "copy")
 
 
-def kills(line: Path, count: int, seed: int, only: str | None = None) -> Result:
+def kills(line: Path, count: int, seed: int, only: set[str] | None = None) -> Result:
     chance, result = random.Random(seed), Result()
-    cases = [case for case in CASES if only in (None, case.name)]
+    cases = [case for case in CASES if not only or case.name in only]
     with tempfile.TemporaryDirectory(dir=line.parent.parent) as temporary:
         folder = Path(temporary)
         states = prepare(line, folder, {case.state for case in cases})
@@ -194,10 +194,10 @@ def main() -> None:
     parser.add_argument("line", type=Path, help="the clone whose copies are worked on")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--only", choices=[case.name for case in CASES])
+    parser.add_argument("--only", nargs="+", choices=[case.name for case in CASES])
     given = parser.parse_args()
     started = time.monotonic()
-    result = kills(given.line.resolve(), given.count, given.seed, given.only)
+    result = kills(given.line.resolve(), given.count, given.seed, set(given.only or ()))
     for fault in result.faults:
         print(fault)
     hit, late = sum(result.kills.values()), sum(result.late.values())
