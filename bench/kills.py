@@ -186,6 +186,7 @@ def kills(line: Path, count: int, seed: int, only: set[str] | None = None) -> Re
                 seconds[case.name] = time.monotonic() - started
                 shutil.rmtree(folder / "copy")
             kill(case, states[case.state], folder, chance, seconds[case.name], result)
+            print(f"{number + 1} of {count}: {case.name}, {len(result.faults)} faults", file=sys.stderr, flush=True)
     return result
 
 

@@ -64,6 +64,7 @@ def reachable(root: Path) -> Iterator[Check]:
             continue
         if store.odb.fs.protocol != "local":
             yield Check(name, GOOD, f"{store.odb.path} answers")
+            yield from _object_lock(root, store.name)
             continue
         place = Path(store.odb.path)
         while not place.exists():
@@ -71,3 +72,14 @@ def reachable(root: Path) -> Iterator[Check]:
         same = place.stat().st_dev == root.stat().st_dev
         said = f"{store.odb.path}{'' if there else ' (empty yet)'}"
         yield Check(name, WARNING, f"{said} is on the same disk as the workspace: one lost disk takes both", "put it on another disk, or to S3") if same else Check(name, GOOD, said)
+
+
+def _object_lock(root: Path, remote: str) -> Iterator[Check]:
+    from luna.history.s3 import object_lock_warning
+
+    try:
+        warning = object_lock_warning(root, remote)
+    except LunaError as error:
+        warning = str(error)
+    if warning:
+        yield Check("object lock", WARNING, warning, "make such a bucket, 'dvc remote add' it, and 'luna archive --all'")
