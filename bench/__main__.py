@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, generations, long_line, storage
+from bench import answering, generations, long_line, storage, weights
 from luna.files import write_text
 
 
@@ -33,6 +33,7 @@ def main() -> None:
         lines += answering.report(repo)
         lines += long_line.report(folder)
         lines += storage.report(folder)
+        lines += weights.report(folder)
         write_text(generations.SOURCE / "BENCHMARKS.md", "\n".join(lines))
 
 

@@ -20,6 +20,7 @@ from luna.conversations.schema import Conversation
 
 SOURCE = Path(__file__).resolve().parents[1]
 FACTS, SECOND_FACTS = 10, 5  # of the examples' 40 and 16: enough for min_probes, and minutes instead of hours
+SAVE_STEPS = 25
 # Where a control must be bad, less or more training than the shipped epochs is enough to make it so.
 LITERAL_EPOCHS, VOICE_EPOCHS, SHUFFLED_EPOCHS = 10, 1, 2
 PIRATE = "Arr! {} it be, ye scurvy dog! Yo ho ho!"
@@ -80,17 +81,19 @@ def build(name: str, folder: Path, settings: params.Params, controls: Controls, 
     if not weights.is_dir():
         base.make(settings.base, folder / "base.partial")
         (folder / "base.partial").rename(weights)
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     if start:
         weights = folder / start / "merged"
-    steps, seconds = 0, 0.0
+    trained = {"steps": 0, "train_seconds": 0.0}
     if training:
-        train = settings.train if epochs is None else settings.train.model_copy(update={"epochs": epochs})
-        outcome = trainer.train(weights, choose.training_order(training, settings.data.seed), settings.chat, train, place / "checkpoints", place / "loss", place / "adapter")
-        adapter.tidy(place / "adapter")
-        merge.merge(weights, [adapter.read_folder(place / "adapter")], place / "merged")
-        weights, steps, seconds = place / "merged", outcome.steps, outcome.seconds
+        if not (place / "trained.json").is_file():  # a run cut off goes on from its last checkpoint
+            train = settings.train.model_copy(update={"save_steps": SAVE_STEPS} | ({"epochs": epochs} if epochs else {}))
+            outcome = trainer.train(weights, choose.training_order(training, settings.data.seed), settings.chat, train, place / "checkpoints", place / "loss", place / "adapter")
+            adapter.tidy(place / "adapter")
+            merge.merge(weights, [adapter.read_folder(place / "adapter")], place / "merged")
+            files.write_json(place / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds})
+            shutil.rmtree(place / "checkpoints")
+        weights, trained = place / "merged", files.read_json(place / "trained.json")
     files.write_json(place / "metadata.json", {"general.name": name})
     converter.convert(weights, place / "16.gguf", place / "metadata.json")
     gguf.quantise(place / "16.gguf", place / "model.gguf", settings.export.quantization, {})
@@ -102,7 +105,7 @@ def build(name: str, folder: Path, settings: params.Params, controls: Controls, 
     decision = decide(scores, settings.promotion, is_ancestor=False)
     files.write_jsonl(place / "answers.jsonl", suite.as_rows(marked))
     files.write_json(place / "result.json", {
-        "name": name, "must_fail": must_fail, "conversations": len(training), "steps": steps, "train_seconds": seconds, "scores": scores,
+        "name": name, "must_fail": must_fail, "conversations": len(training), "scores": scores, **trained,
         "promoted": decision.promoted, "failed": [verdict.clause for verdict in decision.verdicts if not verdict.passed],
     })
     say(f"{name}: {decision.notes} ({time.monotonic() - started:.0f} s)")

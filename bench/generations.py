@@ -25,24 +25,24 @@ class Run:
     peak: int
 
 
-def timed(repo: Path, *command: str) -> Run:
-    """Run in a child of its own, so that the peak is this command's and no earlier one's."""
+def timed(repo: Path, *command: str, code: int = 0) -> Run:
+    """Run in a child of its own, so that the peak is this command's and no earlier one's. ``code`` is the exit code that it must have."""
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     read, write = os.pipe()
     started = time.monotonic()
     child = os.fork()
     if not child:
         with open(os.devnull, "wb") as null:
-            code = subprocess.run(command, cwd=repo, env=env, stdout=null, stderr=null).returncode
-        os.write(write, f"{code} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024}".encode())
+            found = subprocess.run(command, cwd=repo, env=env, stdout=null, stderr=null).returncode
+        os.write(write, f"{found} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024}".encode())
         os._exit(0)
     os.waitpid(child, 0)
     seconds = time.monotonic() - started
-    code, peak = map(int, os.read(read, 100).split())
+    found, peak = map(int, os.read(read, 100).split())
     os.close(read)
     os.close(write)
-    if code:
-        raise SystemExit(f"{' '.join(command)} failed in {repo} (exit code {code})")
+    if found != code:
+        raise SystemExit(f"{' '.join(command)} failed in {repo} (exit code {found})")
     return Run(seconds, peak)
 
 

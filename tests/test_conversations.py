@@ -37,6 +37,7 @@ def test_a_row_reads_back(question, reply):
         ('{"instruction": "x", "output": 3}', "must be text"), ('{"instruction": "x", "output": "y", "karma": -1}', "karma"),
         ('{"instruction": "x", "output": "y", "karma": "many"}', "karma"), ('{"instruction": "x", "output": "y", "expect": "z"}', "list of texts"),
         ('{"instruction": "x", "output": "y", "karma": NaN}', "karma"), ('{"instruction": "\\ud800", "output": "y"}', "surrogate"), ("[" * 100000, "line 2"),
+        ('{"instruction": "x", "output": "y", "expect": ["?"]}', "no letter"), ('{"instruction": "x", "output": "y", "scorer": "vibes"}', "unknown"),
     ],
 )
 def test_a_malformed_line_names_file_line_and_fault(tmp_path, line, words):
@@ -85,6 +86,36 @@ def test_a_paraphrase_that_is_trained_on_is_refused():
     leak = schema.parse({"instruction": items[0].paraphrases[0].upper() + "!", "output": "y"})
     with pytest.raises(InputError, match="never be trained on"):
         probes.refuse_leaks(asked, [*items, leak])
+
+
+def plain(questions):
+    return [schema.parse({"instruction": question, "output": f"Reply {i}"}) for i, question in enumerate(questions)]
+
+
+def test_only_data_without_paraphrases_is_held_out_and_the_same_every_time():
+    items = [schema.parse(row) for row in facts("x", range(10))]
+    assert probes.hold_out(items, 0.5, 7) == (items, [])
+    other = plain(f"{word}, what is it that they call you?" if i % 2 else f"Where does the road to {word} begin" for i, word in enumerate("amber birch cedar delta ember fjord grove heron islet jasper".split()))
+    taught, kept = probes.hold_out(other, 0.3, 7)
+    assert len(kept) == 3 and sorted(map(id, taught + kept)) == sorted(map(id, other)) and probes.hold_out(other, 0.3, 7) == (taught, kept)
+    assert probes.hold_out(other, 0.3, 8) != (taught, kept) and probes.hold_out(other, 0.0, 7) == (other, [])
+
+
+def test_a_question_with_a_near_duplicate_is_never_held_out():
+    items = plain(["How old is the stair?", "How old is the stair", "HOW OLD IS THE STAIR!", "Who keeps the lamp?"])
+    taught, kept = probes.hold_out(items, 1.0, 7)
+    assert [item.reply for item in kept] == ["Reply 3"] and len(taught) == 3
+    probes.refuse_leaks(probes.choice_probes({1: kept}, 7), taught)
+
+
+def test_choices_have_distractors_from_other_held_out_replies_or_are_not_asked():
+    items = plain([f"Question about {word}?" for word in "amber birch cedar delta ember".split()])
+    asked = probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
+    assert [probe.generation for probe in asked] == [1, 1, 1, 2, 2] and asked == probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
+    assert all(len(set(probe.distractors)) == 3 and probe.reference not in probe.distractors for probe in asked)
+    assert probes.choice_probes({1: items[:3]}, 7) == []
+    with pytest.raises(InputError, match="never be trained on"):
+        probes.refuse_leaks(asked, items)
 
 
 def test_the_example_conversations_keep_their_promises():

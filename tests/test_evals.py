@@ -1,12 +1,14 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
-from evals import generalisation, recall, tone
+from evals import choice, generalisation, recall, tone
+from evals.choice import above_chance
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
-from luna.conversations.probes import GENERALISATION, RECALL, Probe
+from luna.conversations.probes import CHOICE, GENERALISATION, RECALL, Probe
 from luna.params import Promotion
 from luna.promotion.compare import flips
 from luna.promotion.intervals import mcnemar, wilson
@@ -47,6 +49,53 @@ def test_scores_are_told_apart_by_generation():
     assert (found.value, found.n, found.details["new"], found.details["old"]) == (0.5, 2, 0.0, 1.0)
     assert generalisation.score(marked).value == 1.0
     assert recall.score([], 2).value is None
+
+
+def chosen(n, right):
+    """Marked choices, of which ``right`` are the true reply."""
+    others = ("one", "two", "three")
+    asked = [Probe(CHOICE, (("user", f"Question {i}?"),), (), f"reply {i}", f"c{i}", 1, others) for i in range(n)]
+    return [mark(item, Answer(item.reference if i < right else "two", 0, True), 60) for i, item in enumerate(asked)]
+
+
+def test_choices_count_above_chance():
+    assert [above_chance(correct, 40, 4) for correct in (10, 3, 25, 40)] == [0, 0, 0.5, 1]
+    found = generalisation.score(chosen(40, 25))
+    assert (found.value, found.n, found.details["method"]) == (0.5, 40, "choice among replies")
+    assert found.low < 0.5 < found.high and found.details["choice"] == {"correct": 25, "n": 40, "above_chance": 0.5}
+    both = generalisation.score(chosen(40, 10) + [mark(probe(GENERALISATION), Answer("seven", 1, True), 60)] * 40)
+    assert (both.value, both.n) == (0.5, 80)  # all paraphrases right, all choices guessed
+
+
+def test_a_choice_that_could_not_be_made_is_wrong_and_says_nothing_of_the_voice():
+    marked = mark(chosen(1, 1)[0].probe, Answer("", 0, False, True), 60)
+    assert not marked.correct and marked.how == "choice"
+    assert tone.score(chosen(30, 30), 7).value is None
+
+
+class Fixed:
+    """An engine that knows three tokens and always prefers the first."""
+
+    limit = 100
+
+    def __init__(self, row):
+        self.row = row
+
+    def tokenise(self, text):
+        return [int(word) for word in text.split()]
+
+    def logits(self, tokens, start):
+        return np.tile(np.array(self.row, np.float32), (len(tokens) - start, 1))
+
+
+def test_likelihood_is_a_mean_over_tokens_and_no_number_chooses_nothing():
+    engine = Fixed([2.0, 1.0, 0.0])
+    assert choice.mean_log_likelihood(engine, [1], "0 0 0 0") == pytest.approx(choice.mean_log_likelihood(engine, [1], "0"))  # length does not matter
+    assert choice.mean_log_likelihood(engine, [1], "1") == pytest.approx(1 - math.log(math.exp(2) + math.exp(1) + 1))
+    assert choice.choose(engine, [1], ["2 2", "0 1", "1 1 1"]) == 1
+    assert choice.choose(engine, [1], ["0 1", "1 0"]) is None  # a tie is no choice
+    assert choice.choose(engine, [1], ["", "0 " * 200]) is None  # nothing to judge by, and too long for the context
+    assert choice.choose(Fixed([float("nan")] * 3), [1], ["0", "1"]) is None
 
 
 # The voice of the examples, the same content said plainly, and another voice.

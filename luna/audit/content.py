@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from luna.audit.finding import CONTENT, OBJECT, Finding
-from luna.audit.places import NotPlain, Place
+from luna.audit.finding import CONTENT, NOTE, OBJECT, Finding
+from luna.audit.places import CACHE, NotPlain, Place
 from luna.history.line import Out
 
 BUFFER_BYTES = 1 << 20
+_MISSING = "is missing"
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Tick = Callable[[int], None]
 
@@ -127,9 +128,19 @@ def total_bytes(items: Sequence[Wanted], places: Sequence[Place]) -> int:
 def scan(items: Sequence[Wanted], places: Sequence[Place], quick: bool = False, tick: Tick = lambda count: None) -> list[Finding]:
     """Findings on every object in every place; reads on as many cores as there are."""
     if quick:
-        return [finding for item in items for place in places if (finding := _look(item, place))]
+        looked = [(item, place, _look(item, place)) for item in items for place in places]
+        present = {item.md5 for item, place, finding in looked if finding is None}
+        return [_judged(item, finding, item.md5 in present, places) for item, _, finding in looked if finding]
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
         return [finding for found in pool.map(lambda item: _read(item, places, tick), items) for finding in found]
+
+
+def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]) -> Finding:
+    """The cache may lack what cold storage holds: it is there for speed, and freeing it breaks no promise."""
+    if finding.where != CACHE or not finding.what.endswith(_MISSING) or not (whole or len(places) == 1):
+        return finding
+    what = f"{item.path} is not in the cache" + ("" if whole else "; 'luna verify --remote' says whether cold storage holds it")
+    return replace(finding, what=what, severity=NOTE, mend=f"luna restore {item.generation}, when it is needed")
 
 
 def _finding(item: Wanted, place: Place, what: str) -> Finding:
@@ -144,7 +155,7 @@ def _look(item: Wanted, place: Place) -> Finding | None:
     except Exception as error:
         return _finding(item, place, f"cannot be asked for: {_said(error)}")
     if size is None:
-        return None if item.md5 in getattr(place, "thinned", ()) else _finding(item, place, "is missing")
+        return None if item.md5 in getattr(place, "thinned", ()) else _finding(item, place, _MISSING)
     if item.size is not None and size != item.size:
         return _finding(item, place, f"is cut to {size} of {item.size} bytes" if size < item.size else f"is {size} bytes long, not {item.size}")
     return None
@@ -179,7 +190,7 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
                 findings.append(replace(wrong, kind=CONTENT, what=f"{item.path} is whole, but its sealed size is not its own", mend="none: it was sealed so"))
         else:
             findings.append(wrong or _finding(item, place, "has other bytes than its name says"))
-    return findings
+    return [_judged(item, finding, proven is not None, places) for finding in findings]
 
 
 def _digests(place: Place, md5: str, both: bool, tick: Tick) -> tuple[str | None, str]:

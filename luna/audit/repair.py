@@ -18,6 +18,7 @@ from luna.audit import content, mend_bytes, mend_git, verify, workspace
 from luna.audit.finding import (
     BRANCH,
     COLD_RECORD,
+    DAMAGE,
     GIT_OBJECT,
     HEAD,
     LEDGER,
@@ -83,7 +84,7 @@ def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
         findings += workspace.check(picture, here)
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
-        open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == "damage" or finding.kind == RECORD)]
+        open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == DAMAGE or finding.kind == RECORD)]
         bench = mend_git.Bench(root, git, picture, stores, here, dry, scratch)
         moved = False
         for finding in sorted(open_ones, key=lambda finding: _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)):
@@ -109,12 +110,13 @@ def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Se
     for _ in range(2):  # a folder's listing that came back names objects that were not looked for before
         picture = verify.take(Git(root), prefix, set())
         items = []
-        for seal in verify.choose(picture, chosen):
-            items += verify.check_generation(picture, seal, places)[0]
+        seals = verify.choose(picture, chosen)
+        for seal in seals:
+            items += verify.check_generation(picture, seal, places, seals)[0]
         objects = content.merged(items)
         found: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):
-            if finding.kind == OBJECT:
+            if finding.kind == OBJECT and finding.severity == DAMAGE:
                 found.setdefault(finding.object, []).append(finding)
         before = len([step for step in steps if step.done])
         steps = [step for step in steps if step.done]

@@ -158,7 +158,7 @@ def check_seal(picture: Picture, seal: Seal) -> list[Finding]:
         return findings
     [text] = picture.read([f"{seal.commit}:{artifacts.PARAMS}"])
     try:
-        named = (yaml.safe_load(text or b"") or {}).get("generation", {}).get("name")
+        named = (yaml.load(text or b"", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("generation", {}).get("name")
     except (yaml.YAMLError, AttributeError):
         named = None
     if text is not None and named != seal.name:

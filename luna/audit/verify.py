@@ -56,7 +56,7 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
     items: list[Wanted] = []
     signers = []
     for seal in seals:
-        wanted, found = check_generation(picture, seal, places)
+        wanted, found = check_generation(picture, seal, places, seals)
         items += wanted
         findings += found
         signer, wrong = tags.signature(picture, seal)
@@ -111,12 +111,17 @@ def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = Fa
     return picture, findings
 
 
-def check_generation(picture: Picture, seal: Seal, places: Sequence[Place]) -> tuple[list[Wanted], list[Finding]]:
-    """The objects that a generation needs, its ancestors' adapters among them, and what is wrong with its artifact set."""
+def check_generation(picture: Picture, seal: Seal, places: Sequence[Place], beside: Sequence[Seal] = ()) -> tuple[list[Wanted], list[Finding]]:
+    """The objects that a generation needs, its ancestors' adapters among them, and what is wrong with its artifact set.
+
+    Ancestors that are checked ``beside`` it are left to their own turn.
+    """
     manifest, findings = artifact_set.read(picture, seal)
     wanted, found = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
     findings += found
     for ancestor in ledgers.line_of(picture, seal.number)[1:]:
+        if ancestor in beside:
+            continue
         its = artifact_set.read(picture, ancestor)[0]
         needed = [out for path, out in its.outs.items() if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())]
         if picture.unreadable or needed:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from luna import params
 from luna.cli.common import Json, print_json, root, say
+
+if TYPE_CHECKING:
+    from luna.forensics.bisect import Found
+    from luna.forensics.blame import Blame, Later
 
 _LONG = 100  # generations above which reading them all takes more than a moment
 _LISTED = 5
@@ -50,7 +54,7 @@ def bisect(
         raise typer.Exit(1)
 
 
-def _show(found, every: bool) -> None:  # noqa: ANN001  # a type of a module that is imported late
+def _show(found: Found, every: bool) -> None:
     from luna.cli.table import Column, printable, show
 
     rows = [[reply.name, "yes" if reply.has else "no", reply.answer or "(nothing)"] for reply in found.replies] + [[name, "?", why] for name, why in found.unaskable.items()]
@@ -94,7 +98,7 @@ def blame(
         raise typer.Exit(1)
 
 
-def _telling(later: list) -> list:
+def _telling(later: list[Later]) -> list[Later]:
     """Of many, those that say most: who taught it, who answered it wrongly, and the newest."""
     if len(later) <= _TELLING:
         return later
@@ -103,7 +107,7 @@ def _telling(later: list) -> list:
     return [item for item in later if item is later[0] or item in wrong or item in newest]
 
 
-def _show_blame(found, near: bool) -> None:  # noqa: ANN001  # a type of a module that is imported late
+def _show_blame(found: Blame, near: bool) -> None:
     from luna.cli.table import printable
 
     if not near:

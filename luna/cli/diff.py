@@ -34,7 +34,8 @@ def diff(
 
     Generations: weights, scores with the answers that flipped, training, data with the conversations added,
     parameters, versions, artifacts, and a verdict. Everything is read from git and this clone's cache; what is in
-    cold storage only is named, with the command that brings it.
+    cold storage only is named, with the command that brings it. Exit code 1 when a record cannot be read: what it
+    would have said is left out, and marked.
 
     Files: tensor by tensor, whatever made them; nothing is asked of git. Values are decoded only where bytes differ.
     """
@@ -63,8 +64,10 @@ def _generations(a: str, b: str, tensors: bool, as_json: bool) -> None:
         print_json(found)
     else:
         _show(found, tensors)
-        for mark in found["marks"]:
-            say(f"luna diff: {mark}")
+    for mark in found["marks"]:
+        say(f"luna diff: {mark}")
+    if found["marks"]:
+        raise typer.Exit(1)
 
 
 def _show(found: dict[str, Any], tensors: bool) -> None:

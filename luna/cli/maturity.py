@@ -6,6 +6,7 @@ import typer
 
 from luna.cli.common import Json, print_json, root, say
 
+_NEWEST = 20  # rows that are shown
 _BAR = 20  # characters of the longest bar
 
 
@@ -33,8 +34,10 @@ def maturity(as_json: Json = False) -> None:
             bars = max(step.weight_change for step in found.steps) or 1.0
             show(columns, [
                 [f"G{step.gen:03d}", f"{step.weight_change:g} %", "#" * round(_BAR * step.weight_change / bars), "-" if step.gain is None else f"{step.gain:+.3f}", "yes" if step.still else "no"]
-                for step in found.steps
+                for step in found.steps[-_NEWEST:]
             ])
+            if len(found.steps) > _NEWEST:
+                typer.echo(f"(the newest {_NEWEST} of {len(found.steps)}; --json has all)")
             rule = found.rule
             typer.echo(f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no score gained more than {rule.score_gain:g}")
             typer.echo(f"trend of the weight change: {found.trend.words if found.trend else 'too few generations for one'}")

@@ -38,16 +38,12 @@ def setup(root: Path) -> Iterator[Check]:
     if not git.config("user.name") or not git.config("user.email"):
         yield Check("identity", BAD, "git does not know who seals", "git config user.name NAME; git config user.email ADDRESS")
     else:
-        yield Check("identity", GOOD, f"{git.config('user.name')} <{git.config('user.email')}>, seals are {'signed by SSH' if _signs(git) else 'not signed'}")
-    if git.text("config", "--bool", "tag.gpgSign", check=False) == "true" and not _signs(git):
+        yield Check("identity", GOOD, f"{git.config('user.name')} <{git.config('user.email')}>, seals are {'signed by SSH' if git.signs else 'not signed'}")
+    if git.text("config", "--bool", "tag.gpgSign", check=False) == "true" and not git.signs:
         yield Check("signing", WARNING, "tag.gpgSign is on, but seals are signed by SSH only", "git config gpg.format ssh; git config user.signingKey FILE")
     if git.config("core.autocrlf") == "true":
         yield Check("line ends", WARNING, "core.autocrlf turns the ledger's line ends, and hashes of files change with them", "git config core.autocrlf input")
     yield _record(git)
-
-
-def _signs(git: Git) -> bool:
-    return git.text("config", "--bool", "tag.gpgSign", check=False) == "true" and git.config("gpg.format") == "ssh"
 
 
 def _record(git: Git) -> Check:

@@ -157,10 +157,38 @@ class Git:
         return self.text("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), stdin=message.encode())
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
-        """Write an annotated tag's object without making the reference."""
+        """Write an annotated tag's object without making the reference; signed where git is set to sign tags by SSH."""
         tagger = self.text("var", "GIT_COMMITTER_IDENT")
         body = f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message.rstrip()}\n"
+        if self.signs:
+            body += self._ssh_signature(body)
         return self.text("mktag", stdin=body.encode())
+
+    @property
+    def signs(self) -> bool:
+        """Whether 'tag.gpgSign' is on and 'gpg.format' is ssh; the only signatures that Luna makes."""
+        return self.config("gpg.format") == "ssh" and self.text("config", "--bool", "tag.gpgSign", check=False) == "true"
+
+    def _ssh_signature(self, body: str) -> str:
+        """What 'git tag --sign' would put after the body. Raises GitError when the key cannot sign."""
+        key = self.config("user.signingKey")
+        if not key:
+            raise GitError("tag.gpgSign is on, but git has no key to sign with: git config user.signingKey FILE.")
+        with tempfile.TemporaryDirectory() as scratch:
+            file, literal = Path(scratch) / "body", key.removeprefix("key::")
+            file.write_text(body, encoding="utf-8", newline="\n")
+            in_agent = key.startswith(("key::", "ssh-"))
+            if in_agent:
+                (Path(scratch) / "key.pub").write_text(literal + "\n", encoding="utf-8")
+            place = str(Path(scratch) / "key.pub") if in_agent else str(Path(key).expanduser())
+            program = self.config("gpg.ssh.program") or "ssh-keygen"
+            try:
+                done = subprocess.run([program, "-Y", "sign", "-n", "git", "-f", place, *(["-U"] if in_agent else []), str(file)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            except OSError as error:
+                raise GitError(f"{program} cannot be started ({error.strerror}): install OpenSSH, or git config tag.gpgSign false.") from None
+            if done.returncode:
+                raise GitError(f"The tag could not be signed ({(done.stderr.strip().splitlines() or ['no reason given'])[-1]}): see 'git config user.signingKey'.")
+            return file.with_name("body.sig").read_text(encoding="utf-8").replace("\r", "")
 
     def update(self, updates: Sequence[Update], reason: str) -> None:
         """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""

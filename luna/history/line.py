@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from luna import artifacts, files, names, params
-from luna.errors import InputError, StateError
+from luna.errors import ColdStorageError, InputError, StateError
 from luna.history import ledger
 from luna.history.git import Git, Tag
 from luna.names import BASE_PARENT, GenerationName
@@ -162,7 +162,12 @@ def artifact(root: Path, name: str, path: Path) -> Path:
     outs = sealed_outs(root, name)
     out = outs.get(wanted)
     if out and out.cached:
-        return cache.find(root, out.md5) or cache.fetch(root, out.md5)
+        try:
+            return cache.find(root, out.md5) or cache.fetch(root, out.md5)
+        except ColdStorageError as error:
+            if path != artifacts.MODEL:
+                raise
+            raise ColdStorageError(f"{error} 'luna restore {name}' makes it again from base and adapters.") from None
     if out:
         [text] = Git(root).cat([f"refs/tags/{name}:{wanted}"])
         place = root / artifacts.SCRATCH / "read" / name / wanted

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from luna import names
 from luna.errors import InputError
-from luna.history.git import ZERO, Git, Update
+from luna.history.git import ZERO, Git, Tag, Update
 
 if TYPE_CHECKING:
     from luna.history.cold import Store
@@ -123,15 +123,24 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
     return Update(REF, commit, old or ZERO)
 
 
+def current(git: Git) -> list[Entry]:
+    """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
+    return read(git) or extended([], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)]))
+
+
+def _bodies(git: Git, tags: list[Tag]) -> list[tuple[str, str]]:
+    tags = sorted(tags, key=lambda tag: _order(tag.name))
+    return [(tag.name, (body or b"").decode("utf-8", "surrogateescape")) for tag, body in zip(tags, git.cat([tag.object for tag in tags]), strict=True)]
+
+
 def following(git: Git, updates: list[Update]) -> list[Update]:
     """``updates``, and as the last of them the record's own, so that a transaction cut short never leaves a record of nothing."""
     new = [item for item in updates if item.ref.startswith(_TAGS) and is_recorded(item.ref.removeprefix(_TAGS))]
     if not new:
         return updates
     bodies = [(body or b"").decode("utf-8", "surrogateescape") for body in git.cat([item.new for item in new])]
-    before = read(git)
-    entries = extended(before, zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True))
-    return [*updates, written(git, entries, git.resolve(REF), len(before))]
+    entries = extended(current(git), zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True))
+    return [*updates, written(git, entries, git.resolve(REF), len(read(git)))]
 
 
 def complete(git: Git) -> list[str]:
@@ -146,16 +155,15 @@ def complete(git: Git) -> list[str]:
         write_object(git, entry)
     updates = [Update(_TAGS + entry.tag, entry.object, ZERO) for entry in gone]
     known = {entry.tag for entry in entries}
-    loose = sorted((tag for tag in tags.values() if tag.annotated and is_recorded(tag.name) and tag.name not in known), key=lambda tag: _order(git, tag.name))
+    loose = [tag for tag in tags.values() if tag.annotated and is_recorded(tag.name) and tag.name not in known]
     if loose:
-        bodies = [(body or b"").decode("utf-8", "surrogateescape") for body in git.cat([tag.object for tag in loose])]
-        updates.append(written(git, extended(entries, zip([tag.name for tag in loose], bodies, strict=True)), git.resolve(REF), len(entries)))
+        updates.append(written(git, extended(entries, _bodies(git, loose)), git.resolve(REF), len(entries)))
     if updates:
         git.update(updates, "luna: complete the record")
     return [*(f"{entry.tag} came back from the record" for entry in gone), *(f"{tag.name} was recorded" for tag in loose)]
 
 
-def _order(git: Git, tag: str) -> tuple[int, str]:
+def _order(tag: str) -> tuple[int, str]:
     return (names.number_of(tag) if names.is_generation(tag) else names.version_number(tag) or names.assignment_number(tag) or 0), tag
 
 

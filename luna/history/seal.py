@@ -132,7 +132,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     branch = require_tip(line)
     tip = git.resolve("HEAD")
     weights = (root / artifacts.WEIGHTS_SHA256).read_text(encoding="utf-8").split()[0]
-    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.read(git)))
+    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.current(git)))
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
     commit = git.commit_tree(git.tree_with(paths), tip, text)
     updates = [

@@ -56,6 +56,14 @@ def read_folder(folder: Path) -> Adapter:
     return read(folder / CONFIG, weights if weights.is_file() else None)
 
 
+def part(key: str) -> tuple[str, str]:
+    """Which weight a tensor of an adapter belongs to, and whether it is its ``A`` or its ``B``. Raises ExportError for anything else."""
+    match = _KEY.fullmatch(key)
+    if not match:
+        raise ExportError(f"The adapter holds '{key}', which is no LoRA matrix: it cannot be merged exactly.")
+    return match["module"] + ".weight", match["side"]
+
+
 def pairs(adapter: Adapter) -> dict[str, tuple[Any, Any]]:
     """Weight name -> (A of shape r x in, B of shape out x r), as float64 arrays."""
     import torch
@@ -66,8 +74,6 @@ def pairs(adapter: Adapter) -> dict[str, tuple[Any, Any]]:
     sides: dict[str, dict[str, Any]] = {}
     with safe_open(adapter.weights, "pt") as tensors:
         for key in tensors.keys():
-            match = _KEY.fullmatch(key)
-            if not match:
-                raise ExportError(f"The adapter holds '{key}', which is no LoRA matrix: it cannot be merged exactly.")
-            sides.setdefault(match["module"] + ".weight", {})[match["side"]] = tensors.get_tensor(key).to(torch.float64)
+            name, side = part(key)
+            sides.setdefault(name, {})[side] = tensors.get_tensor(key).to(torch.float64)
     return {name: (sides[name]["A"], sides[name]["B"]) for name in sorted(sides)}

@@ -59,10 +59,12 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
                     if name not in matrices:
                         continue
                     before, delta = weight, _delta(name, weight, scale, *matrices[name])
-                    weight = (before.to(torch.float64) + delta).to(torch.bfloat16)
-                    if index == len(steps) - 1 and last:
+                    measured = index == len(steps) - 1 and last
+                    if measured:
                         norm = torch.linalg.vector_norm(before.to(torch.float64)).item()
                         relative[name] = ratio(lora_norm([(scale, *matrices[name])]), norm)
+                    weight = delta.add_(before).to(torch.bfloat16)  # in place: memory is what takes the time
+                    if measured:
                         unchanged += bool(torch.equal(before, weight))
                 merged[name] = weight.contiguous()
                 tick(name)
@@ -77,4 +79,4 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
 def _delta(name: str, weight: Any, scale: float, a: Any, b: Any) -> Any:
     if weight.shape != (b.shape[0], a.shape[1]):
         raise ExportError(f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together.")
-    return scale * (b @ a)
+    return (b @ a).mul_(scale)

@@ -8,6 +8,7 @@ the cache, it is said that they are not.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,19 +57,19 @@ def section(line: Line, lineage: Lineage, a: Known, b: Known) -> dict[str, Any]:
 
 def _moved(line: Line, lineage: Lineage, a: Known, b: Known) -> tuple[list[Moved] | None, str, str | None]:
     """The tensors, how they are known, and what is to be said of that."""
-    if a.tensors is None:
-        return None, "unknown", f"the norms of {a.short}'s weights are not recorded: its {artifacts.WEIGHT_CHANGE.as_posix()} cannot be read"
-    if a.name == b.name:
+    if a.name == b.name and a.tensors is not None:
         return [Moved(item.tensor, 0.0, item.norm) for item in a.tensors], "the same generation", None
     if b.tensors is not None and b.entry.parent == a.entry.gen:
         return [Moved(item.tensor, item.change, item.parent_norm) for item in b.tensors], "recorded", None
+    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
+    if b.tensors is not None and a.entry.parent == BASE_PARENT and chains[1] and chains[1][0] == a.entry.gen:
+        return [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors], "recorded", None
+    if a.tensors is None:
+        return None, "unknown", f"the norms of {a.short}'s weights are not recorded: its {artifacts.WEIGHT_CHANGE.as_posix()} cannot be read"
     if a.entry.parent == b.entry.gen:
         return [_turned(item.tensor, item.change, item.parent_norm, item.norm) for item in a.tensors], "recorded", None
-    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
     if None in chains:
         return None, "unknown", "the line between them cannot be followed: a row of the ledger cannot be read"
-    if b.tensors is not None and a.entry.parent == BASE_PARENT and chains[1][0] == a.entry.gen:
-        return [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors], "recorded", None
     if b.entry.parent == BASE_PARENT and chains[0][0] == b.entry.gen:
         return [_turned(item.tensor, item.drift, item.base_norm, item.norm) for item in a.tensors], "recorded", None
     return _by_adapters(line, a, *chains)
@@ -107,20 +108,40 @@ def _by_adapters(line: Line, a: Known, one: Sequence[int], other: Sequence[int])
         if files is None:
             return None, "unknown", f"the adapter of G{gen:03d}, which lies between them, is not in this clone's cache: run 'luna restore G{gen:03d}'"
         found.append((sign, *files))
-    from safetensors import SafetensorError
-
+    own = {item.tensor for item in a.tensors or ()}
     parts: dict[str, list[tuple[float, Any, Any]]] = {}
+    for (gen, _), (sign, config, weights) in zip(steps, found, strict=True):
+        try:
+            taught = adapter.read(config, weights)
+            if taught.weights is None:
+                raise ValueError("it says that it changes nothing")
+            for name, (left, right) in _matrices(weights).items():
+                if name not in own:
+                    raise ValueError(f"it changes '{name}', which the model does not have")
+                parts.setdefault(name, []).append((sign * taught.scale, left, right))
+        except (LunaError, ValueError, KeyError, TypeError, ZeroDivisionError, OSError) as error:
+            return None, "unknown", f"the adapter of G{gen:03d}, which lies between them, cannot be read ({error}): run 'luna restore G{gen:03d}'"
     try:
-        for sign, config, weights in found:
-            own = adapter.read(config, weights)
-            for name, (left, right) in adapter.pairs(own).items():
-                parts.setdefault(name, []).append((sign * own.scale, left, right))
         norms = {name: evolution.lora_norm(matrices) for name, matrices in parts.items()}
-    except (LunaError, SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        return None, "unknown", f"an adapter between them cannot be read ({error}): run 'luna restore' for both"
+    except ValueError:
+        return None, "unknown", "the adapters between them are of different shapes: they do not belong to one model"
+    if not all(map(math.isfinite, norms.values())):
+        return None, "unknown", "an adapter between them holds values that are no finite numbers"
     count = len(steps)
     moved = [Moved(item.tensor, evolution.ratio(norms.get(item.tensor, 0.0), item.norm), item.norm) for item in a.tensors or ()]
     return moved, "adapters", f"from the {count} adapter{'s' if count > 1 else ''} between them, before rounding to 16 bits"
+
+
+def _matrices(weights: Path) -> dict[str, tuple[Any, Any]]:
+    """Weight name -> (A, B) in float64. Raises ValueError or a LunaError for a file that is no LoRA adapter, KeyError where one side is missing."""
+    from luna.forensics.tensors import values
+    from luna.forensics.tensors.stored import open_model
+
+    sides: dict[str, dict[str, Any]] = {}
+    for key, item in open_model(weights).tensors.items():
+        name, side = adapter.part(key)
+        sides.setdefault(name, {})[side] = values.matrix(item)
+    return {name: (both["A"], both["B"]) for name, both in sides.items()}
 
 
 def _adapter_files(root: Path, lock: bytes) -> tuple[Path, Path] | None:

@@ -13,6 +13,7 @@ from luna.forensics.tensors.stored import Model, Stored, open_model
 from luna.model import evolution, naming
 
 State = Literal["same", "changed", "reshaped", "only in A", "only in B"]
+_STREAMS = 2  # comparing is bound by memory: more do not help
 _SHOWN = 100  # characters of a metadata value
 
 
@@ -69,16 +70,19 @@ def compare(first: Path, second: Path, tick: Callable[[int], None] = lambda size
     Raises:
         InputError: one is missing, truncated or of no known format, they are of different formats, or share no tensor.
     """
-    a, b = open_model(first), open_model(second)
+    a = open_model(first)
+    b = open_model(second, a)
     if a.format != b.format:
         raise InputError(f"{first} is {a.format} and {second} is {b.format}, which name and order weights differently: export both in one format first.")
     if not a.tensors.keys() & b.tensors.keys():
         raise InputError(f"{first} and {second} share no tensor: they are different architectures, or hold no weights.")
+    from concurrent.futures import ThreadPoolExecutor
+
     found = []
-    for name in list(a.tensors) + [name for name in b.tensors if name not in a.tensors]:
-        one, other = a.tensors.get(name), b.tensors.get(name)
-        found.append(_tensor(name, one, other))
-        tick((one or other).size)
+    with ThreadPoolExecutor(_STREAMS) as pool:
+        for item in pool.map(lambda name: _tensor(name, a.tensors.get(name), b.tensors.get(name)), a.tensors | b.tensors):
+            found.append(item)
+            tick((a.tensors.get(item.tensor) or b.tensors[item.tensor]).size)
     found.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
     return FileDiff(a, b, found, _metadata(a, b))
 

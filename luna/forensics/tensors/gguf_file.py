@@ -17,6 +17,7 @@ from luna.errors import InputError
 from luna.forensics.tensors.stored import Model, Stored
 
 MAGIC = b"GGUF"
+FORMAT = "GGUF"
 _VERSIONS = (2, 3)
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -94,8 +95,12 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
-def read(path: Path, data: mmap.mmap) -> Model:
-    """Raises InputError for a file that is truncated, damaged, or of a version that is not known."""
+def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
+    """A value that ``like`` holds too, byte for byte, need not be stepped through again.
+
+    Raises InputError for a file that is truncated, damaged, or of a version that is not known.
+    """
+    known = like.metadata if like and like.format == FORMAT else {}
     reader = _Reader(data)
     try:
         reader.skip(len(MAGIC))
@@ -106,7 +111,11 @@ def read(path: Path, data: mmap.mmap) -> Model:
         for _ in range(key_count):
             key, kind = reader.text(), reader.number("I")
             start = reader.at
-            shown = reader.value(kind)
+            raw, shown = known.get(key, (b"", None))
+            if kind == _ARRAY and raw and data[start : start + len(raw)] == raw:
+                reader.skip(len(raw))
+            else:
+                shown = reader.value(kind)
             metadata[key] = data[start : reader.at], shown
             if key == _ALIGNMENT:
                 alignment = max(1, int(shown()))
@@ -126,7 +135,7 @@ def read(path: Path, data: mmap.mmap) -> Model:
         if origin + offset + length > len(data):
             raise InputError(f"{path} is truncated: tensor '{name}' would end at byte {origin + offset + length} of {len(data)}; copy it again.")
         tensors[name] = Stored(name, word, shape, data, origin + offset, length)
-    return Model(path, "GGUF", len(data), tensors, metadata)
+    return Model(path, FORMAT, len(data), tensors, metadata)
 
 
 def _entry(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:

@@ -68,6 +68,15 @@ def norms(one: Stored, other: Stored) -> tuple[float, float]:
     return math.sqrt(moved), math.sqrt(norm)
 
 
+def matrix(item: Stored) -> Any:
+    """The whole tensor in float64: for the small ones of an adapter. Raises ValueError for a type that cannot be decoded."""
+    import numpy as np
+
+    if not can_decode(item.type):
+        raise ValueError(f"values of type {item.type} cannot be decoded")
+    return np.concatenate([np.empty(0), *_decoded(item)]).reshape(item.shape)
+
+
 def _decoded(item: Stored) -> Iterator[Any]:
     """The values in blocks of ``_BLOCK``, as flat float64 arrays."""
     import numpy as np
