@@ -53,8 +53,6 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
         raise InputError("A rollback needs a reason: give --reason \"why\"; it is kept with the head's history.")
     generation = GenerationName.parse(name)
     text = f"Rollback to {generation.short}: {reason}"
-    if record.complete(line.git):  # a kill may have cut the last move between two references
-        line = read_line(root, settings.line.prefix)
     going_on = name == line.head_name and not stay and _last_reason(line) == text and line.git.resolve("HEAD") != line.sealed[generation.number].commit
     if name == line.head_name and not going_on:
         raise InputError(f"{name} is the current best already.")
@@ -63,6 +61,8 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
     changed = line.git.changed()
     if changed and not stay:
         raise StateError(f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is.")
+    if record.complete(line.git):  # a kill may have cut the last move between two references
+        line = read_line(root, settings.line.prefix)
     try:
         bring_back(root, name)
     except (ColdStorageError, ExportError) as error:
