@@ -67,7 +67,7 @@ def test_an_old_tags_remote_is_not_asked(mine):
 
 def test_any_store_brings_a_generation_back(mine):
     mine.dvc("remote", "add", "--local", "second", str(mine.path.parent / "second"))
-    mine.edit_params(("keep: all", "remotes: [cold, second]\n  copies: 2\n  keep: all"))
+    mine.edit_params(("remotes: []", "remotes: [cold, second]"), ("copies: 1", "copies: 2"))
     assert {item["store"] for item in mine.json("archive", "--all")} == {"cold", "second"}
     clear_cache(mine)
     for path in (mine.cold / "files").rglob("*"):
@@ -79,7 +79,7 @@ def test_any_store_brings_a_generation_back(mine):
 
 
 def test_two_copies_need_two_remotes(mine):
-    mine.edit_params(("keep: all", "copies: 2\n  keep: all"))
+    mine.edit_params(("copies: 1", "copies: 2"))
     assert "cold.remotes" in mine.luna("status", code=2).stderr
 
 
@@ -131,7 +131,7 @@ def test_wrong_credentials_are_one_sentence_without_the_secret(mine, server):
 
 def test_sealed_only_when_two_stores_hold_it(mine, server):
     env = in_s3(server, mine, "copies")
-    mine.edit_params(("keep: all", "remotes: [cold, s3]\n  copies: 2\n  keep: all"))
+    mine.edit_params(("remotes: []", "remotes: [cold, s3]"), ("copies: 1", "copies: 2"))
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     mine.luna("new", env=env)
     mine.run("dvc", "repro", env=env)

@@ -177,45 +177,105 @@ def test_two_commands_at_once(mine):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A file system of a few megabytes, for real; only root can mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True).returncode:
-        pytest.skip("mounting needs root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+def disk(tmp_path):
+    """Mounts a small file system for real and gives ``(place, remount)``; only root can."""
+    mounted = []
+
+    def mount(size: str):
+        place = tmp_path / f"disk{len(mounted)}"
+        place.mkdir()
+        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True).returncode:
+            pytest.skip("mounting needs root")
+        mounted.append(place)
+        return place, lambda options: subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
+
+    yield mount
+    for place in mounted:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_full_disk_for_cold_storage(mine, small_disk):
-    mine.run("dvc", "remote", "modify", "--local", "cold", "url", str(small_disk / "cold"))
-    filler = small_disk / "filler"
-    filler.write_bytes(b"x" * (22 << 20))
+def test_a_full_disk_for_cold_storage(mine, disk):
+    place, remount = disk("2m")
+    mine.run("dvc", "remote", "modify", "--local", "cold", "url", str(place / "cold"))
     done = mine.luna("evolve", code=2)
     assert "disk is full" in done.stderr or "No space left" in done.stderr
     assert mine.json("log") == [] and mine.git("tag") == ""
-    assert not list(small_disk.rglob("*.tmp"))
-    filler.unlink()
+    assert not list(place.rglob("*.tmp"))
+    remount("size=100m")
     mine.luna("evolve")
     assert [row["gen"] for row in mine.json("log")] == [0, 1]
 
 
-@pytest.mark.parametrize("size", ["9m"])
-def test_a_full_disk_under_the_workspace(mine, tmp_path, size):
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True).returncode:
-        pytest.skip("mounting needs root")
-    try:
-        shutil.copytree(mine.path, place / "luna", symlinks=True)
-        repo = Repo(place / "luna")
-        done = repo.luna("evolve", code=None)
-        assert done.returncode in (1, 2), done.stdout
-        said = done.stderr + done.stdout
-        assert "disk is full" in said or "No space left" in said, said[-2000:]
-        assert repo.git("tag") == ""
-        subprocess.run(["mount", "-o", "remount,size=500m", str(place)], check=True)
-        repo.luna("evolve")
-        assert [row["gen"] for row in repo.json("log")] == [0, 1]
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+def test_a_full_disk_under_the_workspace(mine, disk):
+    place, remount = disk("9m")
+    shutil.copytree(mine.path, place / "luna", symlinks=True)
+    repo = Repo(place / "luna")
+    done = repo.luna("evolve", code=None)
+    assert done.returncode in (1, 2), done.stdout
+    said = done.stderr + done.stdout
+    assert "disk is full" in said or "No space left" in said, said[-2000:]
+    assert repo.git("tag") == ""
+    remount("size=500m")
+    repo.luna("evolve")
+    assert [row["gen"] for row in repo.json("log")] == [0, 1]
+
+
+def full(done: subprocess.CompletedProcess[str]) -> bool:
+    return "disk is full" in done.stderr or "No space left" in done.stderr
+
+
+def test_archive_to_a_full_and_to_a_read_only_disk(line, tmp_path, disk):
+    repo = line.copy(tmp_path / "mine")
+    place, remount = disk("12m")
+    repo.dvc("remote", "add", "--local", "second", str(place / "second"))
+    assert full(repo.luna("archive", "--all", "--remote", "second", code=2))
+    assert not list(place.rglob("*.tmp"))
+    remount("size=100m,ro")
+    done = repo.luna("archive", "--all", "--remote", "second", code=2)
+    assert "Read-only" in done.stderr or "cannot be written" in done.stderr
+    remount("rw")
+    assert len(repo.json("archive", "--all", "--remote", "second")) == 4
+
+
+def test_a_full_disk_under_the_cache_and_under_a_bundle(line, tmp_path, disk):
+    repo = line.copy(tmp_path / "mine")
+    place, remount = disk("7m")
+    repo.dvc("cache", "dir", "--local", str(place / "cache"))
+    before = repo.references()
+    assert full(repo.luna("restore", "1", code=2))
+    assert not list(place.rglob("*.tmp"))
+    remount("size=100m")
+    repo.luna("restore", "1")
+    small, enlarge = disk("3m")
+    assert full(repo.luna("bundle", "1", "-o", str(small / "b.zip"), code=2))
+    assert list(small.iterdir()) == []
+    enlarge("size=50m")
+    repo.luna("bundle", "1", "-o", str(small / "b.zip"))
+    assert repo.references() == before
+
+
+def test_a_clock_set_back_keeps_names_and_ledger_in_order(line, tmp_path):
+    """As if the newest generation had been sealed when the clock was far ahead."""
+    repo = line.copy(tmp_path / "mine")
+    repo.git("tag", "-a", "-m", "ahead", "Luna-G004-20991231-235959", "main")
+    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    assert repo.json("new")["name"] == "Luna-G005-21000101-000000"
+
+
+def test_a_line_that_another_clone_has_moved_on(line, tmp_path):
+    """The second to seal is told before anything is sealed."""
+    mine = line.copy(tmp_path / "mine")
+    bare = tmp_path / "origin.git"
+    mine.git("init", "-q", "--bare", "-b", "main", str(bare))
+    mine.git("remote", "add", "origin", str(bare))
+    mine.git("config", "luna.pushRemote", "origin")
+    mine.luna("seal")
+    other = Repo(tmp_path / "other")
+    mine.run("git", "clone", "-q", str(bare), str(other.path))
+    other.git("-c", "user.name=Other", "-c", "user.email=other@example.com", "commit", "-q", "--no-verify", "--allow-empty", "-m", "sealed elsewhere")
+    other.git("push", "-q", "--no-verify", "origin", "main")
+    write_jsonl(mine.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    mine.luna("new")
+    before = mine.snapshot()
+    assert "another clone" in mine.luna("seal", code=2).stderr
+    assert mine.snapshot() == before

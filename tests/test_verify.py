@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bench import flips
 from conftest import Repo, facts, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import flips
 from luna.audit import content, ledgers
 from luna.errors import InputError
 from luna.history import ledger, record

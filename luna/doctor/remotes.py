@@ -47,7 +47,7 @@ def configuration(root: Path) -> Iterator[Check]:
 
 
 def reachable(root: Path) -> Iterator[Check]:
-    from luna.history import cold, s3
+    from luna.history import cold
 
     try:
         stores = cold.open_all(root)
@@ -64,8 +64,7 @@ def reachable(root: Path) -> Iterator[Check]:
             continue
         if store.odb.fs.protocol != "local":
             yield Check(name, GOOD, f"{store.odb.path} answers")
-            if warning := s3.object_lock_warning(root, store.name):
-                yield Check(f"{name}, object lock", WARNING, warning, "make a bucket with object lock, then 'luna archive --all'")
+            yield from _object_lock(root, store.name)
             continue
         place = Path(store.odb.path)
         while not place.exists():
@@ -73,3 +72,14 @@ def reachable(root: Path) -> Iterator[Check]:
         same = place.stat().st_dev == root.stat().st_dev
         said = f"{store.odb.path}{'' if there else ' (empty yet)'}"
         yield Check(name, WARNING, f"{said} is on the same disk as the workspace: one lost disk takes both", "put it on another disk, or to S3") if same else Check(name, GOOD, said)
+
+
+def _object_lock(root: Path, remote: str) -> Iterator[Check]:
+    from luna.history.s3 import object_lock_warning
+
+    try:
+        warning = object_lock_warning(root, remote)
+    except LunaError as error:
+        warning = str(error)
+    if warning:
+        yield Check("object lock", WARNING, warning, "make such a bucket, 'dvc remote add' it, and 'luna archive --all'")

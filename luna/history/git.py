@@ -239,4 +239,5 @@ class Git:
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Make the index agree with HEAD for ``paths``; the workspace is not touched."""
         known = [path for path in paths if (self.root / path).exists()]
-        self.run("reset", "--quiet", "HEAD", "--", *known)
+        if known:  # without a path, git would unstage everything
+            self.run("reset", "--quiet", "HEAD", "--", *known)

@@ -13,7 +13,10 @@ from luna.errors import StateError
 
 @contextlib.contextmanager
 def exclusive(root: Path, command: str) -> Iterator[None]:
-    """Hold the repository's lock. The system frees it when the process dies, so no stale lock remains.
+    """Hold the repository's lock. The system frees it when the process dies, so no stale lock of ours remains.
+
+    git's locks are files that a killed git leaves behind: when the command before this one was killed
+    (its holder's note is still there), those made since it began are taken away first.
 
     Raises StateError, naming the holder, when another command runs.
     """
@@ -29,7 +32,33 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
         who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another command"
         raise StateError(f"The repository is in use by {who}: wait for it to end, then run the command again.") from None
     try:
+        if holder.exists():
+            _clear_after_kill(root, holder.stat().st_mtime)
         holder.write_text(f"'luna {command}' (process {os.getpid()})", encoding="utf-8")
         yield
+        holder.unlink(missing_ok=True)
+    except Exception:
+        holder.unlink(missing_ok=True)  # it ended by itself, and so did its gits
+        raise
     finally:
         lock.release()
+
+
+def _clear_after_kill(root: Path, began: float) -> None:
+    """Remove git's lock files that are younger than the killed command, unless some git still works here."""
+    import psutil
+
+    folder = root / ".git"
+    if not folder.is_dir():  # a linked worktree shares its folder with others
+        return
+    left = [path for path in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")) if path.stat().st_mtime >= began]
+    if not left:
+        return
+    for process in psutil.process_iter(["name"]):
+        try:
+            if (process.info["name"] or "").startswith("git") and Path(process.cwd()).is_relative_to(root):
+                return
+        except (psutil.Error, OSError):
+            continue
+    for path in left:
+        path.unlink(missing_ok=True)

@@ -51,29 +51,42 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
     reason = " ".join(reason.split())
     if not reason:
         raise InputError("A rollback needs a reason: give --reason \"why\"; it is kept with the head's history.")
-    if name == line.head_name:
+    generation = GenerationName.parse(name)
+    text = f"Rollback to {generation.short}: {reason}"
+    going_on = name == line.head_name and not stay and _last_reason(line) == text and line.git.resolve("HEAD") != line.sealed[generation.number].commit
+    if name == line.head_name and not going_on:
         raise InputError(f"{name} is the current best already.")
     if _verdict(line, name) != "promoted":
         raise InputError(f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md.")
     changed = line.git.changed()
     if changed and not stay:
         raise StateError(f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is.")
+    if record.complete(line.git):  # a kill may have cut the last move between two references
+        line = read_line(root, settings.line.prefix)
     try:
         bring_back(root, name)
     except (ColdStorageError, ExportError) as error:
         raise ColdStorageError(f"{name} cannot be restored, so the head stays where it is. {error}") from None
     previous = line.head_name or "-"
-    generation = GenerationName.parse(name)
     with contextlib.suppress(ColdStorageError):
         record.ensure(line.git, lambda: cold.open_store(root))
-    updates = head_updates(line, generation, line.sealed[generation.number].commit, f"Rollback to {generation.short}: {reason}")
-    line.git.update(record.following(line.git, updates), f"luna rollback {name}")
+    if not going_on:  # killed after the head had moved: only the checkout is left to do
+        updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
+        line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix))
     with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
         record.to_all(cold.open_all(root), record.read(line.git))
     if not stay:
         line.git.run("checkout", "--quiet", f"refs/tags/{name}")
     return RolledBack(name, previous, not stay, pushed)
+
+
+def _last_reason(line: Line) -> str | None:
+    """Why the head was moved last: the first line of the newest assignment's message."""
+    if not line.assignments:
+        return None
+    [body] = line.git.cat([line.assignments[max(line.assignments)].object])
+    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2].partition("\n")[0]
 
 
 def _verdict(line: Line, name: str) -> str | None:

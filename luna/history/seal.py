@@ -43,7 +43,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         return _finish(root, line, str(name))
     if name.number in line.sealed:
         raise StateError(f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: run 'luna new --replace' to take the next number.")
-    require_tip(line)
+    _require_not_overtaken(line, require_tip(line))
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
@@ -56,6 +56,19 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
     return Sealed(done.name, done.promoted, done.head, uploaded, done.pushed_to, True)
+
+
+def _require_not_overtaken(line: Line, branch: str) -> None:
+    """Where the line is shared, the shared branch decides: a number that another clone has sealed there is taken."""
+    remote = line.git.config(layout.PUSH_REMOTE)
+    if not remote:
+        return
+    try:
+        theirs = line.git.text("ls-remote", remote, branch).split("\t")[0]
+    except GitError:
+        return  # away: it is sealed here, and the push says what is left to do
+    if theirs and not line.git.is_ancestor(theirs, "HEAD"):
+        raise StateError(f"'{remote}' has moved on: another clone has sealed or committed there. Nothing was sealed here; look at it with 'git fetch {remote}', bring this branch up to it, then run 'luna new --replace'.")
 
 
 def _finished_outs(root: Path) -> dict[str, Out]:
