@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -181,7 +181,7 @@ def parse(document: Any, where: str) -> Params:
 def _allowed(location: tuple[Any, ...]) -> str:
     model: Any = Params
     for part in location[:-1]:
-        model = model.model_fields[part].annotation
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     return "known here are " + ", ".join(model.model_fields)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import build, judge, look
+from luna.cli import build, judge, look, talk
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 build.register(app)
 look.register(app)
 judge.register(app)
+talk.register(app)
 
 
 def main() -> None:

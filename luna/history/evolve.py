@@ -113,7 +113,7 @@ def evolve(
                 stopped = "denied"
                 break
             other = settings.retry[denials - 1].settings()
-            _lend(root, settings, other)
+            _lend(root, other)
             event({"event": "retry", "number": denials, "settings": other})
     finally:
         if new.building(params.load(root), read_line(root, settings.line.prefix)) is None:
@@ -127,10 +127,10 @@ def is_mature(root: Path) -> bool:
     return False
 
 
-def _lend(root: Path, own: params.Params, other: dict[str, dict[str, Any]]) -> None:
+def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
     """Put a try's settings into params.yaml; the first time, note the user's own."""
     give_back(root)
-    before = own.model_dump(mode="json")
+    before = params.load(root).model_dump(mode="json")
     files.write_json(root / LENT, {section: {key: before[section][key] for key in values} for section, values in other.items()})
     params.write(root, other)
 
