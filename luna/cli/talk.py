@@ -13,6 +13,7 @@ from luna.cli.common import root, say
 
 def register(app: typer.Typer) -> None:
     app.command()(chat)
+    app.command()(serve)
 
 
 def chat(
@@ -64,3 +65,40 @@ def _lines():
             yield session.prompt("> ")
         except (EOFError, KeyboardInterrupt):
             return
+
+
+def serve(
+    generation: Annotated[str, typer.Argument(help="Only to be checked at the start; each request names its own model.")] = "HEAD",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    api_key: Annotated[str | None, typer.Option("--api-key", envvar="LUNA_API_KEY", help="Ask clients for this key.")] = None,
+) -> None:
+    """Serve the generations to any program that speaks OpenAI's API, at http://HOST:PORT/v1.
+
+    The model Luna-GHEAD is always the current best: when the head moves, new requests are answered by the
+    new one within two seconds, and those under way end on the old. Each generation can also be asked by
+    its name. Answers are greedy. Requests above a million bytes, or more than 32 at a time, are refused.
+    """
+    import socket
+
+    import uvicorn
+
+    from luna.errors import StateError
+    from luna.serving import app as serving
+    from luna.serving.pool import Pool
+
+    place = root()
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        raise StateError(f"Port {port} on {host} cannot be listened on ({error.strerror}): give another with --port.") from None
+    pool = Pool(place, params.load(place).line.prefix)
+    try:
+        pool.release(pool.take(generation))
+        say(f"{pool.head} at http://{host}:{listener.getsockname()[1]}/v1 (Ctrl-C ends)")
+        uvicorn.Server(uvicorn.Config(serving.make(pool, api_key), log_level="warning")).run(sockets=[listener])
+    finally:
+        pool.close()
