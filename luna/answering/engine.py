@@ -107,14 +107,22 @@ class Engine:
         length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
 
+    @property
+    def end_of_turn(self) -> str:
+        return self._piece(llama_cpp.llama_vocab_eos(self._vocab))
+
     def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Tokens of the messages by the model's own chat template, up to where the reply begins."""
+        return self.tokenise(self.template.render(messages))
+
+    @property
+    def template(self) -> ChatTemplate:
         if self._template is None:
             self._template = ChatTemplate(
                 self.metadata("tokenizer.chat_template"),
                 self._piece(llama_cpp.llama_vocab_bos(self._vocab)), self._piece(llama_cpp.llama_vocab_eos(self._vocab)),
             )
-        return self.tokenise(self._template.render(messages))
+        return self._template
 
     def tokenise(self, text: str) -> list[int]:
         data = text.encode()

@@ -1,8 +1,9 @@
-"""Commands that talk to people and their tools: chat, serve."""
+"""Commands that talk to people and their tools: chat, serve, export."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from luna.cli.common import root, say
 def register(app: typer.Typer) -> None:
     app.command()(chat)
     app.command()(serve)
+    app.command()(export)
 
 
 def chat(
@@ -102,3 +104,26 @@ def serve(
         uvicorn.Server(uvicorn.Config(serving.make(pool, api_key), log_level="warning")).run(sockets=[listener])
     finally:
         pool.close()
+
+
+def export(
+    generation: Annotated[str, typer.Argument(help="The generation to give out: G003, 3, the full name, or HEAD.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be new or empty.")],
+    as_ollama: Annotated[bool, typer.Option("--ollama", help="Add a Modelfile with the model's template and stop token, for 'ollama create'.")] = False,
+    lmstudio: Annotated[bool, typer.Option("--lmstudio", help="Write publisher/model/file, as LM Studio's models folder wants it.")] = False,
+) -> None:
+    """Give a generation out as a folder for other tools: model, adapter, tokenizer, reports and hashes.
+
+    The folder appears whole or not at all. History is not changed.
+    """
+    from luna.errors import InputError
+    from luna.export import folder
+    from luna.history.line import read_line
+
+    if as_ollama and lmstudio:
+        raise InputError("Give --ollama or --lmstudio, not both.")
+    place = root()
+    prefix = params.load(place).line.prefix
+    name = read_line(place, prefix).resolve(generation)
+    model = folder.export(place, prefix, name, to, folder.OLLAMA if as_ollama else folder.LMSTUDIO if lmstudio else folder.PLAIN)
+    typer.echo(f"{name}: {model}" + (f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""))
