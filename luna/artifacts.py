@@ -42,6 +42,7 @@ WEIGHTS_SHA256 = MODELS / "weights.sha256"
 LEDGER = Path("lineage.csv")
 
 CONVERSATIONS = Path("data/conversations")
+INBOX = Path("data/inbox")
 CURATED_PROBES = Path("evals/probes")
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")

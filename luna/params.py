@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -57,6 +57,7 @@ class Data(_Section):
     seed: int = 7
     probes_per_kind: Positive = 120
     hold_out: Fraction = 0.1
+    batch_size: Count = 0
 
 
 class Train(_Section):
@@ -158,6 +159,32 @@ class Cold(_Section):
         return int(count) if count else word
 
 
+class Evolve(_Section):
+    """When ``luna evolve`` stops by itself."""
+
+    max_denials: Positive = 2
+    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Try(_Section):
+    """Other settings for the try after a denial; what is not named stays as it is."""
+
+    max_steps: Annotated[int, Field(ge=-1)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    replay_samples: Count | None = None
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """By section of params.yaml."""
+        given = self.model_dump(exclude_none=True)
+        sections = {"train": {key: value for key, value in given.items() if key != "replay_samples"}, "data": {key: value for key, value in given.items() if key == "replay_samples"}}
+        return {section: values for section, values in sections.items() if values}
+
+
+class Notify(_Section):
+    command: str | None = None
+
+
 class Params(_Section):
     line: Line = Line()
     generation: Generation = Generation()
@@ -170,6 +197,9 @@ class Params(_Section):
     promotion: Promotion = Promotion()
     maturity: Maturity = Maturity()
     cold: Cold = Cold()
+    evolve: Evolve = Evolve()
+    retry: list[Try] = []
+    notify: Notify = Notify()
 
 
 def parse(document: Any, where: str) -> Params:
@@ -188,7 +218,7 @@ def parse(document: Any, where: str) -> Params:
 def _allowed(location: tuple[Any, ...]) -> str:
     model: Any = Params
     for part in location[:-1]:
-        model = model.model_fields[part].annotation
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
     return "known here are " + ", ".join(model.model_fields)
 
 
@@ -207,6 +237,11 @@ def load(root: Path = Path(".")) -> Params:
 
 def write_generation(root: Path, name: str, parent: str) -> None:
     """Set ``generation`` in params.yaml, keeping the user's comments and order."""
+    write(root, {"generation": {"name": name, "parent": parent}})
+
+
+def write(root: Path, settings: dict[str, dict[str, Any]]) -> None:
+    """Set keys of sections in params.yaml, keeping the user's comments and order."""
     import io
 
     from ruamel.yaml import YAML
@@ -216,7 +251,8 @@ def write_generation(root: Path, name: str, parent: str) -> None:
     editor.width = 4096
     path = root / artifacts.PARAMS
     document = editor.load(path.read_text(encoding="utf-8"))
-    document["generation"] = {"name": name, "parent": parent}
+    for section, values in settings.items():
+        document.setdefault(section, {}).update(values)
     text = io.StringIO()
     editor.dump(document, text)
     files.write_text(path, text.getvalue())

@@ -33,6 +33,8 @@ def main() -> None:
         line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
         rows = taught.loads(artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))
         delta = choose.delta(conversations, {row.identity for row in rows})
+        if data.batch_size:
+            delta = delta[: data.batch_size]  # in the order of identities: the same again after a denial
         if not delta:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the same command again.")
         delta, held_out = probes.hold_out(delta, data.hold_out, data.seed)

@@ -7,6 +7,7 @@ are shared; a sequence that ends makes room for the next prompt at once.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import os
@@ -108,14 +109,22 @@ class Engine:
         length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
 
+    @property
+    def end_of_turn(self) -> str:
+        return self._piece(llama_cpp.llama_vocab_eos(self._vocab))
+
     def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Tokens of the messages by the model's own chat template, up to where the reply begins."""
+        return self.tokenise(self.template.render(messages))
+
+    @property
+    def template(self) -> ChatTemplate:
         if self._template is None:
             self._template = ChatTemplate(
                 self.metadata("tokenizer.chat_template"),
                 self._piece(llama_cpp.llama_vocab_bos(self._vocab)), self._piece(llama_cpp.llama_vocab_eos(self._vocab)),
             )
-        return self.tokenise(self._template.render(messages))
+        return self._template
 
     def tokenise(self, text: str) -> list[int]:
         data = text.encode()
@@ -206,6 +215,31 @@ class Engine:
                     tick()
         self._forget(-1)
         return [answer for answer in answers if answer is not None]
+
+    def stream(self, prompt: list[int], max_tokens: int) -> Iterator[str]:
+        """The greedy answer to one prompt, piece by piece; only whole characters are given out.
+
+        Raises ExportError when the prompt leaves no room in the context, or the logits are no numbers.
+        """
+        if not 0 < len(prompt) < self.limit:
+            raise ExportError(f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: begin a new one.")
+        self._forget(-1)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        tokens, position = prompt, 0
+        for _ in range(min(max_tokens, self.limit - len(prompt))):
+            rows = [(token, position + i, 0, i == len(tokens) - 1) for i, token in enumerate(tokens)]
+            row = self._decode(rows)[len(rows) - 1]
+            position += len(tokens)
+            if not np.isfinite(row).all():
+                raise ExportError("The model's logits are no numbers: this generation cannot answer.")
+            token = int(row.argmax())
+            if llama_cpp.llama_vocab_is_eog(self._vocab, token):
+                break
+            tokens = [token]
+            if piece := decoder.decode(self._bytes(token)):
+                yield piece
+        if rest := decoder.decode(b"", final=True):
+            yield rest
 
     def logits(self, tokens: Sequence[int], start: int) -> np.ndarray:
         """Logits after each token from ``start`` on, shape (len(tokens) - start, vocabulary), float32."""

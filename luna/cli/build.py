@@ -94,29 +94,67 @@ def seal(as_json: Json = False) -> None:
 
 def evolve(
     most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
-    as_json: Json = False,
+    until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the line has stopped gaining.")] = False,
+    denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped.")] = False,
 ) -> None:
     """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
+
+    With --max above 1 it goes on, data.batch_size conversations a generation, until nothing is left to
+    learn, the rule denied too often, the disk is low, or Ctrl-C; the same command goes on from there.
+    After a denial the settings listed under retry: in params.yaml are tried, a generation each.
 
     The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.
     """
+    import json
+
     from luna.history import evolve as history
+    from luna.history import notice
     from luna.history.lock import exclusive
 
     place = root()
-    with exclusive(place, "evolve"):
-        built = history.evolve(place, most, say)
-    if as_json:
-        from dataclasses import asdict
+    command = params.load(place).notify.command
+    sealed: list[dict] = []
 
-        print_json([asdict(sealed) for sealed in built])
-    else:
-        for sealed in built:
-            _tell(sealed)
+    def event(told: dict) -> None:
+        if told["event"] == "sealed":
+            sealed.append(told)
+        if as_json:
+            print(json.dumps(told, ensure_ascii=False), flush=True)
+        if trouble := notice.tell(place, command, told):
+            say(trouble)
+
+    try:
+        with exclusive(place, "evolve"):
+            grown = history.evolve(place, most, say, event, until_mature, denials, quiet=as_json)
+    except BaseException:
+        if not as_json:
+            _table(sealed)
+        raise
+    if not as_json:
+        for done in grown.built:
+            _tell(done)
         _tell_maturity(place)
-    if not built[-1].promoted:
+        if most > 1:
+            _table(sealed)
+            typer.echo(STOPPED[grown.stopped])
+    if grown.built and not grown.built[-1].promoted:
         raise typer.Exit(1)
+
+
+STOPPED = {
+    "most": "stopped: as many as --max allows are built",
+    "mature": "stopped: the line is mature",
+    "denied": "stopped: the rule said no, and no other settings are left to try (retry: in params.yaml)",
+    "nothing": "stopped: nothing new is left to learn",
+    "disk": "stopped: the disk is low (evolve.min_free_gb in params.yaml)",
+}
+
+
+def _table(sealed: list[dict]) -> None:
+    for row in sealed:
+        typer.echo(f"  {row['name']:<32}{'promoted' if row['promoted'] else 'denied':<10}head {row['head'] or '-'}")
 
 
 def rollback(

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna.cli import answers, build, diff, judge, keep, lean, lineage, look, maturity, verify
+from luna.cli import answers, build, diff, judge, keep, lean, lineage, look, maturity, talk, verify
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ answers.register(app)
 lean.register(app)
 verify.register(app)
 keep.register(app)
+talk.register(app)
 
 
 def main() -> None:

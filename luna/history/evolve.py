@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from luna import params, stage
-from luna.errors import LunaError, Refused
+from luna import artifacts, files, params, stage
+from luna.errors import LunaError, Refused, StateError
 from luna.history import new
 from luna.history.line import read_line
 from luna.history.seal import Sealed, seal
 
+LENT = artifacts.SCRATCH / "evolve.json"
 
-def reproduce(root: Path) -> None:
-    """Run the pipeline. Raises the failing stage's own error; its sentence has been printed by the stage."""
+
+def reproduce(root: Path, quiet: bool = False) -> None:
+    """Run the pipeline; ``quiet`` keeps standard output free for events. Raises the failing stage's own error; its sentence has been printed by the stage."""
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env=env)
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env=env, stdout=sys.stderr if quiet else None)
     if done.returncode == 0:
         return
     if failure.exists():
@@ -32,7 +37,7 @@ def reproduce(root: Path) -> None:
     raise LunaError("The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there.")
 
 
-def one(root: Path, say: Callable[[str], None]) -> Sealed:
+def one(root: Path, say: Callable[[str], None], quiet: bool = False) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
@@ -43,28 +48,111 @@ def one(root: Path, say: Callable[[str], None]) -> Sealed:
     else:
         new.require_tip(line)
         say(f"{name} is gone on with")
-    reproduce(root)
+    reproduce(root, quiet)
     say(f"{name}: sealing")
     return seal(root)
 
 
-def evolve(root: Path, most: int, say: Callable[[str], None]) -> list[Sealed]:
-    """Build up to ``most`` generations; generation 0, where there is none, comes beside them.
+@dataclass(frozen=True)
+class Grown:
+    """What the loop built, in order, and why it stopped: ``most``, ``mature``, ``denied``, ``nothing`` or ``disk``."""
+
+    built: list[Sealed]
+    stopped: str
+
+
+def evolve(
+    root: Path, most: int, say: Callable[[str], None], event: Callable[[dict[str, Any]], None] = lambda event: None,
+    until_mature: bool = False, max_denials: int | None = None, quiet: bool = False,
+) -> Grown:
+    """Build up to ``most`` generations over what waits to be learnt; generation 0, where there is none, comes beside them.
+
+    After a denial the next of params.yaml's ``retry`` is tried on the same batch; without one the loop
+    stops, for the same again would be mood. The user's own settings are put back at the end, also when a run
+    was killed in between: what they were is kept in ``.luna/evolve.json``.
 
     Raises:
         InputError: there is nothing new to learn and nothing was built.
+        StateError: the disk is too full to begin.
     """
+    give_back(root)
     settings = params.load(root)
-    line = read_line(root, settings.line.prefix)
+    denials_allowed = max_denials or settings.evolve.max_denials
     built: list[Sealed] = []
-    if not line.sealed:
-        built.append(one(root, say))
-    for _ in range(most):
-        line = read_line(root, settings.line.prefix)
-        current = params.load(root)
-        if built and new.building(current, line) is None and not new.pending(root, line).conversations:
-            break
-        built.append(one(root, say))
-        if not built[-1].promoted:
-            break  # the next try needs other data or other settings; doing the same again would be mood
-    return built
+
+    def grow() -> Sealed:
+        event({"event": "started", "built": len(built)})
+        sealed = one(root, say, quiet)
+        built.append(sealed)
+        event({"event": "sealed", **asdict(sealed)})
+        return sealed
+
+    _require_disk(root, settings)
+    if not read_line(root, settings.line.prefix).sealed:
+        grow()
+    denials, stopped = 0, "most"
+    try:
+        for _ in range(most):
+            line = read_line(root, settings.line.prefix)
+            unfinished = new.building(params.load(root), line)
+            if until_mature and is_mature(root):
+                stopped = "mature"
+                break
+            if built and not unfinished and not new.pending(root, line).conversations:
+                stopped = "nothing"
+                break
+            if built and _free_gb(root) < settings.evolve.min_free_gb:
+                stopped = "disk"
+                break
+            if grow().promoted:
+                denials = 0
+                give_back(root)
+                continue
+            denials += 1
+            if denials >= denials_allowed or denials > len(settings.retry):
+                stopped = "denied"
+                break
+            other = settings.retry[denials - 1].settings()
+            _lend(root, other)
+            event({"event": "retry", "number": denials, "settings": other})
+    finally:
+        if new.building(params.load(root), read_line(root, settings.line.prefix)) is None:
+            give_back(root)
+    event({"event": "stopped", "reason": stopped, "built": len(built)})
+    return Grown(built, stopped)
+
+
+def is_mature(root: Path) -> bool:
+    """Whether the head's own line has stopped gaining, by the rule under ``maturity`` in params.yaml."""
+    from luna.history.growth import maturity_of_head
+
+    return maturity_of_head(root)[0].mature
+
+
+def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
+    """Put a try's settings into params.yaml; the first time, note the user's own."""
+    give_back(root)
+    before = params.load(root).model_dump(mode="json")
+    files.write_json(root / LENT, {section: {key: before[section][key] for key in values} for section, values in other.items()})
+    params.write(root, other)
+
+
+def give_back(root: Path) -> None:
+    """Put the user's own settings back, unless the generation that was started with others is still unfinished."""
+    lent = root / LENT
+    if not lent.exists():
+        return
+    current = params.load(root)
+    if new.building(current, read_line(root, current.line.prefix)) is None:
+        params.write(root, files.read_json(lent))
+        lent.unlink()
+
+
+def _free_gb(root: Path) -> float:
+    return shutil.disk_usage(root).free / 1e9
+
+
+def _require_disk(root: Path, settings: params.Params) -> None:
+    free = _free_gb(root)
+    if free < settings.evolve.min_free_gb:
+        raise StateError(f"Only {free:.1f} GB are free at {root}, and evolve.min_free_gb asks for {settings.evolve.min_free_gb:g}: free some space, then run the same command again; nothing was started.")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import choose, schema, taught
+from luna.conversations import choose, inbox, schema, taught
 from luna.errors import InputError, StateError
 from luna.history.line import Line, read_line, sealed_params
 from luna.model import base
@@ -27,7 +27,7 @@ class Pending:
 
 def pending(root: Path, line: Line) -> Pending:
     """Raises InputError for a malformed conversation, naming file and line."""
-    conversations = schema.load_folder(root / artifacts.CONVERSATIONS)
+    conversations = {item.identity: item for item in (*inbox.waiting(root), *schema.load_folder(root / artifacts.CONVERSATIONS))}.values()
     seen: set[str] = set()
     if line.head_name:
         [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
@@ -81,7 +81,8 @@ def start(root: Path, replace: bool = False) -> GenerationName:
         if not pending(root, line).conversations:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the command again.")
     else:
-        schema.load_folder(root / artifacts.CONVERSATIONS)
+        pending(root, line)
+    inbox.take_in(root)
     name = GenerationName.born(line.next_number, settings.line.prefix, _after(line))
     params.write_generation(root, str(name), parent)
     return name

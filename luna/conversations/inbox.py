@@ -1,0 +1,51 @@
+"""data/inbox: where corrected and praised conversations wait until the next generation takes them in.
+
+One file a conversation, written whole and named by its content: many writers need no lock, and
+writing the same conversation twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from luna import artifacts, files
+from luna.conversations import schema
+from luna.conversations.schema import Conversation
+from luna.errors import InputError
+
+
+def add(root: Path, row: dict[str, Any]) -> Path:
+    """Check a conversation and put it into the inbox. Raises InputError saying what is wrong; then nothing is written."""
+    try:
+        conversation = schema.parse(row)
+    except ValueError as error:
+        raise InputError(f"The conversation was not kept: {error}.") from None
+    if len(str(conversation.as_row()).encode()) > schema.MAX_LINE_BYTES:
+        raise InputError(f"The conversation was not kept: it is longer than {schema.MAX_LINE_BYTES:,} bytes.")
+    path = root / artifacts.INBOX / f"{conversation.identity}.jsonl"
+    files.write_jsonl(path, [conversation.as_row()])
+    return path
+
+
+def waiting(root: Path) -> list[Conversation]:
+    """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
+    return schema.load_folder(root / artifacts.INBOX)
+
+
+def take_in(root: Path) -> int:
+    """Move what waits to data/conversations; returns how many. Killed halfway, a conversation is in both, never in none."""
+    # The list is made once: what arrives meanwhile waits for the next time.
+    paths = sorted((root / artifacts.INBOX).glob("*.jsonl"))
+    found = [item for path in paths for item in schema.load_file(path)]
+    if found:
+        files.write_jsonl(root / artifacts.CONVERSATIONS / f"inbox-{_name(found)}.jsonl", (item.as_row() for item in found))
+    for path in paths:
+        path.unlink()
+    return len(found)
+
+
+def _name(items: Iterable[Conversation]) -> str:
+    return hashlib.sha256("".join(sorted(item.identity for item in items)).encode()).hexdigest()[:12]

@@ -1,0 +1,62 @@
+"""luna export: a sealed generation as a folder for other tools, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from luna import artifacts, files
+from luna.errors import InputError
+from luna.export import ollama
+from luna.history import cache
+from luna.history.line import artifact, read_line, sealed_outs, sealed_params
+
+PLAIN, OLLAMA, LMSTUDIO = "plain", "ollama", "lmstudio"
+
+
+def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
+    """Write the folder ``to`` and return where in it the model lies.
+
+    ``plain`` is the artifact set; ``ollama`` the same with a Modelfile; ``lmstudio`` the model alone, as
+    publisher/model/file. Raises InputError when ``to`` is there and not empty.
+    """
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"{to} is there and not empty: give a new folder with --to.")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent))
+    try:
+        if kind == LMSTUDIO:
+            inside = Path(prefix.lower()) / name / f"{name}.gguf"
+            _copy(artifact(root, name, artifacts.MODEL), scratch / inside)
+        else:
+            inside = Path(artifacts.MODEL.name)
+            _artifact_set(root, name, scratch)
+            if kind == OLLAMA:
+                system = sealed_params(read_line(root, prefix).git, name).chat.system_prompt
+                files.write_text(scratch / "Modelfile", ollama.modelfile(scratch / inside, system))
+        scratch.chmod(0o755)
+        os.replace(scratch, to)  # takes the place of an empty folder, and of nothing else
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return to / inside
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _artifact_set(root: Path, name: str, target: Path) -> None:
+    outs = sealed_outs(root.resolve(), name)
+    for path in (*artifacts.HASHED, artifacts.HASHES, artifacts.WEIGHTS_SHA256):
+        out = outs.get(path.as_posix())
+        if out is None:
+            continue
+        relative = path.relative_to(artifacts.MODELS)
+        if out.md5.endswith(".dir"):
+            for inner in cache.listing(root, out.md5):
+                _copy(artifact(root, name, path / inner), target / relative / inner)
+        else:
+            _copy(artifact(root, name, path), target / relative)
