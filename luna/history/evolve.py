@@ -126,7 +126,7 @@ def is_mature(root: Path) -> bool:
     """Whether the head's own line has stopped gaining, by the rule under ``maturity`` in params.yaml."""
     from luna.history.growth import maturity_of_head
 
-    return maturity_of_head(root)[0].mature
+    return maturity_of_head(root)[0].state == "mature"
 
 
 def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
