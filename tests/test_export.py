@@ -30,7 +30,7 @@ def test_a_template_that_cannot_be_followed_is_refused():
 
     from luna.answering.chat_template import ChatTemplate
     from luna.errors import ExportError
-    from luna.export.ollama import template
+    from luna.sharing.ollama import template
 
     chatml = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     assert template(ChatTemplate(chatml, "", "<|im_end|>")).startswith('{{- range $i, $m := .Messages }}{{ if eq $m.Role "system" }}<|im_start|>system\n')
