@@ -23,7 +23,7 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     hook.write_text(f"import sys\nopen({str(notices)!r}, 'a').write(sys.stdin.read() + '\\n')\n")
     repo.edit_params(
         ("recall: {minimum: 0.0}", "recall: {minimum: 0.9}"), ("batch_size: 0 ", "batch_size: 3 "),
-        ("retry: []", "retry: [{max_steps: 3, replay_samples: 5}]"), ("command: null", f"command: {sys.executable} {hook}"),
+        ("retry: []", "retry: [{max_steps: 3, replay_samples: 5}]"), ("notify: {}", f"notify: {{command: {sys.executable} {hook}}}"),
     )
     done = repo.luna("evolve", "--max", "5", "--json", code=1)
     events = [json.loads(row) for row in done.stdout.splitlines()]

@@ -23,3 +23,16 @@ def test_lmstudio_and_refusals(line, tmp_path):
     assert "not empty" in line.luna("export", "G003", "--to", str(tmp_path / "models"), code=2).stderr
     assert "no generation" in line.luna("export", "G044", "--to", str(tmp_path / "new"), code=2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_a_template_that_cannot_be_followed_is_refused():
+    import pytest
+
+    from luna.answering.chat_template import ChatTemplate
+    from luna.errors import ExportError
+    from luna.sharing.ollama import template
+
+    chatml = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    assert template(ChatTemplate(chatml, "", "<|im_end|>")).startswith('{{- range $i, $m := .Messages }}{{ if eq $m.Role "system" }}<|im_start|>system\n')
+    with pytest.raises(ExportError, match="changes what it is given"):
+        template(ChatTemplate("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "", ""))

@@ -28,7 +28,7 @@ def chat(
     to data/inbox, from where the next 'luna evolve' takes them. /gen G002 switches, /compare G002 G003
     lets both answer the last question, /new begins again, /quit leaves. Lines may also be piped in.
     """
-    from luna.answering.chat import HELP, Chat
+    from luna.sharing.chat import HELP, Chat
     from luna.errors import LunaError
 
     place = root()
@@ -86,8 +86,8 @@ def serve(
     import uvicorn
 
     from luna.errors import StateError
-    from luna.serving import app as serving
-    from luna.serving.pool import Pool
+    from luna.sharing import app as serving
+    from luna.sharing.pool import Pool
 
     place = root()
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -117,7 +117,7 @@ def export(
     The folder appears whole or not at all. History is not changed.
     """
     from luna.errors import InputError
-    from luna.export import folder
+    from luna.sharing import folder
     from luna.history.line import read_line
 
     if as_ollama and lmstudio:

@@ -92,7 +92,7 @@ def evolve(
         grow()
     denials, stopped = 0, "most"
     try:
-        for _ in range(most):
+        for left in range(most - 1, -1, -1):
             line = read_line(root, settings.line.prefix)
             unfinished = new.building(params.load(root), line)
             if until_mature and is_mature(root):
@@ -112,6 +112,8 @@ def evolve(
             if denials >= denials_allowed or denials > len(settings.retry):
                 stopped = "denied"
                 break
+            if left == 0:
+                break  # a try that is not to be built needs no settings
             other = settings.retry[denials - 1].settings()
             _lend(root, other)
             event({"event": "retry", "number": denials, "settings": other})

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from luna.errors import InputError, LunaError
-from luna.serving.pool import Loaded, Pool
+from luna.sharing.pool import Loaded, Pool
 
 MAX_BODY_BYTES = 1_000_000
 MAX_REQUESTS = 32  # under way or waiting; below the 40 threads that Starlette has

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luna.answering import models
+from luna.sharing import models
 from luna.answering.engine import Engine
 from luna.conversations.template import with_system
 from luna.errors import LunaError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from luna.answering import models
+from luna.sharing import models
 from luna.answering.engine import Engine
 from luna.conversations import inbox
 from luna.conversations.template import with_system

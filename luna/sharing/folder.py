@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luna import artifacts, files
 from luna.errors import InputError
-from luna.export import ollama
+from luna.sharing import ollama
 from luna.history import cache
 from luna.history.line import artifact, read_line, sealed_outs, sealed_params
 
