@@ -62,7 +62,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [BIN / "weed", "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
-                 f"-filer.port={filer}", "-volume.max=100", "-s3", f"-s3.port={s3}", f"-s3.config={keys}", "-s3.port.iceberg=0"],
+                 f"-filer.port={filer}", "-volume.max=100", "-s3", f"-s3.port={s3}", f"-s3.config={keys}", "-s3.port.iceberg=0", "-s3.port.lance=0"],
                 stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
             )
         from botocore.exceptions import BotoCoreError, ClientError
