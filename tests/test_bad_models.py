@@ -104,7 +104,7 @@ CHOSEN = probes.choice_probes({1: [schema.parse(row) for row in facts("island", 
         ({"nan": True}, lambda answer: answer.failed),
         ({"says": 2}, lambda answer: answer.ended and not answer.text),  # 2 is the end of the turn
         ({"says": 30}, lambda answer: not answer.ended and answer.tokens == 8),
-        ({}, lambda answer: not answer.ended),  # every token is as likely as any other
+        ({}, lambda answer: answer.ended and not answer.text),  # every token is as likely as any other: the first, which ends it
     ],
     ids=["nan", "silent", "endless", "undecided"],
 )
@@ -112,7 +112,8 @@ def test_a_broken_model_scores_nothing_and_is_denied(constant, tmp_path, what, c
     model = altered(constant, tmp_path / "x.gguf", **what)
     marked = suite.examine(model, ASKED + CHOSEN, controls.SYSTEM, Evaluate(max_tokens=8))
     free = [item for item in marked if not item.probe.distractors]
-    assert all(check(item.answer) for item in free) and not any(item.correct for item in free)
+    assert all(check(item.answer) for item in free), free[0].answer
+    assert not any(item.correct for item in free)
     chosen = [item for item in marked if item.probe.distractors]
     assert chosen and not any(item.correct for item in chosen)
     scores = {name: asdict(score) for name, score in suite.scores(marked, 1, 7).items()}
@@ -135,7 +136,7 @@ def replaced(path: Path, out: Path, template: bytes | None) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("template", "says"), [(None, "no chat template"), (b"{{ ''.__class__ }}", "cannot be rendered"), (LOOPS.encode(), "within 5 s")], ids=["none", "escape", "loops"])
+@pytest.mark.parametrize(("template", "says"), [(None, "no chat template"), (b"{{ ''.__class__.__mro__ }}", "cannot be rendered"), (LOOPS.encode(), "within 5 s")], ids=["none", "escape", "loops"])
 def test_luna_eval_refuses_a_gguf_without_template_or_with_a_hostile_one(line, constant, tmp_path, template, says):
     model = replaced(constant, tmp_path / "x.gguf", template)
     done = line.luna("eval", str(model), code=2)

@@ -49,15 +49,16 @@ class Probe:
 def load(path: Path) -> list[Probe]:
     """A probe set as prep wrote it. Raises InputError for any other row, a probe's hash being part of it."""
     found = []
+    line = 0
     try:
-        for row in files.read_jsonl(path):
+        for line, row in enumerate(files.read_jsonl(path), start=1):
             identity = row.pop("probe")
             row["messages"] = tuple((role, content) for role, content in row["messages"])
             found.append(Probe(**row | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}))
             if found[-1].identity != identity or found[-1].kind not in KINDS:
                 raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise InputError(f"{path} line {len(found) + 1} is no probe as prep writes them: make the file again with 'dvc repro --force --single-item prep'.") from None
+        raise InputError(f"{path} line {line} is no probe as prep writes them: make the file again with 'dvc repro --force --single-item prep'.") from None
     return found
 
 
