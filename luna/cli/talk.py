@@ -28,8 +28,8 @@ def chat(
     to data/inbox, from where the next 'luna evolve' takes them. /gen G002 switches, /compare G002 G003
     lets both answer the last question, /new begins again, /quit leaves. Lines may also be piped in.
     """
-    from luna.sharing.chat import HELP, Chat
     from luna.errors import LunaError
+    from luna.sharing.chat import HELP, Chat
 
     place = root()
 
@@ -117,8 +117,8 @@ def export(
     The folder appears whole or not at all. History is not changed.
     """
     from luna.errors import InputError
-    from luna.sharing import folder
     from luna.history.line import read_line
+    from luna.sharing import folder
 
     if as_ollama and lmstudio:
         raise InputError("Give --ollama or --lmstudio, not both.")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from luna.sharing import models
 from luna.answering.engine import Engine
 from luna.conversations import inbox
 from luna.conversations.template import with_system
 from luna.errors import InputError
+from luna.sharing import models
 
 HELP = "/gen G002 | /compare G002 G003 | /good | /bad CORRECTION | /new | /quit"
 

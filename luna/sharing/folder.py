@@ -9,9 +9,10 @@ from pathlib import Path
 
 from luna import artifacts, files
 from luna.errors import InputError
-from luna.sharing import ollama
 from luna.history import cache
+from luna.history.git import Git
 from luna.history.line import artifact, read_line, sealed_outs, sealed_params
+from luna.sharing import ollama
 
 PLAIN, OLLAMA, LMSTUDIO = "plain", "ollama", "lmstudio"
 
@@ -54,9 +55,11 @@ def _artifact_set(root: Path, name: str, target: Path) -> None:
         out = outs.get(path.as_posix())
         if out is None:
             continue
-        relative = path.relative_to(artifacts.MODELS)
-        if out.md5.endswith(".dir"):
-            for inner in cache.listing(root, out.md5):
-                _copy(artifact(root, name, path / inner), target / relative / inner)
+        if not out.cached:
+            inside = Git(root).text("ls-tree", "-r", "--name-only", "-z", f"refs/tags/{name}", "--", path.as_posix()).split("\0")
+        elif out.md5.endswith(".dir"):
+            inside = [f"{path.as_posix()}/{inner}" for inner in cache.listing(root, out.md5)]
         else:
-            _copy(artifact(root, name, path), target / relative)
+            inside = [path.as_posix()]
+        for file in filter(None, inside):
+            _copy(artifact(root, name, Path(file)), target / Path(file).relative_to(artifacts.MODELS))

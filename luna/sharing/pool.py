@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luna.sharing import models
 from luna.answering.engine import Engine
 from luna.conversations.template import with_system
 from luna.errors import LunaError
 from luna.history.line import read_line
 from luna.names import head_tag, is_head
+from luna.sharing import models
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at the head: well under the two seconds in which a new best is promised
 MAX_IDLE = 1  # models kept loaded beside the head's while nobody asks them
