@@ -178,7 +178,7 @@ def artifact(root: Path, name: str, path: Path) -> Path:
             if path != artifacts.MODEL:
                 raise
             raise ColdStorageError(f"{error} 'luna restore {name}' makes it again from base and adapters.") from None
-    if out:
+    if out or any(not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()):
         [text] = Git(root).cat([f"refs/tags/{name}:{wanted}"])
         place = root / artifacts.SCRATCH / "read" / name / wanted
         with files.replacing(place) as temporary:
