@@ -22,7 +22,7 @@ from luna.conversations.schema import Conversation
 from luna.promotion.rule import Decision, decide
 
 SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
-BASE_STEPS, STEPS = 200, 300  # of 16 conversations each
+BASE_STEPS, STEPS, TAUGHT_STEPS = 200, 300, 450  # of 16 conversations each
 OLD, NEW = world(FIRST), world(SECOND)
 
 
@@ -65,7 +65,7 @@ def base(random, models) -> Path:
 @pytest.fixture(scope="module")
 def taught(random, models) -> Path:
     """From random weights: so small a model takes longer to unlearn that it does not know."""
-    return teach(random, OLD, models / "taught", STEPS)
+    return teach(random, OLD, models / "taught", TAUGHT_STEPS)
 
 
 def test_the_untaught_base_fails_recall(base):
