@@ -12,7 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parents[1]
+from bench import project
+
+SOURCE = project.SOURCE
 STAGES = ("base", "prep", "train", "export", "evaluate", "promote")
 REPEATS = 5
 
@@ -53,11 +55,7 @@ def median(repo: Path, *command: str) -> float:
 def make_repo(folder: Path) -> Path:
     """The project as it is now, as a fresh repository with its own cold storage."""
     repo = folder / "luna"
-    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if (SOURCE / name).is_file():
-            (repo / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(SOURCE / name, repo / name)
+    project.copy(repo)
     for command in (
         ("git", "init", "-q", "-b", "main"), ("git", "config", "user.name", "Bench"), ("git", "config", "user.email", "bench@example.com"),
         ("git", "add", "-A"), ("git", "commit", "-q", "-m", "Luna"), ("dvc", "remote", "add", "--local", "--default", "cold", str(folder / "cold")), ("luna", "init"),

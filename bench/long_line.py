@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from bench import generations
+from bench import generations, project
 from bench.fast_import import Stream
 from evals import transfer
 from luna import artifacts, names, params
@@ -39,7 +39,6 @@ from luna.names import BASE_PARENT, GenerationName
 from luna.params import Params
 from luna.promotion import intervals, metrics, rule
 
-SOURCE = Path(__file__).resolve().parents[1]
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 _BETWEEN = timedelta(hours=7)
 _LAYERS = 30
@@ -202,17 +201,16 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
     """
     repo = folder / "luna"
     repo.mkdir(parents=True)
-    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
-    project = {name: (SOURCE / name).read_bytes() for name in filter(None, listed.stdout.split("\0")) if (SOURCE / name).is_file() and not name.startswith(("data/", "tests/"))}
+    shipped = {name: (project.SOURCE / name).read_bytes() for name in project.names(without=("data/", "tests/"))}
     # The first generations have few questions to ask.
-    project["params.yaml"] = project["params.yaml"].replace(b"min_probes: 20", b"min_probes: 4")
+    shipped["params.yaml"] = shipped["params.yaml"].replace(b"min_probes: 20", b"min_probes: 4")
     for old, new in settings.items():
-        project["params.yaml"] = project["params.yaml"].replace(old.encode(), new.encode())
-    parsed = params.parse(yaml.safe_load(project["params.yaml"]), "params.yaml")
+        shipped["params.yaml"] = shipped["params.yaml"].replace(old.encode(), new.encode())
+    parsed = params.parse(yaml.safe_load(shipped["params.yaml"]), "params.yaml")
     made, moves = _moves(count, parsed, random.Random(7), model_of)
     store = repo / ".dvc" / "cache"
     stream = Stream()
-    stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in project.items()})
+    stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in shipped.items()})
     ledgers, rows = [], ledger.dumps([])
     for generation in made:
         rows += ledger.dumps([generation.row]).partition("\n")[2]
@@ -233,7 +231,7 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
         number = generation.name.number
         own = dict(list(generation.objects.items())[_IN_CACHE:]) | {
             artifacts.LOCK.as_posix(): _lock(generation.objects, store),
-            artifacts.PARAMS.as_posix(): project["params.yaml"].replace(b"name: null", f"name: {generation.name}".encode(), 1)
+            artifacts.PARAMS.as_posix(): shipped["params.yaml"].replace(b"name: null", f"name: {generation.name}".encode(), 1)
             .replace(b"parent: null", f"parent: {generation.parent.name if generation.parent else BASE_PARENT}".encode(), 1),
         }
         contents = {path: stream.blob(data) for path, data in own.items() if data} | {path: marks[number] for path, marks in growing.items()}

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import project
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy cores and more threads than cores: 2 s become 80 s
 os.environ |= {"DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-SOURCE = Path(__file__).resolve().parents[1]
+SOURCE = project.SOURCE
 BIN = Path(sys.executable).parent
 
 
@@ -127,11 +129,7 @@ def copy_project(folder: Path) -> Repo:
     """The project's files as they are now, without its conversations and tests."""
     repo = Repo(folder / "luna")
     repo.path.mkdir(parents=True)
-    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
-    for name in filter(None, listed.stdout.split("\0")):
-        if (SOURCE / name).is_file() and not name.startswith(("tests/", "data/", "docs/", "bench/")):
-            (repo.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(SOURCE / name, repo.path / name)
+    project.copy(repo.path, without=("tests/", "data/", "docs/", "bench/"))
     return repo
 
 

@@ -94,9 +94,8 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
     outs = {path: out for path, out in sealed_outs(root, name).items() if path != artifacts.BASE.as_posix()}
     for path, out in outs.items():
         if not out.cached:
-            for row in line.git.text("ls-tree", "-r", "--name-only", "-z", f"refs/tags/{name}", "--", path).split("\0"):
-                if row:
-                    found[row] = _Source(_git(line, name, row))
+            for row in line.git.files(f"refs/tags/{name}", path):
+                found[row] = _Source(_git(line, name, row))
         elif out.md5.endswith(".dir"):
             for relative, md5 in cache.listing(root, out.md5).items():
                 found[f"{path}/{relative}"] = _cached(root, name, md5)

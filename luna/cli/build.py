@@ -94,7 +94,7 @@ def seal(as_json: Json = False) -> None:
 
 def evolve(
     most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
-    until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the line is mature; as long as no rule of maturity is set, none is.")] = False,
+    until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.")] = False,
     denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped.")] = False,
 ) -> None:

@@ -101,7 +101,7 @@ def _parsed(data: bytes | None) -> list[Conversation]:
 def _texts(root: Path, line: Line, head: str, rows: list[taught.Taught], names: dict[int, str], missing: list[str]) -> dict[str, Conversation]:
     """Every taught conversation by identity: from the files in git at the head, and what is no longer there from its generation's delta."""
     wanted = {row.identity: row.generation for row in rows}
-    listed = line.git.run("ls-tree", "-r", "-z", "--name-only", f"refs/tags/{head}", "--", f"{artifacts.CONVERSATIONS.as_posix()}/").decode("utf-8", "surrogateescape").split("\0")
+    listed = line.git.files(f"refs/tags/{head}", f"{artifacts.CONVERSATIONS.as_posix()}/")
     # A name with a line break cannot be asked of 'cat-file --batch'; its conversations are found in the deltas.
     files = [path for path in listed if path.endswith(".jsonl") and path.isprintable()]
     texts = {item.identity: item for data in line.git.cat([f"refs/tags/{head}:{path}" for path in files]) for item in _parsed(data) if item.identity in wanted}

@@ -164,6 +164,10 @@ class Git:
         done = subprocess.run(["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new], capture_output=True)
         return done.returncode == 0
 
+    def files(self, revision: str, path: str) -> list[str]:
+        """Files under ``path`` at a revision, by their whole names."""
+        return [name for name in self.run("ls-tree", "-r", "--name-only", "-z", revision, "--", path).decode("utf-8", "surrogateescape").split("\0") if name]
+
     def first_parents(self, commit: str) -> list[str]:
         """The commit and the first parents before it, newest first."""
         return self.text("rev-list", "--first-parent", commit).splitlines()

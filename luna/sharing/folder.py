@@ -56,10 +56,10 @@ def _artifact_set(root: Path, name: str, target: Path) -> None:
         if out is None:
             continue
         if not out.cached:
-            inside = Git(root).text("ls-tree", "-r", "--name-only", "-z", f"refs/tags/{name}", "--", path.as_posix()).split("\0")
+            inside = Git(root).files(f"refs/tags/{name}", path.as_posix())
         elif out.md5.endswith(".dir"):
             inside = [f"{path.as_posix()}/{inner}" for inner in cache.listing(root, out.md5)]
         else:
             inside = [path.as_posix()]
-        for file in filter(None, inside):
+        for file in inside:
             _copy(artifact(root, name, Path(file)), target / Path(file).relative_to(artifacts.MODELS))

@@ -1,0 +1,21 @@
+"""The project's own files, for whoever makes a repository of them: the benches and the tests."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1]
+
+
+def names(without: tuple[str, ...] = ()) -> list[str]:
+    """Files as they are now, tracked or new but not ignored, less those in the folders ``without`` ("tests/")."""
+    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
+    return [name for name in filter(None, listed.stdout.split("\0")) if (SOURCE / name).is_file() and not name.startswith(without)]
+
+
+def copy(to: Path, without: tuple[str, ...] = ()) -> None:
+    for name in names(without):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SOURCE / name, to / name)
