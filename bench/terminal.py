@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,22 +13,22 @@ COLUMNS = 118
 COMMANDS = (("luna", "log"), ("luna", "log", "--graph"), ("luna", "log", "--head"), ("luna", "status"))
 
 
-def shown(repo: Path, command: tuple[str, ...]) -> str:
-    """What the command writes to a terminal, with its colours."""
-    child, terminal = pty.fork()
-    if not child:
-        os.chdir(repo)
-        os.environ |= {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        os.execvp(command[0], command)
-    text = b""
+def shown(repo: Path, *command: str, columns: int = COLUMNS, **environment: str) -> str:
+    """What the command writes to a terminal of that width, with its colours. Raises CalledProcessError when it fails."""
+    ours, theirs = pty.openpty()
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": str(columns), "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | environment
+    child = subprocess.Popen(command, cwd=repo, env=env, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    read = b""
     try:
-        while chunk := os.read(terminal, 65536):
-            text += chunk
-    except OSError:  # Linux ends a terminal so
+        while part := os.read(ours, 65536):
+            read += part
+    except OSError:  # the other side was closed
         pass
-    os.waitpid(child, 0)
-    os.close(terminal)
-    return text.decode().replace("\r\n", "\n")
+    os.close(ours)
+    if code := child.wait():
+        raise subprocess.CalledProcessError(code, command, read)
+    return read.decode().replace("\r\n", "\n")
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         console = Console(record=True, width=COLUMNS, file=null, force_terminal=True)
         for command in COMMANDS:
             console.print(Text.assemble(("$ ", "bold green"), (" ".join(command), "bold")))
-            console.print(Text.from_ansi(shown(repo, command)))
+            console.print(Text.from_ansi(shown(repo, *command)))
     local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S)  # no fonts from elsewhere
     out.write_text(console.export_svg(title="luna", code_format=local), encoding="utf-8")
 

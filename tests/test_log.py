@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BIN, Repo
+from conftest import Repo
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,21 +20,9 @@ from luna.history.lanes import as_text, lay_out
 
 def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:
     """What the command prints on a terminal of that width."""
-    import pty  # not on Windows
+    from bench import terminal  # it needs pty, which Windows lacks
 
-    ours, theirs = pty.openpty()
-    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
-    child = subprocess.Popen(["luna", *arguments], cwd=repo.path, env=env, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
-    os.close(theirs)
-    read = b""
-    try:
-        while part := os.read(ours, 65536):
-            read += part
-    except OSError:  # the other side was closed
-        pass
-    os.close(ours)
-    assert child.wait() == 0, read
-    return re.sub(r"\x1b\[[0-9;]*m", "", read.decode()).replace("\r\n", "\n")
+    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.shown(repo.path, "luna", *arguments, columns=columns, TERM="xterm", NO_COLOR="1"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals on Windows")
