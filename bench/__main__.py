@@ -1,17 +1,33 @@
-"""python -m bench [FOLDER]: measure everything in FOLDER (default: a temporary one) and write BENCHMARKS.md."""
+"""python -m bench [SECTION ...] [--folder FOLDER]: measure on this machine and write BENCHMARKS.md, section by section.
+
+Without a name all are measured, which takes about an hour on two cores. A section that is measured again replaces
+its old text and no other's, so that a long bench may be made in parts; each says when and on what it was made.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-import sys
+import re
 import tempfile
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, generations, long_line, storage, weights
+from bench import answering, bare, generations, long_line, project, queries, storage, weights
 from luna.files import write_text
+
+#: Section -> what measures, in a folder of its own below the given one, and gives the lines of its text.
+SECTIONS: dict[str, Callable[[Path], list[str]]] = {
+    "generations": generations.report, "answering": answering.report, "bare": bare.report, "lean": storage.cold_storage, "rollback": storage.rollback,
+    "long-line": long_line.report, "queries": queries.report, "weights": weights.report,
+}
+TARGET = project.SOURCE / "BENCHMARKS.md"
+_HEAD = "# Benchmarks\n\nMade by `make bench`, or a section at a time by `python -m bench SECTION`. Ratios are of runs side by side on one machine.\n\n"
+_SECTION = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n(?P<text>.*?)(?=<!-- [a-z-]+ -->\n|\Z)", re.DOTALL)
 
 
 def machine() -> str:
@@ -24,17 +40,30 @@ def machine() -> str:
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {platform.system()}, Python {platform.python_version()}, {packages}"
 
 
+def put(name: str, lines: list[str], seconds: float) -> None:
+    """Put a section's text into BENCHMARKS.md, in the order of SECTIONS."""
+    before = TARGET.read_text(encoding="utf-8") if TARGET.is_file() else ""
+    texts = {match["name"]: match["text"] for match in _SECTION.finditer(before)}
+    made = f"`python -m bench {name}`, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} min, on {machine()}."
+    texts[name] = "\n".join([*lines[:2], made, "", *lines[2:]]).rstrip() + "\n\n"
+    write_text(TARGET, _HEAD + "".join(f"<!-- {key} -->\n{texts[key]}" for key in SECTIONS if key in texts))
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", nargs="*", help=f"of {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("--folder", type=Path, help="where to work; what was made there is used again (default: a temporary folder)")
+    chosen = parser.parse_args()
+    if unknown := sorted(set(chosen.section) - set(SECTIONS)):
+        parser.error(f"there is no section '{unknown[0]}': there are {', '.join(SECTIONS)}")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve()
-        repo = generations.make_repo(folder)
-        lines = ["# Benchmarks", "", f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.", ""]
-        lines += generations.report(repo, generations.build(repo))
-        lines += answering.report(repo)
-        lines += long_line.report(folder)
-        lines += storage.report(folder)
-        lines += weights.report(folder)
-        write_text(generations.SOURCE / "BENCHMARKS.md", "\n".join(lines))
+        folder = (chosen.folder or Path(temporary)).resolve()
+        for name in chosen.section or SECTIONS:
+            print(f"bench: {name}", flush=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            started = time.monotonic()
+            lines = SECTIONS[name](folder)
+            put(name, lines, time.monotonic() - started)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m bench.answering FOLDER: many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
+"""Many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import statistics
 import time
 from pathlib import Path
 
+from bench import generations
+
 REPEATS = 3
 PROBES = 40
 
 
-def report(repo: Path) -> list[str]:
+def report(folder: Path) -> list[str]:
     import llama_cpp
 
     from luna import artifacts, params
@@ -18,6 +20,7 @@ def report(repo: Path) -> list[str]:
     from luna.conversations import probes
     from luna.conversations.template import with_system
 
+    repo, _ = generations.line(folder)
     settings = params.load(repo)
     asked = [with_system(probe.messages, settings.chat.system_prompt) for probe in probes.load(repo / artifacts.PROBES) if not probe.distractors]
     some, model = asked[:PROBES], repo / artifacts.MODEL
@@ -56,15 +59,3 @@ def report(repo: Path) -> list[str]:
             "| way | probes a second | spread |", "| --- | ---: | --- |", f"| `create_chat_completion`, one after another | {one:.1f} | {min(alone):.1f} to {max(alone):.1f} |",
             f"| Luna, {settings.evaluate.parallel} at a time | {many:.1f} | {min(batched):.1f} to {max(batched):.1f} |", "",
             f"Ratio {many / one:.2f}; {same} of {len(some)} answers identical. All {len(asked)} probes of the generation: {whole:.0f} s.", ""]
-
-
-def main() -> None:
-    import sys
-
-    if len(sys.argv) != 2:
-        raise SystemExit("Give the folder of a Luna repository whose newest generation is to be asked: python -m bench.answering FOLDER")
-    print("\n".join(report(Path(sys.argv[1]).resolve())))
-
-
-if __name__ == "__main__":
-    main()

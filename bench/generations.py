@@ -9,10 +9,11 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench import project
+from luna import files
 
 SOURCE = project.SOURCE
 STAGES = ("base", "prep", "train", "export", "evaluate", "promote")
@@ -64,8 +65,14 @@ def make_repo(folder: Path) -> Path:
     return repo
 
 
-def build(repo: Path) -> list[dict[str, Run]]:
-    """Three generations; the runs of each by step name."""
+def line(folder: Path) -> tuple[Path, list[dict[str, Run]]]:
+    """Three generations in a repository below ``folder``, and the runs of each by step name; built once."""
+    home = folder / "generations"
+    repo, told = home / "luna", home / "runs.json"
+    if told.is_file():
+        return repo, [{step: Run(**run) for step, run in runs.items()} for runs in files.read_json(told)]
+    shutil.rmtree(home, ignore_errors=True)
+    make_repo(home)
     generations = []
     for number in range(3):
         if number == 2:
@@ -76,12 +83,14 @@ def build(repo: Path) -> list[dict[str, Run]]:
         runs["seal"] = timed(repo, "luna", "seal")
         print(f"generation {number}: " + ", ".join(f"{step} {run.seconds:.1f} s" for step, run in runs.items()), flush=True)
         generations.append(runs)
-    return generations
+    files.write_json(told, [{step: asdict(run) for step, run in runs.items()} for runs in generations])
+    return repo, generations
 
 
-def report(repo: Path, generations: list[dict[str, Run]]) -> list[str]:
+def report(folder: Path) -> list[str]:
     import json
 
+    repo, generations = line(folder)
     logged = subprocess.run([str(Path(sys.executable).parent / "luna"), "log", "--json"], cwd=repo, capture_output=True, text=True, check=True)
     rows = json.loads(logged.stdout)
     steps = list(generations[0])

@@ -15,8 +15,8 @@ import math
 import os
 import random
 import shutil
+import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -262,22 +262,58 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
     return repo
 
 
+def line(folder: Path) -> Path:
+    """A repository with 1,000 generations below ``folder``; made once."""
+    home = folder / "long-line"
+    if not (home / "made").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        make(home, 1000)
+        (home / "made").touch()
+    return home / "luna"
+
+
 def report(folder: Path) -> list[str]:
-    """Times of the commands that look, on 1,000 generations: medians of whole processes."""
-    started = time.monotonic()
-    repo = make(folder / "long", 1000)
-    made = time.monotonic() - started
-    commands = (("luna", "status"), ("luna", "log"), ("luna", "log", "--graph"), ("luna", "log", "--head"), ("luna", "log", "--json"), ("luna", "report", "-o", str(folder / "report.html")))
-    lines = ["## A line of 1,000 generations", "", f"Made by `python -m bench.long_line` in {made:.0f} s, small stand-ins for models. Medians of {generations.REPEATS} runs, whole processes.", "",
-             "| command | seconds | git processes |", "| --- | ---: | ---: |"]
-    for command in commands:
-        trace = folder / "trace"
-        trace.unlink(missing_ok=True)
-        environment = os.environ | {"GIT_TRACE": str(trace), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        subprocess.run(command, cwd=repo, env=environment, check=True, capture_output=True)
+    """Times of the commands on 1,000 generations: medians of whole processes."""
+    repo = line(folder)
+    page = folder / "report.html"
+    (repo / artifacts.CONVERSATIONS).mkdir(parents=True, exist_ok=True)
+    (repo / artifacts.CONVERSATIONS / "new.jsonl").write_text(json.dumps({"instruction": "What is new?", "output": "This is.", "expect": ["This"], "paraphrases": ["And new is what?"]}) + "\n", encoding="utf-8")
+    looking = (
+        ("status",), ("log",), ("log", "--graph"), ("log", "--head"), ("log", "--json"), ("maturity",), ("diff", "G001", "HEAD"), ("diff", "G998", "G999"),
+        ("report", "-o", str(page)), ("verify", "--quick", "--all"),
+    )
+    lines = ["## A line of 1,000 generations", "", f"Made by `python -m bench.long_line`, small stand-ins for models. Medians of {generations.REPEATS} runs, whole processes.", "",
+             "| command | seconds | spread | git processes |", "| --- | ---: | --- | ---: |"]
+
+    def measure(*command: str, before: tuple[str, ...] = (), varied: tuple[str, ...] = ("",) * generations.REPEATS) -> None:
+        seconds = []
+        for more in varied:
+            if before:
+                generations.timed(repo, *before)
+            trace = folder / "trace"
+            trace.unlink(missing_ok=True)
+            os.environ["GIT_TRACE"] = str(trace)
+            try:
+                seconds.append(generations.timed(repo, "luna", *command, *filter(None, [more])).seconds)
+            finally:
+                del os.environ["GIT_TRACE"]
         processes = trace.read_text(encoding="utf-8").count("trace: built-in")
-        lines.append(f"| `{' '.join(part for part in command if not part.startswith(('/', '-o')))}` | {generations.median(repo, *command):.2f} | {processes} |")
-    return [*lines, "", f"The report's page: {(folder / 'report.html').stat().st_size / 1e6:.1f} MB.", ""]
+        shown = " ".join(part for part in ("luna", *command) if not part.startswith(("/", "-o")))
+        lines.append(f"| `{shown}` | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {processes} |")
+        print(lines[-1], flush=True)
+
+    for command in looking:
+        measure(*command)
+    measure("new", before=("git", "checkout", "-q", "--", "params.yaml"))
+    generations.timed(repo, "git", "checkout", "-q", "--", "params.yaml")
+    (repo / artifacts.CONVERSATIONS / "new.jsonl").unlink()
+    measure("rollback", "--reason", "bench", varied=tuple(_promoted(repo)[-2 - generations.REPEATS:-2]))
+    shutil.rmtree(folder / "long-line")  # the head was moved: the next bench makes it anew
+    return [*lines, "", f"The report's page: {page.stat().st_size / 1e6:.1f} MB.", ""]
+
+
+def _promoted(repo: Path) -> list[str]:
+    return [f"G{row.gen:03d}" for row in ledger.loads((repo / artifacts.LEDGER).read_text(encoding="utf-8")) if row.promoted]
 
 
 def main() -> None:

@@ -1,8 +1,6 @@
 """What a line takes in cold storage, full and lean; and going back at 1 MB and at 4 GB, against Git LFS and a plain copy.
 
-    python -m bench.storage FOLDER [GENERATIONS] [MEGABYTES ...]
-
-measures in FOLDER (it needs about six times the largest size on disk) and prints the report.
+The second needs about six times the largest size on disk.
 """
 
 from __future__ import annotations
@@ -63,6 +61,8 @@ def make_line(folder: Path, generations: int, base: str | None = None) -> Path:
 
 
 def cold_storage(folder: Path, generations: int = GENERATIONS, base: str | None = None) -> list[str]:
+    folder = folder / "lean"
+    shutil.rmtree(folder, ignore_errors=True)
     repo = make_line(folder, generations, base)
     full = _json(repo, "luna", "status", "--storage")
     _edit(repo / "params.yaml", ("keep: all", "keep: head"))
@@ -186,13 +186,3 @@ def rollback(folder: Path, sizes: tuple[int, ...] = MEGABYTES) -> list[str]:
             print(f"{name}, {size} MB: {cells[-1]}", flush=True)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]
-
-
-def report(folder: Path) -> list[str]:
-    return cold_storage(folder / "storage") + rollback(folder)
-
-
-if __name__ == "__main__":
-    where, count = Path(sys.argv[1]).resolve(), int(sys.argv[2]) if len(sys.argv) > 2 else GENERATIONS
-    told = cold_storage(where / "storage", count) if count else []
-    print("\n".join(told + rollback(where, tuple(map(int, sys.argv[3:])) or MEGABYTES)))

@@ -1,4 +1,4 @@
-"""python -m bench.weights [FOLDER]: 'luna diff' of two 1 GB files that differ only at the end, beside 'cmp' of the same two.
+"""'luna diff' of two 1 GB files that differ only at the end, beside 'cmp' of the same two.
 
 Both files are in the system's cache for both programs, and the runs alternate; whole processes are timed, Python's start included.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import sys
-import tempfile
 from pathlib import Path
 
 from bench.generations import Run, timed
@@ -69,6 +67,8 @@ def measure(path: Path) -> tuple[list[Run], list[Run]]:
 
 
 def report(folder: Path) -> list[str]:
+    folder = folder / "weights"
+    folder.mkdir(exist_ok=True)
     lines = ["## Comparing weights", "", f"Two files that differ only in their last byte, whole processes, medians of {REPEATS} alternating runs.", "",
              "| format | size | `cmp` | `luna diff` | ratio | spread of `luna diff` | peak memory |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
     for title, make, name in (("safetensors, F16", make_safetensors, "a.safetensors"), ("GGUF, Q8_0", make_gguf, "a.gguf")):
@@ -79,12 +79,3 @@ def report(folder: Path) -> list[str]:
         lines.append(f"| {title} | {(folder / name).stat().st_size / 1e9:.2f} GB | {cmp:.2f} s | {luna:.2f} s | {luna / cmp:.2f} | {min(seconds):.2f} to {max(seconds):.2f} s | {max(run.peak for run in ours) / 1e6:.0f} MB |")
         (folder / name).unlink()
     return [*lines, ""]
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
-        print("\n".join(report(Path(folder))))
-
-
-if __name__ == "__main__":
-    main()
