@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luna import params
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, line_of, print_json, root, say
 
 if TYPE_CHECKING:
     from luna.forensics.bisect import Found
@@ -38,10 +37,9 @@ def bisect(
     counts when the words stand in it, even one cut off at the token limit. Exit code 1 when no change was found.
     """
     from luna.forensics import bisect as search
-    from luna.history.line import read_line
 
     place = root()
-    line = read_line(place, params.load(place).line.prefix)
+    line = line_of(place)
     asked = search.every if every else search.bisect
     found = asked(place, line, question, expect, good, bad, lambda name: say(f"asking {name}"))
     if as_json:
@@ -82,10 +80,9 @@ def blame(
     exams. Exit code 1 when nothing near was taught (below 40).
     """
     from luna.forensics import blame as search
-    from luna.history.line import read_line
 
     place = root()
-    line = read_line(place, params.load(place).line.prefix)
+    line = line_of(place)
     if len(line.sealed) > _LONG:
         say(f"reading the training sets and exams of up to {len(line.sealed)} generations")
     found = search.blame(place, line, question, most, generation)

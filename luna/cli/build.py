@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from luna import params
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, line_of, print_json, root, say, settings_of
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +28,7 @@ def init() -> None:
     from luna.history import layout
 
     place = root()
-    for sentence in layout.initialise(place, params.load(place).line.prefix):
+    for sentence in layout.initialise(place, settings_of(place).line.prefix):
         say(sentence)
     converter.set_up()
     say("this clone is ready: run 'luna evolve'")
@@ -51,9 +50,9 @@ def new(
     with exclusive(place, "new"):
         name = history.start(place, replace)
     if as_json:
-        print_json({"name": str(name), "parent": params.load(place).generation.parent})
+        print_json({"name": str(name), "parent": settings_of(place).generation.parent})
     else:
-        typer.echo(f"{name} is started (parent {params.load(place).generation.parent}). Next: dvc repro, then luna seal")
+        typer.echo(f"{name} is started (parent {settings_of(place).generation.parent}). Next: dvc repro, then luna seal")
 
 
 def _tell(sealed) -> None:
@@ -114,7 +113,7 @@ def evolve(
     from luna.history.lock import exclusive
 
     place = root()
-    command = params.load(place).notify.command
+    command = settings_of(place).notify.command
     sealed: list[dict] = []
 
     def event(told: dict) -> None:
@@ -191,13 +190,12 @@ def restore(
     and taken only when it is the recorded one bit for bit. The workspace is not touched; afterwards
     'git checkout TAG' shows it at once.
     """
-    from luna.history.line import read_line
     from luna.history.lock import exclusive
     from luna.rebuild import thin
 
     place = root()
     with exclusive(place, "restore"):
-        name = read_line(place, params.load(place).line.prefix).resolve(generation)
+        name = line_of(place).resolve(generation)
         fetched = thin.restore(place, name, lambda text: say(f"restore: {text}"))
     if as_json:
         print_json({"name": name, "fetched": fetched})

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luna import names, params
-from luna.cli.common import Json, print_json, root, say
+from luna import names
+from luna.cli.common import Json, line_of, print_json, root, say
 from luna.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,10 +53,9 @@ def diff(
 
 def _generations(a: str, b: str, tensors: bool, as_json: bool) -> None:
     from luna.forensics.diff.compare import diff as compare
-    from luna.history.line import read_line
 
     place = root()
-    line = read_line(place, params.load(place).line.prefix)
+    line = line_of(place)
     found = compare(line, line.resolve(a), line.resolve(b))
     if as_json:
         if not tensors:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from luna import artifacts, params
-from luna.cli.common import Json, print_json, root
+from luna import artifacts
+from luna.cli.common import Json, print_json, root, settings_of
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def evaluate(
     from luna.rebuild import thin
 
     place = root()
-    settings = params.load(place)
+    settings = settings_of(place)
     number, first = -1, False
     if model.endswith(".gguf") or Path(model).is_file():
         file, name, own = Path(model), model, place / artifacts.PROBES

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from luna import params
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, line_of, print_json, root, say
 
 
 def register(app: typer.Typer) -> None:
@@ -34,14 +33,13 @@ def archive(
     from luna.errors import InputError
     from luna.history import archive as history
     from luna.history import cold
-    from luna.history.line import read_line
     from luna.history.lock import exclusive
 
     if bool(generations) == everything:
         raise InputError("Say which generations ('luna archive G001 G003'), or all of them ('luna archive --all').")
     place = root()
     with exclusive(place, "archive"), in_bytes("reading back", as_json) as progress:
-        line = read_line(place, params.load(place).line.prefix)
+        line = line_of(place)
         names = line.names if everything else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
         done = history.archive(line, names, cold.open_all(place) if remote is None else [cold.open_store(place, remote)], progress)
     if as_json:
@@ -87,12 +85,11 @@ def bundle(
             raise Refused(report.problems[-1])
         return
     from luna.bundle.make import bundle as write
-    from luna.history.line import read_line
     from luna.history.lock import exclusive
 
     place = root()
     with exclusive(place, "bundle"), in_bytes("bundling", as_json) as progress:
-        line = read_line(place, params.load(place).line.prefix)
+        line = line_of(place)
         name = line.resolve(generation)
         done = write(line, name, output or Path(f"{name}.zip"), progress)
     if as_json:
@@ -115,14 +112,13 @@ def gc(
     from luna.cli.progress import in_bytes
     from luna.errors import InputError, Refused
     from luna.history import gc as history
-    from luna.history.line import read_line
     from luna.history.lock import exclusive
 
     if not dry_run and not yes:
         raise InputError("Say --dry-run to see what would go, or --yes to free it.")
     place = root()
     with exclusive(place, "gc"), in_bytes("reading back", as_json) as progress:
-        line = read_line(place, params.load(place).line.prefix)
+        line = line_of(place)
         found = history.plan(line)
         freed = None if dry_run else history.free(line, found, progress)
     shown = {"objects": len(found.objects), "bytes": found.bytes, "generations": found.generations, "kept_bytes": found.kept_bytes, "unknown_bytes": found.unknown_bytes}

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from luna import params
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, line_of, print_json, root, say, settings_of
 
 
 def register(app: typer.Typer) -> None:
@@ -34,11 +33,10 @@ def rebuild(
     the same. History, cache and workspace are not changed.
     """
     from luna import artifacts
-    from luna.history.line import read_line
     from luna.rebuild import generation as again
 
     place = root()
-    line = read_line(place, params.load(place).line.prefix)
+    line = line_of(place)
     name = line.resolve(generation)
     (place / again.FOLDER).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place / again.FOLDER) as scratch:
@@ -88,7 +86,7 @@ def thin(
     if as_json:
         print_json({"dry_run": dry_run, "steps": [asdict(step) for step in steps]})
     else:
-        keep = params.load(place).cold.keep
+        keep = settings_of(place).cold.keep
         if not steps:
             typer.echo(f"Cold storage follows the rule already (cold.keep: {keep}).")
         for step in steps:
@@ -113,12 +111,11 @@ def reproduce(
     intervals. The verdict is committed as an in-toto statement in attestations/, never in the sealed
     generation. Exit code 1 when it does not hold. It takes as long as training did.
     """
-    from luna.history.line import read_line
     from luna.history.lock import exclusive
     from luna.rebuild import reproduce as again
 
     place = root()
-    name = read_line(place, params.load(place).line.prefix).resolve(generation)
+    name = line_of(place).resolve(generation)
     done = again.reproduce(place, name, lambda text: say(f"reproduce: {text}"))
     with exclusive(place, "reproduce"):
         path = again.record(place, done)

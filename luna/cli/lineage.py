@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luna import params
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, line_of, print_json, root, say
 from luna.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,13 +33,12 @@ def log(
     failed the rule, ○ rolled back was promoted until the head went back behind it. Into a file or a pipe whole values are
     written, whatever the width. Exit code 1 when a line of the ledger cannot be read; what the tags say is shown all the same.
     """
-    from luna.history.line import read_line
     from luna.history.lineage import head_moves, lineage
 
     if graph and head:
         raise InputError("Give either --graph or --head: the head's history is a list, not a tree.")
     place = root()
-    line = read_line(place, params.load(place).line.prefix)
+    line = line_of(place)
     if head:
         moves = head_moves(line)
         if as_json:
@@ -119,10 +117,9 @@ def report(
     """
     from luna import files
     from luna.forensics.report import collect, page
-    from luna.history.line import read_line
 
     place = root()
-    line = read_line(place, params.load(place).line.prefix)
+    line = line_of(place)
     if not line.sealed:
         raise InputError("No generation has been sealed yet, so there is nothing to report: run 'luna evolve'.")
     if output.is_dir():

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from luna import params
-from luna.cli.common import root, say
+from luna.cli.common import root, say, settings_of
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +36,7 @@ def chat(
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    talk = Chat(place, params.load(place).line.prefix, generation, max_tokens, write)
+    talk = Chat(place, settings_of(place).line.prefix, generation, max_tokens, write)
     failed = None
     try:
         say(f"{talk.name}. {HELP}")
@@ -97,7 +96,7 @@ def serve(
         listener.listen(128)
     except OSError as error:
         raise StateError(f"Port {port} on {host} cannot be listened on ({error.strerror}): give another with --port.") from None
-    pool = Pool(place, params.load(place).line.prefix)
+    pool = Pool(place, settings_of(place).line.prefix)
     try:
         pool.release(pool.take(generation))
         say(f"{pool.head} at http://{host}:{listener.getsockname()[1]}/v1 (Ctrl-C ends)")
@@ -123,7 +122,7 @@ def export(
     if as_ollama and lmstudio:
         raise InputError("Give --ollama or --lmstudio, not both.")
     place = root()
-    prefix = params.load(place).line.prefix
+    prefix = settings_of(place).line.prefix
     name = read_line(place, prefix).resolve(generation)
     model = folder.export(place, prefix, name, to, folder.OLLAMA if as_ollama else folder.LMSTUDIO if lmstudio else folder.PLAIN)
     typer.echo(f"{name}: {model}" + (f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from luna.cli.common import Json, print_json, printable, root, say
+from luna.cli.common import Json, print_json, printable, root, say, settings_of
 
 
 def register(app: typer.Typer) -> None:
@@ -46,9 +46,7 @@ def _stores(place: Path, remote: bool, name: str | None) -> list[Any]:
 
 def _setting(place: Path) -> tuple[str, str | None]:
     """The line's prefix, and the generation that params.yaml names as being built."""
-    from luna import params
-
-    settings = params.load(place)
+    settings = settings_of(place)
     return settings.line.prefix, settings.generation.name
 
 
