@@ -34,12 +34,11 @@ def loses(line, tmp_path_factory) -> tuple[Repo, list[dict], dict]:
     return repo, rows, next(row for row in rows if row["gen"] >= 13)
 
 
-def object_of(repo: Repo, gen: int):
-    """The model's object in the cache and in cold storage."""
-    from luna import artifacts
+def object_of(repo: Repo, gen: int, artifact: str = "models/model.gguf"):
+    """An artifact's object in the cache and in cold storage."""
     from luna.history.line import sealed_outs
 
-    md5 = sealed_outs(repo.path, repo.json("log")[gen]["name"])[artifacts.MODEL.as_posix()].md5
+    md5 = sealed_outs(repo.path, repo.json("log")[gen]["name"])[artifact].md5
     return repo.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:], repo.cold / "files/md5" / md5[:2] / md5[2:]
 
 
@@ -112,7 +111,11 @@ def test_models_come_from_cold_storage_and_damage_is_noticed(line, words, tmp_pa
     assert hashlib.md5(cached.read_bytes()).hexdigest() == cached.parent.name + cached.name
     cached.unlink()
     stored.chmod(0o644)
-    stored.write_bytes(good[:-1000])  # now it is nowhere whole: the change lies at G001 or G003
+    stored.write_bytes(good[:-1000])
+    assert mine.json("bisect", QUESTION, "--expect", words[0])["at"] == names[1]
+    assert cached.read_bytes() == good  # rebuilt from base and adapter, bit for bit
+    for lost in (cached, *object_of(mine, 1, "models/adapter")):  # now it is nowhere whole: the change lies at G001 or G003
+        lost.unlink(missing_ok=True)
     found = mine.json("bisect", QUESTION, "--expect", words[0])
     assert (found["before"], found["at"], found["between"]) == (names[0], names[3], [names[1]]) and "wrong bytes" in found["unaskable"][names[1]]
     assert "cannot be asked" in mine.luna("bisect", QUESTION, "--expect", words[0]).stdout

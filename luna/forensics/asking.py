@@ -8,7 +8,7 @@ from pathlib import Path
 from luna import artifacts
 from luna.conversations import schema
 from luna.conversations.template import with_system
-from luna.errors import InputError
+from luna.errors import ColdStorageError, ExportError, InputError
 from luna.history import cache
 from luna.history.git import Git
 from luna.history.line import artifact, sealed_outs, sealed_params
@@ -55,18 +55,32 @@ def whole_artifact(root: Path, name: str, path: Path) -> Path:
     return found
 
 
+def _model(root: Path, name: str) -> Path:
+    """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has it whole."""
+    from luna.rebuild import thin
+
+    try:
+        return whole_artifact(root, name, artifacts.MODEL)
+    except ColdStorageError as lost:
+        try:
+            thin.rebuild_into_cache(root, name)
+        except (ColdStorageError, ExportError) as why:
+            raise ColdStorageError(f"{lost} Nor can it be rebuilt: {why}") from None
+    return artifact(root, name, artifacts.MODEL)
+
+
 def ask(root: Path, name: str, question: str, expect: str) -> Reply:
     """Greedy, through the generation's own model, chat template and system prompt.
 
     Raises:
-        StateError, ColdStorageError: its model is not to be had whole.
+        StateError, ColdStorageError: its model is not to be had whole, nor made again.
         ExportError: llama.cpp cannot load it.
     """
     from evals.outcome import contains
     from luna.answering.engine import Engine
 
     settings = sealed_params(Git(root), name)
-    model = whole_artifact(root, name, artifacts.MODEL)
+    model = _model(root, name)
     system = settings.chat.system_prompt
     # A token is at least one character.
     context = _CONTEXT_TOKENS + len(question) + len(system) + settings.evaluate.max_tokens

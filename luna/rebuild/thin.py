@@ -173,6 +173,12 @@ def bring_back(root: Path, name: str, say: Callable[[str], None] = lambda text: 
     path = cache.find(root, out.md5)
     if (path and cache.is_whole(path, out.md5)) or cold.open_store(root).exists(out.md5):
         return False
+    return rebuild_into_cache(root, name, say)
+
+
+def rebuild_into_cache(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> bool:
+    """As ``remake``, in a scratch folder of its own."""
+    root = root.resolve()
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root / FOLDER) as scratch:
         return remake(root, read_line(root, params.load(root).line.prefix), name, Path(scratch), lambda text: say(f"{name}: {text}"))
