@@ -42,7 +42,9 @@ def judge(model: Path, taught: dict[int, Sequence[Conversation]], trained: Seque
     probes.refuse_leaks(asked, trained)
     marked = suite.examine(export(model), asked, SYSTEM, SETTINGS.evaluate)
     scores = {name: asdict(score) for name, score in suite.scores(marked, max(taught), SETTINGS.evaluate.seed).items()}
-    return Judged(scores, decide(scores, SETTINGS.promotion, is_ancestor=False))
+    found = Judged(scores, decide(scores, SETTINGS.promotion, is_ancestor=False))
+    print(f"| {model.name} | " + " | ".join(f"{score['value']:.3f} of {score['n']}" for score in scores.values()) + f" | {', '.join(sorted(found.failed)) or 'nothing'} |")  # docs/evals.md
+    return found
 
 
 @pytest.fixture(scope="module")
