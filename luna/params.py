@@ -90,7 +90,7 @@ class Fidelity(_Section):
 
 class Export(_Section):
     quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
-    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.04
+    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.06
     fidelity: Fidelity = Fidelity()
 
 
