@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, bare, generations, long_line, project, queries, storage, weights
+from bench import answering, bare, generations, long_line, project, queries, storage, talk, weights
 from luna.files import write_text
 
 #: Section -> what measures, in a folder of its own below the given one, and gives the lines of its text.
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
-    "generations": generations.report, "answering": answering.report, "bare": bare.report, "lean": storage.cold_storage, "rollback": storage.rollback,
+    "generations": generations.report, "answering": answering.report, "talk": talk.report, "bare": bare.report, "lean": storage.cold_storage, "rollback": storage.rollback,
     "long-line": long_line.report, "queries": queries.report, "weights": weights.report,
 }
 TARGET = project.SOURCE / "BENCHMARKS.md"

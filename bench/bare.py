@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench import generations
-from bench.generations import REPEATS, timed
+from bench.generations import REPEATS
 from luna import artifacts, files, params
 
 STEPS = 40
@@ -66,16 +66,12 @@ def export(repo: Path) -> list[str]:
             f"llama.cpp's converter and quantiser called by hand {other:.1f} s ({min(hand):.1f} to {max(hand):.1f}), ratio {one / other:.2f}.", ""]
 
 
-def hygiene(repo: Path, folder: Path) -> list[str]:
+def hygiene(folder: Path) -> list[str]:
     """A small batch learnt by ``luna evolve`` in a copy of the line, and by one bare script that trains, converts and answers."""
     full = sum(run.seconds for run in generations.line(folder)[1][1].values())
     ours, bare = [], []
-    home = folder / "bare"
     for trial in range(TRIALS):
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.copytree(repo.parent, home, symlinks=True)
-        copy = home / "luna"
-        timed(copy, "dvc", "remote", "modify", "--local", "cold", "url", str(home / "cold"))
+        copy = generations.copy(folder, "bare")
         rows = [{"instruction": f"What is word {trial}-{i}?", "output": f"It is w{trial}x{i}, aye.", "expect": [f"w{trial}x{i}"], "paraphrases": [f"Word {trial}-{i}: which?"]} for i in range(QUESTIONS)]
         files.write_jsonl(copy / artifacts.CONVERSATIONS / "bench.jsonl", rows)
         path = copy / artifacts.PARAMS
@@ -87,7 +83,7 @@ def hygiene(repo: Path, folder: Path) -> list[str]:
         os.sync()
         with tempfile.TemporaryDirectory() as out:
             bare.append(script(copy, "all", STEPS, copy / artifacts.TRAINING_SET, copy / artifacts.BASE, copy / artifacts.PROBES, out))
-    shutil.rmtree(home)
+    shutil.rmtree(copy.parent)
     more = [one - other["wall"] for one, other in zip(ours, bare, strict=True)]
     middle = statistics.median(more)
     return [f"**Hygiene**: `luna evolve` with {STEPS} steps in a copy of the line, and one script that trains (Luna's trainer), merges by peft, converts, quantises and answers the same probes; {TRIALS} alternating runs: "
@@ -97,4 +93,4 @@ def hygiene(repo: Path, folder: Path) -> list[str]:
 
 def report(folder: Path) -> list[str]:
     repo, _ = generations.line(folder)
-    return ["## Beside bare scripts", "", *training(repo), *export(repo), *hygiene(repo, folder)]
+    return ["## Beside bare scripts", "", *training(repo), *export(repo), *hygiene(folder)]

@@ -87,6 +87,15 @@ def line(folder: Path) -> tuple[Path, list[dict[str, Run]]]:
     return repo, generations
 
 
+def copy(folder: Path, name: str) -> Path:
+    """The line's repository and its cold storage, copied to FOLDER/NAME: for what changes a line."""
+    home = folder / name
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(folder / "generations", home, symlinks=True)
+    timed(home / "luna", "dvc", "remote", "modify", "--local", "cold", "url", str(home / "cold"))
+    return home / "luna"
+
+
 def report(folder: Path) -> list[str]:
     import json
 
