@@ -51,7 +51,7 @@ class Controls:
         literal = [item for item in old if item.paraphrases]
         keys = list(first)
         others = {key: first[keys[(i + 1) % len(keys)]] for i, key in enumerate(keys)}
-        shuffled = [said(item, others[key][i].reply) for key in keys for i, item in enumerate(first[key])]
+        shuffled = [said(item, others[key][i % len(others[key])].reply) for key in keys for i, item in enumerate(first[key])]
         again = [item for _, item in choose.stratified({1: old}, replay, 7)]
         both = {1: old, 2: new}
         self.plan: dict[str, tuple[str, str | None, list[Conversation], float | None, dict[int, list[Conversation]]]] = {
