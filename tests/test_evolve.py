@@ -33,7 +33,7 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     tried = yaml.safe_load(repo.git("show", f"{events[4]['name']}:params.yaml"))
     assert tried["train"]["max_steps"] == 3 and tried["data"]["replay_samples"] == 5
     own = yaml.safe_load((repo.path / "params.yaml").read_text())
-    assert own["train"]["max_steps"] == 4 and own["data"]["replay_samples"] == 400
+    assert own["train"]["max_steps"] == 4 and own["data"]["replay_samples"] == 600
 
     repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
     inbox.add(repo.path, facts("chat", range(1))[0])
