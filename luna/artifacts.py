@@ -37,6 +37,7 @@ ANSWERS = MODELS / "answers.jsonl"
 METRICS = MODELS / "metrics.json"
 EVAL_REPORT = MODELS / "EVAL.md"
 MODEL_CARD = MODELS / "MODEL_CARD.md"
+CHECKLIST = MODELS / "CHECKLIST.md"
 HASHES = MODELS / "hashes.csv"
 WEIGHTS_SHA256 = MODELS / "weights.sha256"
 LEDGER = Path("lineage.csv")
@@ -53,13 +54,14 @@ ATTESTATIONS = Path("attestations")
 
 # Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
 SCRATCH = Path(".luna")
+CHECKPOINTS = SCRATCH / "checkpoints"
 
 #: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
 QUARANTINE = Path("quarantine")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
-    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, RECALL_MATRIX,
+    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, CHECKLIST, RECALL_MATRIX,
     DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, WEIGHT_CHANGE, PREP_REPORT,
 )
 

@@ -79,6 +79,8 @@ class Train(_Section):
     load_in_4bit: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     save_steps: Positive = 100
+    divergence_factor: Annotated[float, Field(gt=1)] = 2.0
+    plateau_steps: Count = 0
     seed: int = 7
 
 

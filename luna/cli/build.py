@@ -41,15 +41,16 @@ def new(
 ) -> None:
     """Start the next generation: its name and parent are written to params.yaml.
 
-    The parent is the current best (HEAD) at this moment. Conversations, parameters and base are
-    checked first; when anything is wrong, nothing is changed. Next: dvc repro, then luna seal.
+    The parent is the current best (HEAD) at this moment. Conversations, parameters and base are checked
+    first, and whether disk and memory suffice and cold storage holds the parent; when anything is wrong,
+    nothing is changed. Next: dvc repro, then luna seal.
     """
     from luna.history import new as history
     from luna.history.lock import exclusive
 
     place = root()
     with exclusive(place, "new"):
-        name = history.start(place, replace)
+        name = history.start(place, replace, say)
     if as_json:
         print_json({"name": str(name), "parent": params.load(place).generation.parent})
     else:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts, files, params, stage
+from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
 from luna.history import new
 from luna.history.line import read_line
@@ -27,9 +26,9 @@ def reproduce(root: Path, quiet: bool = False) -> None:
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env=env, stdout=sys.stderr if quiet else None)
-    if done.returncode == 0:
-        return
+    with ending.child([sys.executable, "-m", "dvc", "repro"], cwd=root, env=env, stdout=sys.stderr if quiet else None) as process:
+        if process.wait() == 0:
+            return
     if failure.exists():
         told = json.loads(failure.read_text(encoding="utf-8"))
         kind = Refused if told["exit_code"] == Refused.exit_code else LunaError
@@ -43,7 +42,7 @@ def one(root: Path, say: Callable[[str], None], quiet: bool = False) -> Sealed:
     line = read_line(root, settings.line.prefix)
     name = new.building(settings, line)
     if name is None:
-        name = str(new.start(root))
+        name = str(new.start(root, say=say))
         say(f"{name} is started")
     else:
         new.require_tip(line)

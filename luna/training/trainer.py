@@ -26,14 +26,19 @@ from luna.conversations.schema import Conversation
 from luna.conversations.template import IGNORED, tokenise
 from luna.errors import InputError
 from luna.params import Chat, Train
+from luna.training import memory
 from luna.training.progress import ShowProgress
+from luna.training.watch import Stop, Watch
 
 VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "accelerate")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``seconds`` are wall clock of this run alone; ``peak_memory`` and ``peak_gpu_memory`` are bytes."""
+    """``seconds`` are wall clock of this run alone; ``peak_memory`` and ``peak_gpu_memory`` are bytes.
+
+    ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step.
+    """
 
     steps: int
     losses: dict[int, float]
@@ -42,16 +47,17 @@ class Outcome:
     device: str
     peak_memory: int
     peak_gpu_memory: int | None
+    stopped: Stop | None = None
 
     @property
-    def loss_start(self) -> float:
-        return self.losses[min(self.losses)]
+    def loss_start(self) -> float | None:
+        return self.losses[min(self.losses)] if self.losses else None
 
     @property
-    def loss_final(self) -> float:
+    def loss_final(self) -> float | None:
         """Mean of the last tenth of the steps (at least one): a single batch says little."""
         tail = [self.losses[step] for step in sorted(self.losses)][-max(1, len(self.losses) // 10):]
-        return sum(tail) / len(tail)
+        return round(sum(tail) / len(tail), 4) if tail else None
 
 
 def versions() -> dict[str, str]:
@@ -59,10 +65,18 @@ def versions() -> dict[str, str]:
 
 
 def train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
-    """Train an adapter on the model folder ``weights`` and save it into ``out``.
+    """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
     A checkpoint found in ``checkpoints`` is gone on from, with the same result bit for bit on one device.
+
+    Raises:
+        InputError: a conversation is cut before the assistant's first word, or memory does not suffice.
     """
+    with memory.explained(settings):
+        return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out)
+
+
+def _train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
     rows = [tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length) for item in conversations]
@@ -74,7 +88,7 @@ def train(weights: Path, conversations: list[Conversation], chat: Chat, settings
         "labels": [labels for _, labels in rows],
         "attention_mask": [[1] * len(ids) for ids, _ in rows],
     })
-    shown = ShowProgress(loss_dir)
+    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps))
     trainer = SFTTrainer(
         model=model, processing_class=tokenizer, train_dataset=dataset,
         args=_arguments(settings, checkpoints),
@@ -86,7 +100,8 @@ def train(weights: Path, conversations: list[Conversation], chat: Chat, settings
     whole = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    model.save_pretrained(str(out), safe_serialization=True)
+    if not (shown.stopped and shown.stopped.failed):
+        model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -94,7 +109,7 @@ def train(weights: Path, conversations: list[Conversation], chat: Chat, settings
         steps=trainer.state.global_step, losses=shown.losses, seconds=time.monotonic() - started,
         tokens=sum(len(ids) for ids, _ in rows),
         device=torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
-        peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
+        peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None, stopped=shown.stopped,
     )
 
 
