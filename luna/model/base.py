@@ -32,6 +32,11 @@ def origin(base: Base) -> tuple[str | None, str | None]:
     return (base.source if base.revision else None), None
 
 
+def pinned(base: Base) -> tuple[str, str] | None:
+    """The hub's id and commit of exactly these weights; None for a package or a folder, whose weights no hub has for certain."""
+    return (base.source, base.revision) if base.source not in PACKAGED and base.revision and _HUB_ID.fullmatch(base.source) else None
+
+
 def estimated_bytes(base: Base) -> int | None:
     """Size of the 16-bit weights before they are made, from above; None for a hub's model, of which nothing is here yet."""
     if base.source in PACKAGED:
