@@ -97,7 +97,8 @@ def evolve(
     most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
     until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.")] = False,
     denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped.")] = False,
+    stage: Annotated[str | None, typer.Option("--stage", help="Stop after this stage (prep, train, export, evaluate) and hand the generation over to another machine.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped, handed over.")] = False,
 ) -> None:
     """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
 
@@ -107,11 +108,16 @@ def evolve(
 
     The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.
+
+    With --stage train on a machine with a GPU, what was made so far goes into cold storage and an unfinished
+    generation onto the branch (pushed with 'git config luna.pushRemote origin'). At home 'git pull' and
+    'luna evolve' go on from there; nothing is trained again.
     """
     import json
 
+    from luna.errors import InputError
     from luna.history import evolve as history
-    from luna.history import notice
+    from luna.history import handover, notice
     from luna.history.lock import exclusive
 
     place = root()
@@ -126,6 +132,17 @@ def evolve(
         if trouble := notice.tell(place, command, told):
             say(trouble)
 
+    if stage is not None:
+        if stage not in handover.STAGES:
+            raise InputError(f"There is no stage '{stage}' to stop after: give one of {', '.join(handover.STAGES)}.")
+        if most > 1 or until_mature or denials is not None:
+            raise InputError("--stage builds part of one generation: give it without --max, --until-mature and --denials.")
+        with exclusive(place, "evolve"):
+            told = history.part(place, stage, say, event, quiet=as_json)
+        if not as_json:
+            where = f"pushed to {told.pushed_to}" if told.pushed_to else "committed here alone (to push it: git config luna.pushRemote NAME, then the same command)"
+            typer.echo(f"{told.name}: built up to {told.stage}, {told.uploaded} objects went into cold storage, {where}. Next, elsewhere: git pull, luna evolve")
+        return
     try:
         with exclusive(place, "evolve"):
             grown = history.evolve(place, most, say, event, until_mature, denials, quiet=as_json)

@@ -66,8 +66,10 @@ def require_tip(line: Line) -> str:
     return branch
 
 
-def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda text: None) -> GenerationName:
+def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda text: None, exports: bool = True) -> GenerationName:
     """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
+
+    ``exports`` False: another machine goes on after the training, so its needs are not asked for here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
@@ -93,7 +95,7 @@ def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda
         _require_same_base(line, settings)
         if not _unseen(line, waiting).conversations:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the command again.")
-    say(preflight.require(root, settings, line, waiting).sentence)
+    say(preflight.require(root, settings, line, waiting, exports).sentence)
     inbox.take_in(root)
     name = GenerationName.born(line.next_number, settings.line.prefix, _after(line))
     params.write_generation(root, str(name), parent)

@@ -65,14 +65,14 @@ class Preflight:
         return "preflight: " + "; ".join(parts)
 
 
-def require(root: Path, settings: Params, line: Line, conversations: list[Conversation]) -> Preflight:
-    """What was found, where all fits.
+def require(root: Path, settings: Params, line: Line, conversations: list[Conversation], exports: bool = True) -> Preflight:
+    """What was found, where all fits. ``exports`` False: another machine goes on after the training.
 
     Raises:
         StateError: the disk or the memory does not suffice, with the numbers and what would; or the ledger lacks the parent.
         ColdStorageError: cold storage does not answer, or lacks the parent.
     """
-    found = look(root, settings, line, conversations)
+    found = look(root, settings, line, conversations, exports)
     if found.too_little:
         raise StateError(f"{found.too_little}; nothing was started.")
     if found.parent:
@@ -80,7 +80,7 @@ def require(root: Path, settings: Params, line: Line, conversations: list[Conver
     return found
 
 
-def look(root: Path, settings: Params, line: Line, conversations: list[Conversation]) -> Preflight:
+def look(root: Path, settings: Params, line: Line, conversations: list[Conversation], exports: bool = True) -> Preflight:
     """Nothing is asked of cold storage here."""
     parent = line.head_name
     weights = sealed_outs(root.resolve(), parent)[artifacts.BASE.as_posix()].size if parent else base.estimated_bytes(settings.base) or 0
@@ -92,10 +92,10 @@ def look(root: Path, settings: Params, line: Line, conversations: list[Conversat
         longest = _longest(conversations, settings.chat.system_prompt)
 
         def fits(other) -> bool:
-            wanted = memory.need(shape, other, longest, cuda)
+            wanted = memory.need(shape, other, longest, cuda, exports)
             return wanted.machine <= free and (wanted.gpu is None or vram is None or wanted.gpu <= vram)
 
-        need, free, vram = memory.need(shape, settings.train, longest, cuda), environment.free_memory(), environment.free_gpu_memory() if cuda else None
+        need, free, vram = memory.need(shape, settings.train, longest, cuda, exports), environment.free_memory(), environment.free_gpu_memory() if cuda else None
         taken = need.machine, free
         gpu = (need.gpu, vram) if need.gpu is not None else None
         if not fits(settings.train):

@@ -71,8 +71,8 @@ class Need:
     gpu: int | None
 
 
-def need(shape: Shape, settings: Train, longest: int, cuda: bool) -> Need:
-    """``longest``: tokens of the longest conversation, which settings.max_seq_length cuts."""
+def need(shape: Shape, settings: Train, longest: int, cuda: bool, exports: bool = True) -> Need:
+    """``longest``: tokens of the longest conversation, which settings.max_seq_length cuts; ``exports``: whether this machine does the export as well."""
     length = min(longest, settings.max_seq_length)
     tokens = settings.batch_size * length
     frozen = 2 * shape.parameters
@@ -82,7 +82,7 @@ def need(shape: Shape, settings: Train, longest: int, cuda: bool) -> Need:
     layer = tokens * (17 * shape.hidden + 8 * shape.intermediate + 5 * shape.heads * length)
     kept = shape.layers * 2 * shape.hidden * tokens + layer if cuda else shape.layers * layer
     training = frozen + 16 * shape.adapter(settings) + kept + 12 * tokens * shape.vocabulary
-    export = PROGRAM + 4 * shape.parameters
+    export = PROGRAM + 4 * shape.parameters if exports else 0
     if cuda:
         return Need(max(export, PROGRAM + 2 * shape.parameters), CONTEXT + training)
     return Need(max(export, PROGRAM + training), None)
