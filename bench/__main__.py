@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, generations, long_line, storage, weights
-from luna.files import write_text
+from bench import answering, generations, gpu_check, long_line, rails, storage, weights
+from luna.files import read_json, write_text
 
 
 def machine() -> str:
@@ -31,9 +31,12 @@ def main() -> None:
         lines = ["# Benchmarks", "", f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.", ""]
         lines += generations.report(repo, generations.build(repo))
         lines += answering.report(repo)
+        lines += rails.report(repo)
         lines += long_line.report(folder)
         lines += storage.report(folder)
         lines += weights.report(folder)
+        if gpu_check.OUT.exists():  # another machine's, perhaps: it names its own
+            lines += gpu_check.section(read_json(gpu_check.OUT))
         write_text(generations.SOURCE / "BENCHMARKS.md", "\n".join(lines))
 
 

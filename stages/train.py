@@ -61,7 +61,7 @@ def main() -> None:
         "training_steps": outcome.steps, "walltime_minutes": round(outcome.seconds / 60, 2),
         "loss_start": outcome.loss_start, "loss_final": outcome.loss_final,
         "stopped": asdict(outcome.stopped) | {"failed": outcome.stopped.failed} if outcome.stopped else None,
-        "tokens": outcome.tokens, "device": outcome.device,
+        "tokens": outcome.tokens, "training_seconds": round(outcome.training_seconds, 2), "tokens_per_second": outcome.tokens_per_second, "device": outcome.device,
         "peak_memory_bytes": outcome.peak_memory, "peak_gpu_memory_bytes": outcome.peak_gpu_memory,
         "versions": trainer.versions(),
     }))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
 import sys
@@ -35,7 +36,7 @@ VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "
 
 @dataclass(frozen=True)
 class Outcome:
-    """``seconds`` are wall clock of this run alone; ``peak_memory`` and ``peak_gpu_memory`` are bytes.
+    """``seconds`` are wall clock of this run alone, ``training_seconds`` those of its steps; ``peak_memory`` and ``peak_gpu_memory`` are bytes.
 
     ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step.
     """
@@ -48,6 +49,8 @@ class Outcome:
     peak_memory: int
     peak_gpu_memory: int | None
     stopped: Stop | None = None
+    training_seconds: float = 0.0
+    tokens_per_second: float = 0.0
 
     @property
     def loss_start(self) -> float | None:
@@ -99,7 +102,9 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
     # A checkpoint cut off by a kill lacks its state: go on from the newest whole one.
     whole = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    passes = -(json.loads((newest / "trainer_state.json").read_text())["epoch"] if newest else 0.0)
+    training_seconds = trainer.train(resume_from_checkpoint=str(newest) if newest else None).metrics["train_runtime"]
+    passes += trainer.state.epoch or 0.0
     if not (shown.stopped and shown.stopped.failed):
         model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
@@ -107,7 +112,7 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Outcome(
         steps=trainer.state.global_step, losses=shown.losses, seconds=time.monotonic() - started,
-        tokens=sum(len(ids) for ids, _ in rows),
+        tokens=(tokens := sum(len(ids) for ids, _ in rows)), training_seconds=training_seconds, tokens_per_second=round(tokens * passes / training_seconds, 1),
         device=torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
         peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None, stopped=shown.stopped,
     )
@@ -116,7 +121,7 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
 def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(weights.resolve()),  # a path with one slash would be taken for a hub id
-        max_seq_length=settings.max_seq_length, dtype=torch.bfloat16, load_in_4bit=settings.load_in_4bit,
+        max_seq_length=settings.max_seq_length, dtype=torch.bfloat16 if _bfloat16() else torch.float16, load_in_4bit=settings.load_in_4bit,
         use_exact_model_name=True, local_files_only=True,
     )
     model = FastLanguageModel.get_peft_model(
@@ -127,6 +132,11 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def _bfloat16() -> bool:
+    """GPUs before Ampere have float16 only; every CPU has bfloat16, be it slowly."""
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+
+
 def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(checkpoints.resolve()),
@@ -135,7 +145,7 @@ def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
         learning_rate=settings.learning_rate, lr_scheduler_type=settings.lr_scheduler, warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay, neftune_noise_alpha=settings.neftune_noise_alpha or None, max_grad_norm=settings.max_grad_norm, optim="adamw_torch",
         max_length=settings.max_seq_length, packing=False, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True},
-        bf16=True, gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
+        bf16=_bfloat16(), fp16=not _bfloat16(), gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
         logging_steps=1, logging_nan_inf_filter=False, save_steps=settings.save_steps, save_total_limit=2,
         report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False,
     )
