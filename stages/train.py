@@ -10,7 +10,8 @@ from luna.conversations import schema
 from luna.model import adapter, weights
 from luna.params import Params
 from luna.parentage import WEIGHTS_SCRATCH, line_adapters
-from luna.training import environment
+from luna.training import environment, parallel
+from luna.training.outcome import Outcome, versions
 
 
 def checkpoint_key(settings: Params) -> str:
@@ -31,6 +32,16 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
     } | outcome
 
 
+def train(parent: Path, settings: Params, checkpoints: Path) -> Outcome:
+    """In this process, or in several."""
+    if settings.train.processes > 1:
+        return parallel.train(parent, settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER)
+    environment.prepare(settings.train.device)
+    from luna.training import trainer  # imports torch and unsloth, whose environment is set above
+
+    return trainer.train(parent, schema.load_file(artifacts.TRAINING_SET), settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER)
+
+
 def main() -> None:
     settings = params.load()
     prep = files.read_json(artifacts.PREP_REPORT)
@@ -42,16 +53,12 @@ def main() -> None:
         return
 
     parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), settings), WEIGHTS_SCRATCH)
-    environment.prepare(settings.train.device)
-    from luna.training import trainer  # imports torch and unsloth, whose environment is set above
-
     place = artifacts.CHECKPOINTS / checkpoint_key(settings)
     place.mkdir(parents=True, exist_ok=True)
     for stale in artifacts.CHECKPOINTS.iterdir():
         if stale != place:
             shutil.rmtree(stale)
-    conversations = schema.load_file(artifacts.TRAINING_SET)
-    outcome = trainer.train(parent, conversations, settings.chat, settings.train, place, artifacts.LOSS, artifacts.ADAPTER)
+    outcome = train(parent, settings, place)
     if outcome.stopped and outcome.stopped.failed:
         # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
         adapter.save_identity(artifacts.ADAPTER, f"training failed, nothing of it is kept: {outcome.stopped.why}")
@@ -63,7 +70,7 @@ def main() -> None:
         "stopped": asdict(outcome.stopped) | {"failed": outcome.stopped.failed} if outcome.stopped else None,
         "tokens": outcome.tokens, "training_seconds": round(outcome.training_seconds, 2), "tokens_per_second": outcome.tokens_per_second, "device": outcome.device,
         "peak_memory_bytes": outcome.peak_memory, "peak_gpu_memory_bytes": outcome.peak_gpu_memory,
-        "versions": trainer.versions(),
+        "versions": versions(),
     }))
     shutil.rmtree(artifacts.CHECKPOINTS)
     losses = f"loss {outcome.loss_start:.2f} -> {outcome.loss_final:.2f}" if outcome.losses else "no finite loss"

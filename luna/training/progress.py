@@ -19,15 +19,18 @@ _SECONDS_BETWEEN_LOOKS = 1
 
 
 class ShowProgress(TrainerCallback):
-    """Also keeps the loss of each step in ``losses``, and ends the training where ``watch`` says so: then ``stopped`` says why."""
+    """Also keeps the loss of each step in ``losses``, and ends the training where ``watch`` says so: then ``stopped`` says why.
 
-    def __init__(self, curve: Path, watch: Watch) -> None:
+    Of several processes each sees the same losses and decides the same; only a ``visible`` one shows and writes.
+    """
+
+    def __init__(self, curve: Path, watch: Watch, visible: bool = True) -> None:
         self.losses: dict[int, float] = {}
         self.stopped: Stop | None = None
         self._watch = watch
         self._curve = curve
-        self._live = Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None)
-        self._console = Console()
+        self._live = Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None) if visible else None
+        self._console = Console(quiet=not visible)
         self._bar: Progress | None = None
         self._started = self._last = self._looked = time.monotonic()
         self._first_step = 0
@@ -37,11 +40,14 @@ class ShowProgress(TrainerCallback):
         if not math.isfinite(loss):
             return
         self.losses[step] = loss
-        self._live.step = step
-        self._live.log_metric("train/loss", loss)
+        if self._live:
+            self._live.step = step
+            self._live.log_metric("train/loss", loss)
 
     def _look(self, step: int) -> None:
         self._looked = time.monotonic()
+        if not self._live:
+            return
         self._live.step = step
         for name, value in resources.look(self._curve).items():
             self._live.log_metric(f"resources/{name}", round(value, 3))
@@ -55,7 +61,7 @@ class ShowProgress(TrainerCallback):
         self._look(state.global_step)
         if state.global_step:
             self._console.print(f"train: going on from step {state.global_step} of {state.max_steps}")
-        if self._console.is_terminal:
+        if self._live and self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
                 TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
@@ -81,6 +87,7 @@ class ShowProgress(TrainerCallback):
             self._console.print(f"train: step {state.global_step}/{state.max_steps}  loss {loss:.3f}  {left:.0f} s left", highlight=False)
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._live.make_summary()
+        if self._live:
+            self._live.make_summary()
         if self._bar:
             self._bar.stop()

@@ -10,8 +10,6 @@ import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,44 +25,10 @@ from luna.conversations.schema import Conversation
 from luna.conversations.template import IGNORED, tokenise
 from luna.errors import InputError
 from luna.params import Chat, Train
-from luna.training import memory
+from luna.training import memory, parallel
+from luna.training.outcome import Outcome
 from luna.training.progress import ShowProgress
-from luna.training.watch import Stop, Watch
-
-VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "accelerate")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``seconds`` are wall clock of this run alone, ``training_seconds`` those of its steps; ``peak_memory`` and ``peak_gpu_memory`` are bytes.
-
-    ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step.
-    """
-
-    steps: int
-    losses: dict[int, float]
-    seconds: float
-    tokens: int
-    device: str
-    peak_memory: int
-    peak_gpu_memory: int | None
-    stopped: Stop | None = None
-    training_seconds: float = 0.0
-    tokens_per_second: float = 0.0
-
-    @property
-    def loss_start(self) -> float | None:
-        return self.losses[min(self.losses)] if self.losses else None
-
-    @property
-    def loss_final(self) -> float | None:
-        """Mean of the last tenth of the steps (at least one): a single batch says little."""
-        tail = [self.losses[step] for step in sorted(self.losses)][-max(1, len(self.losses) // 10):]
-        return round(sum(tail) / len(tail), 4) if tail else None
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+from luna.training.watch import Watch
 
 
 def train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
@@ -91,7 +55,7 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
         "labels": [labels for _, labels in rows],
         "attention_mask": [[1] * len(ids) for ids, _ in rows],
     })
-    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps))
+    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps), visible=parallel.is_first())
     trainer = SFTTrainer(
         model=model, processing_class=tokenizer, train_dataset=dataset,
         args=_arguments(settings, checkpoints),
@@ -105,7 +69,7 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
     passes = -(json.loads((newest / "trainer_state.json").read_text())["epoch"] if newest else 0.0)
     training_seconds = trainer.train(resume_from_checkpoint=str(newest) if newest else None).metrics["train_runtime"]
     passes += trainer.state.epoch or 0.0
-    if not (shown.stopped and shown.stopped.failed):
+    if parallel.is_first() and not (shown.stopped and shown.stopped.failed):
         model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
