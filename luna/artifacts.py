@@ -22,6 +22,7 @@ ADAPTER = MODELS / "adapter"
 TRAIN_ARGS = MODELS / "train_args.json"
 LOSS = MODELS / "loss"
 LOSS_CURVE = LOSS / "plots" / "metrics" / "train" / "loss.tsv"
+RESOURCES = {name: LOSS / "plots" / "metrics" / "resources" / f"{name}.tsv" for name in ("memory", "free_disk")}
 # export
 MODEL = MODELS / "model.gguf"
 TOKENIZER = MODELS / "tokenizer.json"

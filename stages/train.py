@@ -47,7 +47,8 @@ def main() -> None:
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:
         adapter.save_identity(artifacts.ADAPTER)
-        files.write_text(artifacts.LOSS_CURVE, "step\tloss\n")
+        for name, curve in {"loss": artifacts.LOSS_CURVE, **artifacts.RESOURCES}.items():
+            files.write_text(curve, f"step\t{name}\n")
         files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {"learning_rate": 0.0}))
         print("train: generation 0 is the base itself, nothing to train")
         return
