@@ -27,7 +27,9 @@ def test_a_generation_is_trained_on_one_machine_and_finished_on_another(line, tm
     assert "without --max" in gpu.luna("evolve", "--stage", "train", "--max", "2", code=2).stderr
     write_jsonl(gpu.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     before = {path.name for path in (home.cold / "files").rglob("*")}
-    events = [json.loads(row) for row in gpu.luna("evolve", "--stage", "train", "--json").stdout.splitlines()]
+    trained = gpu.luna("evolve", "--stage", "train", "--json")
+    assert "bringing models/base" in trained.stderr and "Running stage 'base'" not in trained.stderr  # the ancestor comes from cold storage, not from its origin
+    events = [json.loads(row) for row in trained.stdout.splitlines()]
     told = events[-1]
     assert [event["event"] for event in events] == ["started", "handed over"] and told["stage"] == "train" and told["pushed_to"] == "origin"
     assert told["name"].startswith("Luna-G004") and 0 < told["uploaded"] == len({path.name for path in (home.cold / "files").rglob("*") if path.is_file()} - before)

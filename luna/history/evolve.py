@@ -63,7 +63,7 @@ def part(root: Path, stage: str, say: Callable[[str], None], event: Callable[[di
 
 
 def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
-    """The name of the generation to build: the unfinished one, with what another machine has built of it in place, or a new one."""
+    """The name of the generation to build: the unfinished one, or a new one. What has been built of it, be it on another machine, is in place then."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = new.building(settings, line)
@@ -73,7 +73,7 @@ def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
     else:
         new.require_tip(line)
         say(f"{name} is gone on with")
-        handover.take_over(root, name, say)
+    handover.take_over(root, name, say)
     return name
 
 

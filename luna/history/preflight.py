@@ -25,7 +25,7 @@ from luna.history import cache
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
-from luna.params import Params
+from luna.params import Params, Train
 from luna.training import environment, memory
 
 MARGIN = 1.2  # more than the estimate must be free
@@ -85,27 +85,29 @@ def look(root: Path, settings: Params, line: Line, conversations: list[Conversat
     parent = line.head_name
     weights = sealed_outs(root.resolve(), parent)[artifacts.BASE.as_posix()].size if parent else base.estimated_bytes(settings.base) or 0
     shape = _shape(line, parent, weights) if parent else None
-    cuda = environment.uses_cuda(settings.train.device)
-    need = taken = gpu = None
-    too_little = None
-    if shape:
-        longest = _longest(conversations, settings.chat.system_prompt)
-
-        def fits(other) -> bool:
-            wanted = memory.need(shape, other, longest, cuda, exports)
-            return wanted.machine <= free and (wanted.gpu is None or vram is None or wanted.gpu <= vram)
-
-        need, free, vram = memory.need(shape, settings.train, longest, cuda, exports), environment.free_memory(), environment.free_gpu_memory() if cuda else None
-        taken = need.machine, free
-        gpu = (need.gpu, vram) if need.gpu is not None else None
-        if not fits(settings.train):
-            short = f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free" if need.machine > free else f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
-            too_little = f"This generation would take about {short}: free some, or in params.yaml set {memory.advice(settings.train, cuda, fits)}"
+    taken, gpu, too_little = _memory(shape, settings, conversations, exports) if shape else (None, None, None)
     disks = _disks(root, settings, weights, shape, first=parent is None)
     for space in disks:
         if space.need > space.free:
             too_little = f"This generation would take about {space.need / _GB:.1f} GB of disk at {space.place}, and {space.free / _GB:.1f} are free: free some ('luna gc --dry-run' shows what can go)"
     return Preflight(disks, taken, gpu, parent, too_little)
+
+
+def _memory(shape: memory.Shape, settings: Params, conversations: list[Conversation], exports: bool) -> tuple[tuple[int, int], tuple[int, int | None] | None, str | None]:
+    """What is needed and free on the machine, the same on its GPU, and what is wrong where it does not suffice."""
+    longest, cuda = _longest(conversations, settings.chat.system_prompt), environment.uses_cuda(settings.train.device)
+    free, vram = environment.free_memory(), environment.free_gpu_memory() if cuda else None
+
+    def fits(train: Train) -> bool:
+        wanted = memory.need(shape, train, longest, cuda, exports)
+        return wanted.machine <= free and (wanted.gpu is None or vram is None or wanted.gpu <= vram)
+
+    need = memory.need(shape, settings.train, longest, cuda, exports)
+    gpu = (need.gpu, vram) if need.gpu is not None else None
+    if fits(settings.train):
+        return (need.machine, free), gpu, None
+    short = f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free" if need.machine > free else f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
+    return (need.machine, free), gpu, f"This generation would take about {short}: free some, or in params.yaml set {memory.advice(settings.train, cuda, fits)}"
 
 
 def _shape(line: Line, parent: str, weights: int) -> memory.Shape | None:
