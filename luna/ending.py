@@ -13,6 +13,7 @@ import sys
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code by the shell's convention
 _GRACE_SECONDS = 20  # a step of training, or the writing of a file, may have to end first
+_ORDER_SECONDS = 3
 
 
 def on_sigterm(who: str) -> None:
@@ -54,8 +55,13 @@ def _end(process: subprocess.Popen) -> None:
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    try:
-        process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    # One that had something below it sees it end; else, or when it goes on all the same, it is told itself.
+    if not family:
+        process.terminate()
+    for tell in (process.terminate, process.kill):
+        try:
+            process.wait(_ORDER_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            tell()
+    process.wait()
