@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from conftest import SOURCE
 
 from bench import gpu_check
-from luna import params
+from luna import files, params
 from luna.training.environment import has_nvidia_gpu
 
 
@@ -42,3 +43,19 @@ def test_a_generation_is_compared_with_the_cpus_and_with_plain_training(line, tm
     assert "| CUDA, bf16 LoRA |" in text and "100.0%" in text and "not recall" in text
     for way in gpu_check.WAYS.values():
         params.Train.model_validate(way)  # what it writes into params.yaml is allowed there
+
+
+def test_two_processes_train_one_adapter_and_the_first_alone_writes(line, tmp_path):
+    """What several GPUs do, on the CPU: data parallel by torchrun."""
+    repo = line.copy(tmp_path / "mine")
+    repo.edit_params(("processes: 1 ", "processes: 2 "), ("  batch_size: 4\n", "  batch_size: 2\n"))
+    for path in ("adapter", "loss"):
+        shutil.rmtree(repo.path / "models" / path)
+    done = repo.run("python", "-m", "stages.train")
+    assert "train: 4 steps" in done.stdout and done.stdout.count("step 1/4") == 1
+    args = files.read_json(repo.path / "models/train_args.json")
+    assert args["settings"]["processes"] == 2 and args["training_steps"] == 4 and args["stopped"] is None
+    alone = gpu_check.read(line.path, gpu_check.CPU).training
+    assert args["loss_start"] == pytest.approx(alone["loss_start"], abs=0.1)
+    assert (repo.path / "models/adapter/adapter_model.safetensors").exists() and (repo.path / "models/loss/plots/metrics/train/loss.tsv").read_text().count("\n") == 5
+    assert not list((repo.path / ".luna").glob("parallel*"))
