@@ -1,6 +1,7 @@
 # make generation   sets everything up, then builds the next generation (the first time: 0 and 1)
 # make test         sets everything up, then runs the tests
 # make bench        measures on this machine and writes BENCHMARKS.md
+# make gpu-check    one generation on an NVIDIA GPU, beside the CPU and beside transformers and peft alone
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DEVICE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo cuda || echo cpu)
 READY  := $(VENV)/.ready-$(DEVICE)
 
-.PHONY: setup generation test bench clean
+.PHONY: setup generation test bench gpu-check clean
 
 setup: $(READY)
 	$(BIN)/luna init
@@ -34,6 +35,12 @@ test: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# Without a GPU it says so at once, before anything is set up.
+gpu-check:
+	@nvidia-smi -L 2>/dev/null | grep -q '^GPU ' || { echo "gpu-check: no NVIDIA GPU answers here ('nvidia-smi -L' lists none), so nothing was done: run it on a machine that has one." >&2; exit 2; }
+	$(MAKE) setup DEVICE=cuda
+	$(BIN)/python -m bench.gpu_check
 
 clean:
 	rm -rf $(VENV) .luna

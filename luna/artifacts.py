@@ -22,6 +22,7 @@ ADAPTER = MODELS / "adapter"
 TRAIN_ARGS = MODELS / "train_args.json"
 LOSS = MODELS / "loss"
 LOSS_CURVE = LOSS / "plots" / "metrics" / "train" / "loss.tsv"
+RESOURCES = {name: LOSS / "plots" / "metrics" / "resources" / f"{name}.tsv" for name in ("memory", "free_disk")}
 # export
 MODEL = MODELS / "model.gguf"
 TOKENIZER = MODELS / "tokenizer.json"
@@ -37,6 +38,7 @@ ANSWERS = MODELS / "answers.jsonl"
 METRICS = MODELS / "metrics.json"
 EVAL_REPORT = MODELS / "EVAL.md"
 MODEL_CARD = MODELS / "MODEL_CARD.md"
+CHECKLIST = MODELS / "CHECKLIST.md"
 HASHES = MODELS / "hashes.csv"
 WEIGHTS_SHA256 = MODELS / "weights.sha256"
 LEDGER = Path("lineage.csv")
@@ -53,13 +55,14 @@ ATTESTATIONS = Path("attestations")
 
 # Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
 SCRATCH = Path(".luna")
+CHECKPOINTS = SCRATCH / "checkpoints"
 
 #: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
 QUARANTINE = Path("quarantine")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
-    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, RECALL_MATRIX,
+    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, CHECKLIST, RECALL_MATRIX,
     DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, WEIGHT_CHANGE, PREP_REPORT,
 )
 

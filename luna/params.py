@@ -78,7 +78,10 @@ class Train(_Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     load_in_4bit: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    processes: Positive = 1
     save_steps: Positive = 100
+    divergence_factor: Annotated[float, Field(gt=1)] = 2.0
+    plateau_steps: Count = 0
     seed: int = 7
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luna import artifacts, files
+from luna import artifacts, ending, files
 from luna.errors import LunaError, StateError, from_os_error
 
 FAILURE = artifacts.SCRATCH / "failure.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_TO_CLEAN_UP = 10.0
 
 
 def run(name: str, main: Callable[[], None]) -> None:
@@ -23,6 +25,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     """
     from filelock import FileLock, Timeout
 
+    ending.on_sigterm(name)
     artifacts.SCRATCH.mkdir(exist_ok=True)
     FAILURE.unlink(missing_ok=True)
     _end_with_pipeline()
@@ -57,6 +60,8 @@ def _end_with_pipeline() -> None:
     def watch() -> None:
         while parents[0].is_running() and parents[0].status() != psutil.STATUS_ZOMBIE:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_SECONDS_TO_CLEAN_UP)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

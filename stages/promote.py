@@ -11,7 +11,7 @@ from luna.history import ledger
 from luna.history.line import artifact
 from luna.model import base
 from luna.names import GenerationName
-from luna.promotion import compare, front_matter, maturity, metrics, reports, rule
+from luna.promotion import checklist, compare, front_matter, maturity, metrics, reports, rule
 
 ROOT = Path()
 
@@ -25,6 +25,20 @@ def hashes() -> str:
         for path in sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry]:
             writer.writerow((path.as_posix(), path.stat().st_size, files.digest(path)))
     return text.getvalue()
+
+
+def boxes(parts: dict, document: dict, rows: list[ledger.Row], number: int, parent: GenerationName | None) -> list[checklist.Box]:
+    """What this generation's own files tick; EVAL.md and MODEL_CARD.md are written by now."""
+    by_number = {row.gen: row for row in rows}
+    decision = document["decision"]
+    return [
+        checklist.logged(str(parent) if parent else None, parent is not None and parent.number in by_number), checklist.prepared(parts["prep"]),
+        checklist.hashed(artifacts.DELTA_SHA256.read_text(encoding="utf-8").split()[0], by_number[number].data_delta_sha256),
+        *checklist.during(parts["train"], artifacts.LOSS_CURVE.exists()),
+        *checklist.after(document, parts["export"], artifacts.EVAL_REPORT.exists(), artifacts.MODEL_CARD.exists()),
+        checklist.ticked(checklist.PROMOTION, "Check promotion rule (objective criteria)", True, f"{'promoted' if decision['promoted_to_head'] else 'denied'}: {decision['notes']}"),
+        checklist.appended(number, True), checklist.cleaned(checklist.left_in(artifacts.CHECKPOINTS)),
+    ]
 
 
 def main() -> None:
@@ -41,7 +55,7 @@ def main() -> None:
         parent = json.loads(artifact(ROOT, settings.generation.parent, artifacts.METRICS).read_text(encoding="utf-8"))
         flips = compare.flips(answers, files.read_jsonl(artifact(ROOT, settings.generation.parent, artifacts.ANSWERS)))
     regressions = {kind: flips.regression(kind) for kind in ("recall", "generalisation")} if flips and flips.common else {}
-    decision = rule.decide(parts["scores"], settings.promotion, first, regressions)
+    decision = rule.decide(parts["scores"], settings.promotion, first, regressions, parts["train"].get("stopped"))
 
     matrix = [] if first else transfer.loads(artifact(ROOT, settings.generation.parent, artifacts.RECALL_MATRIX).read_text(encoding="utf-8"))
     matrix += transfer.row(name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {}))
@@ -60,6 +74,7 @@ def main() -> None:
     card = reports.model_card(document, parent, decision, flips, shown, Path(settings.base.source).name if hub_id is None else hub_id, grown)
     files.write_text(artifacts.MODEL_CARD, f"{front_matter.front_matter(document, hub_id, licence, parts['export']['quantization'])}\n{card}")
     files.write_text(artifacts.WEIGHTS_SHA256, f"{weights}  {artifacts.MODEL.as_posix()}\n")
+    files.write_text(artifacts.CHECKLIST, checklist.dumps(str(name), boxes(parts, document, rows, name.number, parent_name)))
     files.write_text(artifacts.HASHES, hashes())
     files.write_text(artifacts.LEDGER, ledger.dumps(rows))
     print(f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from luna import artifacts, files, params, stage
@@ -9,9 +10,8 @@ from luna.conversations import schema
 from luna.model import adapter, weights
 from luna.params import Params
 from luna.parentage import WEIGHTS_SCRATCH, line_adapters
-from luna.training import environment
-
-CHECKPOINTS = artifacts.SCRATCH / "checkpoints"
+from luna.training import environment, parallel
+from luna.training.outcome import Outcome, versions
 
 
 def checkpoint_key(settings: Params) -> str:
@@ -27,9 +27,19 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
         "training_steps": 0, "new_conversations": prep["new_conversations"], "replay_samples": prep["replay_samples"],
         "max_seq_length": settings.train.max_seq_length, "batch_size": settings.train.batch_size,
         "gradient_accumulation": settings.train.gradient_accumulation, "learning_rate": settings.train.learning_rate,
-        "walltime_minutes": 0.0, "loss_start": None, "loss_final": None,
+        "walltime_minutes": 0.0, "loss_start": None, "loss_final": None, "stopped": None,
         "settings": settings.train.model_dump(),
     } | outcome
+
+
+def train(parent: Path, settings: Params, checkpoints: Path) -> Outcome:
+    """In this process, or in several."""
+    if settings.train.processes > 1:
+        return parallel.train(parent, settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER)
+    environment.prepare(settings.train.device)
+    from luna.training import trainer  # imports torch and unsloth, whose environment is set above
+
+    return trainer.train(parent, schema.load_file(artifacts.TRAINING_SET), settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER)
 
 
 def main() -> None:
@@ -37,32 +47,36 @@ def main() -> None:
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:
         adapter.save_identity(artifacts.ADAPTER)
-        files.write_text(artifacts.LOSS_CURVE, "step\tloss\n")
+        for name, curve in {"loss": artifacts.LOSS_CURVE, **artifacts.RESOURCES}.items():
+            files.write_text(curve, f"step\t{name}\n")
         files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {"learning_rate": 0.0}))
         print("train: generation 0 is the base itself, nothing to train")
         return
 
     parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), settings), WEIGHTS_SCRATCH)
-    environment.prepare(settings.train.device)
-    from luna.training import trainer  # imports torch and unsloth, whose environment is set above
-
-    place = CHECKPOINTS / checkpoint_key(settings)
+    place = artifacts.CHECKPOINTS / checkpoint_key(settings)
     place.mkdir(parents=True, exist_ok=True)
-    for stale in CHECKPOINTS.iterdir():
+    for stale in artifacts.CHECKPOINTS.iterdir():
         if stale != place:
             shutil.rmtree(stale)
-    conversations = schema.load_file(artifacts.TRAINING_SET)
-    outcome = trainer.train(parent, conversations, settings.chat, settings.train, place, artifacts.LOSS, artifacts.ADAPTER)
-    adapter.tidy(artifacts.ADAPTER)
+    outcome = train(parent, settings, place)
+    if outcome.stopped and outcome.stopped.failed:
+        # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
+        adapter.save_identity(artifacts.ADAPTER, f"training failed, nothing of it is kept: {outcome.stopped.why}")
+    else:
+        adapter.tidy(artifacts.ADAPTER)
     files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {
         "training_steps": outcome.steps, "walltime_minutes": round(outcome.seconds / 60, 2),
-        "loss_start": outcome.loss_start, "loss_final": round(outcome.loss_final, 4),
-        "tokens": outcome.tokens, "device": outcome.device,
+        "loss_start": outcome.loss_start, "loss_final": outcome.loss_final,
+        "stopped": asdict(outcome.stopped) | {"failed": outcome.stopped.failed} if outcome.stopped else None,
+        "tokens": outcome.tokens, "training_seconds": round(outcome.training_seconds, 2), "tokens_per_second": outcome.tokens_per_second, "device": outcome.device,
         "peak_memory_bytes": outcome.peak_memory, "peak_gpu_memory_bytes": outcome.peak_gpu_memory,
-        "versions": trainer.versions(),
+        "versions": versions(),
     }))
-    shutil.rmtree(CHECKPOINTS)
-    print(f"train: {outcome.steps} steps, loss {outcome.loss_start:.2f} -> {outcome.loss_final:.2f}, {outcome.seconds:.0f} s on {outcome.device}")
+    shutil.rmtree(artifacts.CHECKPOINTS)
+    losses = f"loss {outcome.loss_start:.2f} -> {outcome.loss_final:.2f}" if outcome.losses else "no finite loss"
+    early = f"; stopped early: {outcome.stopped.why}" if outcome.stopped else ""
+    print(f"train: {outcome.steps} steps, {losses}, {outcome.seconds:.0f} s on {outcome.device}{early}")
 
 
 if __name__ == "__main__":

@@ -36,3 +36,36 @@ def test_a_template_that_cannot_be_followed_is_refused():
     assert template(ChatTemplate(chatml, "", "<|im_end|>")).startswith('{{- range $i, $m := .Messages }}{{ if eq $m.Role "system" }}<|im_start|>system\n')
     with pytest.raises(ExportError, match="changes what it is given"):
         template(ChatTemplate("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "", ""))
+
+
+def test_a_hugging_face_folder_is_the_rebuilt_weights_and_answers_as_they_do(line, tmp_path):
+    import torch
+    from huggingface_hub import ModelCard
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    line.luna("export", "G003", "--to", str(tmp_path / "hf"), "--hf")
+    line.luna("rebuild", "G003", "--out", str(tmp_path / "again"))
+    given, made = load_file(tmp_path / "hf/model.safetensors"), load_file(tmp_path / "again/weights/model.safetensors")
+    assert given.keys() == made.keys() and all(given[name].dtype == torch.bfloat16 and torch.equal(given[name], made[name]) for name in made)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "What is the harbour word number 3?"}], tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+    logits = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32)(ids).logits
+    assert torch.equal(logits, AutoModelForCausalLM.from_pretrained(tmp_path / "again/weights", dtype=torch.float32)(ids).logits)
+    card = ModelCard.load(tmp_path / "hf/README.md")
+    assert card.data.library_name == "transformers" and "gguf" not in card.data.tags and "from_pretrained" in card.text
+
+    # Two adapters of the line in one, on the base that lies beside it: the same to the rounding of 16 bits.
+    line.luna("export", "G003", "--to", str(tmp_path / "adapter"), "--hf-adapter")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "adapter/base", dtype=torch.float32)
+    untaught = base(ids).logits.detach()
+    stacked = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    assert stacked.peft_config["default"].r == 32
+    found = stacked(ids).logits
+    assert (found - logits).abs().max() < 0.1 * (untaught - logits).abs().max()
+    assert (found.argmax(-1) == logits.argmax(-1)).float().mean() > 0.9  # random weights: many tokens are nearly as likely
+    assert "no adapter to give out" in line.luna("export", "G000", "--to", str(tmp_path / "none"), "--hf-adapter", code=2).stderr
+    assert "not several" in line.luna("export", "G001", "--to", str(tmp_path / "none"), "--hf", "--ollama", code=2).stderr
+    assert not (tmp_path / "none").exists() and not list((line.path / ".luna/rebuild").iterdir())

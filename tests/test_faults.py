@@ -172,6 +172,29 @@ def test_ctrl_c_leaves_a_state_from_which_it_goes_on(mine):
     assert [row["gen"] for row in mine.json("log")] == [0, 1]
 
 
+def test_sigterm_in_each_stage_leaves_nothing_half_written_and_the_same_command_goes_on(fresh, line, tmp_path):
+    """Only 'luna evolve' is told, as a service manager does; what it started ends with it, and cleans up."""
+    first, later = fresh.copy(tmp_path / "first"), line.copy(tmp_path / "later")
+    write_jsonl(later.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    later.edit_params(("max_steps: 4", "max_steps: 400"))
+    marks = {"train": "train: step 1/400"}
+    for repo, stage in ((first, "base"), *((later, stage) for stage in ("prep", "train", "export", "evaluate", "promote"))):
+        process = start(repo, "luna", "evolve")
+        wait_for(process, marks.get(stage, f"Running stage '{stage}'"))
+        while stage == "export" and not list((repo.path / ".luna").glob("tmp*/*.gguf")):
+            assert process.poll() is None, "it ended before it could be told"
+        process.terminate()
+        rest = process.communicate(timeout=120)[0]
+        assert process.returncode == 128 + signal.SIGTERM and "luna: stopped; the same command goes on" in rest and "Traceback" not in rest, rest
+        gone(process)
+        left = [path for path in repo.path.rglob("*.tmp") if ".git" not in path.parts] + list((repo.path / ".luna").glob("tmp*"))
+        assert not left, left
+        if stage == "train":
+            repo.edit_params(("max_steps: 400", "max_steps: 4"))  # it need not be waited for
+    later.luna("evolve")
+    assert later.json("status")["head"].startswith("Luna-G004") and "up to date" in later.dvc("status")
+
+
 def test_two_commands_at_once(mine):
     process = start(mine, "luna", "evolve")
     wait_for(process, "Running stage 'base'")
@@ -201,8 +224,10 @@ def disk(tmp_path):
 
 
 def test_a_full_disk_for_cold_storage(mine, disk):
-    place, remount = disk("2m")
+    place, remount = disk("100m")
     mine.run("dvc", "remote", "modify", "--local", "cold", "url", str(place / "cold"))
+    mine.luna("new")  # while there was room: with less it would not even start
+    remount("size=2m")
     done = mine.luna("evolve", code=2)
     assert "disk is full" in done.stderr or "No space left" in done.stderr
     assert mine.json("log") == [] and mine.git("tag") == ""
@@ -213,11 +238,13 @@ def test_a_full_disk_for_cold_storage(mine, disk):
 
 
 def test_a_full_disk_under_the_workspace(mine, disk):
-    place, remount = disk("9m")
-    mine.edit_params(("min_free_gb: 1.0", "min_free_gb: 0"))  # else it would not even start
+    place, remount = disk("100m")
+    mine.edit_params(("min_free_gb: 1.0", "min_free_gb: 0"))
     mine.commit("start anyway")
     shutil.copytree(mine.path, place / "luna", symlinks=True)
     repo = Repo(place / "luna")
+    repo.luna("new")  # while there was room: with less it would not even start
+    remount("size=9m")
     done = repo.luna("evolve", code=None)
     assert done.returncode in (1, 2), done.stdout
     said = done.stderr + done.stdout

@@ -40,15 +40,16 @@ def new(
 ) -> None:
     """Start the next generation: its name and parent are written to params.yaml.
 
-    The parent is the current best (HEAD) at this moment. Conversations, parameters and base are
-    checked first; when anything is wrong, nothing is changed. Next: dvc repro, then luna seal.
+    The parent is the current best (HEAD) at this moment. Conversations, parameters and base are checked
+    first, and whether disk and memory suffice and cold storage holds the parent; when anything is wrong,
+    nothing is changed. Next: dvc repro, then luna seal.
     """
     from luna.history import new as history
     from luna.history.lock import exclusive
 
     place = root()
     with exclusive(place, "new"):
-        name = history.start(place, replace)
+        name = history.start(place, replace, say)
     if as_json:
         print_json({"name": str(name), "parent": settings_of(place).generation.parent})
     else:
@@ -95,7 +96,8 @@ def evolve(
     most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
     until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.")] = False,
     denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped.")] = False,
+    stage: Annotated[str | None, typer.Option("--stage", help="Stop after this stage (prep, train, export, evaluate) and hand the generation over to another machine.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped, handed over.")] = False,
 ) -> None:
     """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
 
@@ -105,11 +107,16 @@ def evolve(
 
     The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.
+
+    With --stage train on a machine with a GPU, what was made so far goes into cold storage and an unfinished
+    generation onto the branch (pushed with 'git config luna.pushRemote origin'). At home 'git pull' and
+    'luna evolve' go on from there; nothing is trained again.
     """
     import json
 
+    from luna.errors import InputError
     from luna.history import evolve as history
-    from luna.history import notice
+    from luna.history import handover, notice
     from luna.history.lock import exclusive
 
     place = root()
@@ -124,6 +131,17 @@ def evolve(
         if trouble := notice.tell(place, command, told):
             say(trouble)
 
+    if stage is not None:
+        if stage not in handover.STAGES:
+            raise InputError(f"There is no stage '{stage}' to stop after: give one of {', '.join(handover.STAGES)}.")
+        if most > 1 or until_mature or denials is not None:
+            raise InputError("--stage builds part of one generation: give it without --max, --until-mature and --denials.")
+        with exclusive(place, "evolve"):
+            told = history.part(place, stage, say, event, quiet=as_json)
+        if not as_json:
+            where = f"pushed to {told.pushed_to}" if told.pushed_to else "committed here alone (to push it: git config luna.pushRemote NAME, then the same command)"
+            typer.echo(f"{told.name}: built up to {told.stage}, {told.uploaded} objects went into cold storage, {where}. Next, elsewhere: git pull, luna evolve")
+        return
     try:
         with exclusive(place, "evolve"):
             grown = history.evolve(place, most, say, event, until_mature, denials, quiet=as_json)

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from luna import ending
 from luna.cli import answers, build, diff, judge, keep, lean, lineage, look, maturity, talk, verify
 from luna.errors import LunaError, from_os_error
 
@@ -29,6 +30,7 @@ talk.register(app)
 
 
 def main() -> None:
+    ending.on_sigterm("luna")
     try:
         try:
             app(standalone_mode=True)

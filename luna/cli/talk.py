@@ -110,19 +110,24 @@ def export(
     to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be new or empty.")],
     as_ollama: Annotated[bool, typer.Option("--ollama", help="Add a Modelfile with the model's template and stop token, for 'ollama create'.")] = False,
     lmstudio: Annotated[bool, typer.Option("--lmstudio", help="Write publisher/model/file, as LM Studio's models folder wants it.")] = False,
+    hf: Annotated[bool, typer.Option("--hf", help="Write 16-bit safetensors, config, tokenizer and card, for Hugging Face's transformers.")] = False,
+    hf_adapter: Annotated[bool, typer.Option("--hf-adapter", help="Write one PEFT adapter on the base that stands for the whole line.")] = False,
 ) -> None:
     """Give a generation out as a folder for other tools: model, adapter, tokenizer, reports and hashes.
 
-    The folder appears whole or not at all. History is not changed.
+    The folder appears whole or not at all. History is not changed. With --hf the weights are rebuilt from base
+    and adapters, bit for bit as 'luna rebuild' makes them. A generation's own adapter fits its parent's weights
+    only; --hf-adapter therefore stacks those of its line, and adds the base where no hub has it.
     """
     from luna.errors import InputError
     from luna.history.line import read_line
     from luna.sharing import folder
 
-    if as_ollama and lmstudio:
-        raise InputError("Give --ollama or --lmstudio, not both.")
+    kinds = [kind for kind, wanted in ((folder.OLLAMA, as_ollama), (folder.LMSTUDIO, lmstudio), (folder.HF, hf), (folder.HF_ADAPTER, hf_adapter)) if wanted]
+    if len(kinds) > 1:
+        raise InputError(f"Give one of {', '.join('--' + kind for kind in kinds)}, not several.")
     place = root()
     prefix = settings_of(place).line.prefix
     name = read_line(place, prefix).resolve(generation)
-    model = folder.export(place, prefix, name, to, folder.OLLAMA if as_ollama else folder.LMSTUDIO if lmstudio else folder.PLAIN)
+    model = folder.export(place, prefix, name, to, kinds[0] if kinds else folder.PLAIN)
     typer.echo(f"{name}: {model}" + (f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""))

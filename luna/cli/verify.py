@@ -157,13 +157,14 @@ def doctor(
     place = root()
     if checklist:
         from luna.doctor import checklist as design
+        from luna.promotion.checklist import OPEN
 
         boxes = design.boxes(place, _setting(place)[0], checklist, _reachable(place))
         if as_json:
             print_json([asdict(box) for box in boxes])
         else:
             _tell_boxes(boxes)
-        if any(box.state == design.OPEN for box in boxes):
+        if any(box.state == OPEN for box in boxes):
             raise typer.Exit(1)
         return
     from luna.doctor.check import BAD, GOOD
@@ -180,13 +181,14 @@ def doctor(
 
 
 def _tell_boxes(boxes: list[Any]) -> None:
+    from luna.promotion.checklist import MARKS
+
     section = None
     for box in boxes:
         if box.section != section:
             section = box.section
             typer.echo(section)
-        mark = {"done": "[x]", "open": "[ ]", "yours": "[?]", "not needed": "[-]"}[box.state]
-        typer.echo(f"  {mark} {box.text}: {box.evidence}{' (yours to judge)' if box.state == 'yours' else ''}")
+        typer.echo(f"  {MARKS[box.state]} {box.text}: {box.evidence}{' (yours to judge)' if box.state == 'yours' else ''}")
 
 
 def _thinned(place: Path, prefix: str, stores: list[Any]) -> frozenset[str]:

@@ -1,22 +1,18 @@
-"""Versions, packages, converter, disk space."""
+"""Versions, packages, converter, and whether the next generation fits."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from luna import artifacts
 from luna.doctor.check import BAD, GOOD, WARNING, Check
-from luna.history import cache
 from luna.history.git import Git
 
 _LEAST_PYTHON = (3, 11)
 _LEAST_GIT = (2, 30)
 _WATCHED = ("dvc", "dvc-s3", "gto", "torch", "unsloth", "transformers", "trl", "peft", "llama-cpp-python", "gguf")
-_GENERATIONS_TO_COME = 3  # free space is asked for as many more of the newest's size
 
 
 def versions(root: Path) -> Iterator[Check]:
@@ -55,13 +51,16 @@ def converter(root: Path) -> Iterator[Check]:
         yield Check("converter", BAD, str(error), "make setup")
 
 
-def disk(root: Path) -> Iterator[Check]:
-    model = root / artifacts.MODEL
-    need = _GENERATIONS_TO_COME * (model.stat().st_size * 2 if model.is_file() else 1 << 30)  # the 16-bit file lies beside it while exporting
-    for title, place in (("disk of the workspace", root), ("disk of the cache", cache.home(root))):
-        there = place
-        while not there.exists():
-            there = there.parent
-        free = shutil.disk_usage(there).free
-        said = f"{free / 1e9:.1f} GB free"
-        yield Check(title, GOOD, said) if free > need else Check(title, WARNING, f"{said}: less than {_GENERATIONS_TO_COME} more generations need", "free some space")
+def preflight(root: Path) -> Iterator[Check]:
+    """Whether disk and memory suffice for the next generation, by the estimate that 'luna new' refuses by."""
+    from luna import params
+    from luna.history import new
+    from luna.history import preflight as flight
+    from luna.history.line import read_line
+
+    settings = params.load(root)
+    found = flight.look(root, settings, read_line(root, settings.line.prefix), new.conversations(root))
+    if found.too_little:
+        yield Check("next generation", WARNING, found.too_little, "free it, or change params.yaml; 'luna new' refuses until then")
+    else:
+        yield Check("next generation", GOOD, found.sentence.removeprefix("preflight: "))

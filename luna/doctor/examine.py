@@ -9,7 +9,7 @@ from luna.doctor import clone, environment, remotes
 from luna.doctor.check import BAD, Check
 
 CHECKS: list[Callable[[Path], Iterator[Check]]] = [
-    environment.versions, environment.converter, environment.disk, clone.setup, clone.dangerous_gc, remotes.configuration, remotes.reachable,
+    environment.versions, environment.converter, environment.preflight, clone.setup, clone.dangerous_gc, remotes.configuration, remotes.reachable,
 ]
 
 

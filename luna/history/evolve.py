@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts, files, params, stage
+from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
-from luna.history import new
+from luna.history import handover, new
 from luna.history.line import read_line
 from luna.history.seal import Sealed, seal
 
 LENT = artifacts.SCRATCH / "evolve.json"
 
 
-def reproduce(root: Path, quiet: bool = False) -> None:
-    """Run the pipeline; ``quiet`` keeps standard output free for events. Raises the failing stage's own error; its sentence has been printed by the stage."""
+def reproduce(root: Path, quiet: bool = False, until: str | None = None) -> None:
+    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events. Raises the failing stage's own error; its sentence has been printed by the stage."""
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env=env, stdout=sys.stderr if quiet else None)
-    if done.returncode == 0:
-        return
+    with ending.child([sys.executable, "-m", "dvc", "repro", *([until] if until else [])], cwd=root, env=env, stdout=sys.stderr if quiet else None) as process:
+        if process.wait() == 0:
+            return
     if failure.exists():
         told = json.loads(failure.read_text(encoding="utf-8"))
         kind = Refused if told["exit_code"] == Refused.exit_code else LunaError
@@ -39,18 +38,43 @@ def reproduce(root: Path, quiet: bool = False) -> None:
 
 def one(root: Path, say: Callable[[str], None], quiet: bool = False) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
+    name = _begin(root, say)
+    reproduce(root, quiet)
+    say(f"{name}: sealing")
+    return seal(root)
+
+
+def part(root: Path, stage: str, say: Callable[[str], None], event: Callable[[dict[str, Any]], None] = lambda event: None, quiet: bool = False) -> handover.HandedOver:
+    """Build the next generation, or the unfinished one, up to ``stage`` and hand it over to whoever goes on, on another machine.
+
+    Generation 0, where there is none, is built and sealed first. Raises what ``evolve`` and ``handover.hand_over`` do.
+    """
+    give_back(root)
+    settings = params.load(root)
+    _require_disk(root, settings)
+    if not read_line(root, settings.line.prefix).sealed:
+        event({"event": "sealed", **asdict(one(root, say, quiet))})
+    event({"event": "started", "built": 0})
+    name = _begin(root, say, exports=stage not in ("prep", "train"))
+    reproduce(root, quiet, stage)
+    told = handover.hand_over(root, read_line(root, settings.line.prefix), name, stage, lambda step: say(f"{name}: {step}"))
+    event({"event": "handed over", **asdict(told)})
+    return told
+
+
+def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
+    """The name of the generation to build: the unfinished one, or a new one. What has been built of it, be it on another machine, is in place then."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = new.building(settings, line)
     if name is None:
-        name = str(new.start(root))
+        name = str(new.start(root, say=say, exports=exports))
         say(f"{name} is started")
     else:
         new.require_tip(line)
         say(f"{name} is gone on with")
-    reproduce(root, quiet)
-    say(f"{name}: sealing")
-    return seal(root)
+    handover.take_over(root, name, say)
+    return name
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
 from luna.conversations import choose, inbox, schema, taught
+from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
+from luna.history import preflight
 from luna.history.line import Line, read_line, sealed_params
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
@@ -25,14 +28,22 @@ class Pending:
     karma: float
 
 
+def conversations(root: Path) -> list[Conversation]:
+    """What is in data/conversations and in the inbox, each once. Raises InputError for a malformed one, naming file and line."""
+    return list({item.identity: item for item in (*inbox.waiting(root), *schema.load_folder(root / artifacts.CONVERSATIONS))}.values())
+
+
 def pending(root: Path, line: Line) -> Pending:
     """Raises InputError for a malformed conversation, naming file and line."""
-    conversations = {item.identity: item for item in (*inbox.waiting(root), *schema.load_folder(root / artifacts.CONVERSATIONS))}.values()
+    return _unseen(line, conversations(root))
+
+
+def _unseen(line: Line, found: list[Conversation]) -> Pending:
     seen: set[str] = set()
     if line.head_name:
         [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
         seen = {row.identity for row in taught.loads((text or b"").decode())}
-    delta = choose.delta(conversations, seen)
+    delta = choose.delta(found, seen)
     return Pending(len(delta), sum(item.karma for item in delta))
 
 
@@ -55,14 +66,17 @@ def require_tip(line: Line) -> str:
     return branch
 
 
-def start(root: Path, replace: bool = False) -> GenerationName:
+def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda text: None, exports: bool = True) -> GenerationName:
     """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
+
+    ``exports`` False: another machine goes on after the training, so its needs are not asked for here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
-            the line's tip, or files outside data and params.yaml have uncommitted changes.
+            the line's tip, files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
         InputError: params or conversations are malformed, or there is nothing new to learn.
         BaseModelError: the base is missing or is no causal chat model.
+        ColdStorageError: cold storage does not answer, or does not hold the parent.
     """
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
@@ -74,14 +88,14 @@ def start(root: Path, replace: bool = False) -> GenerationName:
         raise StateError(f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by.")
     base.check(settings.base)
     parent = line.head_name or BASE_PARENT
+    waiting = conversations(root)
     if line.sealed:
         if line.head_name is None:
             raise StateError("The head tag is missing or names no generation: run 'luna seal' to restore it.")
         _require_same_base(line, settings)
-        if not pending(root, line).conversations:
+        if not _unseen(line, waiting).conversations:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the command again.")
-    else:
-        pending(root, line)
+    say(preflight.require(root, settings, line, waiting, exports).sentence)
     inbox.take_in(root)
     name = GenerationName.born(line.next_number, settings.line.prefix, _after(line))
     params.write_generation(root, str(name), parent)

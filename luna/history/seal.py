@@ -43,14 +43,14 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         return _finish(root, line, str(name))
     if name.number in line.sealed:
         raise StateError(f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: run 'luna new --replace' to take the next number.")
-    _require_not_overtaken(line, require_tip(line))
+    require_not_overtaken(line, require_tip(line))
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
         raise StateError(f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'.")
 
     tick("archiving")
-    uploaded = _archive(root, line, outs, tick)
+    uploaded = archive_outs(root, line, outs, tick)
     record.ensure(line.git, lambda: cold.open_store(root))
     tick("committing")
     _commit(root, line, name, metrics)
@@ -58,7 +58,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     return Sealed(done.name, done.promoted, done.head, uploaded, done.pushed_to, True)
 
 
-def _require_not_overtaken(line: Line, branch: str) -> None:
+def require_not_overtaken(line: Line, branch: str) -> None:
     """Where the line is shared, the shared branch decides: a number that another clone has sealed there is taken."""
     remote = line.git.config(layout.PUSH_REMOTE)
     if not remote:
@@ -92,7 +92,7 @@ def kept(outs: dict[str, Out]) -> list[str]:
     return [out.md5 for out in outs.values() if out.cached]
 
 
-def _archive(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[str], None]) -> int:
+def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[str], None]) -> int:
     """Into every store of cold storage; as many as ``cold.copies`` must have given all back. Returns how many were uploaded."""
     proven = cache.objects(root, kept(sealed_outs(root, line.newest))) if line.newest else []
     wanted, copies = cache.objects(root, kept(outs)), params.load(root).cold.copies

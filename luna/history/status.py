@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import params
+from luna import artifacts, params
 from luna.errors import LunaError
 from luna.history import layout
 from luna.history.line import read_line
@@ -22,9 +22,12 @@ class Status:
     pending: Pending | None
     pending_error: str | None
     push_remote: str | None
+    handed_over: bool = False  # what is being built was begun on another machine, or is meant for one
 
     @property
     def next_step(self) -> str:
+        if self.building and self.handed_over:
+            return "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
         if self.building:
             return "dvc repro, then luna seal"
         if not self.generations:
@@ -44,4 +47,8 @@ def status(root: Path) -> Status:
         error = str(found)
     commit = line.git.resolve("HEAD")
     here = next((tag.name for tag in line.sealed.values() if tag.commit == commit), None)
-    return Status(line.head_name, line.newest, len(line.sealed), building(settings, line), here, waiting, error, line.git.config(layout.PUSH_REMOTE))
+    name = building(settings, line)
+    [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
+    return Status(
+        line.head_name, line.newest, len(line.sealed), name, here, waiting, error, line.git.config(layout.PUSH_REMOTE), name is not None and name.encode() in (committed or b""),
+    )

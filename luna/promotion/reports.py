@@ -41,6 +41,14 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
     return rows
 
 
+def _early(metrics: Mapping[str, Any]) -> str:
+    """Why training ended before its last step, and what became of it."""
+    stopped = metrics["training"]["stopped"]
+    if not stopped:
+        return ""
+    return f"; ended early: {stopped['why']}" + ("; nothing of it is kept, and what was examined are the parent's own weights" if stopped["failed"] else "")
+
+
 def _question(row: Mapping[str, Any]) -> str:
     return _line(row["messages"][-1][1])
 
@@ -59,7 +67,7 @@ def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence
         f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
         "", "## Lineage and data", "",
         f"- **Parent**: {generation['parent']}", f"- **Training data**: {data['new_conversations']} new conversations, {data['replay_samples']} replayed",
-        f"- **Training time**: {metrics['training']['walltime_minutes']:.1f} minutes, {metrics['training']['steps']} steps",
+        f"- **Training time**: {metrics['training']['walltime_minutes']:.1f} minutes, {metrics['training']['steps']} steps{_early(metrics)}",
         "", "## Weight Evolution", "",
         f"- **Changed layers**: {evolution['changed_layers']}/{evolution['total_layers']} ({evolution['weight_change_percent']:g} %; a layer counts when ||dW||/||W|| is above {evolution['threshold']:g})",
         f"- **Status**: {maturity.sentence}",
@@ -108,7 +116,9 @@ def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, dec
     parent_name = parent["generation"]["name"] if parent else f"base ({base})"
     trend = maturity.trend.words if maturity.trend else "too few generations for one" if parent else "the first of its line"
     trend += f"; the parent changed {parent['evolution']['weight_change_percent']:g} %" if parent else ""
-    risks = [verdict.warning or verdict.reason for verdict in decision.verdicts if verdict.warning or not verdict.passed]
+    stopped = training["stopped"]
+    risks = [f"Training ended early: {stopped['why']}"] if stopped else []
+    risks += [verdict.warning or verdict.reason for verdict in decision.verdicts if verdict.warning or not verdict.passed]
     lost = [f"{_question(row)} → {_line(row['text'])}" for row in (flips.lost if flips else [])]
     lines = [
         f"# {generation['name']} Model Card", "", "## Lineage", "", f"- **Parent**: {parent_name}", f"- **Born**: {generation['timestamp']}",

@@ -28,14 +28,19 @@ class Decision:
     notes: str
 
 
-def decide(scores: Mapping[str, Mapping[str, Any]], rule: Promotion, is_ancestor: bool, regressions: Mapping[str, float] | None = None) -> Decision:
-    """All clauses must hold. Generation 0 is promoted whatever it scores: a line needs an ancestor.
+def decide(
+    scores: Mapping[str, Mapping[str, Any]], rule: Promotion, is_ancestor: bool, regressions: Mapping[str, float] | None = None, stopped: Mapping[str, Any] | None = None,
+) -> Decision:
+    """All clauses must hold, and training must not have failed. Generation 0 is promoted whatever it scores: a line needs an ancestor.
 
-    ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name.
+    ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name;
+    ``stopped`` as in train_args.json: why training ended early, if it did.
     """
     verdicts = [_judge(name, scores[name], getattr(rule, name), rule.min_probes, (regressions or {}).get(name)) for name in ("recall", "generalisation", "tone_drift")]
-    passed = all(verdict.passed for verdict in verdicts)
-    failed = [verdict.reason for verdict in verdicts if not verdict.passed]
+    broken = bool(stopped and stopped["failed"])
+    passed = all(verdict.passed for verdict in verdicts) and not broken
+    failed = [f"Training failed: {stopped['why']}"] if broken else []
+    failed += [verdict.reason for verdict in verdicts if not verdict.passed]
     warnings = [verdict.warning for verdict in verdicts if verdict.warning]
     if is_ancestor:
         notes = "The base, taught nothing yet: promoted because a line needs an ancestor"

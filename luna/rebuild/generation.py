@@ -71,10 +71,8 @@ def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str
     [row] = [row for row in line.ledger() if row.gen == GenerationName.parse(name).number]
     tools = toolchain.choose(toolchain.recorded(json.loads(report or b"{}"), (code or b"").decode()), shipping.installed(), root / _TOOLS, say)
 
-    base = _base(root, ancestors, scratch)
-    say(f"merging {len(ancestors) - 1} adapters into the base" if len(ancestors) > 1 else "the base as it is")
-    merged = weights.rebuild(base, [_adapter(root, name, one) for one in ancestors], scratch / "weights")
-    weights.prune(scratch / "weights")
+    base, adapters = parts(root, ancestors, scratch)
+    merged = merge(base, adapters, scratch, say)
     say("converting and quantising")
     place = scratch / "shipped" / name
     shutil.rmtree(place, ignore_errors=True)
@@ -87,6 +85,25 @@ def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str
     found = files.digest(model)
     unlike = [] if found == row.weights_sha256 else _differences(root, name, model)
     return Rebuilt(name, merged, model, found, row.weights_sha256, f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}", time.monotonic() - started, unlike)
+
+
+def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[Adapter]]:
+    """What the last of ``ancestors`` (as Line.ancestors gives them) is made of: the base's folder, and the adapters on its line, oldest first.
+
+    Raises:
+        ColdStorageError: one of them is not to be had whole.
+        ExportError: the line stands on two bases.
+    """
+    return _base(root, ancestors, scratch), [_adapter(root, ancestors[-1], one) for one in ancestors]
+
+
+def merge(base: Path, adapters: list[Adapter], scratch: Path, say: Callable[[str], None] = lambda text: None) -> Path:
+    """The 16-bit weights, a model folder in ``scratch`` (or the base itself, where nothing was taught)."""
+    taught = sum(adapter.weights is not None for adapter in adapters)
+    say(f"merging {taught} adapters into the base" if taught else "the base as it is")
+    merged = weights.rebuild(base, adapters, scratch / "weights")
+    weights.prune(scratch / "weights")
+    return merged
 
 
 def _differences(root: Path, name: str, model: Path) -> list[compare.Difference]:

@@ -14,14 +14,18 @@ from luna.history.git import Git
 from luna.history.line import artifact, read_line, sealed_outs, sealed_params
 from luna.sharing import ollama
 
-PLAIN, OLLAMA, LMSTUDIO = "plain", "ollama", "lmstudio"
+PLAIN, OLLAMA, LMSTUDIO, HF, HF_ADAPTER = "plain", "ollama", "lmstudio", "hf", "hf-adapter"
 
 
 def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
     """Write the folder ``to`` and return where in it the model lies.
 
     ``plain`` is the artifact set; ``ollama`` the same with a Modelfile; ``lmstudio`` the model alone, as
-    publisher/model/file. Raises InputError when ``to`` is there and not empty.
+    publisher/model/file; ``hf`` and ``hf-adapter`` are for Hugging Face's libraries (see hub.py).
+
+    Raises:
+        InputError: ``to`` is there and not empty, or there is no adapter to give out.
+        ColdStorageError: something of the generation is not to be had whole.
     """
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"{to} is there and not empty: give a new folder with --to.")
@@ -31,6 +35,11 @@ def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
         if kind == LMSTUDIO:
             inside = Path(prefix.lower()) / name / f"{name}.gguf"
             _copy(artifact(root, name, artifacts.MODEL), scratch / inside)
+        elif kind in (HF, HF_ADAPTER):
+            from luna.sharing import hub
+
+            inside = Path()
+            (hub.write_merged if kind == HF else hub.write_adapter)(root, read_line(root, prefix), name, scratch)
         else:
             inside = Path(artifacts.MODEL.name)
             _artifact_set(root, name, scratch)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
+
+from luna import artifacts
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 QUIET = {
@@ -13,13 +16,42 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
+    "UNSLOTH_COMPILE_LOCATION": str(artifacts.SCRATCH / "unsloth"),  # what it compiles on CUDA is scratch, else it lies beside the stages
 }
+_CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
 
 
 def has_nvidia_gpu() -> bool:
     """Whether the NVIDIA driver answers, found out without importing torch."""
     tool = shutil.which("nvidia-smi")
     return bool(tool) and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(b"GPU ")
+
+
+def uses_cuda(device: str) -> bool:
+    """Whether ``device`` (auto, cpu or cuda) means the GPU here."""
+    return device == "cuda" or (device == "auto" and has_nvidia_gpu())
+
+
+def free_memory() -> int:
+    """Bytes that a program can have here now: the system's, or less where a container is bounded."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):
+        return free
+
+
+def free_gpu_memory() -> int | None:
+    """Bytes free on the emptiest GPU, by the driver's word; None where it gives none."""
+    tool = shutil.which("nvidia-smi")
+    if not tool:
+        return None
+    done = subprocess.run([tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    rows = [int(row) for row in done.stdout.split() if row.isdigit()]
+    return max(rows) * (1 << 20) if rows else None  # nvidia-smi counts in MiB
 
 
 def prepare(device: str) -> None:

@@ -1,4 +1,4 @@
-"""Loss, speed and time left while training: a bar on a terminal, plain lines elsewhere, a curve on disk."""
+"""Loss, speed and time left while training: a bar on a terminal, plain lines elsewhere, a curve on disk; and the watch on it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,46 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
-from luna.errors import Refused
+from luna.training import resources
+from luna.training.watch import Stop, Watch
 
 _SECONDS_BETWEEN_LINES = 10
+_SECONDS_BETWEEN_LOOKS = 1
 
 
 class ShowProgress(TrainerCallback):
-    """Also keeps the loss of each step in ``losses`` and stops at the first that is not a number."""
+    """Also keeps the loss of each step in ``losses``, and ends the training where ``watch`` says so: then ``stopped`` says why.
 
-    def __init__(self, curve: Path) -> None:
+    Of several processes each sees the same losses and decides the same; only a ``visible`` one shows and writes.
+    """
+
+    def __init__(self, curve: Path, watch: Watch, visible: bool = True) -> None:
         self.losses: dict[int, float] = {}
-        self._live = Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None)
-        self._console = Console()
+        self.stopped: Stop | None = None
+        self._watch = watch
+        self._curve = curve
+        self._live = Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None) if visible else None
+        self._console = Console(quiet=not visible)
         self._bar: Progress | None = None
-        self._started = self._last = time.monotonic()
+        self._started = self._last = self._looked = time.monotonic()
         self._first_step = 0
 
     def _note(self, step: int, loss: float) -> None:
+        self.stopped = self.stopped or self._watch.see(step, loss)
+        if not math.isfinite(loss):
+            return
         self.losses[step] = loss
+        if self._live:
+            self._live.step = step
+            self._live.log_metric("train/loss", loss)
+
+    def _look(self, step: int) -> None:
+        self._looked = time.monotonic()
+        if not self._live:
+            return
         self._live.step = step
-        self._live.log_metric("train/loss", loss)
+        for name, value in resources.look(self._curve).items():
+            self._live.log_metric(f"resources/{name}", round(value, 3))
 
     def on_train_begin(self, args, state, control, **kwargs):
         for row in state.log_history:  # what a killed run had logged before its last checkpoint
@@ -38,9 +58,10 @@ class ShowProgress(TrainerCallback):
                 self._note(row["step"], row["loss"])
         self._started = self._last = time.monotonic()
         self._first_step = state.global_step
+        self._look(state.global_step)
         if state.global_step:
             self._console.print(f"train: going on from step {state.global_step} of {state.max_steps}")
-        if self._console.is_terminal:
+        if self._live and self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
                 TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
@@ -52,18 +73,21 @@ class ShowProgress(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         loss = logs["loss"]
-        if not math.isfinite(loss):
-            raise Refused(f"The loss became {loss} at step {state.global_step}: lower train.learning_rate in params.yaml, then run the same command again.")
         self._note(state.global_step, loss)
+        if self.stopped:
+            control.should_training_stop, control.should_save = True, False
         now = time.monotonic()
+        if now - self._looked >= _SECONDS_BETWEEN_LOOKS or state.global_step == state.max_steps:
+            self._look(state.global_step)
         if self._bar:
             self._bar.update(self._task, completed=state.global_step, loss=f"{loss:.3f}")
-        elif now - self._last >= _SECONDS_BETWEEN_LINES or state.global_step in (self._first_step + 1, state.max_steps):
+        elif now - self._last >= _SECONDS_BETWEEN_LINES or self.stopped or state.global_step in (self._first_step + 1, state.max_steps):
             self._last = now
             left = (now - self._started) / (state.global_step - self._first_step) * (state.max_steps - state.global_step)
             self._console.print(f"train: step {state.global_step}/{state.max_steps}  loss {loss:.3f}  {left:.0f} s left", highlight=False)
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._live.make_summary()
+        if self._live:
+            self._live.make_summary()
         if self._bar:
             self._bar.stop()

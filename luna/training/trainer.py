@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +25,25 @@ from luna.conversations.schema import Conversation
 from luna.conversations.template import IGNORED, tokenise
 from luna.errors import InputError
 from luna.params import Chat, Train
+from luna.training import memory, parallel
+from luna.training.outcome import Outcome
 from luna.training.progress import ShowProgress
-
-VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "accelerate")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``seconds`` are wall clock of this run alone; ``peak_memory`` and ``peak_gpu_memory`` are bytes."""
-
-    steps: int
-    losses: dict[int, float]
-    seconds: float
-    tokens: int
-    device: str
-    peak_memory: int
-    peak_gpu_memory: int | None
-
-    @property
-    def loss_start(self) -> float:
-        return self.losses[min(self.losses)]
-
-    @property
-    def loss_final(self) -> float:
-        """Mean of the last tenth of the steps (at least one): a single batch says little."""
-        tail = [self.losses[step] for step in sorted(self.losses)][-max(1, len(self.losses) // 10):]
-        return sum(tail) / len(tail)
-
-
-def versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+from luna.training.watch import Watch
 
 
 def train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
-    """Train an adapter on the model folder ``weights`` and save it into ``out``.
+    """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
     A checkpoint found in ``checkpoints`` is gone on from, with the same result bit for bit on one device.
+
+    Raises:
+        InputError: a conversation is cut before the assistant's first word, or memory does not suffice.
     """
+    with memory.explained(settings):
+        return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out)
+
+
+def _train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
     rows = [tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length) for item in conversations]
@@ -74,7 +55,7 @@ def train(weights: Path, conversations: list[Conversation], chat: Chat, settings
         "labels": [labels for _, labels in rows],
         "attention_mask": [[1] * len(ids) for ids, _ in rows],
     })
-    shown = ShowProgress(loss_dir)
+    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps), visible=parallel.is_first())
     trainer = SFTTrainer(
         model=model, processing_class=tokenizer, train_dataset=dataset,
         args=_arguments(settings, checkpoints),
@@ -85,23 +66,26 @@ def train(weights: Path, conversations: list[Conversation], chat: Chat, settings
     # A checkpoint cut off by a kill lacks its state: go on from the newest whole one.
     whole = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    model.save_pretrained(str(out), safe_serialization=True)
+    passes = -(json.loads((newest / "trainer_state.json").read_text())["epoch"] if newest else 0.0)
+    training_seconds = trainer.train(resume_from_checkpoint=str(newest) if newest else None).metrics["train_runtime"]
+    passes += trainer.state.epoch or 0.0
+    if parallel.is_first() and not (shown.stopped and shown.stopped.failed):
+        model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Outcome(
         steps=trainer.state.global_step, losses=shown.losses, seconds=time.monotonic() - started,
-        tokens=sum(len(ids) for ids, _ in rows),
+        tokens=(tokens := sum(len(ids) for ids, _ in rows)), training_seconds=training_seconds, tokens_per_second=round(tokens * passes / training_seconds, 1),
         device=torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
-        peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
+        peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None, stopped=shown.stopped,
     )
 
 
 def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(weights.resolve()),  # a path with one slash would be taken for a hub id
-        max_seq_length=settings.max_seq_length, dtype=torch.bfloat16, load_in_4bit=settings.load_in_4bit,
+        max_seq_length=settings.max_seq_length, dtype=torch.bfloat16 if _bfloat16() else torch.float16, load_in_4bit=settings.load_in_4bit,
         use_exact_model_name=True, local_files_only=True,
     )
     model = FastLanguageModel.get_peft_model(
@@ -112,6 +96,11 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def _bfloat16() -> bool:
+    """GPUs before Ampere have float16 only; every CPU has bfloat16, be it slowly."""
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+
+
 def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(checkpoints.resolve()),
@@ -120,7 +109,7 @@ def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
         learning_rate=settings.learning_rate, lr_scheduler_type=settings.lr_scheduler, warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay, neftune_noise_alpha=settings.neftune_noise_alpha or None, max_grad_norm=settings.max_grad_norm, optim="adamw_torch",
         max_length=settings.max_seq_length, packing=False, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True},
-        bf16=True, gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
+        bf16=_bfloat16(), fp16=not _bfloat16(), gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
         logging_steps=1, logging_nan_inf_filter=False, save_steps=settings.save_steps, save_total_limit=2,
         report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False,
     )

@@ -1,0 +1,44 @@
+"""What a training run leaves to be told, besides its adapter."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from luna.training.watch import Stop
+
+VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "accelerate")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``seconds`` are wall clock of this run alone, ``training_seconds`` those of its steps; ``peak_memory`` and ``peak_gpu_memory`` are bytes of one process.
+
+    ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step.
+    """
+
+    steps: int
+    losses: dict[int, float]
+    seconds: float
+    tokens: int
+    device: str
+    peak_memory: int
+    peak_gpu_memory: int | None
+    stopped: Stop | None = None
+    training_seconds: float = 0.0
+    tokens_per_second: float = 0.0
+
+    @property
+    def loss_start(self) -> float | None:
+        return self.losses[min(self.losses)] if self.losses else None
+
+    @property
+    def loss_final(self) -> float | None:
+        """Mean of the last tenth of the steps (at least one): a single batch says little."""
+        tail = [self.losses[step] for step in sorted(self.losses)][-max(1, len(self.losses) // 10):]
+        return round(sum(tail) / len(tail), 4) if tail else None
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}

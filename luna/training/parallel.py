@@ -1,0 +1,76 @@
+"""Several GPUs: one process each, with the same weights and different batches (data parallel), as torchrun starts them.
+
+Unsloth places each process's model on the GPU of its LOCAL_RANK and leaves the rest to transformers and accelerate
+(unsloth/models/loader.py, prepare_device_map). A step then learns from as many batches as there are processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from luna import artifacts, ending, files
+from luna.errors import InputError, StateError
+from luna.params import Chat, Train
+from luna.training import environment
+from luna.training.outcome import Outcome
+from luna.training.watch import Stop
+
+SPEC, RESULT = artifacts.SCRATCH / "parallel.json", artifacts.SCRATCH / "parallel-result.json"
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes; a training in one process is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def train(weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
+    """As luna.training.trainer.train on models/training_set.jsonl, in ``settings.processes`` processes.
+
+    Raises:
+        InputError: a process ran out of memory, or a conversation is too long.
+        StateError: a process ended for another reason.
+    """
+    RESULT.unlink(missing_ok=True)
+    files.write_json(SPEC, {
+        "weights": str(weights), "chat": chat.model_dump(), "settings": settings.model_dump(), "checkpoints": str(checkpoints), "loss": str(loss_dir), "out": str(out),
+    })
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={settings.processes}", "-m", __name__]
+    try:
+        with ending.child(command) as process:
+            code = process.wait()
+        found = files.read_json(RESULT) if RESULT.exists() else {}
+        if "refused" in found:
+            raise InputError(found["refused"])
+        if code or not found:
+            raise StateError(f"Training in {settings.processes} processes ended with exit code {code} (see above): mend the cause, or set train.processes: 1, then run the same command again.")
+        stopped = Stop(**found["stopped"]) if found["stopped"] else None
+        return Outcome(**found | {"losses": {int(step): loss for step, loss in found["losses"].items()}, "stopped": stopped})
+    finally:
+        SPEC.unlink(missing_ok=True)
+        RESULT.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """One of the processes; torchrun has set RANK, LOCAL_RANK and WORLD_SIZE."""
+    spec = files.read_json(SPEC)
+    settings = Train.model_validate(spec["settings"])
+    ending.on_sigterm("train")
+    environment.prepare(settings.device)
+    from luna.conversations import schema
+    from luna.training import trainer
+
+    try:
+        conversations = schema.load_file(artifacts.TRAINING_SET)
+        outcome = trainer.train(Path(spec["weights"]), conversations, Chat.model_validate(spec["chat"]), settings, *(Path(spec[key]) for key in ("checkpoints", "loss", "out")))
+    except InputError as error:
+        files.write_json(RESULT, {"refused": str(error)})
+        sys.exit(error.exit_code)
+    if is_first():
+        files.write_json(RESULT, asdict(outcome))
+
+
+if __name__ == "__main__":
+    main()
