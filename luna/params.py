@@ -166,6 +166,12 @@ class Evolve(_Section):
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
 
 
+class AgeUp(_Section):
+    """What new conversations must be worth before a host application may have a generation built."""
+
+    karma_required: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100.0
+
+
 class Try(_Section):
     """Other settings for the try after a denial; what is not named stays as it is."""
 
@@ -198,6 +204,7 @@ class Params(_Section):
     maturity: Maturity = Maturity()
     cold: Cold = Cold()
     evolve: Evolve = Evolve()
+    age_up: AgeUp = AgeUp()
     retry: list[Try] = []
     notify: Notify = Notify()
 

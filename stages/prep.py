@@ -27,14 +27,14 @@ def main() -> None:
 
     if generation.is_ancestor:
         # Taught nothing; asked what is waiting to be taught, which it must fail.
-        rows, delta, held_out, replay = [], [], [], []
+        rows, delta, held_out, replay, left = [], [], [], [], conversations
         asked, exam = {None: conversations}, {}
     else:
         line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
         rows = taught.loads(artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))
         delta = choose.delta(conversations, {row.identity for row in rows})
-        if data.batch_size:
-            delta = delta[: data.batch_size]  # in the order of identities: the same again after a denial
+        size = data.batch_size or len(delta)
+        delta, left = delta[:size], delta[size:]  # in the order of identities: the same again after a denial
         if not delta:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the same command again.")
         delta, held_out = probes.hold_out(delta, data.hold_out, data.seed)
@@ -57,7 +57,7 @@ def main() -> None:
     replayed = {str(key): sum(1 for group, _ in replay if group == key) for key in sorted({key for key, _ in replay})}
     files.write_json(artifacts.PREP_REPORT, {
         "new_conversations": len(delta), "held_out": len(held_out), "replay_samples": len(replay), "replay_by_generation": replayed,
-        "total_training_examples": len(training), "karma": sum(item.karma for item in delta + held_out),
+        "total_training_examples": len(training), "karma": sum(item.karma for item in delta + held_out), "karma_left": sum(item.karma for item in left),
         "data_delta_sha256": files.digest(artifacts.DELTA),
         "probes": {kind: sum(probe.kind == kind for probe in chosen) for kind in (probes.RECALL, probes.GENERALISATION, probes.CHOICE)},
         "probe_set_sha256": hashlib.sha256("".join(sorted(probe.identity for probe in chosen)).encode()).hexdigest(),

@@ -96,7 +96,7 @@ def evolve(
     most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
     until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.")] = False,
     denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, stage, sealed, retry, stopped, failed.")] = False,
 ) -> None:
     """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
 
@@ -107,26 +107,14 @@ def evolve(
     The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.
     """
-    import json
-
+    from luna.cli.events import telling
     from luna.history import evolve as history
-    from luna.history import notice
     from luna.history.lock import exclusive
 
     place = root()
-    command = params.load(place).notify.command
     sealed: list[dict] = []
-
-    def event(told: dict) -> None:
-        if told["event"] == "sealed":
-            sealed.append(told)
-        if as_json:
-            print(json.dumps(told, ensure_ascii=False), flush=True)
-        if trouble := notice.tell(place, command, told):
-            say(trouble)
-
     try:
-        with exclusive(place, "evolve"):
+        with telling(place, as_json, sealed) as event, exclusive(place, "evolve"):
             grown = history.evolve(place, most, say, event, until_mature, denials, quiet=as_json)
     except BaseException:
         if not as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,14 +22,21 @@ from luna.history.seal import Sealed, seal
 LENT = artifacts.SCRATCH / "evolve.json"
 
 
-def reproduce(root: Path, quiet: bool = False) -> None:
-    """Run the pipeline; ``quiet`` keeps standard output free for events. Raises the failing stage's own error; its sentence has been printed by the stage."""
+_RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
+
+
+def reproduce(root: Path, quiet: bool = False, event: Callable[[dict[str, Any]], None] = lambda event: None) -> None:
+    """Run the pipeline; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
+
+    Raises the failing stage's own error; its sentence has been printed by the stage.
+    """
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, env=env, stdout=sys.stderr if quiet else None)
-    if done.returncode == 0:
+    command = [sys.executable, "-m", "dvc", "repro"]
+    code = _told(command, root, env, event) if quiet else subprocess.run(command, cwd=root, env=env).returncode
+    if code == 0:
         return
     if failure.exists():
         told = json.loads(failure.read_text(encoding="utf-8"))
@@ -37,7 +45,21 @@ def reproduce(root: Path, quiet: bool = False) -> None:
     raise LunaError("The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there.")
 
 
-def one(root: Path, say: Callable[[str], None], quiet: bool = False) -> Sealed:
+def _told(command: list[str], root: Path, env: dict[str, str], event: Callable[[dict[str, Any]], None]) -> int:
+    """The command's exit code; what it prints goes to standard error. It does not outlive an interruption."""
+    with subprocess.Popen(command, cwd=root, env=env | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
+        try:
+            for line in process.stdout:
+                sys.stderr.write(line)
+                if found := _RUNNING.match(line):
+                    event({"event": "stage", "stage": found[1]})
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode
+
+
+def one(root: Path, say: Callable[[str], None], quiet: bool = False, event: Callable[[dict[str, Any]], None] = lambda event: None) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
@@ -48,7 +70,7 @@ def one(root: Path, say: Callable[[str], None], quiet: bool = False) -> Sealed:
     else:
         new.require_tip(line)
         say(f"{name} is gone on with")
-    reproduce(root, quiet)
+    reproduce(root, quiet, event)
     say(f"{name}: sealing")
     return seal(root)
 
@@ -82,7 +104,7 @@ def evolve(
 
     def grow() -> Sealed:
         event({"event": "started", "built": len(built)})
-        sealed = one(root, say, quiet)
+        sealed = one(root, say, quiet, event)
         built.append(sealed)
         event({"event": "sealed", **asdict(sealed)})
         return sealed

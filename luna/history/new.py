@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +34,7 @@ def pending(root: Path, line: Line) -> Pending:
         [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
         seen = {row.identity for row in taught.loads((text or b"").decode())}
     delta = choose.delta(conversations, seen)
-    return Pending(len(delta), sum(item.karma for item in delta))
+    return Pending(len(delta), math.fsum(item.karma for item in delta))
 
 
 def building(settings: params.Params, line: Line) -> str | None:

@@ -117,11 +117,14 @@ def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger:
         return "-" if value is None else f"{value:.4f}"
 
     verdict = "promoted" if decision["promoted_to_head"] else "denied"
+    learnt, left = metrics["data"]["karma"], metrics["data"]["karma_left"]
     return (
         f"{name}: {verdict}\n\n"
         f"Parent: {metrics['generation']['parent']}\n"
         f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
         f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
+        # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
+        f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
         + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )

@@ -22,6 +22,7 @@ class Status:
     pending: Pending | None
     pending_error: str | None
     push_remote: str | None
+    karma_required: float
 
     @property
     def next_step(self) -> str:
@@ -44,4 +45,4 @@ def status(root: Path) -> Status:
         error = str(found)
     commit = line.git.resolve("HEAD")
     here = next((tag.name for tag in line.sealed.values() if tag.commit == commit), None)
-    return Status(line.head_name, line.newest, len(line.sealed), building(settings, line), here, waiting, error, line.git.config(layout.PUSH_REMOTE))
+    return Status(line.head_name, line.newest, len(line.sealed), building(settings, line), here, waiting, error, line.git.config(layout.PUSH_REMOTE), settings.age_up.karma_required)
