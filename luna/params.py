@@ -57,6 +57,7 @@ class Data(_Section):
     seed: int = 7
     probes_per_kind: Positive = 120
     hold_out: Fraction = 0.1
+    batches: Literal["flat", "folder"] = "flat"
     batch_size: Count = 0
 
 
@@ -240,6 +241,11 @@ def load(root: Path = Path(".")) -> Params:
         line = f" line {mark.line + 1}" if mark else ""
         raise InputError(f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
     return parse(document, str(artifacts.PARAMS))
+
+
+def with_settings(own: Params, other: dict[str, dict[str, Any]]) -> Params:
+    """``own``, with keys of some sections set otherwise."""
+    return own.model_copy(update={section: getattr(own, section).model_copy(update=values) for section, values in other.items()})
 
 
 def write_generation(root: Path, name: str, parent: str) -> None:

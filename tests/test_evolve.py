@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import facts, write_jsonl
+from conftest import SOURCE, facts, write_jsonl
 
 from luna import params
 from luna.conversations import inbox
@@ -27,13 +27,16 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     )
     done = repo.luna("evolve", "--max", "5", "--json", code=1)
     events = [json.loads(row) for row in done.stdout.splitlines()]
+    stages = [event["stage"] for event in events if event["event"] == "stage"]
+    assert stages == ["prep", "train", "export", "evaluate", "promote"] * 2
+    events = [event for event in events if event["event"] != "stage"]
     assert [event["event"] for event in events] == ["started", "sealed", "retry", "started", "sealed", "stopped"]
     assert events[-1]["reason"] == "denied"
     assert [json.loads(row) for row in notices.read_text().splitlines()] == events
     tried = yaml.safe_load(repo.git("show", f"{events[4]['name']}:params.yaml"))
     assert tried["train"]["max_steps"] == 3 and tried["data"]["replay_samples"] == 5
     own = yaml.safe_load((repo.path / "params.yaml").read_text())
-    assert own["train"]["max_steps"] == 4 and own["data"]["replay_samples"] == 400
+    assert own["train"]["max_steps"] == 4 and own["data"]["replay_samples"] == params.load(SOURCE).data.replay_samples
 
     repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
     inbox.add(repo.path, facts("chat", range(1))[0])

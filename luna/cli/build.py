@@ -102,7 +102,9 @@ def evolve(
 
     With --max above 1 it goes on, data.batch_size conversations a generation, until nothing is left to
     learn, the rule denied too often, the disk is low, or Ctrl-C; the same command goes on from there.
-    After a denial the settings listed under retry: in params.yaml are tried, a generation each.
+    After a denial the settings listed under retry: in params.yaml are tried, a generation each; a new call goes on with the
+    first that history does not show as denied for the same parent, conversations and rule. With data.batches: folder
+    each sub-folder of data/conversations is a batch, in the order of their names.
 
     The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.

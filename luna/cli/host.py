@@ -60,7 +60,7 @@ _FORMS = {"list": ("luna snapshot list", set()), "restore": ("luna snapshot rest
 
 
 def snapshot(
-    what: Annotated[str, typer.Argument(metavar="PATH", help="The folder to keep; or the word list; or the word restore (a folder of such a name is given as ./list).")],
+    path: Annotated[str, typer.Argument(help="The folder to keep; or the word list; or the word restore (a folder of such a name is given as ./list).")],
     name: Annotated[str | None, typer.Argument(help="With restore: the snapshot's name.")] = None,
     tag: Annotated[str | None, typer.Option("--tag", help="The snapshot's name, for example before-the-move; it becomes the tag snapshot/NAME.")] = None,
     message: Annotated[str | None, typer.Option("--message", "-m", help="What it is; kept with it.")] = None,
@@ -81,10 +81,10 @@ def snapshot(
     from luna.history.lock import exclusive
 
     place = root()
-    form, wanted = _FORMS.get(what, ("luna snapshot PATH --tag NAME -m TEXT", {"tag", "message"}))
+    form, wanted = _FORMS.get(path, ("luna snapshot PATH --tag NAME -m TEXT", {"tag", "message"}))
     if {key for key, value in (("name", name), ("tag", tag), ("message", message), ("to", to)) if value is not None} != wanted:
         raise InputError(f"This is called as: {form}")
-    if what == "list":
+    if path == "list":
         found = history.listed(place)
         if as_json:
             print_json([asdict(item) for item in found])
@@ -92,7 +92,7 @@ def snapshot(
             _show(found)
         else:
             typer.echo("There is no snapshot yet: luna snapshot PATH --tag NAME -m TEXT")
-    elif what == "restore":
+    elif path == "restore":
         with exclusive(place, "snapshot"):
             fetched = history.restore(place, name, to)
         if as_json:
@@ -101,7 +101,7 @@ def snapshot(
             typer.echo(f"{name} is in {to}, every file as it was kept ({fetched} objects came from cold storage)")
     else:
         with exclusive(place, "snapshot"):
-            done = history.make(place, Path(what), tag, message, lambda step: say(f"snapshot: {step}"))
+            done = history.make(place, Path(path), tag, message, lambda step: say(f"snapshot: {step}"))
         if as_json:
             print_json(done)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from luna.errors import LunaError, Refused, StateError
 from luna.history import new
 from luna.history.line import read_line
 from luna.history.seal import Sealed, seal
+from luna.history.tries import next_try
 
 LENT = artifacts.SCRATCH / "evolve.json"
 
@@ -46,7 +48,9 @@ def reproduce(root: Path, quiet: bool = False, event: Callable[[dict[str, Any]],
 
 
 def _told(command: list[str], root: Path, env: dict[str, str], event: Callable[[dict[str, Any]], None]) -> int:
-    """The command's exit code; what it prints goes to standard error. It does not outlive an interruption."""
+    """The command's exit code; what it prints goes to standard error. Neither it nor a stage of it outlives an interruption."""
+    import psutil
+
     with subprocess.Popen(command, cwd=root, env=env | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace") as process:
         try:
             for line in process.stdout:
@@ -54,6 +58,9 @@ def _told(command: list[str], root: Path, env: dict[str, str], event: Callable[[
                 if found := _RUNNING.match(line):
                     event({"event": "stage", "stage": found[1]})
         except BaseException:
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
             process.kill()
             raise
     return process.returncode
@@ -89,8 +96,9 @@ def evolve(
 ) -> Grown:
     """Build up to ``most`` generations over what waits to be learnt; generation 0, where there is none, comes beside them.
 
-    After a denial the next of params.yaml's ``retry`` is tried on the same batch; without one the loop
-    stops, for the same again would be mood. The user's own settings are put back at the end, also when a run
+    After a denial the next of params.yaml's ``retry`` is tried on the same batch (see luna.history.tries), in this call or
+    in the next one; without one the loop stops, for the same again would be mood. A further call begins with one's own
+    settings again. The user's own settings are put back at the end, also when a run
     was killed in between: what they were is kept in ``.luna/evolve.json``.
 
     Raises:
@@ -106,6 +114,7 @@ def evolve(
         event({"event": "started", "built": len(built)})
         sealed = one(root, say, quiet, event)
         built.append(sealed)
+        give_back(root)
         event({"event": "sealed", **asdict(sealed)})
         return sealed
 
@@ -114,7 +123,7 @@ def evolve(
         grow()
     denials, stopped = 0, "most"
     try:
-        for left in range(most - 1, -1, -1):
+        for _ in range(most):
             line = read_line(root, settings.line.prefix)
             unfinished = new.building(params.load(root), line)
             if until_mature and is_mature(root):
@@ -126,19 +135,18 @@ def evolve(
             if built and _free_gb(root) < settings.evolve.min_free_gb:
                 stopped = "disk"
                 break
+            if not unfinished and (number := next_try(root, line)):
+                other = params.load(root).retry[number - 1].settings()
+                _lend(root, other)
+                say(f"the rule denied these conversations before: trying number {number} of retry: in params.yaml")
+                event({"event": "retry", "number": number, "settings": other})
             if grow().promoted:
                 denials = 0
-                give_back(root)
                 continue
             denials += 1
-            if denials >= denials_allowed or denials > len(settings.retry):
+            if denials >= denials_allowed or next_try(root, read_line(root, settings.line.prefix)) is None:
                 stopped = "denied"
                 break
-            if left == 0:
-                break  # a try that is not to be built needs no settings
-            other = settings.retry[denials - 1].settings()
-            _lend(root, other)
-            event({"event": "retry", "number": denials, "settings": other})
     finally:
         if new.building(params.load(root), read_line(root, settings.line.prefix)) is None:
             give_back(root)

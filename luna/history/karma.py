@@ -18,10 +18,11 @@ from luna.history.new import pending
 
 @dataclass(frozen=True)
 class Karma:
-    """``collected`` by what waits to be learnt, ``required`` by params.yaml before an age-up."""
+    """``collected`` by what waits to be learnt, ``required`` by params.yaml before an age-up; ``head`` is the current best."""
 
     collected: float
     required: float
+    head: str | None
 
     @property
     def missing(self) -> float:
@@ -31,4 +32,5 @@ class Karma:
 def karma(root: Path) -> Karma:
     """Raises InputError for a conversation that is not valid, naming file and line."""
     settings = params.load(root)
-    return Karma(pending(root, read_line(root, settings.line.prefix)).karma, settings.age_up.karma_required)
+    line = read_line(root, settings.line.prefix)
+    return Karma(pending(root, line).karma, settings.age_up.karma_required, line.head_name)

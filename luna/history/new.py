@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import choose, inbox, schema, taught
+from luna.conversations import batches, inbox, taught
+from luna.conversations.batches import Waiting
 from luna.errors import InputError, StateError
 from luna.history.line import Line, read_line, sealed_params
 from luna.model import base
@@ -20,21 +21,28 @@ OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "
 
 @dataclass(frozen=True)
 class Pending:
-    """What the next generation would learn: conversations not seen by the head's line, and their karma."""
+    """Conversations not seen by the head's line, and their karma; ``next`` of them, out of ``folder``, are the next generation's."""
 
     conversations: int
     karma: float
+    next: int
+    folder: str | None
 
 
-def pending(root: Path, line: Line) -> Pending:
-    """Raises InputError for a malformed conversation, naming file and line."""
-    conversations = {item.identity: item for item in (*inbox.waiting(root), *schema.load_folder(root / artifacts.CONVERSATIONS))}.values()
+def waiting(root: Path, line: Line) -> Waiting:
+    """What is to be learnt, the inbox included. Raises InputError for a malformed conversation, naming file and line."""
     seen: set[str] = set()
     if line.head_name:
         [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
         seen = {row.identity for row in taught.loads((text or b"").decode())}
-    delta = choose.delta(conversations, seen)
-    return Pending(len(delta), math.fsum(item.karma for item in delta))
+    return batches.waiting(root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root))
+
+
+def pending(root: Path, line: Line) -> Pending:
+    """As ``waiting``, in numbers."""
+    found = waiting(root, line)
+    both = [*found.next, *found.later]
+    return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 
 
 def building(settings: params.Params, line: Line) -> str | None:
@@ -80,7 +88,9 @@ def start(root: Path, replace: bool = False) -> GenerationName:
             raise StateError("The head tag is missing or names no generation: run 'luna seal' to restore it.")
         _require_same_base(line, settings)
         if not pending(root, line).conversations:
-            raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the command again.")
+            unread = settings.data.batches == "flat" and batches.folders(root / artifacts.CONVERSATIONS)
+            hint = f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)" if unread else ""
+            raise InputError(f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again.")
     else:
         pending(root, line)
     inbox.take_in(root)

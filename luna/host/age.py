@@ -31,7 +31,8 @@ class AgeUp:
     ``refused``: too little karma, nothing was started. ``promoted`` and ``denied``: ``generation`` was built and sealed, and
     the rule said so. ``busy``: nothing was started, since ``by`` is at work in the repository.
 
-    ``karma``, ``required`` and ``missing`` are as they were when it was decided; ``left`` is the karma collected afterwards.
+    ``karma``, ``required`` and ``missing`` are as they were when it was decided; ``left`` is the karma collected
+    afterwards, ``head`` the current best.
     """
 
     outcome: Literal["refused", "promoted", "denied", "busy"]
@@ -39,8 +40,8 @@ class AgeUp:
     required: float
     missing: float
     left: float
+    head: str | None
     generation: str | None = None
-    head: str | None = None
     by: str | None = None
 
 
@@ -66,11 +67,11 @@ def age_up(root: Path | str = ".", on_event: Callable[[dict[str, Any]], None] | 
 
 
 def refused(found: Karma) -> AgeUp:
-    return AgeUp("refused", found.collected, found.required, found.missing, found.collected)
+    return AgeUp("refused", found.collected, found.required, found.missing, found.collected, found.head)
 
 
 def busy(found: Karma, by: str) -> AgeUp:
-    return AgeUp("busy", found.collected, found.required, found.missing, found.collected, by=by)
+    return AgeUp("busy", found.collected, found.required, found.missing, found.collected, found.head, by=by)
 
 
 def grow(root: Path, say: Callable[[str], None], event: Callable[[dict[str, Any]], None], quiet: bool) -> AgeUp:
@@ -79,7 +80,7 @@ def grow(root: Path, say: Callable[[str], None], event: Callable[[dict[str, Any]
     if found.missing:
         return refused(found)
     last = evolve(root, 1, say, event, quiet=quiet).built[-1]
-    return AgeUp("promoted" if last.promoted else "denied", found.collected, found.required, 0.0, karma(root).collected, last.name, last.head)
+    return AgeUp("promoted" if last.promoted else "denied", found.collected, found.required, 0.0, karma(root).collected, last.head, last.name)
 
 
 def result_event(done: AgeUp) -> dict[str, Any]:
