@@ -17,7 +17,7 @@ from luna.history import notice
 
 def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
-    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(3)))
     notices = tmp_path / "notices.jsonl"
     hook = tmp_path / "hook.py"
     hook.write_text(f"import sys\nopen({str(notices)!r}, 'a').write(sys.stdin.read() + '\\n')\n")
@@ -44,7 +44,7 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     assert "nothing new is left to learn" in done.stdout
     assert not list((repo.path / "data/inbox").iterdir())
     taught = [repo.git("show", f"{row.split()[0]}:models/prep.json") for row in done.stdout.splitlines() if row.startswith("  Luna")]
-    assert [json.loads(text)["karma"] for text in taught] == [3.0, 3.0, 1.0]
+    assert [json.loads(text)["karma"] for text in taught] == [3.0, 1.0]
 
 
 def test_too_little_disk_starts_nothing(line, tmp_path):
