@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, generations, long_line, storage, weights
+from bench import answering, generations, long_times, reading, storage, weights
 from luna.files import write_text
 
 
@@ -31,7 +31,8 @@ def main() -> None:
         lines = ["# Benchmarks", "", f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.", ""]
         lines += generations.report(repo, generations.build(repo))
         lines += answering.report(repo)
-        lines += long_line.report(folder)
+        lines += long_times.report(folder / "long")
+        lines += reading.report(folder / "reading")
         lines += storage.report(folder)
         lines += weights.report(folder)
         write_text(generations.SOURCE / "BENCHMARKS.md", "\n".join(lines))

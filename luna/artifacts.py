@@ -43,6 +43,8 @@ LEDGER = Path("lineage.csv")
 
 CONVERSATIONS = Path("data/conversations")
 INBOX = Path("data/inbox")
+#: Conversations that the generation being built leaves for a later one: identities, one a line. Most generations have none.
+LATER = CONVERSATIONS / "later.txt"
 CURATED_PROBES = Path("evals/probes")
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")

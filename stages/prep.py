@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from luna import artifacts, files, params, stage
-from luna.conversations import choose, probes, schema, taught
+from luna.conversations import choose, later, probes, schema, taught
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.history.line import artifact, read_line
@@ -32,7 +32,7 @@ def main() -> None:
     else:
         line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
         rows = taught.loads(artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))
-        delta = choose.delta(conversations, {row.identity for row in rows})
+        delta = choose.delta(conversations, {row.identity for row in rows} | later.read(ROOT))
         if data.batch_size:
             delta = delta[: data.batch_size]  # in the order of identities: the same again after a denial
         if not delta:

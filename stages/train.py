@@ -16,15 +16,15 @@ CHECKPOINTS = artifacts.SCRATCH / "checkpoints"
 
 def checkpoint_key(settings: Params) -> str:
     """A checkpoint is gone on from only by the very run that wrote it: same parent, data, parameters."""
-    text = f"{settings.generation}{settings.train}{settings.chat}{files.digest(artifacts.TRAINING_SET)}"
+    text = f"{settings.generation.parent}{settings.train}{settings.chat}{files.digest(artifacts.TRAINING_SET)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe(settings: Params, prep: dict, outcome: dict) -> dict:
+def describe(settings: Params, outcome: dict) -> dict:
+    new, all_of_them = (len(files.read_jsonl(path)) for path in (artifacts.DELTA, artifacts.TRAINING_SET))
     return {
-        "generation": settings.generation.name,
         "parent_generation": settings.generation.parent,
-        "training_steps": 0, "new_conversations": prep["new_conversations"], "replay_samples": prep["replay_samples"],
+        "training_steps": 0, "new_conversations": new, "replay_samples": all_of_them - new,
         "max_seq_length": settings.train.max_seq_length, "batch_size": settings.train.batch_size,
         "gradient_accumulation": settings.train.gradient_accumulation, "learning_rate": settings.train.learning_rate,
         "walltime_minutes": 0.0, "loss_start": None, "loss_final": None,
@@ -34,11 +34,10 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
 
 def main() -> None:
     settings = params.load()
-    prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:
         adapter.save_identity(artifacts.ADAPTER)
         files.write_text(artifacts.LOSS_CURVE, "step\tloss\n")
-        files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {"learning_rate": 0.0}))
+        files.write_json(artifacts.TRAIN_ARGS, describe(settings, {"learning_rate": 0.0}))
         print("train: generation 0 is the base itself, nothing to train")
         return
 
@@ -54,7 +53,7 @@ def main() -> None:
     conversations = schema.load_file(artifacts.TRAINING_SET)
     outcome = trainer.train(parent, conversations, settings.chat, settings.train, place, artifacts.LOSS, artifacts.ADAPTER)
     adapter.tidy(artifacts.ADAPTER)
-    files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {
+    files.write_json(artifacts.TRAIN_ARGS, describe(settings, {
         "training_steps": outcome.steps, "walltime_minutes": round(outcome.seconds / 60, 2),
         "loss_start": outcome.loss_start, "loss_final": round(outcome.loss_final, 4),
         "tokens": outcome.tokens, "device": outcome.device,

@@ -13,6 +13,8 @@ import pytest
 from conftest import BIN, Repo
 from test_rebuild import lose, objects, sha256
 
+from bench import flips, kills
+
 
 def keep(repo: Repo, rule: str, was: str = "all") -> None:
     repo.edit_params((f"keep: {was}", f"keep: {rule}"))
@@ -88,6 +90,17 @@ def test_a_lean_generation_can_become_the_head_and_is_whole_again(lean, tmp_path
     assert {step["generation"]: step["action"] for step in repo.json("thin")["steps"]} == {repo.json("log")[3]["name"]: "thinned", name: "whole again"}
     assert [stored(repo, generation) for generation in range(4)] == [False, True, False, False]
     assert not (repo.cold / f"thinned/{name}.json").exists() and repo.git("ls-tree", "main", f"attestations/{name}/") == ""
+
+
+def test_kills_and_faults_over_a_thinned_line(lean, tmp_path):
+    """Small runs of 'python -m bench.kills --thinned' and 'python -m bench.flips --thinned'."""
+    repo = lean.copy(tmp_path / "kills" / "line")
+    result = kills.kills(repo.path, 2, 5, {"thin", "restore"}, thinned=True)
+    assert result.faults == [] and len(result.done) == 2
+    place = flips.prepare(lean.path, tmp_path / "flips", lean=True)
+    assert len(place.thinned) == 3
+    tally = flips.run(place, 4, 3, (flips.places.CACHE, flips.places.COLD))
+    assert tally.failures == [] and tally.count("mended").total() == 4
 
 
 def test_killed_while_thinning_nothing_is_lost_and_it_goes_on(line, tmp_path):
@@ -176,6 +189,30 @@ def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_no
     # Where the recorded file is gone as well, a restore takes nothing that is not the recorded one.
     lose(repo, objects(repo, 4, "models/model.gguf")[0])
     assert "not bit for bit" in repo.luna("restore", "4", code=2).stderr
+
+
+def test_every_store_follows_the_rule_by_its_own_proof(line, tmp_path):
+    """What one store has lost, another or the cache may have: that frees nothing in the first."""
+    repo = line.copy(tmp_path / "mine")
+    second = Repo(tmp_path / "mine/second/luna")  # its cold storage is looked at as the first's is
+    repo.dvc("remote", "add", "--local", "second", str(second.cold))
+    repo.edit_params(("remotes: []", "remotes: [cold, second]"), ("copies: 1", "copies: 2"))
+    keep(repo, "head")
+    repo.luna("archive", "--all")
+    md5 = objects(repo, 1, "models/adapter")[-1]
+    (second.cold / "files/md5" / md5[:2] / md5[2:]).unlink()
+    done = repo.luna("thin", "--json", code=1)
+    found = {(step["generation"][5:9], step["store"]): step["action"] for step in json.loads(done.stdout)["steps"]}
+    refused = {("G001", "second"), ("G002", "second")}  # both stand on the adapter that it lacks
+    assert found == {(f"G00{number}", store): "not thinned" if (f"G00{number}", store) in refused else "thinned" for number in range(3) for store in ("cold", "second")}
+    held = {objects(repo, number, "models/model.gguf")[0]: number for number in range(4)}
+    assert sorted(held[name] for name in held if (second.cold / "files/md5" / name[:2] / name[2:]).exists()) == [1, 2, 3]
+    assert [stored(repo, number) for number in range(4)] == [False, False, False, True]
+    repo.luna("repair")
+    assert {(step["generation"][5:9], step["store"], step["action"]) for step in repo.json("thin")["steps"]} == {("G001", "second", "thinned"), ("G002", "second", "thinned")}
+    repo.luna("verify", "--all", "--remote")
+    shutil.rmtree(repo.path / ".dvc/cache")
+    repo.luna("restore", "1")
 
 
 def test_a_rule_that_is_none_is_refused(fresh, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import cache, cold, record
 from luna.history.line import Line, message_fields, read_line, sealed_outs
-from luna.history.seal import head_updates, kept, push
+from luna.history.seal import head_updates, kept
+from luna.history.shared import push
 from luna.names import GenerationName
 
 
@@ -74,11 +76,17 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
         updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
         line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix))
+    with ThreadPoolExecutor(1) as pool:  # DVC starts here and in git's hook: both at once
+        told = pool.submit(_tell_cold, root, line)
+        if not stay:
+            line.git.run("checkout", "--quiet", f"refs/tags/{name}")
+    told.result()
+    return RolledBack(name, previous, not stay, pushed)
+
+
+def _tell_cold(root: Path, line: Line) -> None:
     with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
         record.to_all(cold.open_all(root), record.read(line.git))
-    if not stay:
-        line.git.run("checkout", "--quiet", f"refs/tags/{name}")
-    return RolledBack(name, previous, not stay, pushed)
 
 
 def _last_reason(line: Line) -> str | None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luna import artifacts, files
-from luna.errors import ColdStorageError, ExportError
+from luna.errors import ColdStorageError, ExportError, LunaError
 from luna.export import shipping
 from luna.history import cache
-from luna.history.line import Line, Out, sealed_outs, sealed_params
+from luna.history.line import Line, Out, read_line, sealed_outs, sealed_params
 from luna.model import adapter, weights
 from luna.model.adapter import Adapter
 from luna.names import GenerationName
@@ -87,6 +87,22 @@ def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str
     found = files.digest(model)
     unlike = [] if found == row.weights_sha256 else _differences(root, name, model)
     return Rebuilt(name, merged, model, found, row.weights_sha256, f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}", time.monotonic() - started, unlike)
+
+
+def remaker(root: Path, prefix: str, scratch: Path, say: Callable[[str], None]) -> Callable[[str], Path | None]:
+    """For a repair: a function that makes a generation's model.gguf again, once; None from it where that cannot be done, with the reason said."""
+    made: dict[str, Path | None] = {}
+
+    def remake(name: str) -> Path | None:
+        if name not in made:
+            try:
+                made[name] = rebuild(root, read_line(root, prefix), name, scratch, lambda text: say(f"rebuild: {text}")).model
+            except LunaError as error:
+                say(f"luna: {name} cannot be rebuilt: {error}")
+                made[name] = None
+        return made[name]
+
+    return remake
 
 
 def _differences(root: Path, name: str, model: Path) -> list[compare.Difference]:
