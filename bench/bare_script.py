@@ -59,7 +59,7 @@ def plain(steps: int, conversations: Path, base: Path, out: Path) -> dict:
             learning_rate=own.learning_rate, lr_scheduler_type=own.lr_scheduler, warmup_steps=own.warmup_ratio, weight_decay=own.weight_decay,
             neftune_noise_alpha=own.neftune_noise_alpha or None, max_grad_norm=own.max_grad_norm, optim="adamw_torch", max_length=own.max_seq_length, packing=False,
             dataset_kwargs={"skip_prepare_dataset": True}, bf16=True, gradient_checkpointing=False, seed=own.seed, data_seed=own.seed, logging_steps=1, save_strategy="no",
-            report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False,
+            report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, use_cpu=True,
         ),
     )
     trainer.train()

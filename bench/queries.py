@@ -21,8 +21,8 @@ client.create_registered_model("luna")
 experiment = client.create_experiment("luna")
 with open(sys.argv[2], newline="") as file:
     for row in csv.DictReader(file):
-        run = client.create_run(experiment, run_name=row["generation_name"])
-        client.log_batch(run.info.run_id, [Metric(key, float(row[key]), 0, 0) for key in ("eval_recall", "eval_generalize", "eval_tone")])
+        run = client.create_run(experiment, run_name=row["gen"])
+        client.log_batch(run.info.run_id, [Metric(key, float(row[key] or 0), 0, 0) for key in ("eval_recall", "eval_generalize", "eval_tone")])
         client.create_model_version("luna", "file:///none", run.info.run_id)
 """
 _ASK = """
