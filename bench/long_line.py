@@ -280,7 +280,7 @@ def report(folder: Path) -> list[str]:
     (repo / artifacts.CONVERSATIONS / "new.jsonl").write_text(json.dumps({"instruction": "What is new?", "output": "This is.", "expect": ["This"], "paraphrases": ["And new is what?"]}) + "\n", encoding="utf-8")
     looking = (
         ("status",), ("log",), ("log", "--graph"), ("log", "--head"), ("log", "--json"), ("maturity",), ("diff", "G001", "HEAD"), ("diff", "G998", "G999"),
-        ("report", "-o", str(page)), ("verify", "--quick", "--all"),
+        ("report", "-o", str(page)),
     )
     lines = ["## A line of 1,000 generations", "", f"Made by `python -m bench.long_line`, small stand-ins for models. Medians of {generations.REPEATS} runs, whole processes.", "",
              "| command | seconds | spread | git processes |", "| --- | ---: | --- | ---: |"]
