@@ -23,8 +23,8 @@ from luna.files import read_json, write_text
 #: Section -> what measures, in a folder of its own below the given one, and gives the lines of its text.
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "generations": generations.report, "answering": answering.report, "talk": talk.report, "bare": bare.report, "lean": storage.cold_storage, "rollback": storage.rollback,
-    "long-line": long_line.report, "queries": queries.report, "weights": weights.report,
-    "rails": lambda folder: rails.report(generations.line(folder)[0]), "gpu": lambda folder: gpu_check.section(read_json(gpu_check.OUT)),
+    "queries": queries.report, "long-line": long_line.report, "weights": weights.report,
+    "rails": rails.report, "gpu": lambda folder: gpu_check.section(read_json(gpu_check.OUT)),
 }
 TARGET = project.SOURCE / "BENCHMARKS.md"
 _HEAD = "# Benchmarks\n\nMade by `make bench`, or a section at a time by `python -m bench SECTION`. Ratios are of runs side by side on one machine.\n\n"
@@ -59,9 +59,9 @@ def main() -> None:
         parser.error(f"there is no section '{unknown[0]}': there are {', '.join(SECTIONS)}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (chosen.folder or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
         for name in chosen.section or [name for name in SECTIONS if name != "gpu" or gpu_check.OUT.is_file()]:
             print(f"bench: {name}", flush=True)
-            folder.mkdir(parents=True, exist_ok=True)
             started = time.monotonic()
             lines = SECTIONS[name](folder)
             put(name, lines, time.monotonic() - started)

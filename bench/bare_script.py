@@ -29,43 +29,17 @@ def unsloth(steps: int, conversations: Path, base: Path, out: Path) -> dict:
     settings = params.load()
     chosen = schema.load_file(conversations)[: steps * settings.train.batch_size]
     found = trainer.train(base, chosen, settings.chat, settings.train.model_copy(update={"max_steps": steps}), out / "checkpoints", out / "loss", out / "adapter")
-    return {"seconds": found.seconds, "tokens": found.tokens, "loss": found.loss_final}
+    return {"seconds": found.seconds, "tokens_per_second": found.tokens_per_second, "loss_final": found.loss_final}
 
 
 def plain(steps: int, conversations: Path, base: Path, out: Path) -> dict:
-    """The same data and settings by transformers, peft and trl, without unsloth."""
+    """The same data and settings by transformers and peft, without unsloth."""
     environment.prepare("cpu")
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq
-    from trl import SFTConfig, SFTTrainer
-
-    from luna.conversations.template import IGNORED, tokenise
+    from bench import plain as alone
 
     settings = params.load()
-    own = settings.train
-    started = time.monotonic()
-    tokenizer = AutoTokenizer.from_pretrained(str(base))
-    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16)
-    torch.manual_seed(own.seed)
-    model = get_peft_model(model, LoraConfig(r=own.lora_rank, lora_alpha=own.lora_alpha, lora_dropout=own.lora_dropout, target_modules=own.target_modules, task_type="CAUSAL_LM"))
-    rows = [tokenise(tokenizer, item.messages, settings.chat.system_prompt, own.max_seq_length) for item in schema.load_file(conversations)[: steps * own.batch_size]]
-    data = Dataset.from_dict({"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows], "attention_mask": [[1] * len(ids) for ids, _ in rows]})
-    trainer = SFTTrainer(
-        model=model, processing_class=tokenizer, train_dataset=data, data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8),
-        args=SFTConfig(
-            output_dir=str(out / "trl"), max_steps=steps, per_device_train_batch_size=own.batch_size, gradient_accumulation_steps=own.gradient_accumulation,
-            learning_rate=own.learning_rate, lr_scheduler_type=own.lr_scheduler, warmup_steps=own.warmup_ratio, weight_decay=own.weight_decay,
-            neftune_noise_alpha=own.neftune_noise_alpha or None, max_grad_norm=own.max_grad_norm, optim="adamw_torch", max_length=own.max_seq_length, packing=False,
-            dataset_kwargs={"skip_prepare_dataset": True}, bf16=True, gradient_checkpointing=False, seed=own.seed, data_seed=own.seed, logging_steps=1, save_strategy="no",
-            report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, use_cpu=True,
-        ),
-    )
-    trainer.train()
-    model.save_pretrained(str(out / "adapter"))
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return {"seconds": time.monotonic() - started, "tokens": sum(len(ids) for ids, _ in rows), "loss": sum(losses[-max(1, steps // 10):]) / max(1, steps // 10)}
+    chosen = schema.load_file(conversations)[: steps * settings.train.batch_size]
+    return alone.train(base, chosen, settings.chat, settings.train.model_copy(update={"max_steps": steps}))
 
 
 def convert(adapter: Path, base: Path, out: Path) -> dict:

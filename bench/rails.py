@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import project
+from bench import generations, project
 
 REPEATS = 3
 STEPS = 10
@@ -58,7 +58,8 @@ def measure(repo: Path) -> dict:
     return {"rates": rates, "share": Timed.spent / seconds}
 
 
-def report(repo: Path) -> list[str]:
+def report(folder: Path) -> list[str]:
+    repo, _ = generations.line(folder)
     done = subprocess.run([sys.executable, "-m", "bench.rails", str(repo)], cwd=repo, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"PYTHONPATH": str(project.SOURCE)})
     found = json.loads(done.stdout.splitlines()[-1])
     steps = {name: statistics.median(rates) for name, rates in found["rates"].items()}

@@ -93,6 +93,12 @@ class Repo:
         self.dvc("remote", "add", "--local", "--default", "cold", str(self.cold))
         self.luna("init")
 
+    def push_to(self, bare: Path) -> None:
+        """From now on seals go to a new bare repository, the git remote origin."""
+        self.git("init", "-q", "--bare", "-b", "main", str(bare))
+        self.git("remote", "add", "origin", str(bare))
+        self.git("config", "luna.pushRemote", "origin")
+
     def references(self) -> str:
         return self.git("for-each-ref", "--format=%(refname) %(objectname)")
 

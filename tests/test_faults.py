@@ -301,9 +301,7 @@ def test_a_line_that_another_clone_has_moved_on(line, tmp_path):
     """The second to seal is told before anything is sealed."""
     mine = line.copy(tmp_path / "mine")
     bare = tmp_path / "origin.git"
-    mine.git("init", "-q", "--bare", "-b", "main", str(bare))
-    mine.git("remote", "add", "origin", str(bare))
-    mine.git("config", "luna.pushRemote", "origin")
+    mine.push_to(bare)
     mine.luna("seal")
     other = Repo(tmp_path / "other")
     mine.run("git", "clone", "-q", str(bare), str(other.path))

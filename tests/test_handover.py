@@ -11,9 +11,7 @@ from conftest import Repo, facts, write_jsonl
 def test_a_generation_is_trained_on_one_machine_and_finished_on_another(line, tmp_path):
     home = line.copy(tmp_path / "home")
     bare = tmp_path / "origin.git"
-    home.git("init", "-q", "--bare", "-b", "main", str(bare))
-    home.git("remote", "add", "origin", str(bare))
-    home.git("config", "luna.pushRemote", "origin")
+    home.push_to(bare)
     home.luna("seal")
     gpu = Repo(tmp_path / "gpu")
     home.run("git", "clone", "-q", str(bare), str(gpu.path))

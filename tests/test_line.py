@@ -169,9 +169,7 @@ def test_plain_dvc_pull_at_an_old_tag_gives_the_same_bytes(line, tmp_path):
 
 def test_a_git_remote_gets_everything_and_a_clone_follows_the_head(mine, tmp_path):
     bare = tmp_path / "origin.git"
-    mine.git("init", "-q", "--bare", "-b", "main", str(bare))
-    mine.git("remote", "add", "origin", str(bare))
-    mine.git("config", "luna.pushRemote", "origin")
+    mine.push_to(bare)
     assert "pushed to origin" in mine.luna("seal").stdout
     other = Repo(tmp_path / "other")
     mine.run("git", "clone", "-q", str(bare), str(other.path))

@@ -129,9 +129,7 @@ def test_a_record_rewritten_or_lost(mine):
 
 def test_a_clone_goes_on_with_the_record_and_none_begins_anew(mine, tmp_path):
     bare, clone = tmp_path / "origin.git", Repo(tmp_path / "clone")
-    mine.git("init", "-q", "--bare", "-b", "main", str(bare))
-    mine.git("remote", "add", "origin", str(bare))
-    mine.git("config", "luna.pushRemote", "origin")
+    mine.push_to(bare)
     mine.luna("init")
     mine.luna("seal")
     mine.run("git", "clone", "-q", str(bare), str(clone.path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -38,9 +37,8 @@ def rebuild(
     place = root()
     line = line_of(place)
     name = line.resolve(generation)
-    (place / again.FOLDER).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place / again.FOLDER) as scratch:
-        done = again.rebuild(place, line, name, Path(scratch), lambda text: say(f"rebuild: {text}"))
+    with again.scratch_folder(place) as scratch:
+        done = again.rebuild(place, line, name, scratch, lambda text: say(f"rebuild: {text}"))
         target = None
         if not check:
             target = out or place / artifacts.SCRATCH / "rebuilt" / name

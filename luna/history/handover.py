@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -34,16 +35,6 @@ class HandedOver:
     uploaded: int
     commit: str
     pushed_to: str | None
-
-
-def done(lock: bytes, name: str) -> list[str]:
-    """The stages of a dvc.lock that were run for the generation ``name``, and those that belong to any."""
-    found = []
-    for stage, entry in (yaml.safe_load(lock) or {}).get("stages", {}).items():
-        generation = (entry.get("params") or {}).get(artifacts.PARAMS.as_posix(), {}).get("generation")
-        if generation is None or generation.get("name") == name:
-            found.append(stage)
-    return found
 
 
 def hand_over(root: Path, line: Line, name: str, stage: str, tick: Callable[[str], None] = lambda step: None) -> HandedOver:
@@ -90,11 +81,15 @@ def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: N
 
 
 def _outs(root: Path, name: str) -> dict[str, Out]:
-    lock = (root / artifacts.LOCK).read_bytes()
-    stages = set(done(lock, name))
-    document = yaml.safe_load(lock)
-    document["stages"] = {stage: entry for stage, entry in document["stages"].items() if stage in stages}
-    return outs_of(yaml.safe_dump(document).encode(), (root / artifacts.PIPELINE).read_bytes())
+    """What the recorded stages made that were run for the generation ``name``, or belong to any."""
+
+    def belongs(stage: dict[str, Any]) -> bool:
+        generation = (stage.get("params") or {}).get(artifacts.PARAMS.as_posix(), {}).get("generation")
+        return generation is None or generation.get("name") == name
+
+    lock = yaml.safe_load((root / artifacts.LOCK).read_bytes()) or {}
+    lock["stages"] = {stage: entry for stage, entry in lock.get("stages", {}).items() if belongs(entry)}
+    return outs_of(yaml.safe_dump(lock).encode(), (root / artifacts.PIPELINE).read_bytes())
 
 
 def _is_there(root: Path, out: Out) -> bool:
@@ -124,4 +119,3 @@ def _check_out(root: Path, paths: list[str]) -> None:
         Repo(str(root)).checkout(targets=[str(root / path) for path in paths], force=True)
     except DvcException as error:
         raise StateError(f"DVC could not put {', '.join(paths)} in place: {error}") from None
-

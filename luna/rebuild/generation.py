@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from luna.model.adapter import Adapter
 from luna.names import GenerationName
 from luna.rebuild import compare, toolchain
 
-FOLDER = artifacts.SCRATCH / "rebuild"
+_FOLDER = artifacts.SCRATCH / "rebuild"
 _TOOLS = artifacts.SCRATCH / "tools"
 _CONVERTER_CODE = "luna/export/converter.py"
 
@@ -41,6 +43,14 @@ class Rebuilt:
     @property
     def same(self) -> bool:
         return self.sha256 == self.expected
+
+
+@contextlib.contextmanager
+def scratch_folder(root: Path) -> Iterator[Path]:
+    """A new folder on the workspace's own file system, gone at the end: what is made in it can be moved or linked from there."""
+    (root / _FOLDER).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root / _FOLDER) as folder:
+        yield Path(folder)
 
 
 def model_out(root: Path, name: str) -> Out:

@@ -15,7 +15,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from luna.errors import StateError
 from luna.history import attestations, cache
 from luna.history.line import Line, read_line, sealed_outs
 from luna.history.new import require_tip
-from luna.rebuild.generation import FOLDER, link
+from luna.rebuild.generation import link, scratch_folder
 
 BIT_FOR_BIT, WITHIN, OUTSIDE = "bit for bit", "within intervals", "outside intervals"
 KIND = "reproduced"
@@ -69,9 +68,8 @@ def reproduce(root: Path, name: str, say: Callable[[str], None] = lambda text: N
     line = read_line(root, params.load(root).line.prefix)
     require_tip(line)
     started = _now()
-    (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root / FOLDER) as scratch:
-        repo = _clone(root, line, name, Path(scratch) / "luna")
+    with scratch_folder(root) as scratch:
+        repo = _clone(root, line, name, scratch / "luna")
         for step in ("prep", "train", "export"):
             say(step)
             _run(repo, step)

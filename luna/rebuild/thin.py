@@ -8,7 +8,6 @@ the next run proves again what is not dropped yet, and completes the records in 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from luna.history.line import Line, Out, read_line, sealed_outs
 from luna.history.new import require_tip
 from luna.history.seal import kept
 from luna.rebuild.compare import Difference
-from luna.rebuild.generation import FOLDER, inputs, model_out, rebuild
+from luna.rebuild.generation import inputs, model_out, rebuild, scratch_folder
 
 DROPPED, RETURNED, REFUSED = "thinned", "whole again", "not thinned"
 
@@ -64,14 +63,13 @@ def thin(root: Path, say: Callable[[str], None] = lambda text: None, dry_run: bo
     if dry_run:
         return [Step(name, action, model_out(root, name).size) for action, names in ((DROPPED, drop), (RETURNED, back)) for name in names]
     steps: list[Step] = []
-    (root / FOLDER).mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=root / FOLDER) as scratch:
+        with scratch_folder(root) as scratch:
             proven: set[str] = set()
             for name in drop:
-                steps.append(_drop(root, line, store, name, Path(scratch), proven, say))
+                steps.append(_drop(root, line, store, name, scratch, proven, say))
             for name in back:
-                steps.append(_return(root, line, store, name, Path(scratch), say))
+                steps.append(_return(root, line, store, name, scratch, say))
     finally:
         _record_in_git(root, line, store)
     return steps
@@ -179,6 +177,5 @@ def bring_back(root: Path, name: str, say: Callable[[str], None] = lambda text: 
 def rebuild_into_cache(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> bool:
     """As ``remake``, in a scratch folder of its own."""
     root = root.resolve()
-    (root / FOLDER).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root / FOLDER) as scratch:
-        return remake(root, read_line(root, params.load(root).line.prefix), name, Path(scratch), lambda text: say(f"{name}: {text}"))
+    with scratch_folder(root) as scratch:
+        return remake(root, read_line(root, params.load(root).line.prefix), name, scratch, lambda text: say(f"{name}: {text}"))

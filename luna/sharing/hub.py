@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 from luna import artifacts, files
@@ -24,9 +23,9 @@ _NEVER = ("model.safetensors.index.json",)
 
 def write_merged(root: Path, line: Line, name: str, out: Path) -> None:
     """Weights as 'luna rebuild' makes them (bfloat16), config, tokenizer with chat template, generation settings, card."""
-    with _scratch(root) as scratch:
-        source, adapters = generation.parts(root, line.ancestors(name), Path(scratch))
-        _copy(generation.merge(source, adapters, Path(scratch)), out)
+    with generation.scratch_folder(root) as scratch:
+        source, adapters = generation.parts(root, line.ancestors(name), scratch)
+        _copy(generation.merge(source, adapters, scratch), out)
     code = 'model = AutoModelForCausalLM.from_pretrained(".", dtype="bfloat16")\ntokenizer = AutoTokenizer.from_pretrained(".")'
     _card(line, name, out, "transformers", f"```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n{code}\n```\n")
 
@@ -38,8 +37,8 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         InputError: the generation and its ancestors were taught nothing, so there is no adapter.
     """
     settings = sealed_params(line.git, line.ancestors(name)[0]).base
-    with _scratch(root) as scratch:
-        source, adapters = generation.parts(root, line.ancestors(name), Path(scratch))
+    with generation.scratch_folder(root) as scratch:
+        source, adapters = generation.parts(root, line.ancestors(name), scratch)
         if not any(adapter.weights for adapter in adapters):
             raise InputError(f"{name} is the base itself, so there is no adapter to give out: export it with --hf.")
         pinned = base.pinned(settings)
@@ -57,11 +56,6 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         f'base = AutoModelForCausalLM.from_pretrained("{where}"{pin}, dtype="bfloat16")\nmodel = PeftModel.from_pretrained(base, ".")'
     )
     _card(line, name, out, "peft", f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {said}.\n\n```python\n{code}\n```\n")
-
-
-def _scratch(root: Path) -> tempfile.TemporaryDirectory:
-    (root / generation.FOLDER).mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(dir=root / generation.FOLDER)
 
 
 def _copy(model: Path, out: Path, weights: bool = True) -> None:
