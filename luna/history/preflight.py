@@ -76,7 +76,7 @@ def require(root: Path, settings: Params, line: Line, conversations: list[Conver
     if found.too_little:
         raise StateError(f"{found.too_little}; nothing was started.")
     if found.parent:
-        _require_parent(root, settings, line, found.parent)
+        _require_parent(root, line, found.parent)
     return found
 
 
@@ -145,7 +145,7 @@ def _cold_folders(root: Path, settings: Params) -> list[Path]:
     return [(root / ".dvc" / Path(url).expanduser()) for url in urls if url and "://" not in url]
 
 
-def _require_parent(root: Path, settings: Params, line: Line, parent: str) -> None:
+def _require_parent(root: Path, line: Line, parent: str) -> None:
     from luna.history import cold, thinned
     from luna.history.seal import kept
 
@@ -161,5 +161,5 @@ def _require_parent(root: Path, settings: Params, line: Line, parent: str) -> No
                 failures.append(f"'{store.name}' lacks {len(missing)} objects of {parent}, which would be the parent")
         except (ColdStorageError, InputError) as error:
             failures.append(str(error).rstrip("."))
-    if len(stores) - len(failures) < settings.cold.copies:
+    if len(failures) == len(stores):  # one copy suffices to build on; how many a seal needs, the seal asks
         raise ColdStorageError(f"{failures[0]}: make it whole with 'luna archive --all' first; nothing was started.")
