@@ -43,7 +43,7 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
 
 def _early(metrics: Mapping[str, Any]) -> str:
     """Why training ended before its last step, and what became of it."""
-    stopped = metrics["training"]["stopped"]
+    stopped = metrics["training"].get("stopped")
     if not stopped:
         return ""
     return f"; ended early: {stopped['why']}" + ("; nothing of it is kept, and what was examined are the parent's own weights" if stopped["failed"] else "")
@@ -116,7 +116,7 @@ def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, dec
     parent_name = parent["generation"]["name"] if parent else f"base ({base})"
     trend = maturity.trend.words if maturity.trend else "too few generations for one" if parent else "the first of its line"
     trend += f"; the parent changed {parent['evolution']['weight_change_percent']:g} %" if parent else ""
-    stopped = training["stopped"]
+    stopped = training.get("stopped")
     risks = [f"Training ended early: {stopped['why']}"] if stopped else []
     risks += [verdict.warning or verdict.reason for verdict in decision.verdicts if verdict.warning or not verdict.passed]
     lost = [f"{_question(row)} → {_line(row['text'])}" for row in (flips.lost if flips else [])]

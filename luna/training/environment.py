@@ -54,6 +54,11 @@ def free_gpu_memory() -> int | None:
     return max(rows) * (1 << 20) if rows else None  # nvidia-smi counts in MiB
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes, of the several that torchrun may have started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def prepare(device: str) -> None:
     """Set the environment for ``device`` (auto, cpu or cuda); before the first import of torch."""
     for name, value in (OFFLINE | QUIET).items():

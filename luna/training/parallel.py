@@ -6,7 +6,6 @@ Unsloth places each process's model on the GPU of its LOCAL_RANK and leaves the 
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -19,11 +18,6 @@ from luna.training.outcome import Outcome
 from luna.training.watch import Stop
 
 SPEC, RESULT = artifacts.SCRATCH / "parallel.json", artifacts.SCRATCH / "parallel-result.json"
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes; a training in one process is."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def train(weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
@@ -68,7 +62,7 @@ def main() -> None:
     except InputError as error:
         files.write_json(RESULT, {"refused": str(error)})
         sys.exit(error.exit_code)
-    if is_first():
+    if environment.is_first():
         files.write_json(RESULT, asdict(outcome))
 
 

@@ -25,7 +25,7 @@ from luna.conversations.schema import Conversation
 from luna.conversations.template import IGNORED, tokenise
 from luna.errors import InputError
 from luna.params import Chat, Train
-from luna.training import memory, parallel
+from luna.training import environment, memory
 from luna.training.outcome import Outcome
 from luna.training.progress import ShowProgress
 from luna.training.watch import Watch
@@ -55,7 +55,7 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
         "labels": [labels for _, labels in rows],
         "attention_mask": [[1] * len(ids) for ids, _ in rows],
     })
-    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps), visible=parallel.is_first())
+    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps), visible=environment.is_first())
     trainer = SFTTrainer(
         model=model, processing_class=tokenizer, train_dataset=dataset,
         args=_arguments(settings, checkpoints),
@@ -63,13 +63,13 @@ def _train(weights: Path, conversations: list[Conversation], chat: Chat, setting
         callbacks=[shown],
     )
     trainer.remove_callback(PrinterCallback)
-    # A checkpoint cut off by a kill lacks its state: go on from the newest whole one.
-    whole = [path for path in checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    # A checkpoint cut off by a kill lacks its state, or holds a part of it: go on from the newest whole one.
+    whole = {path: passed for path in checkpoints.glob("checkpoint-*") if (passed := _passes(path)) is not None}
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-    passes = -(json.loads((newest / "trainer_state.json").read_text())["epoch"] if newest else 0.0)
+    passes = -whole.get(newest, 0.0)
     training_seconds = trainer.train(resume_from_checkpoint=str(newest) if newest else None).metrics["train_runtime"]
     passes += trainer.state.epoch or 0.0
-    if parallel.is_first() and not (shown.stopped and shown.stopped.failed):
+    if environment.is_first() and not (shown.stopped and shown.stopped.failed):
         model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
@@ -94,6 +94,14 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
         use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
     )
     return model, tokenizer
+
+
+def _passes(checkpoint: Path) -> float | None:
+    """Passes over the data that a checkpoint has behind it, from the state that is written last of its files; None when that is not whole."""
+    try:
+        return float(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["epoch"])
+    except (OSError, ValueError):
+        return None
 
 
 def _bfloat16() -> bool:
