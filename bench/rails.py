@@ -7,7 +7,6 @@ As two noisy rates differ by more than the rails cost, the time spent in them is
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -60,7 +59,7 @@ def measure(repo: Path) -> dict:
 
 def report(folder: Path) -> list[str]:
     repo, _ = generations.line(folder)
-    done = subprocess.run([sys.executable, "-m", "bench.rails", str(repo)], cwd=repo, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"PYTHONPATH": str(project.SOURCE)})
+    done = subprocess.run([sys.executable, "-m", "bench.rails", str(repo)], cwd=project.SOURCE, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     steps = {name: statistics.median(rates) for name, rates in found["rates"].items()}
     lines = ["## The rails of training", "", f"Steps a second on the 135M base, {STEPS} steps, {REPEATS} alternating runs, medians.", "", "| | steps a second | spread |", "| --- | ---: | --- |"]
