@@ -48,6 +48,7 @@ CASES = (
     Case("gc", ("luna", "gc", "--yes")),
     Case("bundle", ("luna", "bundle", "1", "--output", "../bundle.zip")),
     Case("restore", ("luna", "restore", "1"), "bare"),
+    Case("snapshot", ("luna", "snapshot", "data", "--tag", "kills", "-m", "kept"), steps=("snapshot: archiving", "snapshot: tagging")),
 )
 
 

@@ -110,7 +110,7 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
     steps = 40 if parent else 0
     loss = [4 * math.exp(-step / 9) + chance.uniform(0.1, 0.2) for step in range(steps)]
     parts = {
-        "prep": {"new_conversations": len(batch), "replay_samples": n, "total_training_examples": n + len(batch), "karma": float(len(batch)),
+        "prep": {"new_conversations": len(batch), "replay_samples": n, "total_training_examples": n + len(batch), "karma": float(len(batch)), "karma_left": 0.0,
                  "data_delta_sha256": hashlib.sha256(delta).hexdigest(), "probe_set_sha256": hashlib.sha256(name.stamp.encode()).hexdigest()},
         "train": {"training_steps": steps, "learning_rate": 0.002 if parent else 0.0, "batch_size": 4, "gradient_accumulation": 1,
                   "walltime_minutes": round(chance.uniform(1, 3), 2) if parent else 0.0, "loss_start": loss[0] if loss else None, "loss_final": round(loss[-1], 4) if loss else None,

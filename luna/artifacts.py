@@ -50,6 +50,11 @@ PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
 
+#: In a snapshot's commit: the folder that was kept, DVC's file for it, and size and SHA-256 of each file in it.
+SNAPSHOT = Path("content")
+SNAPSHOT_DVC = Path("content.dvc")
+SNAPSHOT_HASHES = Path("hashes.csv")
+
 #: What is recorded beside sealed generations, later than they were sealed.
 ATTESTATIONS = Path("attestations")
 

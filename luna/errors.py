@@ -26,6 +26,14 @@ class StateError(LunaError):
     """The repository is not in a state in which the command may run."""
 
 
+class Busy(StateError):
+    """Another Luna command is at work in the repository. ``holder`` names it."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(f"The repository is in use by {holder}: wait for it to end, then run the command again.")
+        self.holder = holder
+
+
 class BaseModelError(LunaError):
     """The base model is missing, unsafe to load, or not a causal chat model."""
 

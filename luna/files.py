@@ -6,10 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from luna.errors import InputError
 
 CHUNK_BYTES = 1 << 20
 
@@ -30,6 +34,32 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``; it becomes ``path``, which must be new or empty, when the block ends well.
+
+    Raises InputError when ``path`` is there and not empty.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} is there and not empty: give a new folder with --to.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        os.replace(scratch, path)  # takes the place of an empty folder, and of nothing else
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def is_inside(relative: object) -> bool:
+    """Whether a path that a file names (a folder's listing, say) stays in its folder."""
+    if not isinstance(relative, str) or not relative or "\\" in relative or "\0" in relative:
+        return False
+    path = PurePosixPath(relative)
+    return not path.is_absolute() and ".." not in path.parts and not re.match(r"[A-Za-z]:", relative)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,6 +13,8 @@ BASE_PARENT = "base"
 ARTIFACT = "luna"  # the artifact's name in dvc.yaml, hence in GTO's tags
 STAGE = "head"
 _STAMP = "%Y%m%d-%H%M%S"
+SNAPSHOTS = "snapshot/"  # tags of folders that are kept beside the generations; the hooks know it, too
+_SNAPSHOT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 _NAME = re.compile(r"(?P<prefix>[A-Za-z][A-Za-z0-9_]*)-G(?P<number>\d{3,})-(?P<stamp>\d{8}-\d{6})")
 _SHORT = re.compile(r"[Gg]?(\d+)")
 _VERSION = re.compile(rf"{ARTIFACT}@v(\d+)\.0\.0")
@@ -76,6 +78,18 @@ def number_of(reference: str) -> int | None:
         return int(match["number"])
     match = _SHORT.fullmatch(reference)
     return int(match[1]) if match else None
+
+
+def is_snapshot(tag: str) -> bool:
+    return tag.startswith(SNAPSHOTS)
+
+
+def snapshot_tag(name: str) -> str:
+    """The tag of the snapshot ``name``. Raises InputError for a name that git or a reader could take for something else."""
+    name = name.removeprefix(SNAPSHOTS)
+    if not _SNAPSHOT.fullmatch(name) or ".." in name or name.endswith(".lock") or re.search(r"-G(\d|HEAD)", name, re.IGNORECASE):
+        raise InputError(f"'{name}' cannot name a snapshot: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move.")
+    return SNAPSHOTS + name
 
 
 def version_tag(number: int) -> str:

@@ -57,6 +57,7 @@ class Data(_Section):
     seed: int = 7
     probes_per_kind: Positive = 120
     hold_out: Fraction = 0.1
+    batches: Literal["flat", "folder"] = "flat"
     batch_size: Count = 0
 
 
@@ -169,6 +170,12 @@ class Evolve(_Section):
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
 
 
+class AgeUp(_Section):
+    """What new conversations must be worth before a host application may have a generation built."""
+
+    karma_required: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100.0
+
+
 class Try(_Section):
     """Other settings for the try after a denial; what is not named stays as it is."""
 
@@ -201,6 +208,7 @@ class Params(_Section):
     maturity: Maturity = Maturity()
     cold: Cold = Cold()
     evolve: Evolve = Evolve()
+    age_up: AgeUp = AgeUp()
     retry: list[Try] = []
     notify: Notify = Notify()
 
@@ -236,6 +244,11 @@ def load(root: Path = Path(".")) -> Params:
         line = f" line {mark.line + 1}" if mark else ""
         raise InputError(f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
     return parse(document, str(artifacts.PARAMS))
+
+
+def with_settings(own: Params, other: dict[str, dict[str, Any]]) -> Params:
+    """``own``, with keys of some sections set otherwise."""
+    return own.model_copy(update={section: getattr(own, section).model_copy(update=values) for section, values in other.items()})
 
 
 def write_generation(root: Path, name: str, parent: str) -> None:

@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 from luna import artifacts, files, params, stage
-from luna.conversations import choose, probes, schema, taught
+from luna.conversations import batches, choose, probes, schema, taught
+from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.history.line import artifact, read_line
@@ -22,22 +23,20 @@ def main() -> None:
     settings = params.load()
     generation, data = settings.generation, settings.data
     number = generation.identity.number
-    conversations = schema.load_folder(artifacts.CONVERSATIONS)
     written = probes.curated(artifacts.CURATED_PROBES)
 
     if generation.is_ancestor:
         # Taught nothing; asked what is waiting to be taught, which it must fail.
+        waiting = Waiting([], batches.read(artifacts.CONVERSATIONS, data), None)
         rows, delta, held_out, replay = [], [], [], []
-        asked, exam = {None: conversations}, {}
+        asked, exam = {None: waiting.later}, {}
     else:
         line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
         rows = taught.loads(artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))
-        delta = choose.delta(conversations, {row.identity for row in rows})
-        if data.batch_size:
-            delta = delta[: data.batch_size]  # in the order of identities: the same again after a denial
-        if not delta:
+        waiting = batches.waiting(artifacts.CONVERSATIONS, data, {row.identity for row in rows})
+        if not waiting.next:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the same command again.")
-        delta, held_out = probes.hold_out(delta, data.hold_out, data.seed)
+        delta, held_out = probes.hold_out(waiting.next, data.hold_out, data.seed)
         old = of_ancestors(line, artifacts.DELTA)
         replay = choose.stratified(old, data.replay_samples, data.seed)
         asked, exam = old | {number: delta}, of_ancestors(line, artifacts.HELD_OUT) | {number: held_out}
@@ -57,7 +56,8 @@ def main() -> None:
     replayed = {str(key): sum(1 for group, _ in replay if group == key) for key in sorted({key for key, _ in replay})}
     files.write_json(artifacts.PREP_REPORT, {
         "new_conversations": len(delta), "held_out": len(held_out), "replay_samples": len(replay), "replay_by_generation": replayed,
-        "total_training_examples": len(training), "karma": sum(item.karma for item in delta + held_out),
+        "total_training_examples": len(training), "karma": sum(item.karma for item in delta + held_out), "karma_left": sum(item.karma for item in waiting.later),
+        "folder": waiting.folder,
         "data_delta_sha256": files.digest(artifacts.DELTA),
         "probes": {kind: sum(probe.kind == kind for probe in chosen) for kind in (probes.RECALL, probes.GENERALISATION, probes.CHOICE)},
         "probe_set_sha256": hashlib.sha256("".join(sorted(probe.identity for probe in chosen)).encode()).hexdigest(),

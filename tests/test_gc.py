@@ -68,7 +68,7 @@ def test_what_cold_storage_does_not_give_back_stays(mine):
 def test_killed_anywhere_the_same_command_goes_on(line, tmp_path):
     """A small run of 'python -m bench.kills'."""
     repo = line.copy(tmp_path / "kills" / "line")
-    result = kills.kills(Path(repo.path), 5, 11, {"rollback", "archive", "gc", "bundle", "restore"})
+    result = kills.kills(Path(repo.path), 6, 11, {"rollback", "archive", "gc", "bundle", "restore", "snapshot"})
     assert result.faults == []
     assert sum(result.kills.values()) >= 2
 

@@ -14,10 +14,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
+from luna import names
 from luna.audit.finding import CONTENT, NOTE, OBJECT, Finding
 from luna.audit.places import CACHE, NotPlain, Place
+from luna.files import is_inside
 from luna.history.line import Out
 
 BUFFER_BYTES = 1 << 20
@@ -40,14 +41,6 @@ class Wanted:
 def is_name(md5: object) -> bool:
     """Whether a text may name an object: anything else, such as ``../../x``, must never become a path."""
     return isinstance(md5, str) and _MD5.fullmatch(md5) is not None
-
-
-def is_inside(relative: object) -> bool:
-    """Whether a path in a folder's listing stays in its folder."""
-    if not isinstance(relative, str) or not relative or "\\" in relative or "\0" in relative:
-        return False
-    path = PurePosixPath(relative)
-    return not path.is_absolute() and ".." not in path.parts and not re.match(r"[A-Za-z]:", relative)
 
 
 def wanted(generation: str, outs: Iterable[Out], hashes: dict[str, tuple[int, str]], places: Sequence[Place]) -> tuple[list[Wanted], list[Finding]]:
@@ -140,7 +133,8 @@ def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]
     if finding.where != CACHE or not finding.what.endswith(_MISSING) or not (whole or len(places) == 1):
         return finding
     what = f"{item.path} is not in the cache" + ("" if whole else "; 'luna verify --remote' says whether cold storage holds it")
-    return replace(finding, what=what, severity=NOTE, mend=f"luna restore {item.generation}, when it is needed")
+    command = f"luna snapshot restore {item.generation.removeprefix(names.SNAPSHOTS)} --to DIR" if names.is_snapshot(item.generation) else f"luna restore {item.generation}"
+    return replace(finding, what=what, severity=NOTE, mend=f"{command}, when it is needed")
 
 
 def _finding(item: Wanted, place: Place, what: str) -> Finding:

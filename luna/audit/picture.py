@@ -138,7 +138,7 @@ def object_names(picture: Picture) -> dict[str, str]:
     found: dict[str, str] = {}
     for entry in picture.entries:
         found.setdefault(entry.object, f"tag {entry.tag}")
-        if names.is_generation(entry.tag):
+        if names.is_generation(entry.tag) or names.is_snapshot(entry.tag):
             found.setdefault(entry.commit, f"commit of {entry.tag}")
     for tag, value in picture.tags.items():
         found.setdefault(value, f"tag {tag}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import content, mend_bytes, mend_git, verify, workspace
+from luna.audit import content, mend_bytes, mend_git, snapshots, verify, workspace
 from luna.audit.finding import (
     BRANCH,
     COLD_RECORD,
@@ -109,7 +109,7 @@ def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Se
     bench = mend_bytes.Bench(root, places, dry, scratch, remake)
     for _ in range(2):  # a folder's listing that came back names objects that were not looked for before
         picture = verify.take(Git(root), prefix, set())
-        items = []
+        items = [] if chosen else snapshots.check(picture, places)[0]
         seals = verify.choose(picture, chosen)
         for seal in seals:
             items += verify.check_generation(picture, seal, places, {item.name for item in seals})[0]

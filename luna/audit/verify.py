@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import artifact_set, content, gitstore, ledgers, tags, workspace
+from luna.audit import artifact_set, content, gitstore, ledgers, snapshots, tags, workspace
 from luna.audit.content import Wanted
 from luna.audit.finding import BRANCH, COLD_RECORD, DAMAGE, NOTE, Finding
 from luna.audit.picture import Picture, Seal, object_names, references, take
@@ -32,6 +32,7 @@ class Report:
     quick: bool
     findings: list[Finding]
     sealed_by: list[dict[str, str | None]]
+    snapshots: list[str]
 
     @property
     def clean(self) -> bool:
@@ -40,7 +41,7 @@ class Report:
 
 def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] = (), stores: Sequence[Store] = (), quick: bool = False, progress: Progress = lambda now, total: None,
            thinned: frozenset[str] = frozenset()) -> Report:
-    """Check git, tags, ledger and head of the whole line, and the content of the ``chosen`` generations (none: all).
+    """Check git, tags, ledger and head of the whole line, and the content of the ``chosen`` generations (none: all, and all snapshots).
 
     ``building``: the generation that params.yaml names; its unsealed results in the workspace are no damage.
     With ``stores`` every byte in them is read back as a stream and hashed; objects in ``thinned`` may be missing there.
@@ -53,8 +54,11 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)
-    places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
-    items: list[Wanted] = []
+    items, found = ([], []) if chosen else snapshots.check(picture, [Cache(root), *(Cold(store) for store in stores)])
+    findings += found
+    # What a snapshot keeps was not taken out of a store on purpose, even if a generation's GGUF of the same bytes was.
+    lean = thinned - {item.md5 for item in items}
+    places: list[Place] = [Cache(root), *(Cold(store, lean) for store in stores)]
     signers = []
     beside = {seal.name for seal in seals}
     for seal in seals:
@@ -74,7 +78,7 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
         progress(count, total)
 
     findings += content.scan(objects, places, quick, tick)
-    return Report([seal.name for seal in seals], [place.label for place in places], len(objects), read, quick, _unique(findings), signers)
+    return Report([seal.name for seal in seals], [place.label for place in places], len(objects), read, quick, _unique(findings), signers, [] if chosen else list(snapshots.bodies(picture)))
 
 
 def verify_generation(root: Path, prefix: str, generation: str, stores: Sequence[Store] = (), with_cache: bool = True, quick: bool = False, tick: content.Tick = lambda count: None) -> list[Finding]:

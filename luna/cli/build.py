@@ -97,13 +97,15 @@ def evolve(
     until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.")] = False,
     denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
     stage: Annotated[str | None, typer.Option("--stage", help="Stop after this stage (prep, train, export, evaluate) and hand the generation over to another machine.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, sealed, retry, stopped, handed over.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, stage, sealed, retry, stopped, handed over, failed.")] = False,
 ) -> None:
     """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
 
     With --max above 1 it goes on, data.batch_size conversations a generation, until nothing is left to
     learn, the rule denied too often, the disk is low, or Ctrl-C; the same command goes on from there.
-    After a denial the settings listed under retry: in params.yaml are tried, a generation each.
+    After a denial the settings listed under retry: in params.yaml are tried, a generation each; a new call goes on with the
+    first that history does not show as denied for the same parent, conversations and rule. With data.batches: folder
+    each sub-folder of data/conversations is a batch, in the order of their names.
 
     The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.
@@ -112,38 +114,27 @@ def evolve(
     generation onto the branch (pushed with 'git config luna.pushRemote origin'). At home 'git pull' and
     'luna evolve' go on from there; nothing is trained again.
     """
-    import json
-
+    from luna.cli.events import telling
     from luna.errors import InputError
     from luna.history import evolve as history
-    from luna.history import handover, notice
+    from luna.history import handover
     from luna.history.lock import exclusive
 
     place = root()
-    command = settings_of(place).notify.command
     sealed: list[dict] = []
-
-    def event(told: dict) -> None:
-        if told["event"] == "sealed":
-            sealed.append(told)
-        if as_json:
-            print(json.dumps(told, ensure_ascii=False), flush=True)
-        if trouble := notice.tell(place, command, told):
-            say(trouble)
-
     if stage is not None:
         if stage not in handover.STAGES:
             raise InputError(f"There is no stage '{stage}' to stop after: give one of {', '.join(handover.STAGES)}.")
         if most > 1 or until_mature or denials is not None:
             raise InputError("--stage builds part of one generation: give it without --max, --until-mature and --denials.")
-        with exclusive(place, "evolve"):
+        with telling(place, as_json, sealed) as event, exclusive(place, "evolve"):
             told = history.part(place, stage, say, event, quiet=as_json)
         if not as_json:
             where = f"pushed to {told.pushed_to}" if told.pushed_to else "committed here alone (to push it: git config luna.pushRemote NAME, then the same command)"
             typer.echo(f"{told.name}: built up to {told.stage}, {told.uploaded} objects went into cold storage, {where}. Next, elsewhere: git pull, luna evolve")
         return
     try:
-        with exclusive(place, "evolve"):
+        with telling(place, as_json, sealed) as event, exclusive(place, "evolve"):
             grown = history.evolve(place, most, say, event, until_mature, denials, quiet=as_json)
     except BaseException:
         if not as_json:

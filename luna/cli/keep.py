@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def archive(
     generations: Annotated[list[str] | None, typer.Argument(help="Generations to archive: G003, 3, full names, HEAD.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Archive every sealed generation.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Archive every sealed generation, and every snapshot.")] = False,
     remote: Annotated[str | None, typer.Option("--remote", help="Only into this DVC remote (default: all of cold storage).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def archive(
     place = root()
     with exclusive(place, "archive"), in_bytes("reading back", as_json) as progress:
         line = line_of(place)
-        names = line.names if everything else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
+        names = [*line.names, *line.snapshots] if everything else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
         done = history.archive(line, names, cold.open_all(place) if remote is None else [cold.open_store(place, remote)], progress)
     if as_json:
         print_json([asdict(item) for item in done])

@@ -30,13 +30,21 @@ def status(
     if as_json:
         print_json(asdict(found) | {"next": found.next_step})
         return
-    waiting = found.pending_error or (f"{found.pending.conversations} conversations, karma {found.pending.karma:g}" if found.pending else "-")
+    waiting = found.pending_error or (f"{found.pending.conversations} conversations{_coming(found.pending)}" if found.pending else "-")
+    missing = max(0.0, found.karma_required - found.pending.karma) if found.pending else None
+    karma = "-" if missing is None else f"{found.pending.karma:g} of {found.karma_required:g}, {f'{missing:g} missing' if missing else 'enough for luna age-up'}"
     for title, value in (
         ("current best", found.head or "none yet"), ("newest", found.newest or "none yet"), ("generations", found.generations),
         ("checked out", found.checked_out or "the tip of the line"), ("being built", found.building or "-"),
-        ("waiting to be learnt", waiting), ("pushed to", found.push_remote or "nowhere (git config luna.pushRemote NAME)"), ("next", found.next_step),
+        ("waiting to be learnt", waiting), ("karma", karma), ("pushed to", found.push_remote or "nowhere (git config luna.pushRemote NAME)"), ("next", found.next_step),
     ):
         typer.echo(f"{title + ':':<22}{value}")
+
+
+def _coming(pending) -> str:
+    if pending.next == pending.conversations and not pending.folder:
+        return ""
+    return f"; {pending.next} of them are next" + (f", with the folder {pending.folder}" if pending.folder else "")
 
 
 def _storage(as_json: bool) -> None:

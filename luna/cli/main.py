@@ -7,7 +7,7 @@ import sys
 import typer
 
 from luna import ending
-from luna.cli import answers, build, diff, judge, keep, lean, lineage, look, maturity, talk, verify
+from luna.cli import answers, build, diff, host, judge, keep, lean, lineage, look, maturity, talk, verify
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 a check or a rule said no, 2 a mistake in the call or its input.",
 )
 build.register(app)
+host.register(app)
 look.register(app)
 lineage.register(app)
 diff.register(app)

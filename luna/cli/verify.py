@@ -58,7 +58,7 @@ def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Objects: only whether they exist and how long they are. Tags, ledger and head are checked as ever.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prove that history is whole: tags, head, ledger, artifact sets, and every byte by its hash.
+    """Prove that history is whole: tags, head, ledger, artifact sets, snapshots, and every byte by its hash.
 
     Nothing is changed. Each finding names what is wrong, where, and the command that mends it.
     Exit code 0 when all is whole, 1 when something was found, 2 for a mistake in the call.
@@ -92,7 +92,8 @@ def _tell(report: Any) -> None:
             typer.echo(f"{row['generation']}: sealed by {row['tagger']}, signed by {row['signer']}")
     how = f"{report.objects} objects looked at" if report.quick else f"{report.objects} objects, {report.bytes_read / 1e6:,.1f} MB read"
     verdict = "whole" if report.clean else f"{sum(finding.severity == 'damage' for finding in report.findings)} found"
-    typer.echo(f"{len(report.generations)} generations in {', '.join(report.places)}: {how}: {verdict}")
+    beside = f" and {len(report.snapshots)} snapshots" if report.snapshots else ""
+    typer.echo(f"{len(report.generations)} generations{beside} in {', '.join(report.places)}: {how}: {verdict}")
     if not report.clean:
         say("next: luna repair --dry-run")
 

@@ -32,7 +32,15 @@ def add(root: Path, row: dict[str, Any]) -> Path:
 
 def waiting(root: Path) -> list[Conversation]:
     """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
-    return schema.load_folder(root / artifacts.INBOX)
+    found: dict[str, Conversation] = {}
+    for path in sorted((root / artifacts.INBOX).glob("*.jsonl")):
+        try:
+            items = schema.load_file(path)
+        except FileNotFoundError:  # a generation that is starting has just taken it in
+            continue
+        for item in items:
+            found.setdefault(item.identity, item)
+    return list(found.values())
 
 
 def take_in(root: Path) -> int:

@@ -162,13 +162,13 @@ def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
     return found
 
 
-def load_folder(folder: Path) -> list[Conversation]:
-    """Every distinct conversation of every ``*.jsonl`` in the folder, in the order of their identities.
+def load_folder(folder: Path, pattern: str = "*.jsonl") -> list[Conversation]:
+    """Every distinct conversation of the folder's files (``**/*.jsonl``: of all below it), in the order of their identities.
 
     Of two with the same content the first by file name and line gives the optional fields.
     """
     distinct: dict[str, Conversation] = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(folder.glob(pattern)):
         for conversation in load_file(path):
             distinct.setdefault(conversation.identity, conversation)
     return [distinct[identity] for identity in sorted(distinct)]

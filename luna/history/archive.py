@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from luna import names
 from luna.history import cache, cold, record, thinned
 from luna.history.line import Line, sealed_outs
 from luna.history.seal import kept
@@ -17,7 +18,7 @@ from luna.history.seal import kept
 
 @dataclass(frozen=True)
 class Archived:
-    """One generation in one store: ``objects`` that were read back, ``uploaded`` of them now, ``thinned`` left out by rule."""
+    """One generation or snapshot in one store: ``objects`` that were read back, ``uploaded`` of them now, ``thinned`` left out by rule."""
 
     name: str
     store: str
@@ -26,14 +27,14 @@ class Archived:
     thinned: int
 
 
-def archive(line: Line, names: list[str], stores: list[cold.Store], progress: Callable[[int, int], None] = lambda done, total: None) -> list[Archived]:
-    """Oldest first. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
+def archive(line: Line, chosen: list[str], stores: list[cold.Store], progress: Callable[[int, int], None] = lambda done, total: None) -> list[Archived]:
+    """Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
 
     Raises:
         ColdStorageError: a store cannot be written or read, or an object is to be had whole nowhere.
     """
     root = line.git.root
-    total = len(stores) * sum({out.md5: out.size for name in names for out in sealed_outs(root, name).values() if out.cached}.values())
+    total = len(stores) * sum({out.md5: out.size for name in chosen for out in sealed_outs(root, name).values() if out.cached}.values())
     done = 0
 
     def read(count: int) -> None:
@@ -45,9 +46,9 @@ def archive(line: Line, names: list[str], stores: list[cold.Store], progress: Ca
     for store in stores:
         dropped = thinned.known(line, store)
         proven: set[str] = set()
-        for name in names:
+        for name in chosen:
             md5s = cache.objects(root, kept(sealed_outs(root, name)))
-            wanted = [md5 for md5 in md5s if md5 not in dropped]
+            wanted = [md5 for md5 in md5s if md5 not in dropped or names.is_snapshot(name)]
             fetched = _supply(root, store, wanted)
             uploaded = cold.archive(root, store, wanted, proven, read)
             for path in fetched:  # only passing through: the cache is left as small as it was

@@ -215,6 +215,21 @@ def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str]
     return uploaded
 
 
+def archive_in_all(root: Path, md5s: list[str], proven: Iterable[str], tick: Callable[[str], None] = lambda step: None) -> int:
+    """As ``archive``, in every store of cold storage; as many as ``cold.copies`` must give all back. ``tick`` is told of a store that did not."""
+    copies, stores = params.load(root).cold.copies, open_all(root)
+    uploaded, failures = 0, 0
+    for store in stores:
+        try:
+            uploaded += archive(root, store, md5s, proven)
+        except ColdStorageError as failure:
+            failures += 1
+            if len(stores) - failures < copies:
+                raise
+            tick(f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'")
+    return uploaded
+
+
 def prove(store: Store, md5: str, when: str = ": check the store.", read: Callable[[int], None] = lambda count: None) -> str:
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
     with _explained(store.name):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,17 +18,35 @@ from luna.errors import LunaError, Refused, StateError
 from luna.history import handover, new
 from luna.history.line import read_line
 from luna.history.seal import Sealed, seal
+from luna.history.tries import next_try
 
 LENT = artifacts.SCRATCH / "evolve.json"
 
 
-def reproduce(root: Path, quiet: bool = False, until: str | None = None) -> None:
-    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events. Raises the failing stage's own error; its sentence has been printed by the stage."""
+_RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
+Event = Callable[[dict[str, Any]], None]
+
+
+def _untold(event: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: str | None = None) -> None:
+    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
+
+    Raises the failing stage's own error; its sentence has been printed by the stage.
+    """
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    with ending.child([sys.executable, "-m", "dvc", "repro", *([until] if until else [])], cwd=root, env=env, stdout=sys.stderr if quiet else None) as process:
+    env |= {"PYTHONUNBUFFERED": "1"} if quiet else {}
+    command = [sys.executable, "-m", "dvc", "repro", *([until] if until else [])]
+    with ending.child(command, cwd=root, env=env, **({"stdout": subprocess.PIPE, "text": True, "encoding": "utf-8", "errors": "replace"} if quiet else {})) as process:
+        for line in process.stdout or ():
+            sys.stderr.write(line)
+            if found := _RUNNING.match(line):
+                event({"event": "stage", "stage": found[1]})
         if process.wait() == 0:
             return
     if failure.exists():
@@ -36,15 +56,15 @@ def reproduce(root: Path, quiet: bool = False, until: str | None = None) -> None
     raise LunaError("The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there.")
 
 
-def one(root: Path, say: Callable[[str], None], quiet: bool = False) -> Sealed:
+def one(root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _untold) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     name = _begin(root, say)
-    reproduce(root, quiet)
+    reproduce(root, quiet, event)
     say(f"{name}: sealing")
     return seal(root)
 
 
-def part(root: Path, stage: str, say: Callable[[str], None], event: Callable[[dict[str, Any]], None] = lambda event: None, quiet: bool = False) -> handover.HandedOver:
+def part(root: Path, stage: str, say: Callable[[str], None], event: Event = _untold, quiet: bool = False) -> handover.HandedOver:
     """Build the next generation, or the unfinished one, up to ``stage`` and hand it over to whoever goes on, on another machine.
 
     Generation 0, where there is none, is built and sealed first. Raises what ``evolve`` and ``handover.hand_over`` do.
@@ -53,10 +73,10 @@ def part(root: Path, stage: str, say: Callable[[str], None], event: Callable[[di
     settings = params.load(root)
     _require_disk(root, settings)
     if not read_line(root, settings.line.prefix).sealed:
-        event({"event": "sealed", **asdict(one(root, say, quiet))})
+        event({"event": "sealed", **asdict(one(root, say, quiet, event))})
     event({"event": "started", "built": 0})
     name = _begin(root, say, exports=stage not in ("prep", "train"))
-    reproduce(root, quiet, stage)
+    reproduce(root, quiet, event, stage)
     told = handover.hand_over(root, read_line(root, settings.line.prefix), name, stage, lambda step: say(f"{name}: {step}"))
     event({"event": "handed over", **asdict(told)})
     return told
@@ -86,13 +106,14 @@ class Grown:
 
 
 def evolve(
-    root: Path, most: int, say: Callable[[str], None], event: Callable[[dict[str, Any]], None] = lambda event: None,
+    root: Path, most: int, say: Callable[[str], None], event: Event = _untold,
     until_mature: bool = False, max_denials: int | None = None, quiet: bool = False,
 ) -> Grown:
     """Build up to ``most`` generations over what waits to be learnt; generation 0, where there is none, comes beside them.
 
-    After a denial the next of params.yaml's ``retry`` is tried on the same batch; without one the loop
-    stops, for the same again would be mood. The user's own settings are put back at the end, also when a run
+    After a denial the next of params.yaml's ``retry`` is tried on the same batch (see luna.history.tries), in this call or
+    in the next one; without one the loop stops, for the same again would be mood. A further call begins with one's own
+    settings again. The user's own settings are put back at the end, also when a run
     was killed in between: what they were is kept in ``.luna/evolve.json``.
 
     Raises:
@@ -106,8 +127,9 @@ def evolve(
 
     def grow() -> Sealed:
         event({"event": "started", "built": len(built)})
-        sealed = one(root, say, quiet)
+        sealed = one(root, say, quiet, event)
         built.append(sealed)
+        give_back(root)
         event({"event": "sealed", **asdict(sealed)})
         return sealed
 
@@ -116,7 +138,7 @@ def evolve(
         grow()
     denials, stopped = 0, "most"
     try:
-        for left in range(most - 1, -1, -1):
+        for _ in range(most):
             line = read_line(root, settings.line.prefix)
             unfinished = new.building(params.load(root), line)
             if until_mature and is_mature(root):
@@ -128,19 +150,18 @@ def evolve(
             if built and _free_gb(root) < settings.evolve.min_free_gb:
                 stopped = "disk"
                 break
+            if not unfinished and (number := next_try(root, line)):
+                other = params.load(root).retry[number - 1].settings()
+                _lend(root, other)
+                say(f"the rule denied these conversations before: trying number {number} of retry: in params.yaml")
+                event({"event": "retry", "number": number, "settings": other})
             if grow().promoted:
                 denials = 0
-                give_back(root)
                 continue
             denials += 1
-            if denials >= denials_allowed or denials > len(settings.retry):
+            if denials >= denials_allowed or next_try(root, read_line(root, settings.line.prefix)) is None:
                 stopped = "denied"
                 break
-            if left == 0:
-                break  # a try that is not to be built needs no settings
-            other = settings.retry[denials - 1].settings()
-            _lend(root, other)
-            event({"event": "retry", "number": denials, "settings": other})
     finally:
         if new.building(params.load(root), read_line(root, settings.line.prefix)) is None:
             give_back(root)

@@ -44,7 +44,7 @@ class Freed:
 
 
 def plan(line: Line) -> Plan:
-    """Look only. Kept: what the working tree, the commit checked out and the head name, and of ancestors what a build reads."""
+    """Look only. Kept: what the working tree, the commit checked out, the head and snapshots name, and of ancestors what a build reads."""
     root = line.git.root
     own = cache.home(root) / "files" / "md5"
     sizes = {"".join(path.parts[-2:]): path.stat().st_size for path in own.glob("??/*") if path.is_file() and not path.name.endswith(".tmp")}
@@ -78,6 +78,7 @@ def _wanted(root: Path, line: Line) -> set[str]:
             sets.append(list(outs_of(lock, pipeline).values()))
     settings = params.load(root)
     parents = {line.head_name, settings.generation.parent if building(settings, line) else None} & set(line.names)
+    sets += [list(sealed_outs(root, snapshot).values()) for snapshot in line.snapshots]
     for parent in parents:
         sets.append(list(sealed_outs(root, parent).values()))
         for ancestor in line.ancestors(parent):

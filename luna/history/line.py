@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,11 @@ class Line:
     @property
     def newest(self) -> str | None:
         return self.sealed[max(self.sealed)].name if self.sealed else None
+
+    @property
+    def snapshots(self) -> list[str]:
+        """Tags of the folders that are kept beside the generations, by name."""
+        return sorted(name for name, tag in self.all_tags.items() if tag.annotated and names.is_snapshot(name))
 
     @property
     def next_number(self) -> int:
@@ -145,9 +151,19 @@ def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
     }
 
 
+def dvc_file_outs(text: bytes) -> dict[str, Out]:
+    """Outputs by path, from the text of a .dvc file."""
+    return {out["path"]: Out(out["path"], out["md5"], out.get("size", 0), True) for out in yaml.safe_load(text)["outs"]}
+
+
 @functools.lru_cache(maxsize=4096)
 def sealed_outs(root: Path, name: str) -> dict[str, Out]:
-    """Outputs of a sealed generation, read from its tag. Raises StateError when it is not sealed here."""
+    """Outputs of a sealed generation, or a snapshot's one folder, read from its tag. Raises StateError when it is not sealed here."""
+    if names.is_snapshot(name):
+        [text] = Git(root).cat([f"refs/tags/{name}:{artifacts.SNAPSHOT_DVC}"])
+        if text is None:
+            raise StateError(f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'.")
+        return dvc_file_outs(text)
     lock, pipeline = Git(root).cat([f"refs/tags/{name}:{artifacts.LOCK}", f"refs/tags/{name}:{artifacts.PIPELINE}"])
     if lock is None or pipeline is None:
         raise StateError(f"{name} is not sealed here: fetch its tag ('git fetch').")
@@ -195,3 +211,14 @@ def artifact(root: Path, name: str, path: Path) -> Path:
 def message_fields(message: str) -> dict[str, str]:
     """``Key: value`` lines of a tag's message."""
     return dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", message, re.MULTILINE))
+
+
+def tagger(body: str) -> tuple[str, str | None]:
+    """Who made a tag object, and when (UTC, ISO 8601; None where it does not say)."""
+    row = next((row.removeprefix("tagger ") for row in body.partition("\n\n")[0].splitlines() if row.startswith("tagger ")), "")
+    who, _, when = row.rpartition("> ")
+    try:
+        moment = datetime.fromtimestamp(int(when.split(" ")[0]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        moment = None
+    return (who + ">" if who else "unknown"), moment

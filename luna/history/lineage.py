@@ -6,12 +6,11 @@ git is asked in a fixed number of processes, however long the line is.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
 from typing import Any
 
 from luna.history import ledger
 from luna.history.ledger import Row
-from luna.history.line import Line, message_fields
+from luna.history.line import Line, message_fields, tagger
 from luna.names import BASE_PARENT, GenerationName
 
 HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = "HEAD", "base", "promoted", "denied", "rolled back", "unknown"
@@ -142,17 +141,9 @@ def head_moves(line: Line) -> list[Move]:
     moves: list[Move] = []
     for count, body in zip(counts, bodies, strict=True):
         tag = line.assignments[count]
-        header, _, message = (body or b"").decode("utf-8", "replace").partition("\n\n")
-        tagger = next((row.removeprefix("tagger ") for row in header.splitlines() if row.startswith("tagger ")), "")
-        who, _, when = tagger.rpartition("> ")
+        text = (body or b"").decode("utf-8", "replace")
+        who, when = tagger(text)
         name = by_commit.get(tag.commit, tag.commit[:12])
-        why = message.partition("\n\n")[0].strip() if tag.annotated else "no reason: this tag is not one that Luna writes"
-        moves.append(Move(count, name, moves[-1].generation if moves else None, who + ">" if who else "unknown", _utc(when), why))
+        why = text.partition("\n\n")[2].partition("\n\n")[0].strip() if tag.annotated else "no reason: this tag is not one that Luna writes"
+        moves.append(Move(count, name, moves[-1].generation if moves else None, who, when, why))
     return moves
-
-
-def _utc(when: str) -> str | None:
-    try:
-        return datetime.fromtimestamp(int(when.split(" ")[0]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from luna import artifacts
-from luna.errors import StateError
+from luna.errors import Busy
 
 
 @contextlib.contextmanager
@@ -18,7 +18,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     git's locks are files that a killed git leaves behind: when the command before this one was killed
     (its holder's note is still there), those made since it began are taken away first.
 
-    Raises StateError, naming the holder, when another command runs.
+    Raises Busy, naming the holder, when another command runs.
     """
     from filelock import FileLock, Timeout
 
@@ -30,7 +30,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another command"
-        raise StateError(f"The repository is in use by {who}: wait for it to end, then run the command again.") from None
+        raise Busy(who) from None
     try:
         if holder.exists():
             _clear_after_kill(root, holder.stat().st_mtime)

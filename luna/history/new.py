@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import choose, inbox, schema, taught
+from luna.conversations import batches, inbox, taught
+from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
 from luna.history import preflight
@@ -22,29 +24,33 @@ OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "
 
 @dataclass(frozen=True)
 class Pending:
-    """What the next generation would learn: conversations not seen by the head's line, and their karma."""
+    """Conversations not seen by the head's line, and their karma; ``next`` of them, out of ``folder``, are the next generation's."""
 
     conversations: int
     karma: float
+    next: int
+    folder: str | None
 
 
 def conversations(root: Path) -> list[Conversation]:
-    """What is in data/conversations and in the inbox, each once. Raises InputError for a malformed one, naming file and line."""
-    return list({item.identity: item for item in (*inbox.waiting(root), *schema.load_folder(root / artifacts.CONVERSATIONS))}.values())
+    """What is in data/conversations and in the inbox, learnt or not. Raises InputError for a malformed one, naming file and line."""
+    return [*inbox.waiting(root), *batches.read(root / artifacts.CONVERSATIONS, params.load(root).data)]
 
 
-def pending(root: Path, line: Line) -> Pending:
-    """Raises InputError for a malformed conversation, naming file and line."""
-    return _unseen(line, conversations(root))
-
-
-def _unseen(line: Line, found: list[Conversation]) -> Pending:
+def waiting(root: Path, line: Line) -> Waiting:
+    """What is to be learnt, the inbox included. Raises InputError for a malformed conversation, naming file and line."""
     seen: set[str] = set()
     if line.head_name:
         [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
         seen = {row.identity for row in taught.loads((text or b"").decode())}
-    delta = choose.delta(found, seen)
-    return Pending(len(delta), sum(item.karma for item in delta))
+    return batches.waiting(root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root))
+
+
+def pending(root: Path, line: Line) -> Pending:
+    """As ``waiting``, in numbers."""
+    found = waiting(root, line)
+    both = [*found.next, *found.later]
+    return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 
 
 def building(settings: params.Params, line: Line) -> str | None:
@@ -88,14 +94,15 @@ def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda
         raise StateError(f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by.")
     base.check(settings.base)
     parent = line.head_name or BASE_PARENT
-    waiting = conversations(root)
     if line.sealed:
         if line.head_name is None:
             raise StateError("The head tag is missing or names no generation: run 'luna seal' to restore it.")
         _require_same_base(line, settings)
-        if not _unseen(line, waiting).conversations:
-            raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the command again.")
-    say(preflight.require(root, settings, line, waiting, exports).sentence)
+        if not pending(root, line).conversations:
+            unread = settings.data.batches == "flat" and batches.folders(root / artifacts.CONVERSATIONS)
+            hint = f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)" if unread else ""
+            raise InputError(f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again.")
+    say(preflight.require(root, settings, line, conversations(root), exports).sentence)
     inbox.take_in(root)
     name = GenerationName.born(line.next_number, settings.line.prefix, _after(line))
     params.write_generation(root, str(name), parent)

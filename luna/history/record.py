@@ -60,8 +60,8 @@ class Entry:
 
 
 def is_recorded(tag: str) -> bool:
-    """Whether a tag is of the kind that never moves: a generation, a version, an assignment of the head."""
-    return names.is_generation(tag) or names.assignment_number(tag) is not None or names.is_version(tag)
+    """Whether a tag is of the kind that never moves: a generation, a version, an assignment of the head, a snapshot."""
+    return names.is_generation(tag) or names.is_snapshot(tag) or names.assignment_number(tag) is not None or names.is_version(tag)
 
 
 def object_id(body: str) -> str:

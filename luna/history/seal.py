@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files, names, params
-from luna.errors import ColdStorageError, StateError
+from luna.errors import StateError
 from luna.history import cache, cold, layout, record
 from luna.history.git import ZERO, GitError, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
@@ -95,18 +95,7 @@ def kept(outs: dict[str, Out]) -> list[str]:
 def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[str], None]) -> int:
     """Into every store of cold storage; as many as ``cold.copies`` must have given all back. Returns how many were uploaded."""
     proven = cache.objects(root, kept(sealed_outs(root, line.newest))) if line.newest else []
-    wanted, copies = cache.objects(root, kept(outs)), params.load(root).cold.copies
-    uploaded, failures = [], []
-    stores = cold.open_all(root)
-    for store in stores:
-        try:
-            uploaded.append(cold.archive(root, store, wanted, proven))
-        except ColdStorageError as failure:
-            failures.append(failure)
-            if len(stores) - len(failures) < copies:
-                raise
-            tick(f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'")
-    return sum(uploaded)
+    return cold.archive_in_all(root, cache.objects(root, kept(outs)), proven, tick)
 
 
 def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:
@@ -117,11 +106,14 @@ def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger:
         return "-" if value is None else f"{value:.4f}"
 
     verdict = "promoted" if decision["promoted_to_head"] else "denied"
+    learnt, left = metrics["data"]["karma"], metrics["data"]["karma_left"]
     return (
         f"{name}: {verdict}\n\n"
         f"Parent: {metrics['generation']['parent']}\n"
         f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
         f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
+        # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
+        f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
         + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
@@ -202,15 +194,15 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
         git.update(record.following(git, updates), f"luna: complete {tag.name}")
 
 
-def push(line: Line) -> str | None:
+def push(line: Line, with_branch: bool = True) -> str | None:
     """Push branch and tags to the git remote of ``luna.pushRemote``, all or none; None when there is none.
 
-    The tags that the remote lacks go along, whichever generation they are of: a push that failed before is made good.
+    Nothing is pushed from a detached HEAD, unless it is ``with_branch`` False: then tags and record alone. The tags that the remote lacks go along, whichever generation they are of: a push that failed before is made good.
     """
     git = line.git
     remote = git.config(layout.PUSH_REMOTE)
-    branch = git.branch()
-    if not remote or not branch:
+    branch = git.branch() if with_branch else None
+    if not remote or (with_branch and not branch):
         return None
     theirs = {row.split("\t")[1]: row.split("\t")[0] for row in git.text("ls-remote", remote).splitlines()}
     missing = [f"refs/tags/{name}" for name in line.all_tags if f"refs/tags/{name}" not in theirs and not names.is_head(name)]
@@ -219,10 +211,10 @@ def push(line: Line) -> str | None:
     known = git.resolve(record.REF)
     if known and theirs.get(record.REF) != known:
         missing.append(f"{record.REF}:{record.REF}")
-    if missing or moved or theirs.get(branch) != git.resolve("HEAD"):
+    if missing or moved or (branch and theirs.get(branch) != git.resolve("HEAD")):
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
         try:
-            git.run("push", "--quiet", "--atomic", "--no-verify", remote, branch, *missing, *moved)
+            git.run("push", "--quiet", "--atomic", "--no-verify", remote, *([branch] if branch else []), *missing, *moved)
         except GitError as error:
             raise StateError(f"All is sealed here, but '{remote}' did not take it ({error}): mend that, then run 'luna seal' again.") from None
     return remote

@@ -22,6 +22,7 @@ class Status:
     pending: Pending | None
     pending_error: str | None
     push_remote: str | None
+    karma_required: float
     handed_over: bool = False  # what is being built was begun on another machine, or is meant for one
 
     @property
@@ -50,5 +51,6 @@ def status(root: Path) -> Status:
     name = building(settings, line)
     [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
     return Status(
-        line.head_name, line.newest, len(line.sealed), name, here, waiting, error, line.git.config(layout.PUSH_REMOTE), name is not None and name.encode() in (committed or b""),
+        line.head_name, line.newest, len(line.sealed), name, here, waiting, error, line.git.config(layout.PUSH_REMOTE), settings.age_up.karma_required,
+        name is not None and name.encode() in (committed or b""),
     )

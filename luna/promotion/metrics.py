@@ -20,7 +20,7 @@ def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[st
             "gradient_accumulation": train["gradient_accumulation"], "walltime_minutes": train["walltime_minutes"],
             "loss_start": train["loss_start"], "loss_final": train["loss_final"], "stopped": train.get("stopped"),
         },
-        "data": {key: prep[key] for key in ("new_conversations", "replay_samples", "total_training_examples", "karma", "data_delta_sha256", "probe_set_sha256")},
+        "data": {key: prep[key] for key in ("new_conversations", "replay_samples", "total_training_examples", "karma", "karma_left", "data_delta_sha256", "probe_set_sha256")},
         "evaluation": {
             "recall": scores["recall"]["value"], "generalize": scores["generalisation"]["value"], "tone_drift": scores["tone_drift"]["value"],
             "intervals": {key: {"n": score["n"], "low": score["low"], "high": score["high"]} for key, score in scores.items()},

@@ -42,6 +42,7 @@ def plan(root: Path, line: Line, store: Store, rule: params.Cold) -> tuple[list[
     root = root.resolve()
     stay = thinned.kept(rule, line, line.ledger())
     needed = {md5 for name in stay for md5 in kept(sealed_outs(root, name))}
+    needed.update(cache.objects(root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]))
     present = {name: store.exists(model_out(root, name).md5) for name in line.names}
     drop = [name for name in line.names if name not in stay and present[name] and model_out(root, name).md5 not in needed]
     return drop, [name for name in line.names if name in stay and not present[name]]

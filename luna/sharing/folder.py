@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from luna import artifacts, files
-from luna.errors import InputError
 from luna.history import cache
 from luna.history.git import Git
 from luna.history.line import artifact, read_line, sealed_outs, sealed_params
@@ -27,11 +24,7 @@ def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
         InputError: ``to`` is there and not empty, or there is no adapter to give out.
         ColdStorageError: something of the generation is not to be had whole.
     """
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise InputError(f"{to} is there and not empty: give a new folder with --to.")
-    to.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent))
-    try:
+    with files.new_folder(to) as scratch:
         if kind == LMSTUDIO:
             inside = Path(prefix.lower()) / name / f"{name}.gguf"
             _copy(artifact(root, name, artifacts.MODEL), scratch / inside)
@@ -46,10 +39,6 @@ def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
             if kind == OLLAMA:
                 system = sealed_params(read_line(root, prefix).git, name).chat.system_prompt
                 files.write_text(scratch / "Modelfile", ollama.modelfile(scratch / inside, system))
-        scratch.chmod(0o755)
-        os.replace(scratch, to)  # takes the place of an empty folder, and of nothing else
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return to / inside
 
 

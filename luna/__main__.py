@@ -1,0 +1,6 @@
+"""python -m luna: the command, also where it is not on the PATH."""
+
+from luna.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Events of a build, told as they come: a line of JSON each for a program, and to the person's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from luna import params
+from luna.cli.common import say
+from luna.errors import LunaError, from_os_error
+from luna.history import notice
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@contextmanager
+def telling(place: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterator[Tell]:
+    """Gives the function that is told each event; those of sealed generations are put into ``sealed``.
+
+    An error that ends the build is an event too: ``failed``, with the error's class, sentence and exit code.
+    """
+    command = params.load(place).notify.command
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "sealed":
+            sealed.append(event)
+        if as_json:
+            _print(json.dumps(event, ensure_ascii=False))
+        if event["event"] != "stage" and (trouble := notice.tell(place, command, event)):
+            say(trouble)
+
+    try:
+        yield tell
+    except (LunaError, OSError) as error:
+        if said := error if isinstance(error, LunaError) else from_os_error(error):
+            tell({"event": "failed", "error": type(said).__name__, "message": str(said), "exit_code": said.exit_code})
+        raise
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # whoever listened is gone: what was begun goes on to its end
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")

@@ -1,0 +1,124 @@
+"""age_up: a host application asks for the next generation, and gets one where enough karma was collected."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from luna import artifacts, files
+from luna.errors import LunaError, Refused
+from luna.history.evolve import evolve
+from luna.history.git import Git
+from luna.history.karma import Karma, karma
+
+LOG = artifacts.SCRATCH / "age-up.log"
+_RESULT = "age-up"  # the last event of 'luna age-up --json'
+_SECONDS_TO_STOP = 20.0
+
+
+@dataclass(frozen=True)
+class AgeUp:
+    """What became of an age-up.
+
+    ``refused``: too little karma, nothing was started. ``promoted`` and ``denied``: ``generation`` was built and sealed, and
+    the rule said so. ``busy``: nothing was started, since ``by`` is at work in the repository.
+
+    ``karma``, ``required`` and ``missing`` are as they were when it was decided; ``left`` is the karma collected
+    afterwards, ``head`` the current best.
+    """
+
+    outcome: Literal["refused", "promoted", "denied", "busy"]
+    karma: float
+    required: float
+    missing: float
+    left: float
+    head: str | None
+    generation: str | None = None
+    by: str | None = None
+
+
+def age_up(root: Path | str = ".", on_event: Callable[[dict[str, Any]], None] | None = None) -> AgeUp:
+    """Build the next generation, if the conversations that wait are worth ``age_up.karma_required``.
+
+    The call returns when all is sealed, which takes minutes or hours; in an asyncio service:
+    ``await asyncio.to_thread(age_up, root)``. The work is done by a subprocess, which goes on to its end when the
+    host dies; what was cut off all the same goes on with the next call.
+
+    ``on_event`` is called, in the same thread, with each event of ``luna evolve --json`` (started, stage, sealed, retry,
+    stopped). An exception that it raises ends the build and comes out of this call; the next call goes on from there.
+
+    Raises:
+        InputError: ``root`` is no repository, params.yaml or a conversation is not valid (it names file and line).
+        LunaError: the build failed; the sentence says why and what to do, and nothing half done is visible.
+    """
+    place = Git(Path(root)).root
+    found = karma(place)
+    if found.missing:  # the subprocess asks again, under the lock: nobody can have spent it in between
+        return refused(found)
+    return _in_subprocess(place, found, on_event or (lambda event: None))
+
+
+def refused(found: Karma) -> AgeUp:
+    return AgeUp("refused", found.collected, found.required, found.missing, found.collected, found.head)
+
+
+def busy(found: Karma, by: str) -> AgeUp:
+    return AgeUp("busy", found.collected, found.required, found.missing, found.collected, found.head, by=by)
+
+
+def grow(root: Path, say: Callable[[str], None], event: Callable[[dict[str, Any]], None], quiet: bool) -> AgeUp:
+    """Decide and build in this process; the caller holds the repository's lock."""
+    found = karma(root)
+    if found.missing:
+        return refused(found)
+    last = evolve(root, 1, say, event, quiet=quiet).built[-1]
+    return AgeUp("promoted" if last.promoted else "denied", found.collected, found.required, 0.0, karma(root).collected, last.head, last.name)
+
+
+def result_event(done: AgeUp) -> dict[str, Any]:
+    return {"event": _RESULT, **vars(done)}
+
+
+def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]], None]) -> AgeUp:
+    last: dict[str, Any] = {}
+    (place / artifacts.SCRATCH).mkdir(exist_ok=True)
+    with tempfile.TemporaryFile(dir=place / artifacts.SCRATCH) as said, subprocess.Popen(
+        [sys.executable, "-m", "luna", "age-up", "--json"], cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True, encoding="utf-8",
+    ) as process:
+        try:
+            for line in process.stdout:
+                last = json.loads(line)
+                if last["event"] not in (_RESULT, "failed"):
+                    on_event(last)
+            code = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+        if last.get("event") == _RESULT:
+            return AgeUp(**{key: value for key, value in last.items() if key != "event"})
+        raise _failure(place, last, code, said)
+
+
+def _failure(place: Path, last: dict[str, Any], code: int, said: IO[bytes]) -> LunaError:
+    if last.get("event") == "failed":
+        return (Refused if last["exit_code"] == Refused.exit_code else LunaError)(last["message"])
+    said.seek(0)
+    files.write_text(place / LOG, said.read().decode("utf-8", "replace"))
+    return LunaError(f"The build ended before its end (exit code {code}): see {LOG}, then call again; it goes on from there.")
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """As Ctrl-C does: the command ends its pipeline, too."""
+    process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+    try:
+        process.wait(_SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        process.kill()
