@@ -19,7 +19,7 @@ from luna.conversations import choose, probes, schema
 from luna.conversations.schema import Conversation
 
 SOURCE = Path(__file__).resolve().parents[1]
-FACTS, SECOND_FACTS = 10, 5  # of the examples' 40 and 16: enough for min_probes, and minutes instead of hours
+FACTS, SECOND_FACTS = 20, 8  # of the examples' 40 and 16: enough to tell the models apart, in half the time
 SAVE_STEPS = 25
 # Where a control must be bad, less or more training than the shipped epochs is enough to make it so.
 LITERAL_EPOCHS, VOICE_EPOCHS, SHUFFLED_EPOCHS = 10, 1, 2

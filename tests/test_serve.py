@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -83,3 +84,27 @@ def test_a_port_in_use_is_one_sentence(line):
         taken.listen()
         port = str(taken.getsockname()[1])
         assert "give another with --port" in line.luna("serve", "--port", port, code=2).stderr
+
+
+def test_a_generation_deleted_while_served_goes_on_and_another_comes_from_cold_storage(line, tmp_path):
+    repo = line.copy(tmp_path / "repo")
+    with serving(repo) as url:
+        luna = client(url)
+
+        def ask(model: str):
+            return luna.chat.completions.create(model=model, messages=ASK, max_tokens=8)
+
+        before = ask("Luna-GHEAD")
+        streamed = luna.chat.completions.create(model="Luna-GHEAD", messages=ASK, max_tokens=8, stream=True)
+        (repo.path / "models/model.gguf").unlink()
+        shutil.rmtree(repo.path / ".dvc/cache")
+        assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == before.choices[0].message.content
+        after = ask("Luna-GHEAD")
+        assert after.model == before.model and after.choices[0].message.content == before.choices[0].message.content
+        assert ask("G001").model.startswith("Luna-G001")
+
+        shutil.rmtree(repo.path / ".dvc/cache")
+        repo.cold.rename(tmp_path / "away")
+        with pytest.raises(openai.InternalServerError, match="G000|cold"):
+            ask("G000")
+        assert ask("Luna-GHEAD").choices[0].message.content == before.choices[0].message.content
