@@ -1,9 +1,11 @@
-"""python -m bench.long_line FOLDER [--generations N]: a repository with a long line, made in seconds without training.
+"""python -m bench.long_line FOLDER [--generations N] [--whole N]: a repository with a long line, made without training.
 
-Commits, tags, ledger rows, head moves, denials and rollbacks are as 'luna seal' and 'luna rollback'
+Commits, tags, record, ledger rows, head moves, denials and rollbacks are as 'luna seal' and 'luna rollback'
 write them, with the project's own functions for every format; git takes them through one
-'git fast-import'. The artifacts are small stand-ins, recorded by dvc.lock, in the cache and in cold
-storage: all that reads history can be measured on it, only the models cannot be asked.
+'git fast-import'. Every output of the pipeline is there as a small stand-in, listed by hashes.csv and
+dvc.lock, in the cache and in cold storage: 'luna verify --all --remote' finds it whole, and all that reads
+history can be measured on it; only the models cannot be asked. Generations older than the newest --whole
+have tag, ledger row and head move, but no files of their own: a cheap way to 10,000 rows.
 """
 
 from __future__ import annotations
@@ -12,10 +14,8 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import random
 import shutil
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,13 +27,15 @@ from typing import Any
 
 import yaml
 
-from bench import generations, project
-from bench.fast_import import Stream
+from bench import long_files, project
+from bench.fast_import import Stream, into
+from bench.long_files import File, Growing
 from evals import transfer
 from luna import artifacts, names, params
 from luna.conversations import schema, taught
 from luna.history import ledger, record, seal
 from luna.history.git import Git
+from luna.history.line import outs_of
 from luna.model import evolution, naming
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Params
@@ -84,7 +86,7 @@ def _jsonl(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
 
 
-def _make(number: int, parent: _Generation | None, settings: Params, chance: random.Random, model_of: Callable[[int], bytes]) -> _Generation:
+def _make(number: int, parent: _Generation | None, settings: Params, chance: random.Random, model_of: Callable[[int], bytes], bare: bool) -> _Generation:
     born = FIRST + _BETWEEN * number
     name = GenerationName.born(number, settings.line.prefix, born)
     batch = _conversations(number) if parent else []
@@ -124,62 +126,32 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
     tokenizer = b'{"stand-in": "tokenizer"}'
     document = metrics.build(name, parent.name if parent else None, parts, decision, None)
     row = metrics.ledger_row(document, hashlib.sha256(model).hexdigest(), hashlib.sha256(tokenizer).hexdigest())
+    if bare:
+        return _Generation(name, parent, born, batch, transfer.row(number, by_generation), document, row, {})
     answers = _jsonl([{"probe": hashlib.sha256(item.identity.encode()).hexdigest(), "conversation": item.identity, "kind": "recall", "messages": item.question, "text": item.reply, "correct": True} for item in batch])
     replayed = [item for generation in (parent.line if parent else []) if generation.name.number in asked[-_REPLAYED - 1 :] for item in generation.batch]
     objects = {
         "models/base/config.json": b'{"stand-in": "base"}', "models/adapter/adapter_config.json": b'{"r": 16}', "models/adapter/adapter_model.safetensors": f"adapter of {name}".encode(),
-        artifacts.MODEL.as_posix(): model, artifacts.TOKENIZER.as_posix(): tokenizer, artifacts.DELTA.as_posix(): delta, artifacts.HELD_OUT.as_posix(): b"",
+        artifacts.MODEL.as_posix(): model, artifacts.TOKENIZER.as_posix(): tokenizer, artifacts.CONFIG.as_posix(): b'{"stand-in": "config"}', artifacts.DELTA.as_posix(): delta,
+        artifacts.HELD_OUT.as_posix(): b"", artifacts.DELTA_SHA256.as_posix(): f"{parts['prep']['data_delta_sha256']}  {artifacts.DELTA.as_posix()}\n".encode(),
         artifacts.PROBES.as_posix(): answers, artifacts.ANSWERS.as_posix(): answers, artifacts.TRAINING_SET.as_posix(): _jsonl([item.as_row() for item in batch + replayed]),
-        # from here on: what git keeps
         artifacts.METRICS.as_posix(): _json(document), artifacts.SCORES.as_posix(): _json(scores), artifacts.EXPORT_REPORT.as_posix(): _json(parts["export"]), artifacts.WEIGHT_CHANGE.as_posix(): evolution.dumps(tensors).encode(),
         artifacts.PREP_REPORT.as_posix(): _json(parts["prep"]), artifacts.TRAIN_ARGS.as_posix(): _json(parts["train"]), artifacts.EVAL_ARGS.as_posix(): _json(parts["eval_args"]),
         artifacts.LOSS_CURVE.as_posix(): "".join(["step\tloss\n", *(f"{step}\t{value}\n" for step, value in enumerate(loss, 1))]).encode(),
         artifacts.PARENT.as_posix(): f"{parent.name if parent else BASE_PARENT}\n".encode(), artifacts.WEIGHTS_SHA256.as_posix(): f"{row.weights_sha256}  models/model.gguf\n".encode(),
+        artifacts.EVAL_REPORT.as_posix(): f"# Generation {number} Evaluation\n\n{decision.notes}\n".encode(),
         artifacts.MODEL_CARD.as_posix(): f"# {name} Model Card\n\n- **Parent**: {parent.name if parent else BASE_PARENT}\n- **Verdict**: {decision.notes}\n".encode(),
-        f"{artifacts.CONVERSATIONS.as_posix()}/batch-{number:05d}.jsonl": delta,
     }
-    listed = "".join(f"{path},{len(data)},{hashlib.sha256(data).hexdigest()}\n" for path, data in objects.items() if path.startswith("models/") and not path.startswith("models/base/"))
-    objects[artifacts.HASHES.as_posix()] = f"path,bytes,sha256\n{listed}".encode()
     return _Generation(name, parent, born, batch, transfer.row(number, by_generation), document, row, objects)
 
 
-_IN_CACHE = 10  # the first so many of a generation's objects are DVC's
-
-
-def _lock(objects: dict[str, bytes], store: Path) -> bytes:
-    """dvc.lock with the outputs that DVC keeps; their bytes go into the store."""
-    outs: dict[str, tuple[str, int]] = {}
-    folders: dict[str, list[dict[str, str]]] = {}
-    for path, data in list(objects.items())[:_IN_CACHE]:
-        md5 = _put(store, data)
-        folder, _, name = path.rpartition("/")
-        if folder == artifacts.MODELS.as_posix():
-            outs[path] = md5, len(data)
-        else:
-            folders.setdefault(folder, []).append({"md5": md5, "relpath": name})
-            outs[folder] = "", outs.get(folder, ("", 0))[1] + len(data)
-    for folder, listing in folders.items():
-        outs[folder] = _put(store, json.dumps(listing, separators=(", ", ": ")).encode(), ".dir"), outs[folder][1]
-    rows = "".join(f"    - path: {path}\n      hash: md5\n      md5: {md5}\n      size: {size}\n" for path, (md5, size) in outs.items())
-    return f"schema: '2.0'\nstages:\n  export:\n    cmd: python -m stages.export\n    outs:\n{rows}".encode()
-
-
-def _put(store: Path, data: bytes, suffix: str = "") -> str:
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() + suffix
-    place = store / "files" / "md5" / md5[:2] / md5[2:]
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-    return md5
-
-
-def _moves(count: int, settings: Params, chance: random.Random, model_of: Callable[[int], bytes]) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
+def _moves(count: int, settings: Params, chance: random.Random, model_of: Callable[[int], bytes], bare: int) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
     """The generations, and the head's moves: (whereto, when, why, from)."""
     made: list[_Generation] = []
     moves = []
     head: _Generation | None = None
     for number in range(count):
-        made.append(new := _make(number, head, settings, chance, model_of))
+        made.append(new := _make(number, head, settings, chance, model_of, number < bare))
         if new.row.promoted:
             moves.append((new, new.born, f"{new.name.short} promoted: {new.document['decision']['notes']}", head))
             head = new
@@ -194,10 +166,11 @@ def _stand_in(number: int) -> bytes:
     return b"GGUF" + f"stand-in of generation {number}".encode()
 
 
-def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in, settings: Mapping[str, str] = MappingProxyType({})) -> Path:
+def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in, settings: Mapping[str, str] = MappingProxyType({}), whole: int | None = None) -> Path:
     """The repository at ``folder``/luna, its cold storage beside it. Returns the repository.
 
-    ``model_of`` gives each generation's model.gguf; ``settings`` are texts to replace in params.yaml.
+    ``model_of`` gives each generation's model.gguf; ``settings`` are texts to replace in params.yaml; ``whole``: how many of
+    the newest generations have files (None: all).
     """
     repo = folder / "luna"
     repo.mkdir(parents=True)
@@ -207,35 +180,51 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
     for old, new in settings.items():
         shipped["params.yaml"] = shipped["params.yaml"].replace(old.encode(), new.encode())
     parsed = params.parse(yaml.safe_load(shipped["params.yaml"]), "params.yaml")
-    made, moves = _moves(count, parsed, random.Random(7), model_of)
-    store = repo / ".dvc" / "cache"
-    stream = Stream()
-    stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in shipped.items()})
-    ledgers, rows = [], ledger.dumps([])
-    for generation in made:
-        rows += ledger.dumps([generation.row]).partition("\n")[2]
-        ledgers.append(rows)
-    growing: dict[str, list[int]] = {artifacts.LEDGER.as_posix(): [stream.blob(text.encode()) for text in ledgers]}
-    texts: dict[int, str] = {}
-    for path, dump, new in (
-        (artifacts.TAUGHT, taught.dumps, lambda made: sorted((taught.Taught(item.identity, made.name.number, item.karma) for item in made.batch), key=lambda row: row.identity)),
-        (artifacts.RECALL_MATRIX, transfer.dumps, lambda made: made.cells),
-    ):
-        growing[path.as_posix()] = []
-        for generation in made:
-            before = texts[generation.parent.name.number] if generation.parent else dump([])
-            texts[generation.name.number] = before + dump(new(generation)).partition("\n")[2]
-            growing[path.as_posix()].append(stream.blob(texts[generation.name.number].encode()))
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(repo), *arguments], check=True)
+
+    git("init", "-q", "-b", "main")
+    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.com"), ("commit.gpgsign", "false")):
+        git("config", key, value)
+    bare = count - (count if whole is None else whole)
+    made, moves = _moves(count, parsed, random.Random(7), model_of, bare)
+    with into(repo) as stream:
+        stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in shipped.items()})
+        _write(stream, made, moves, shipped, parsed.line.prefix, repo / ".dvc" / "cache", bare)
+    git("reset", "-q", "--hard")
+    git("pack-refs", "--all")
+    record.complete(Git(repo))
+    shutil.copytree(repo / ".dvc" / "cache", folder / "cold")
+    (repo / ".dvc" / "config.local").write_text(f"[core]\n    remote = cold\n['remote \"cold\"']\n    url = {folder / 'cold'}\n", encoding="utf-8")
+    (folder / "cold" / record.COLD_FOLDER).mkdir()
+    for entry in record.read(Git(repo)):  # as record.to_cold does, but without waiting for the disk at each
+        (folder / "cold" / record.COLD_FOLDER / record.cold_name(entry)).write_text(entry.line + "\n", encoding="utf-8")
+    return repo
+
+
+def _write(stream: Stream, made: list[_Generation], moves: list, shipped: Mapping[str, bytes], prefix: str, store: Path, bare: int) -> None:
+    """Commits and tags of all generations; the first ``bare`` have no files."""
+    blobs, listed = _growing(stream, made, bare)
+    stages = yaml.safe_load(shipped["dvc.yaml"])["stages"]
+    cached = {path for path, out in outs_of(long_files.lock(stages, set(), {}, {}, store), shipped["dvc.yaml"]).items() if out.cached}
     commits = []
     for generation in made:
         number = generation.name.number
-        own = dict(list(generation.objects.items())[_IN_CACHE:]) | {
-            artifacts.LOCK.as_posix(): _lock(generation.objects, store),
-            artifacts.PARAMS.as_posix(): shipped["params.yaml"].replace(b"name: null", f"name: {generation.name}".encode(), 1)
-            .replace(b"parent: null", f"parent: {generation.parent.name if generation.parent else BASE_PARENT}".encode(), 1),
-        }
-        contents = {path: stream.blob(data) for path, data in own.items() if data} | {path: marks[number] for path, marks in growing.items()}
-        message = seal.message(generation.name, generation.document, generation.row.weights_sha256, hashlib.sha256(ledgers[number].encode()).hexdigest())
+        contents: dict[str, int] = {}
+        if number >= bare:
+            files = {path: File.of(data) for path, data in generation.objects.items()} | listed[number]
+            listing = long_files.hashes(files)
+            files[artifacts.HASHES.as_posix()] = File.of(listing)
+            own = {path: data for path, data in generation.objects.items() if not any(path == out or path.startswith(out + "/") for out in cached)} | {
+                artifacts.HASHES.as_posix(): listing,
+                f"{artifacts.CONVERSATIONS.as_posix()}/batch-{number:05d}.jsonl": generation.objects[artifacts.DELTA.as_posix()],
+                artifacts.LOCK.as_posix(): long_files.lock(stages, cached, generation.objects, files, store),
+                artifacts.PARAMS.as_posix(): shipped["params.yaml"].replace(b"name: null", f"name: {generation.name}".encode(), 1)
+                .replace(b"parent: null", f"parent: {generation.parent.name if generation.parent else BASE_PARENT}".encode(), 1),
+            }
+            contents = {path: stream.blob(data) for path, data in own.items() if data} | blobs[number]
+        message = seal.message(generation.name, generation.document, generation.row.weights_sha256, listed[number][artifacts.LEDGER.as_posix()].sha256)
         commits.append(stream.commit("refs/heads/main", generation.born, message, contents))
         stream.tag(str(generation.name), commits[-1], generation.born, message)
     for count, (to, when, why, before) in enumerate(moves, start=1):
@@ -245,21 +234,33 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
             stream.tag(names.version_tag(number), commits[number], when, f"Registering artifact {names.ARTIFACT} version v{number}.0.0\n\nGeneration: {to.name}")
         stream.tag(names.assignment_tag(count), commits[number], when, text)
         if count == len(moves):
-            stream.tag(names.head_tag(parsed.line.prefix), commits[number], when, text)
+            stream.tag(names.head_tag(prefix), commits[number], when, text)
 
-    def git(*arguments: str, stdin: bytes | None = None) -> None:
-        subprocess.run(["git", "-C", str(repo), *arguments], check=True, input=stdin)
 
-    git("init", "-q", "-b", "main")
-    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.com"), ("commit.gpgsign", "false")):
-        git("config", key, value)
-    git("fast-import", "--quiet", stdin=b"".join(stream.parts))
-    git("reset", "-q", "--hard")
-    git("pack-refs", "--all")
-    record.complete(Git(repo))
-    shutil.copytree(store, folder / "cold")
-    (repo / ".dvc" / "config.local").write_text(f"[core]\n    remote = cold\n['remote \"cold\"']\n    url = {folder / 'cold'}\n", encoding="utf-8")
-    return repo
+def _growing(stream: Stream, made: list[_Generation], bare: int) -> tuple[dict[int, dict[str, int]], dict[int, dict[str, File]]]:
+    """Blobs and hashes, by generation and path, of the files that grow with the line: the ledger from one to the next, the others from the parent's."""
+    blobs: dict[int, dict[str, int]] = {generation.name.number: {} for generation in made}
+    listed: dict[int, dict[str, File]] = {generation.name.number: {} for generation in made}
+
+    def note(path: str, number: int, text: Growing) -> None:
+        listed[number][path] = text.file
+        if number >= bare:
+            blobs[number][path] = stream.blob(text.text.encode())
+
+    rows = Growing(ledger.dumps([]))
+    for generation in made:
+        rows = Growing(ledger.dumps([generation.row]).partition("\n")[2], rows)
+        note(artifacts.LEDGER.as_posix(), generation.name.number, rows)
+    for path, dump, new in (
+        (artifacts.TAUGHT, taught.dumps, lambda made: sorted((taught.Taught(item.identity, made.name.number, item.karma) for item in made.batch), key=lambda row: row.identity)),
+        (artifacts.RECALL_MATRIX, transfer.dumps, lambda made: made.cells),
+    ):
+        texts: dict[int, Growing] = {}
+        for generation in made:
+            number, parent = generation.name.number, generation.parent.name.number if generation.parent else None
+            texts[number] = Growing(dump(new(generation)).partition("\n")[2], texts[parent] if parent is not None else Growing(dump([])))
+            note(path.as_posix(), number, texts[number])
+    return blobs, listed
 
 
 def line(folder: Path) -> Path:
@@ -272,57 +273,14 @@ def line(folder: Path) -> Path:
     return home / "luna"
 
 
-def report(folder: Path) -> list[str]:
-    """Times of the commands on 1,000 generations: medians of whole processes."""
-    repo = line(folder)
-    page = folder / "report.html"
-    (repo / artifacts.CONVERSATIONS).mkdir(parents=True, exist_ok=True)
-    (repo / artifacts.CONVERSATIONS / "new.jsonl").write_text(json.dumps({"instruction": "What is new?", "output": "This is.", "expect": ["This"], "paraphrases": ["And new is what?"]}) + "\n", encoding="utf-8")
-    looking = (
-        ("status",), ("log",), ("log", "--graph"), ("log", "--head"), ("log", "--json"), ("maturity",), ("diff", "G001", "HEAD"), ("diff", "G998", "G999"),
-        ("report", "-o", str(page)),
-    )
-    lines = ["## A line of 1,000 generations", "", f"Made by `python -m bench.long_line`, small stand-ins for models. Medians of {generations.REPEATS} runs, whole processes.", "",
-             "| command | seconds | spread | git processes |", "| --- | ---: | --- | ---: |"]
-
-    def measure(*command: str, before: tuple[str, ...] = (), varied: tuple[str, ...] = ("",) * generations.REPEATS) -> None:
-        seconds = []
-        for more in varied:
-            if before:
-                generations.timed(repo, *before)
-            trace = folder / "trace"
-            trace.unlink(missing_ok=True)
-            os.environ["GIT_TRACE"] = str(trace)
-            try:
-                seconds.append(generations.timed(repo, "luna", *command, *filter(None, [more])).seconds)
-            finally:
-                del os.environ["GIT_TRACE"]
-        processes = trace.read_text(encoding="utf-8").count("trace: built-in")
-        shown = " ".join(part for part in ("luna", *command) if not part.startswith(("/", "-o")))
-        lines.append(f"| `{shown}` | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {processes} |")
-        print(lines[-1], flush=True)
-
-    for command in looking:
-        measure(*command)
-    measure("new", before=("git", "checkout", "-q", "--", "params.yaml"))
-    generations.timed(repo, "git", "checkout", "-q", "--", "params.yaml")
-    (repo / artifacts.CONVERSATIONS / "new.jsonl").unlink()
-    measure("rollback", "--reason", "bench", varied=tuple(_promoted(repo)[-2 - generations.REPEATS:-2]))
-    shutil.rmtree(folder / "long-line")  # the head was moved: the next bench makes it anew
-    return [*lines, "", f"The report's page: {page.stat().st_size / 1e6:.1f} MB.", ""]
-
-
-def _promoted(repo: Path) -> list[str]:
-    return [f"G{row.gen:03d}" for row in ledger.loads((repo / artifacts.LEDGER).read_text(encoding="utf-8")) if row.promoted]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a new folder: the repository is made in FOLDER/luna, cold storage in FOLDER/cold")
     parser.add_argument("--generations", type=int, default=1000, help="how many (default: 1000)")
+    parser.add_argument("--whole", type=int, help="how many of the newest have files of their own (default: all)")
     chosen = parser.parse_args()
     started = time.monotonic()
-    repo = make(chosen.folder.resolve(), chosen.generations)
+    repo = make(chosen.folder.resolve(), chosen.generations, whole=chosen.whole)
     print(f"{repo}: {chosen.generations} generations in {time.monotonic() - started:.1f} s")
 
 

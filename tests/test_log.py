@@ -72,6 +72,7 @@ def test_a_long_line_asks_git_as_often_as_a_short_one(long, line, tmp_path):
 
     for arguments in (("log",), ("log", "--graph"), ("log", "--head"), ("status",)):
         assert processes(long, *arguments) <= processes(line, *arguments) <= 10, arguments
+    assert processes(long, "verify", "--quick", "--all") <= 25
 
 
 def test_the_long_line_is_a_line_like_any_other(long):
@@ -82,6 +83,7 @@ def test_the_long_line_is_a_line_like_any_other(long):
     assert f"Weights-SHA256: {head['weights_sha256']}" in long.git("tag", "-l", "--format=%(contents)", head["name"])
     assert any("Rollback" in move["why"] for move in long.json("log", "--head"))
     assert long.git("fsck") == "" and long.git("status", "--porcelain") == ""
+    assert ": whole" in long.luna("verify", "--all", "--remote").stdout
     long.luna("restore", "HEAD")
     graph = long.luna("log", "--graph").stdout
     assert len(graph.splitlines()) == 121 and max(map(len, graph.splitlines())) < 140
