@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, bare, generations, gpu_check, long_times, project, queries, rails, storage, talk, weights
+from bench import answering, bare, generations, gpu_check, long_times, project, queries, rails, reading, storage, talk, weights
 from luna.files import read_json, write_text
 
 #: Section -> what measures, in a folder of its own below the given one, and gives the lines of its text.
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "generations": generations.report, "answering": answering.report, "talk": talk.report, "bare": bare.report, "lean": storage.cold_storage, "rollback": storage.rollback,
-    "queries": queries.report, "long-line": long_times.report, "weights": weights.report,
+    "queries": queries.report, "long-line": long_times.report, "verify": reading.report, "weights": weights.report,
     "rails": rails.report, "gpu": lambda folder: gpu_check.section(read_json(gpu_check.OUT)),
 }
 TARGET = project.SOURCE / "BENCHMARKS.md"
