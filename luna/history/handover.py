@@ -45,13 +45,16 @@ def hand_over(root: Path, line: Line, name: str, stage: str, tick: Callable[[str
         ColdStorageError: the outputs cannot be proven to be in cold storage.
     """
     git, branch = line.git, require_tip(line)
-    shared.require_not_overtaken(git, branch, shared.ask(git))
+    paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
+    tip, tree, theirs = git.resolve("HEAD"), git.tree_with(paths), shared.ask(git)
+    if shared.holds_commit(git, branch, theirs, tree, tip):  # killed after the shared repository had taken it
+        git.update([Update(branch, theirs[branch], tip)], f"luna: {name} up to {stage}")
+        git.refresh_index(paths)
+        tip = theirs[branch]
+    shared.require_not_overtaken(git, branch, theirs)
     tick("archiving")
     uploaded = archive_outs(root, line, _outs(root, name), tick)
     tick("committing")
-    paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-    tip = git.resolve("HEAD")
-    tree = git.tree_with(paths)
     if tree != git.resolve(f"{tip}^{{tree}}"):
         updates = [Update(branch, git.commit_tree(tree, tip, f"{name}: unfinished, built up to {stage}\n"), tip)]
         shared.offer(line, branch, updates)

@@ -37,14 +37,29 @@ def ask(git: Git) -> dict[str, str] | None:
 def holds(git: Git, name: str, theirs: dict[str, str] | None) -> bool:
     """Whether the shared repository has sealed this very generation, not another one that was begun under the same name in the same second."""
     ref = f"refs/tags/{name}"
+    if not _brought(git, ref, theirs):
+        return False
+    [lock] = git.cat([f"{theirs[ref]}:{artifacts.LOCK.as_posix()}"])
+    return lock is not None and lock == (git.root / artifacts.LOCK).read_bytes()
+
+
+def holds_commit(git: Git, branch: str, theirs: dict[str, str] | None, tree: str, parent: str) -> bool:
+    """Whether the shared branch is one commit further than ``parent``, and that commit has this very tree."""
+    tip = (theirs or {}).get(branch)
+    if tip in (None, parent) or not _brought(git, branch, theirs):
+        return False
+    return (git.resolve(f"{tip}^{{tree}}"), git.resolve(f"{tip}^1")) == (tree, parent)
+
+
+def _brought(git: Git, ref: str, theirs: dict[str, str] | None) -> bool:
+    """Whether the shared repository has the reference, and its objects are here now; no reference here is changed."""
     if ref not in (theirs or {}):
         return False
     try:
         git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", remote(git), ref)
     except GitError:
         return False
-    [lock] = git.cat([f"{theirs[ref]}:{artifacts.LOCK.as_posix()}"])
-    return lock is not None and lock == (git.root / artifacts.LOCK).read_bytes()
+    return True
 
 
 def require_not_overtaken(git: Git, branch: str, theirs: dict[str, str] | None) -> None:
