@@ -45,6 +45,8 @@ LEDGER = Path("lineage.csv")
 
 CONVERSATIONS = Path("data/conversations")
 INBOX = Path("data/inbox")
+#: Just what the generation being built is taught: identities, one a line. Only what was renumbered has it (luna/conversations/batches.py).
+BATCH = CONVERSATIONS / "batch.txt"
 CURATED_PROBES = Path("evals/probes")
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")

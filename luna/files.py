@@ -70,8 +70,12 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
 
 
+def json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:

@@ -33,7 +33,7 @@ def main() -> None:
     else:
         line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
         rows = taught.loads(artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))
-        waiting = batches.waiting(artifacts.CONVERSATIONS, data, {row.identity for row in rows})
+        waiting = batches.waiting(artifacts.CONVERSATIONS, data, {row.identity for row in rows}, only=batches.listed(ROOT))
         if not waiting.next:
             raise InputError("There is nothing new to learn: add conversations to data/conversations, then run the same command again.")
         delta, held_out = probes.hold_out(waiting.next, data.hold_out, data.seed)

@@ -178,6 +178,27 @@ def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_no
     assert "not bit for bit" in repo.luna("restore", "4", code=2).stderr
 
 
+def test_every_store_follows_the_rule_by_its_own_proof(line, tmp_path):
+    """What one store has lost, another or the cache may have: that frees nothing in the first."""
+    repo = line.copy(tmp_path / "mine")
+    second = Repo(tmp_path / "mine/second/luna")  # its cold storage is looked at as the first's is
+    repo.dvc("remote", "add", "--local", "second", str(second.cold))
+    repo.edit_params(("remotes: []", "remotes: [cold, second]"), ("copies: 1", "copies: 2"))
+    keep(repo, "last:2")
+    repo.luna("archive", "--all")
+    md5 = objects(repo, 1, "models/adapter")[-1]
+    (second.cold / "files/md5" / md5[:2] / md5[2:]).unlink()
+    done = repo.luna("thin", "--json", code=1)
+    found = {(step["generation"][5:9], step["store"]): step["action"] for step in json.loads(done.stdout)["steps"]}
+    assert found == {("G000", "cold"): "thinned", ("G000", "second"): "thinned", ("G001", "cold"): "thinned", ("G001", "second"): "not thinned"}
+    held = {objects(repo, number, "models/model.gguf")[0]: number for number in range(4)}
+    assert sorted(held[name] for name in held if (second.cold / "files/md5" / name[:2] / name[2:]).exists()) == [1, 2, 3]
+    assert [stored(repo, number) for number in range(4)] == [False, False, True, True]
+    repo.luna("repair")
+    assert {(step["generation"][5:9], step["store"], step["action"]) for step in repo.json("thin")["steps"]} == {("G001", "second", "thinned")}
+    repo.luna("verify", "--all", "--remote")
+
+
 def test_a_rule_that_is_none_is_refused(fresh, tmp_path):
     repo = fresh.copy(tmp_path / "mine")
     for rule in ("some", "last:0", "last"):

@@ -65,7 +65,7 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
 def _complete(picture: Picture, seal: Seal, pipeline: bytes, outs: dict[str, Out], hashes: dict[str, tuple[int, str]]) -> list[Finding]:
     findings = [
         Finding(CONTENT, "git", path, seal.name, "its own pipeline makes it, but its dvc.lock does not know it", _SEALED)
-        for path in sorted(declared_outs(pipeline) - set(outs))
+        for path in sorted(declared_outs(pipeline).keys() - outs.keys())
     ]
     for entry in artifacts.REQUIRED:
         path = entry.as_posix()

@@ -32,6 +32,7 @@ from luna.audit.finding import (
 )
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
+from luna.audit.workbench import Bench
 from luna.history.cold import Store
 from luna.history.git import Git
 
@@ -85,7 +86,7 @@ def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry
         findings += workspace.check(picture, here)
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
         open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == DAMAGE or finding.kind == RECORD)]
-        bench = mend_git.Bench(root, git, picture, stores, here, dry, scratch)
+        bench = Bench(root, git, picture, stores, here, dry, scratch)
         moved = False
         for finding in sorted(open_ones, key=lambda finding: _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)):
             key = (finding.kind, finding.where, finding.object)

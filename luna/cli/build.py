@@ -72,18 +72,29 @@ def _tell_maturity(place: Path) -> None:
         say(fault)
 
 
-def seal(as_json: Json = False) -> None:
+def seal(
+    renumber: Annotated[bool, typer.Option("--renumber", help="Another clone was first: follow the shared branch, take the next free number, and seal, without training again.")] = False,
+    as_json: Json = False,
+) -> None:
     """Make the finished generation history: cold storage, commit, tag, and the head if the rule said so.
 
     The data is written to cold storage and read back before anything is tagged. A generation that
     the rule denied is sealed like any other, and the head stays. Killed at any point, the same
-    command goes on. With 'git config luna.pushRemote origin', branch and tags are pushed as well.
+    command goes on. With 'git config luna.pushRemote origin', branch and tags are pushed as well, before
+    anything is sealed here: of two clones that seal the same number at once one wins, and the other is
+    told. With --renumber it goes on: its parent and what it was taught stay as they are, all that
+    carries the number is written again, and what the other clone's generation was taught waits for the
+    next one. Your own commits are joined to the shared branch; where that cannot be, nothing is changed.
     """
+    from luna.history import evolve
+    from luna.history import renumber as numbers
     from luna.history import seal as history
     from luna.history.lock import exclusive
 
     place = root()
     with exclusive(place, "seal"):
+        if renumber and numbers.renumber(place, lambda text: say(f"renumber: {text}")):
+            evolve.reproduce(place, quiet=as_json)
         done = history.seal(place, lambda step: say(f"seal: {step}"))
     if as_json:
         print_json(done)

@@ -69,9 +69,10 @@ def thin(
 ) -> None:
     """Make cold storage follow 'cold.keep' in params.yaml: drop the GGUF files that can be made again.
 
-    Generations outside the rule keep base, adapter, data and every small file. A GGUF is dropped only
-    after all that it is rebuilt from was read back from the store and the rebuilt file was found to be
-    the recorded one, bit for bit, in this very run; a record stays in the store and in attestations/.
+    Every remote of 'cold.remotes' follows it. Generations outside the rule keep base, adapter, data and
+    every small file. A GGUF is dropped from a store only after all that it is rebuilt from was read back
+    from that store and the rebuilt file was found to be the recorded one, bit for bit, in this very run;
+    a record stays in the store and in attestations/.
     'luna restore GEN' makes it again. A generation that came into the rule gets its GGUF back. Exit
     code 1 when a generation could not be proven; it is left as it is.
     """
@@ -88,7 +89,7 @@ def thin(
         if not steps:
             typer.echo(f"Cold storage follows the rule already (cold.keep: {keep}).")
         for step in steps:
-            typer.echo(f"{step.generation}: {step.action}{f', {step.why}' if step.why else ''} ({step.bytes / 1e6:.1f} MB)")
+            typer.echo(f"{step.generation} in '{step.store}': {step.action}{f', {step.why}' if step.why else ''} ({step.bytes / 1e6:.1f} MB)")
             for item in step.differences:
                 typer.echo(f"  {item.what}: {item.how}")
         saved = sum(step.bytes for step in steps if step.action == history.DROPPED)

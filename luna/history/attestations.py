@@ -11,7 +11,7 @@ from luna import artifacts, files
 from luna.history.git import Update
 from luna.history.line import Line
 from luna.history.new import require_tip
-from luna.history.seal import push
+from luna.history.shared import push
 
 
 def place(name: str, what: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
-from luna.history import handover, new
+from luna.history import handover, new, trained
 from luna.history.line import read_line
 from luna.history.seal import Sealed, seal
 from luna.history.tries import next_try
@@ -34,8 +34,17 @@ def _untold(event: dict[str, Any]) -> None:
 def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: str | None = None) -> None:
     """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
 
+    What was trained before the generation was renumbered is not trained again.
     Raises the failing stage's own error; its sentence has been printed by the stage.
     """
+    if until != "prep" and (name := trained.name_then(root)):
+        _run(root, quiet, event, "prep")
+        if not trained.take_over(root, name):
+            sys.stderr.write(f"what {name} was trained by has changed since: it is trained again\n")
+    _run(root, quiet, event, until)
+
+
+def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.

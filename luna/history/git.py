@@ -197,6 +197,13 @@ class Git:
             self.run("add", "--all", "--", *present, env=env)
             return self.text("write-tree", env=env)
 
+    def write_files(self, revision: str, paths: Iterable[str]) -> None:
+        """Files of a revision into the workspace, over what is there; the index stays as it is and no hook is run."""
+        with tempfile.TemporaryDirectory() as scratch:
+            env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            self.run("read-tree", revision, env=env)
+            self.run("checkout-index", "--force", "-z", "--stdin", stdin="".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"), env=env)
+
     def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
         parents = [parents] if isinstance(parents, str) else parents
         return self.text("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), stdin=message.encode())

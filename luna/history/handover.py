@@ -17,11 +17,11 @@ import yaml
 
 from luna import artifacts, files
 from luna.errors import ColdStorageError, StateError
-from luna.history import cache
+from luna.history import cache, shared
 from luna.history.git import Update
 from luna.history.line import Line, Out, outs_of
 from luna.history.new import require_tip
-from luna.history.seal import archive_outs, kept, push, require_not_overtaken
+from luna.history.seal import archive_outs, kept
 
 STAGES = ("prep", "train", "export", "evaluate")  # after which a generation may change machines
 
@@ -45,17 +45,22 @@ def hand_over(root: Path, line: Line, name: str, stage: str, tick: Callable[[str
         ColdStorageError: the outputs cannot be proven to be in cold storage.
     """
     git, branch = line.git, require_tip(line)
-    require_not_overtaken(line, branch)
+    paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
+    tip, tree, theirs = git.resolve("HEAD"), git.tree_with(paths), shared.ask(git)
+    if shared.holds_commit(git, branch, theirs, tree, tip):  # killed after the shared repository had taken it
+        git.update([Update(branch, theirs[branch], tip)], f"luna: {name} up to {stage}")
+        git.refresh_index(paths)
+        tip = theirs[branch]
+    shared.require_not_overtaken(git, branch, theirs)
     tick("archiving")
     uploaded = archive_outs(root, line, _outs(root, name), tick)
     tick("committing")
-    paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-    tip = git.resolve("HEAD")
-    tree = git.tree_with(paths)
     if tree != git.resolve(f"{tip}^{{tree}}"):
-        git.update([Update(branch, git.commit_tree(tree, tip, f"{name}: unfinished, built up to {stage}\n"), tip)], f"luna: {name} up to {stage}")
+        updates = [Update(branch, git.commit_tree(tree, tip, f"{name}: unfinished, built up to {stage}\n"), tip)]
+        shared.offer(line, branch, updates)
+        git.update(updates, f"luna: {name} up to {stage}")
         git.refresh_index(paths)
-    return HandedOver(name, stage, uploaded, git.resolve("HEAD"), push(line))
+    return HandedOver(name, stage, uploaded, git.resolve("HEAD"), shared.push(line))
 
 
 def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:

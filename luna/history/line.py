@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,27 +127,25 @@ class Out:
     cached: bool
 
 
-def declared_outs(pipeline: bytes) -> set[str]:
-    """Paths of all outputs that a dvc.yaml names."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: set[str] = set()
-    for stage in (yaml.load(pipeline, Loader=loader) or {}).get("stages", {}).values():
-        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
-            found |= set(entry) if isinstance(entry, dict) else {entry}
-    return found
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@functools.lru_cache(maxsize=64)
+def declared_outs(pipeline: bytes) -> Mapping[str, bool]:
+    """Every output that a dvc.yaml names, and whether DVC keeps it (False: git does). Most generations have the same one."""
+    entries = [
+        entry if isinstance(entry, dict) else {entry: {}}
+        for stage in (yaml.load(pipeline, Loader=_LOADER) or {}).get("stages", {}).values() for entry in [*stage.get("outs", []), *stage.get("metrics", [])]
+    ]
+    return {path: flags.get("cache") is not False for entry in entries for path, flags in entry.items()}
 
 
 def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
     """Outputs by path, from the texts of a dvc.lock and of the dvc.yaml beside it."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    in_git = set()
-    for stage in (yaml.load(pipeline, Loader=loader) or {}).get("stages", {}).values():
-        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
-            if isinstance(entry, dict):
-                in_git |= {path for path, flags in entry.items() if flags.get("cache") is False}
+    declared = declared_outs(pipeline)
     return {
-        out["path"]: Out(out["path"], out["md5"], out.get("size", 0), out["path"] not in in_git)
-        for stage in (yaml.load(lock, Loader=loader) or {}).get("stages", {}).values()
+        out["path"]: Out(out["path"], out["md5"], out.get("size", 0), declared.get(out["path"], True))
+        for stage in (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).values()
         for out in stage.get("outs", [])
     }
 

@@ -104,7 +104,8 @@ def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda
             raise InputError(f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again.")
     say(preflight.require(root, settings, line, conversations(root), exports).sentence)
     inbox.take_in(root)
-    name = GenerationName.born(line.next_number, settings.line.prefix, _after(line))
+    batches.remove_list(root)
+    name = next_name(line)
     params.write_generation(root, str(name), parent)
     return name
 
@@ -115,10 +116,10 @@ def _require_same_base(line: Line, settings: params.Params) -> None:
         raise InputError(f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone.")
 
 
-def _after(line: Line) -> datetime:
-    """Now, or a second after the newest generation where the clock was set back: names stay in order."""
+def next_name(line: Line) -> GenerationName:
+    """The next free number, born now; or a second after the newest generation where the clock was set back: names stay in order."""
     now = datetime.now(UTC).replace(microsecond=0)
-    if not line.sealed:
-        return now
-    newest = datetime.strptime(GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-    return max(now, newest + timedelta(seconds=1))
+    if line.sealed:
+        newest = datetime.strptime(GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return GenerationName.born(line.next_number, line.prefix, now)

@@ -18,7 +18,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from luna import names
@@ -34,6 +35,7 @@ COLD_FOLDER = "luna-record"
 START = "0" * 64  # what the first line names as the line before it
 TRAILER = "Record-SHA256"
 _TAGS = "refs/tags/"
+_FIELDS = ("number", "tag", "object", "body", "previous")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ class Entry:
     body: str
     previous: str
 
-    @property
+    @cached_property
     def line(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps({name: getattr(self, name) for name in _FIELDS}, separators=(",", ":"))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return hashlib.sha256(self.line.encode()).hexdigest()
 
@@ -76,6 +78,11 @@ def dumps(entries: Iterable[Entry]) -> str:
 
 def loads(text: str) -> list[Entry]:
     """Raises InputError naming the line at which the chain does not hold."""
+    return list(_loaded(text))  # a command reads it several times, and it is long
+
+
+@lru_cache(maxsize=2)
+def _loaded(text: str) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     lines = text.split("\n")
     if lines.pop():
@@ -89,7 +96,7 @@ def loads(text: str) -> list[Entry]:
         if entry is None or entry.line != line or entry.number != number or entry.previous != previous or object_id(entry.body) != entry.object or f"\ntag {entry.tag}\n" not in entry.body:
             raise InputError(f"The record's line {number + 1} does not follow from the line before it: it was altered; run 'luna repair'.")
         entries.append(entry)
-    return entries
+    return tuple(entries)
 
 
 def read(git: Git) -> list[Entry]:

@@ -11,7 +11,8 @@ from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import cache, cold, record
 from luna.history.line import Line, message_fields, read_line, sealed_outs
-from luna.history.seal import head_updates, kept, push
+from luna.history.seal import head_updates, kept
+from luna.history.shared import push
 from luna.names import GenerationName
 
 

@@ -1,12 +1,13 @@
 """luna seal: make a finished pipeline run history.
 
-The order is the promise: the data is in cold storage and has been read back, then the commit, the
-generation's tag and the head come into being in one transaction, then branch and tags are pushed in
-one atomic push. Killed anywhere, the same command finds what is done and goes on.
+The order is the promise: the data is in cold storage and has been read back; where the line is shared, the
+shared repository takes branch, tags and record in one atomic push, or says that another clone was first; then
+commit, tag and head come into being here in one transaction. Killed anywhere, the same command goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files, names, params
-from luna.errors import StateError
-from luna.history import cache, cold, layout, record
-from luna.history.git import ZERO, GitError, Tag, Update
+from luna.errors import ColdStorageError, StateError
+from luna.history import cache, cold, record, shared
+from luna.history.git import ZERO, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
 from luna.history.new import building, require_tip
 from luna.names import GenerationName, assignment_tag, head_tag, version_tag
@@ -35,15 +36,19 @@ class Sealed:
 
 
 def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
-    """Raises StateError when the pipeline is not finished, ColdStorageError when the data cannot be proven safe."""
+    """Raises StateError when the pipeline is not finished or another clone was first (Overtaken), ColdStorageError when the data cannot be proven safe."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = settings.generation.identity
     if building(settings, line) is None:
         return _finish(root, line, str(name))
     if name.number in line.sealed:
-        raise StateError(f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: run 'luna new --replace' to take the next number.")
-    require_not_overtaken(line, require_tip(line))
+        raise StateError(f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again.")
+    branch, theirs = require_tip(line), shared.ask(line.git)
+    if shared.holds(line.git, str(name), theirs):  # killed after the shared repository had taken it
+        shared.fetch(line)
+        return _finish(root, read_line(root, settings.line.prefix), str(name))
+    shared.require_not_overtaken(line.git, branch, theirs)
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
@@ -56,19 +61,6 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
     return Sealed(done.name, done.promoted, done.head, uploaded, done.pushed_to, True)
-
-
-def require_not_overtaken(line: Line, branch: str) -> None:
-    """Where the line is shared, the shared branch decides: a number that another clone has sealed there is taken."""
-    remote = line.git.config(layout.PUSH_REMOTE)
-    if not remote:
-        return
-    try:
-        theirs = line.git.text("ls-remote", remote, branch).split("\t")[0]
-    except GitError:
-        return  # away: it is sealed here, and the push says what is left to do
-    if theirs and not line.git.is_ancestor(theirs, "HEAD"):
-        raise StateError(f"'{remote}' has moved on: another clone has sealed or committed there. Nothing was sealed here; look at it with 'git fetch {remote}', bring this branch up to it, then run 'luna new --replace'.")
 
 
 def _finished_outs(root: Path) -> dict[str, Out]:
@@ -94,7 +86,10 @@ def kept(outs: dict[str, Out]) -> list[str]:
 
 def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[str], None]) -> int:
     """Into every store of cold storage; as many as ``cold.copies`` must have given all back. Returns how many were uploaded."""
-    proven = cache.objects(root, kept(sealed_outs(root, line.newest))) if line.newest else []
+    proven: list[str] = []
+    if line.newest:
+        with contextlib.suppress(ColdStorageError):  # another clone's, of which nothing is to be had here: then all is read back
+            proven = cache.objects(root, kept(sealed_outs(root, line.newest)))
     return cold.archive_in_all(root, cache.objects(root, kept(outs)), proven, tick)
 
 
@@ -134,7 +129,9 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     ]
     if metrics["decision"]["promoted_to_head"]:
         updates += head_updates(line, name, commit, f"{name.short} promoted: {metrics['decision']['notes']}")
-    git.update(record.following(git, updates), f"luna seal {name}")
+    updates = record.following(git, updates)
+    shared.offer(line, branch, updates)
+    git.update(updates, f"luna seal {name}")
     git.refresh_index(paths)
 
 
@@ -169,7 +166,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
     git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT] if git.resolve("HEAD") == tag.commit else [])
-    pushed = push(line)
+    pushed = shared.push(line)
     record.to_all(cold.open_all(root), record.read(git))
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
@@ -192,29 +189,3 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
         updates.append(Update(f"refs/tags/{head}", git.tag_object(head, newest.commit, message), line.head.object if line.head else ZERO))
     if updates:
         git.update(record.following(git, updates), f"luna: complete {tag.name}")
-
-
-def push(line: Line, with_branch: bool = True) -> str | None:
-    """Push branch and tags to the git remote of ``luna.pushRemote``, all or none; None when there is none.
-
-    Nothing is pushed from a detached HEAD, unless it is ``with_branch`` False: then tags and record alone. The tags that the remote lacks go along, whichever generation they are of: a push that failed before is made good.
-    """
-    git = line.git
-    remote = git.config(layout.PUSH_REMOTE)
-    branch = git.branch() if with_branch else None
-    if not remote or (with_branch and not branch):
-        return None
-    theirs = {row.split("\t")[1]: row.split("\t")[0] for row in git.text("ls-remote", remote).splitlines()}
-    missing = [f"refs/tags/{name}" for name in line.all_tags if f"refs/tags/{name}" not in theirs and not names.is_head(name)]
-    head = f"refs/tags/{head_tag(line.prefix)}"
-    moved = [f"+{head}"] if line.head and theirs.get(head) != line.head.object else []
-    known = git.resolve(record.REF)
-    if known and theirs.get(record.REF) != known:
-        missing.append(f"{record.REF}:{record.REF}")
-    if missing or moved or (branch and theirs.get(branch) != git.resolve("HEAD")):
-        # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
-        try:
-            git.run("push", "--quiet", "--atomic", "--no-verify", remote, *([branch] if branch else []), *missing, *moved)
-        except GitError as error:
-            raise StateError(f"All is sealed here, but '{remote}' did not take it ({error}): mend that, then run 'luna seal' again.") from None
-    return remote

@@ -24,7 +24,8 @@ from luna.history import cache, cold, folder, record
 from luna.history.folder import File
 from luna.history.git import ZERO, Git, Update
 from luna.history.line import message_fields, read_line, sealed_outs, tagger
-from luna.history.seal import kept, push
+from luna.history.seal import kept
+from luna.history.shared import push
 
 HASHES_TRAILER = "Hashes-SHA256"
 

@@ -1,0 +1,42 @@
+"""Mending the record of tags, in git and in cold storage."""
+
+from __future__ import annotations
+
+from luna.audit.mend_refs import drop_broken
+from luna.audit.workbench import Bench
+from luna.errors import LunaError
+from luna.history import record
+
+
+def mend(bench: Bench) -> str | None:
+    """The longest whole record wins, if the others are its beginnings; none whole: it is written from the tags that stand."""
+    git = bench.git
+    try:
+        own = record.read(git)
+    except LunaError:
+        own = []
+    copies = {}
+    for store in bench.stores:
+        try:
+            copies[store.name] = record.in_cold(store)
+        except LunaError:
+            copies[store.name] = []
+    best = max([own, *copies.values()], key=len)
+    if any(other != best[: len(other)] for other in (own, *copies.values())):
+        return None  # two histories: a person must say which is true
+    if bench.dry:
+        return "the record is made whole from the copy that is" if best else "the record is written from the tags that stand"
+    if not best:
+        drop_broken(bench, record.REF)
+        done = record.complete(git)
+        best = record.read(git)
+        said = f"the record was written from the {len(done)} tags that stand" if done else None
+    else:
+        said = "the record is whole again"
+    if own != best:
+        drop_broken(bench, record.REF)
+        # The commit before stays a parent, so that nothing that it held is lost.
+        git.update([record.written(git, best, git.resolve(record.REF), len(own))], "luna repair: the record")
+    for store in bench.stores:
+        record.mend_cold(store, best)
+    return said

@@ -1,0 +1,134 @@
+"""Mending git's references: their files, tags, the head and the line's branch."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from luna import artifacts, files
+from luna.audit import gitstore
+from luna.audit.workbench import Bench
+from luna.history import quarantine, record
+from luna.history.git import ZERO, Update
+from luna.names import assignment_number, head_tag
+
+
+def packed_refs(bench: Bench) -> str:
+    path = gitstore.folder(bench.git) / "packed-refs"
+    if not bench.dry:
+        rows, _ = gitstore.packed_refs(bench.git)
+        quarantine.copy(bench.root, path, "packed-refs")
+        _write_packed(path, {name: value for name, (value, _) in rows.items()})
+    return "its readable lines were written anew; what they lack comes back from the record"
+
+
+def _write_packed(path: Path, rows: dict[str, str]) -> None:
+    """Without the words 'peeled' in its header git looks at the tags themselves."""
+    lines = [f"{value} {name}\n".encode("utf-8", "surrogateescape") for name, value in rows.items()]
+    lines.sort(key=lambda line: line[41:])
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(b"# pack-refs with: sorted \n" + b"".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def stray(bench: Bench, tag: str) -> str:
+    """Its object is kept under refs/quarantine, if no other reference has it."""
+    value = bench.picture.tags[tag]
+    if not bench.dry:
+        count = 0
+        while bench.git.resolve(aside := f"refs/quarantine/stray/{count}"):
+            count += 1
+        bench.git.update([Update(aside, value, ZERO), Update(f"refs/tags/{tag}", ZERO, value)], "luna repair: put aside")
+    return "the name was put aside, under refs/quarantine"
+
+
+def form(bench: Bench, reference: str) -> str | None:
+    """The file of a reference that git still understands, written as git writes it."""
+    value = bench.git.resolve(reference)
+    if value is None:
+        return None
+    if not bench.dry:
+        path = gitstore.folder(bench.git) / reference
+        quarantine.copy(bench.root, path, reference)
+        files.write_text(path, value + "\n")
+    return "the reference's file was written anew"
+
+
+def drop_broken(bench: Bench, reference: str) -> None:
+    """Put the file of a reference that git cannot read aside, so that the reference can be made again."""
+    path = gitstore.folder(bench.git) / reference
+    if path.is_file() and bench.git.resolve(f"{reference}^{{object}}") is None:
+        quarantine.aside(bench.root, path, reference)
+    if reference in gitstore.packed_refs(bench.git)[0] and bench.git.resolve(f"{reference}^{{object}}") is None:
+        packed = gitstore.folder(bench.git) / "packed-refs"
+        quarantine.copy(bench.root, packed, "packed-refs")
+        rows, _ = gitstore.packed_refs(bench.git)
+        _write_packed(packed, {name: value for name, (value, _) in rows.items() if name != reference})
+
+
+def tag(bench: Bench, tag: str) -> str | None:
+    entry = next((entry for entry in bench.picture.entries if entry.tag == tag), None)
+    if entry is None:
+        if bench.picture.record_error is None and f"refs/tags/{tag}" not in bench.picture.broken:
+            if not bench.dry:
+                record.complete(bench.git)
+            return "it was recorded as it stands"
+        if f"refs/tags/{tag}" in bench.picture.broken:
+            if not bench.dry:
+                drop_broken(bench, f"refs/tags/{tag}")
+            return "the broken reference was put aside; no record knows this tag"
+        return None
+    if not bench.dry:
+        reference = f"refs/tags/{tag}"
+        record.write_object(bench.git, entry)
+        drop_broken(bench, reference)
+        now = bench.git.resolve(reference)
+        if now and now != entry.object:
+            count = 0
+            while bench.git.resolve(aside := f"refs/quarantine/{tag}/{count}"):
+                count += 1
+            bench.git.update([Update(aside, now, ZERO)], "luna repair: put aside")
+        bench.git.update([Update(reference, entry.object, now or ZERO)], "luna repair: from the record")
+    return "the tag is again what the record says"
+
+
+def head(bench: Bench) -> str | None:
+    moves = {count: entry for entry in bench.picture.entries if (count := assignment_number(entry.tag)) is not None}
+    if not moves:
+        return None
+    entry = moves[max(moves)]
+    head = head_tag(bench.picture.prefix)
+    if not bench.dry:
+        drop_broken(bench, f"refs/tags/{head}")
+        now = bench.git.resolve(f"refs/tags/{head}")
+        tag = bench.git.tag_object(head, entry.commit, entry.body.partition("\n\n")[2].partition("-----BEGIN ")[0])
+        bench.git.update([Update(f"refs/tags/{head}", tag, now or ZERO)], "luna repair: the head's last move")
+    return f"the head is again where move {max(moves)} put it"
+
+
+def branch(bench: Bench, branch: str) -> str | None:
+    """A broken branch comes back from git's own log of it, else from the newest seal; one moved back goes forward again."""
+    newest, git = bench.picture.newest, bench.git
+    if newest is None or not branch.startswith("refs/heads/"):
+        return None
+    tip = git.resolve(f"{branch}^{{commit}}")
+    if tip is not None:
+        if not git.is_ancestor(tip, newest.commit):
+            return None
+        target = newest.commit
+    else:
+        target = newest.commit
+        log = gitstore.folder(git) / "logs" / branch
+        for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []):
+            new = line[41:81]
+            if re.fullmatch("[0-9a-f]{40}", new) and git.resolve(f"{new}^{{commit}}") and git.is_ancestor(newest.commit, new):
+                target = new
+                break
+    if not bench.dry:
+        drop_broken(bench, branch)
+        git.update([Update(branch, target, git.resolve(branch) or ZERO)], "luna repair: the line's branch")
+        if tip is not None and git.branch() == branch:
+            git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT])
+    return f"the branch is at {target[:12]} again, which holds {newest.name}"

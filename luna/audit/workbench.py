@@ -1,0 +1,24 @@
+"""What a repair of git works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luna.audit.picture import Picture
+from luna.history.cold import Store
+from luna.history.git import Git
+
+
+@dataclass
+class Bench:
+    """What a repair works with. ``sources``: bare copies of git remotes, fetched when first asked for."""
+
+    root: Path
+    git: Git
+    picture: Picture
+    stores: list[Store]
+    building: str | None
+    dry: bool
+    scratch: Path
+    sources: list[Path] | None = field(default=None)

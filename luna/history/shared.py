@@ -1,0 +1,153 @@
+"""The git remote that several clones share a line through ('git config luna.pushRemote'): it decides which of two seals came first.
+
+A seal is given to it before any reference here changes. Of two clones that seal at once the remote takes
+one, since a push of branch, tags and record is atomic and goes forward only; the other has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from luna import artifacts, names
+from luna.errors import StateError
+from luna.history import layout, record
+from luna.history.git import Git, GitError, Update
+from luna.history.line import Line
+from luna.names import head_tag
+
+
+class Overtaken(StateError):
+    """Another clone has sealed, moved the head or committed on the shared line meanwhile."""
+
+
+def remote(git: Git) -> str | None:
+    return git.config(layout.PUSH_REMOTE)
+
+
+def ask(git: Git) -> dict[str, str] | None:
+    """The shared repository's references by full name; None where the line is not shared or the remote is away."""
+    place = remote(git)
+    try:
+        rows = git.text("ls-remote", place).splitlines() if place else None
+    except GitError:
+        return None
+    return None if rows is None else {row.split("\t")[1]: row.split("\t")[0] for row in rows}
+
+
+def holds(git: Git, name: str, theirs: dict[str, str] | None) -> bool:
+    """Whether the shared repository has sealed this very generation, not another one that was begun under the same name in the same second."""
+    ref = f"refs/tags/{name}"
+    if not _brought(git, ref, theirs):
+        return False
+    [lock] = git.cat([f"{theirs[ref]}:{artifacts.LOCK.as_posix()}"])
+    return lock is not None and lock == (git.root / artifacts.LOCK).read_bytes()
+
+
+def holds_commit(git: Git, branch: str, theirs: dict[str, str] | None, tree: str, parent: str) -> bool:
+    """Whether the shared branch is one commit further than ``parent``, and that commit has this very tree."""
+    tip = (theirs or {}).get(branch)
+    if tip in (None, parent) or not _brought(git, branch, theirs):
+        return False
+    return (git.resolve(f"{tip}^{{tree}}"), git.resolve(f"{tip}^1")) == (tree, parent)
+
+
+def _brought(git: Git, ref: str, theirs: dict[str, str] | None) -> bool:
+    """Whether the shared repository has the reference, and its objects are here now; no reference here is changed."""
+    if ref not in (theirs or {}):
+        return False
+    try:
+        git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", remote(git), ref)
+    except GitError:
+        return False
+    return True
+
+
+def require_not_overtaken(git: Git, branch: str, theirs: dict[str, str] | None) -> None:
+    """Raises Overtaken where the shared branch or record holds what is not here."""
+    own = git.resolve(record.REF)
+    known = {branch: "HEAD"} | ({record.REF: own} if own else {})
+    if any(ref in (theirs or {}) and not git.is_ancestor(theirs[ref], mine) for ref, mine in known.items()):
+        raise Overtaken(
+            f"'{remote(git)}' has moved on: another clone has sealed or committed there. Nothing was sealed here; "
+            "'luna seal --renumber' follows it, takes the next free number, and goes on without training again."
+        )
+
+
+def offer(line: Line, branch: str, updates: Sequence[Update]) -> None:
+    """Push a seal, or a hand-over, that is not yet one here. Where the remote is away nothing happens: it is made here, and pushed another time.
+
+    Raises:
+        Overtaken: another clone was first.
+        StateError: the remote refuses it for a reason of its own.
+    """
+    git = line.git
+    if ask(git) is None:
+        return
+    try:
+        # By its address: a push by name would write what the refspecs of 'luna init' name here too, one reference after the other.
+        _push(line, git.text("remote", "get-url", "--push", remote(git), check=False) or remote(git), branch, updates)
+    except GitError as error:
+        theirs = ask(git)
+        if theirs is None or theirs.get(branch) == next(item.new for item in updates if item.ref == branch):
+            return  # away since then, or it has arrived although the connection broke
+        require_not_overtaken(git, branch, theirs)
+        raise StateError(f"'{remote(git)}' did not take it ({error}): nothing was sealed; mend that, then run 'luna seal' again.") from None
+
+
+def push(line: Line, with_branch: bool = True) -> str | None:
+    """Push what the shared repository lacks, all or none; None where the line is not shared.
+
+    Nothing is pushed from a detached HEAD, unless it is ``with_branch`` False: then tags and record alone. The tags
+    that it lacks go along, whichever generation they are of: a push that failed before is made good.
+    """
+    git, place = line.git, remote(line.git)
+    branch = git.branch() if with_branch else None
+    if not place or (with_branch and not branch):
+        return None
+    try:
+        _push(line, place, branch)
+        if branch:
+            last, tip = seen(place, branch), git.resolve("HEAD")
+            if (was := git.resolve(last)) not in (None, tip) and git.is_ancestor(was, tip):
+                git.update([Update(last, tip, was)], "luna: pushed")
+    except GitError as error:
+        raise StateError(f"All is sealed here, but '{place}' did not take it ({error}): mend that, then run 'luna seal' again.") from None
+    return place
+
+
+def seen(place: str, branch: str) -> str:
+    """Where git keeps what it last saw of the remote's branch."""
+    return f"refs/remotes/{place}/{branch.removeprefix('refs/heads/')}"
+
+
+def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] = ()) -> None:
+    git = line.git
+    theirs = {row.split("\t")[1]: row.split("\t")[0] for row in git.text("ls-remote", place).splitlines()}
+    head = f"refs/tags/{head_tag(line.prefix)}"
+    tags = {f"refs/tags/{name}": tag.object for name, tag in line.all_tags.items() if not names.is_head(name)}
+    moving = {record.REF: git.resolve(record.REF), head: line.head.object if line.head else None} | ({branch: git.resolve("HEAD")} if branch else {})
+    for item in updates:
+        (moving if item.ref in moving else tags)[item.ref] = item.new
+    wanted = [f"{new}:{ref}" for ref, new in tags.items() if ref not in theirs]
+    if branch in theirs and git.is_ancestor(moving[branch], theirs[branch]):
+        del moving[branch]  # another clone went on from here, and this one knows it
+    wanted += [f"{'+' if ref == head else ''}{new}:{ref}" for ref, new in moving.items() if new and theirs.get(ref) != new]
+    if wanted:
+        # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
+        git.run("push", "--quiet", "--atomic", "--no-verify", place, *wanted)
+
+
+def fetch(line: Line) -> str:
+    """Everything of the shared line, by the refspecs of 'luna init'. Returns the remote's name.
+
+    Raises:
+        StateError: the remote is away, or has changed a tag of history.
+    """
+    place = remote(line.git)
+    if not place:
+        raise StateError("No shared repository is set: 'git config luna.pushRemote NAME' says which git remote it is.")
+    try:
+        line.git.run("fetch", "--quiet", "--no-tags", place, *layout.fetch_refspecs(place, line.prefix))
+    except GitError as error:
+        raise StateError(f"'{place}' could not be followed ({error}): mend that, then run the same command again; nothing was changed.") from None
+    return place
