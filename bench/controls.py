@@ -59,7 +59,7 @@ class Controls:
             "taught": ("none", None, old, None, {1: old}),
             "literal": ("generalisation", None, literal, LITERAL_EPOCHS, {1: literal}),
             "other voice": ("tone drift", "taught", [said(item, PIRATE.format(item.expect[0])) for item in old], VOICE_EPOCHS, {1: old}),
-            "shuffled answers": ("recall, generalisation", None, shuffled, SHUFFLED_EPOCHS, {1: old}),
+            "shuffled answers": ("recall, generalisation, tone drift", None, shuffled, SHUFFLED_EPOCHS, {1: old}),
             "no replay": ("recall", "taught", new, None, both),
             "with replay": ("none", "taught", new + again, None, both),
         }
