@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import copy_project
 
 from luna.training.environment import has_nvidia_gpu
 
@@ -49,3 +50,11 @@ def test_every_command_explains_itself():
         assert command.help and len(command.help) > 60, name
         for parameter in command.params:
             assert parameter.name == "help" or parameter.help, (name, parameter.name)
+
+
+def test_a_first_generation_is_not_started_beside_another_line_s_record(line, tmp_path):
+    other = copy_project(tmp_path)
+    other.begin()
+    other.dvc("remote", "modify", "--local", "cold", "url", str(line.cold))
+    before = other.snapshot()
+    assert "holds a line already (Luna-G000" in other.luna("new", code=2).stderr and other.snapshot() == before

@@ -13,12 +13,13 @@ What lies on one file system is added up. The estimate of memory is in luna/trai
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts
+from luna import artifacts, names
 from luna.conversations.schema import Conversation
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history import cache
@@ -70,6 +71,7 @@ def require(root: Path, settings: Params, line: Line, conversations: list[Conver
 
     Raises:
         StateError: the disk or the memory does not suffice, with the numbers and what would; or the ledger lacks the parent.
+            Or this would be a first generation, and cold storage holds another line's.
         ColdStorageError: cold storage does not answer, or lacks the parent.
     """
     found = look(root, settings, line, conversations, exports)
@@ -77,6 +79,8 @@ def require(root: Path, settings: Params, line: Line, conversations: list[Conver
         raise StateError(f"{found.too_little}; nothing was started.")
     if found.parent:
         _require_parent(root, line, found.parent)
+    if not line.sealed:
+        _require_no_other_line(root)
     return found
 
 
@@ -143,6 +147,19 @@ def _cold_folders(root: Path, settings: Params) -> list[Path]:
     names = settings.cold.remotes or [parser.get("core", "remote", fallback="")]
     urls = [parser.get(f"'remote \"{name}\"'", "url", fallback="") for name in names]
     return [(root / ".dvc" / Path(url).expanduser()) for url in urls if url and "://" not in url]
+
+
+def _require_no_other_line(root: Path) -> None:
+    """Two lines in one store would have one record, and neither could be proven by it. A store that does not answer is the seal's affair."""
+    from luna.history import cold, record
+
+    for store in cold.open_all(root):
+        with contextlib.suppress(ColdStorageError), store.explained():
+            if other := next((entry.tag for entry in record.in_cold(store) if names.is_generation(entry.tag)), None):
+                raise StateError(
+                    f"The cold storage '{store.name}' holds a line already ({other}), and this clone has no generation of it: bring them with 'git fetch --tags', "
+                    f"or give this line a store of its own ('dvc remote modify --local {store.name} url FOLDER'); nothing was started."
+                )
 
 
 def _require_parent(root: Path, line: Line, parent: str) -> None:
