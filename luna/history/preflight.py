@@ -13,7 +13,6 @@ What lies on one file system is added up. The estimate of memory is in luna/trai
 from __future__ import annotations
 
 import configparser
-import contextlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ def require(root: Path, settings: Params, line: Line, conversations: list[Conver
     if found.parent:
         _require_parent(root, line, found.parent)
     if not line.sealed:
-        _require_no_other_line(root)
+        _require_no_other_line(root, settings)
     return found
 
 
@@ -149,17 +148,17 @@ def _cold_folders(root: Path, settings: Params) -> list[Path]:
     return [(root / ".dvc" / Path(url).expanduser()) for url in urls if url and "://" not in url]
 
 
-def _require_no_other_line(root: Path) -> None:
-    """Two lines in one store would have one record, and neither could be proven by it. A store that does not answer is the seal's affair."""
-    from luna.history import cold, record
+def _require_no_other_line(root: Path, settings: Params) -> None:
+    """Two lines in one store would have one record, and neither could be proven by it. Stores that are folders are looked at; DVC itself takes a second to start."""
+    from luna.history import record
 
-    for store in cold.open_all(root):
-        with contextlib.suppress(ColdStorageError), store.explained():
-            if other := next((entry.tag for entry in record.in_cold(store) if names.is_generation(entry.tag)), None):
-                raise StateError(
-                    f"The cold storage '{store.name}' holds a line already ({other}), and this clone has no generation of it: bring them with 'git fetch --tags', "
-                    f"or give this line a store of its own ('dvc remote modify --local {store.name} url FOLDER'); nothing was started."
-                )
+    for place in _cold_folders(root, settings):
+        lines = "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted((place / record.COLD_FOLDER).glob("*.json")))
+        if other := next((entry.tag for entry in record.loads(lines) if names.is_generation(entry.tag)), None):
+            raise StateError(
+                f"The cold storage {place} holds a line already ({other}), and this clone has no generation of it: bring them with 'git fetch --tags', "
+                "or give this line a folder of its own ('dvc remote add --local --force --default cold FOLDER'); nothing was started."
+            )
 
 
 def _require_parent(root: Path, line: Line, parent: str) -> None:
