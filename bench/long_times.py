@@ -26,14 +26,14 @@ def _quietly(repo: Path, *command: str, **environment: str) -> str:
     return subprocess.run(command, cwd=repo, env=_environment(**environment), check=True, capture_output=True, text=True).stdout
 
 
-def _measured(repo: Path, command: tuple[str, ...], undo: tuple[tuple[str, ...], ...], repeats: int) -> tuple[list[float], int, int]:
+def _measured(repo: Path, command: tuple[str, ...], undo: tuple[tuple[str, ...], ...]) -> tuple[list[float], int, int]:
     """Seconds of each run, the peak memory in bytes, and git processes; ``undo`` brings the state before back after each."""
     trace = repo.parent / "trace"
     trace.unlink(missing_ok=True)
     _quietly(repo, *command, GIT_TRACE=str(trace))
     processes = trace.read_text(encoding="utf-8").count("trace: built-in")
     runs = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         for back in undo:
             _quietly(repo, *back)
         runs.append(timed(repo, *command))
@@ -42,8 +42,7 @@ def _measured(repo: Path, command: tuple[str, ...], undo: tuple[tuple[str, ...],
     return [run.seconds for run in runs], max(run.peak for run in runs), processes
 
 
-def table(repo: Path, audit: bool = True) -> list[str]:
-    """``audit``: with 'luna verify', which needs a line whose generations are all whole."""
+def table(repo: Path) -> list[str]:
     _quietly(repo, "luna", "init")
     (repo / "data/conversations/new.jsonl").write_text('{"instruction": "What is new?", "output": "This is."}\n', encoding="utf-8")
     on_line = [row["gen"] for row in json.loads(_quietly(repo, "luna", "log", "--json")) if row["on_head_line"]]
@@ -53,12 +52,11 @@ def table(repo: Path, audit: bool = True) -> list[str]:
         (("luna", "status"), ()), (("luna", "log"), ()), (("luna", "log", "--graph"), ()), (("luna", "log", "--head"), ()), (("luna", "log", "--json"), ()), (("luna", "maturity"), ()),
         (("luna", "diff", str(on_line[len(on_line) // 2]), str(near)), ()), (("luna", "new"), (("git", "restore", "params.yaml"),)),
         (("luna", "report", "-o", str(repo.parent / "report.html")), ()), (("luna", "rollback", str(back), "--reason", "measured"), again),
+        (("luna", "verify", "--quick", "--all"), ()), (("luna", "verify", "--all", "--remote"), ()),
     ]
-    if audit:
-        commands += [(("luna", "verify", "--quick", "--all"), ()), (("luna", "verify", "--all", "--remote"), ())]
     lines = ["| command | seconds | spread | peak memory, MB | git processes |", "| --- | ---: | --- | ---: | ---: |"]
     for command, undo in commands:
-        seconds, peak, processes = _measured(repo, command, undo, REPEATS)
+        seconds, peak, processes = _measured(repo, command, undo)
         shown = " ".join(part for part in command if not part.startswith(("/", "-o")))
         lines.append(f"| `{shown}` | {statistics.median(seconds):.2f} | {min(seconds):.2f} to {max(seconds):.2f} | {peak / 1e6:.0f} | {processes} |")
         print(lines[-1], flush=True)

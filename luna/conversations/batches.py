@@ -50,12 +50,7 @@ def _batches(place: Path, settings: Data) -> dict[str, list[Conversation]]:
 
 
 def _distinct(batches: dict[str, list[Conversation]]) -> list[Conversation]:
-    """Of two with the same content, the first gives the optional fields."""
-    every: dict[str, Conversation] = {}
-    for items in batches.values():
-        for item in items:
-            every.setdefault(item.identity, item)
-    return [every[identity] for identity in sorted(every)]
+    return schema.distinct(item for items in batches.values() for item in items)
 
 
 def read(place: Path, settings: Data) -> list[Conversation]:

@@ -6,6 +6,7 @@ writing the same conversation twice changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,15 +33,11 @@ def add(root: Path, row: dict[str, Any]) -> Path:
 
 def waiting(root: Path) -> list[Conversation]:
     """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
-    found: dict[str, Conversation] = {}
+    found: list[Conversation] = []
     for path in sorted((root / artifacts.INBOX).glob("*.jsonl")):
-        try:
-            items = schema.load_file(path)
-        except FileNotFoundError:  # a generation that is starting has just taken it in
-            continue
-        for item in items:
-            found.setdefault(item.identity, item)
-    return list(found.values())
+        with contextlib.suppress(FileNotFoundError):  # a generation that is starting has just taken it in
+            found += schema.load_file(path)
+    return schema.distinct(found)
 
 
 def take_in(root: Path) -> int:

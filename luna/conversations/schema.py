@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,12 @@ def load_folder(folder: Path, pattern: str = "*.jsonl") -> list[Conversation]:
 
     Of two with the same content the first by file name and line gives the optional fields.
     """
-    distinct: dict[str, Conversation] = {}
-    for path in sorted(folder.glob(pattern)):
-        for conversation in load_file(path):
-            distinct.setdefault(conversation.identity, conversation)
-    return [distinct[identity] for identity in sorted(distinct)]
+    return distinct(conversation for path in sorted(folder.glob(pattern)) for conversation in load_file(path))
+
+
+def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
+    """Each content once, in the order of identities; of two with the same content the first gives the optional fields."""
+    every: dict[str, Conversation] = {}
+    for conversation in conversations:
+        every.setdefault(conversation.identity, conversation)
+    return [every[identity] for identity in sorted(every)]
