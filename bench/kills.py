@@ -1,20 +1,24 @@
-"""python -m bench.kills LINE [--count 200] [--seed 7] [--only seal gc]: SIGKILL at random instants, then the same command again.
+"""python -m bench.kills LINE [--count 200] [--seed 7] [--only seal gc] [--thinned] [--log FILE --states FOLDER --minutes M]
 
-LINE is a clone with at least two promoted generations and its cold storage as the default remote 'cold' in the
-folder beside it (as tests/conftest.py builds it). Each kill works on a copy, and takes the whole
-process group. Some kills wait for a step that the command announces, the others for a random instant of
-the time that the command took undisturbed. After the kill, and again after the repetition, it is asserted that
-every sealed tag, every object in cold storage and every ledger row is as before, and that the head
-names a sealed generation that passed the rule.
+SIGKILL at random instants, then the same command again. LINE is a clone with at least two promoted
+generations and its cold storage as the default remote 'cold' in the folder beside it (as
+tests/conftest.py builds it). Each kill works on a copy, and takes the whole process group. Half of the
+kills wait for a line that the command writes, chosen at random among all that it writes undisturbed;
+the others for a random instant of the time that it took. After the kill, and again after the repetition,
+every sealed tag, every object in cold storage and every ledger row must be as before, and the head must
+name a sealed generation that passed the rule; after a repair all must be whole.
+
+With --log every kill is a line of JSON in FILE as soon as it is done, and the same command goes on where
+the file ends: 200 can be had in parts (--minutes), which --states makes cheap to begin.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -22,189 +26,208 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.clones import copy, environment, run
+from bench.kept import Picture, faults
+from bench.killing_states import States
+
 _LATE = 1.1  # kills fall on up to this much of the undisturbed time: some find the command ended
+_AFTER_LINE = 0.3  # seconds after an awaited line in which a kill falls
 
 
 @dataclass(frozen=True)
 class Case:
-    """One command on one prepared state. ``done`` is what its repetition may say with exit code 2 when the work was done already."""
+    """One command on one prepared state. ``done`` is what its repetition may say with exit code 2 when the work was done already.
+
+    ``whole``: the state as which all must be after the repetition; for commands that mend.
+    """
 
     name: str
     command: tuple[str, ...]
     state: str = "line"
-    steps: tuple[str, ...] = ()
     done: str = ""
+    whole: str = ""
 
 
 CASES = (
     Case("new", ("luna", "new"), "fed", done="is still being built"),
     Case("repro", ("dvc", "repro"), "changed"),
-    Case("seal", ("luna", "seal"), "built", ("seal: archiving", "seal: committing")),
+    Case("seal", ("luna", "seal"), "built"),
+    Case("renumber", ("luna", "seal", "--renumber"), "overtaken"),
     Case("rollback", ("luna", "rollback", "1", "--reason", "kills"), done="is the current best already"),
     Case("archive", ("luna", "archive", "--all", "--remote", "second")),
+    Case("repair", ("luna", "repair"), "damaged", whole="line"),
     Case("gc", ("luna", "gc", "--yes")),
+    Case("thin", ("luna", "thin"), "ruled"),
     Case("bundle", ("luna", "bundle", "1", "--output", "../bundle.zip")),
     Case("restore", ("luna", "restore", "1"), "bare"),
-    Case("snapshot", ("luna", "snapshot", "data", "--tag", "kills", "-m", "kept"), steps=("snapshot: archiving", "snapshot: tagging")),
+    Case("snapshot", ("luna", "snapshot", "data", "--tag", "kills", "-m", "kept")),
 )
+
+
+@dataclass(frozen=True)
+class Kill:
+    """``hit``: the command was still running. ``line``: what it had written when the wait of ``instant`` seconds began, or None.
+
+    ``seconds`` is the command's undisturbed time; ``faults``: what was lost or wrong, one sentence each.
+    """
+
+    number: int
+    command: str
+    hit: bool
+    line: str | None
+    instant: float
+    seconds: float
+    faults: list[str]
+
+    def __str__(self) -> str:
+        where = f"{self.instant:.3f} s after {self.line!r}" if self.line else f"at {self.instant:.3f} s"
+        return f"{self.number + 1}: {self.command} {'killed' if self.hit else 'had ended'} {where} of {self.seconds:.1f} s, {'; '.join(self.faults) or 'no fault'}"
 
 
 @dataclass
 class Result:
-    """``kills`` that hit a running command; ``faults``: what was lost or wrong, one sentence each."""
+    """All kills of a log, this run's and those before it."""
 
-    kills: Counter = field(default_factory=Counter)
-    late: Counter = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    done: list[Kill] = field(default_factory=list)
 
+    @property
+    def kills(self) -> Counter[str]:
+        return Counter(kill.command for kill in self.done if kill.hit)
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    @property
+    def late(self) -> Counter[str]:
+        return Counter(kill.command for kill in self.done if not kill.hit)
 
+    @property
+    def faults(self) -> list[str]:
+        return [f"{kill.number + 1}: {kill.command}: {fault}" for kill in self.done for fault in kill.faults]
 
-def run(repo: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=repo, env=_environment(), capture_output=True, text=True)
-
-
-def must(repo: Path, *command: str) -> str:
-    done = run(repo, *command)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
-    return done.stdout
-
-
-def copy(repo: Path, to: Path) -> Path:
-    shutil.copytree(repo.parent, to, symlinks=True)
-    other = to / repo.name
-    must(other, "dvc", "remote", "modify", "--local", "cold", "url", str(to / "cold"))
-    must(other, "dvc", "remote", "add", "--force", "--local", "second", str(to / "second"))
-    return other
+    def __str__(self) -> str:
+        return (f"{self.kills.total()} kills of running commands ({', '.join(f'{name} {times}' for name, times in sorted(self.kills.items()))}), "
+                f"{self.late.total()} came after the end; {len(self.faults)} faults")
 
 
-def prepare(line: Path, folder: Path, wanted: set[str]) -> dict[str, Path]:
-    """The states from which commands start; each built once."""
-    states = {"line": copy(line, folder / "line")}
-    must(states["line"], "luna", "seal")  # completes a line that was made by an older Luna
-    rows = [{"instruction": f"What is kill number {i}?", "output": f"It is kill{i}."} for i in range(6)]
-    if wanted & {"fed", "built", "changed"}:
-        states["fed"] = copy(states["line"], folder / "fed")
-        (states["fed"] / "data/conversations/kills.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    if wanted & {"built", "changed"}:
-        states["built"] = copy(states["fed"], folder / "built")
-        must(states["built"], "luna", "new")
-        must(states["built"], "dvc", "repro")
-    if "changed" in wanted:
-        states["changed"] = copy(states["built"], folder / "changed")
-        path = states["changed"] / "params.yaml"
-        path.write_text(path.read_text(encoding="utf-8").replace("min_probes: 5", "min_probes: 6"), encoding="utf-8")
-    if "bare" in wanted:
-        states["bare"] = copy(states["line"], folder / "bare")
-        shutil.rmtree(states["bare"] / ".dvc/cache")
-    return states
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What may never be lost: tags, the ledger of the tip, and names of the objects in cold storage."""
-
-    tags: dict[str, str]
-    ledger: str
-    objects: set[str]
-
-    @classmethod
-    def of(cls, repo: Path) -> Picture:
-        rows = must(repo, "git", "for-each-ref", "--format=%(refname:strip=2) %(objectname)", "refs/tags").splitlines()
-        return cls(dict(row.split(" ") for row in rows), must(repo, "git", "show", "main:lineage.csv"), {path.parent.name + path.name for path in _objects(repo.parent / "cold")})
-
-
-def _objects(store: Path) -> list[Path]:
-    return [path for path in (store / "files").rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
-
-
-def faults(repo: Path, before: Picture) -> list[str]:
-    now = Picture.of(repo)
-    found = [f"tag {name} is lost or moved" for name, value in before.tags.items() if not name.endswith("-GHEAD") and now.tags.get(name) != value]
-    if not now.ledger.startswith(before.ledger):
-        found.append("the ledger is damaged")
-    if missing := before.objects - now.objects:
-        found.append(f"{len(missing)} objects are gone from cold storage")
-    for store in ("cold", "second"):
-        found += [f"{path} is not what its name says" for path in _objects(repo.parent / store)
-                  if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != (path.parent.name + path.name).removesuffix(".dir")]
-    head = must(repo, "git", "rev-parse", "Luna-GHEAD^{}").strip()
-    named = [name for name in now.tags if "-G" in name and not name.endswith("-GHEAD") and must(repo, "git", "rev-parse", f"{name}^{{}}").strip() == head]
-    if len(named) != 1 or "Verdict: promoted" not in must(repo, "git", "cat-file", "tag", named[0]):
-        found.append("the head names no generation that passed the rule")
+def _afterwards(case: Case, repo: Path, goal: Picture) -> list[str]:
+    """What must hold when the repetition is done, besides that nothing is lost."""
+    found = []
+    if case.name in ("seal", "renumber") and run(repo, "git", "status", "--porcelain").stdout:
+        found.append("sealed, and the working tree is not clean")
+    if case.whole:
+        if Picture.of(repo) != goal:
+            found.append("tags, ledger or objects are not those of the whole line")
+        done = run(repo, "luna", "verify", "--all", "--remote")
+        found += [f"verify: {row}" for row in done.stdout.splitlines() if row.startswith("DAMAGE")]
+        if not [path for folder in (repo, repo.parent / "cold") for path in (folder / "quarantine").rglob("*") if path.is_file()]:
+            found.append("what was damaged was not put aside")
+    if case.name == "thin" and Picture.of(repo).thinned:
+        done = run(repo, "luna", "rebuild", "1", "--check")
+        found += [f"what was thinned does not come back: {done.stdout}{done.stderr}"] if done.returncode else []
     return found
 
 
-def kill(case: Case, state: Path, folder: Path, chance: random.Random, seconds: float, result: Result) -> None:
+@dataclass(frozen=True)
+class Undisturbed:
+    """``seconds`` it took, and how many ``lines`` it wrote."""
+
+    seconds: float
+    lines: int
+
+
+def undisturbed(case: Case, state: Path, folder: Path) -> Undisturbed:
+    repo = copy(state, folder / "copy")
+    started = time.monotonic()
+    done = subprocess.run(case.command, cwd=repo, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seconds = time.monotonic() - started
+    if done.returncode:
+        raise SystemExit(f"{' '.join(case.command)} failed undisturbed: {done.stdout[-2000:]}")
+    shutil.rmtree(folder / "copy")
+    return Undisturbed(seconds, len(done.stdout.splitlines()))
+
+
+def kill(number: int, case: Case, state: Path, goal: Picture | None, folder: Path, chance: random.Random, usual: Undisturbed) -> Kill:
     """One kill, the checks, the repetition, the checks again."""
+    shutil.rmtree(folder / "copy", ignore_errors=True)  # a run that was cut off may have left one
     repo = copy(state, folder / "copy")
     before = Picture.of(repo)
-    process = subprocess.Popen(case.command, cwd=repo, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    step = chance.choice(case.steps) if case.steps and chance.random() < 0.5 else None
-    if step:
-        while (row := process.stdout.readline()) and step not in row:
-            pass
-        instant = chance.random() * 0.3
+    goal = goal or before
+    process = subprocess.Popen(case.command, cwd=repo, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    row = None
+    if usual.lines and chance.random() < 0.5:
+        for _ in range(chance.randint(1, usual.lines)):
+            row = process.stdout.readline() or row
+        instant = chance.random() * _AFTER_LINE
     else:
-        instant = chance.random() * seconds * _LATE
+        instant = chance.random() * usual.seconds * _LATE
     time.sleep(instant)
-    (result.kills if process.poll() is None else result.late)[case.name] += 1
+    hit = process.poll() is None
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
     process.communicate()
-    where = f"{case.name} at {f'{step!r} + ' if step else ''}{instant:.3f} s of {seconds:.2f} s"
-    result.faults += [f"{where}: {fault}" for fault in faults(repo, before)]
+    found = faults(repo, before, goal)
     again = run(repo, *case.command)
     if again.returncode and not (case.done and case.done in again.stderr):
-        result.faults.append(f"{where}: the repetition failed: {(again.stderr + again.stdout).strip()[-400:]}")
-    result.faults += [f"{where}, after the repetition: {fault}" for fault in faults(repo, before)]
-    if case.name == "seal" and run(repo, "git", "status", "--porcelain").stdout:
-        result.faults.append(f"{where}: sealed, and the working tree is not clean")
+        found.append(f"the repetition failed: {(again.stderr + again.stdout).strip()[-400:]}")
+    found += [f"after the repetition: {fault}" for fault in faults(repo, before, goal) + _afterwards(case, repo, goal)]
     shutil.rmtree(folder / "copy")
+    return Kill(number, case.name, hit, re.sub(r"\s+", " ", row.strip())[:100] if row else None, round(instant, 3), round(usual.seconds, 2), found)
 
 
-def kills(line: Path, count: int, seed: int, only: set[str] | None = None) -> Result:
-    chance, result = random.Random(seed), Result()
+def kills(line: Path, count: int, seed: int, only: set[str] | None = None, thinned: bool = False, log: Path | None = None, states: Path | None = None, until: float | None = None) -> Result:
+    """Those of ``count`` kills that the ``log`` lacks, until the monotonic clock says ``until``."""
+    result = Result([Kill(**json.loads(row)) for row in log.read_text(encoding="utf-8").splitlines()] if log and log.exists() else [])
+    past = {(kill.number, kill.command) for kill in result.done}
     cases = [case for case in CASES if not only or case.name in only]
     with tempfile.TemporaryDirectory(dir=line.parent.parent) as temporary:
-        folder = Path(temporary)
-        states = prepare(line, folder, {case.state for case in cases})
-        seconds = {}
+        folder = states or Path(temporary)
+        prepared = States(line, folder, thinned)
+        usual: dict[str, Undisturbed] = {}
         for number in range(count):
             case = cases[number % len(cases)]
-            if case.name not in seconds:
-                repo = copy(states[case.state], folder / "copy")
-                started = time.monotonic()
-                must(repo, *case.command)
-                seconds[case.name] = time.monotonic() - started
-                shutil.rmtree(folder / "copy")
-            kill(case, states[case.state], folder, chance, seconds[case.name], result)
-            print(f"{number + 1} of {count}: {case.name}, {len(result.faults)} faults", file=sys.stderr, flush=True)
+            if (number, case.name) in past:
+                continue
+            if until is not None and time.monotonic() > until:
+                break
+            state = prepared.get(case.state)
+            if case.name not in usual:
+                usual[case.name] = undisturbed(case, state, Path(temporary))
+            goal = Picture.of(prepared.get(case.whole)) if case.whole else None
+            done = kill(number, case, state, goal, Path(temporary), random.Random(f"{seed}/{number}"), usual[case.name])
+            result.done.append(done)
+            print(done, file=sys.stderr, flush=True)
+            if log:
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(done)) + "\n")
     return result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("line", type=Path, help="the clone whose copies are worked on")
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--count", type=int, default=200, help="kills in all (default: 200)")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=[case.name for case in CASES])
+    parser.add_argument("--thinned", action="store_true", help="thin the line first: only the head's GGUF is in cold storage")
+    parser.add_argument("--log", type=Path, help="append each kill to this file as JSON, and go on where it ends")
+    parser.add_argument("--states", type=Path, help="keep the prepared clones in this folder for the next part")
+    parser.add_argument("--minutes", type=float, help="begin no kill after so many minutes")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     given = parser.parse_args()
     started = time.monotonic()
-    result = kills(given.line.resolve(), given.count, given.seed, set(given.only or ()))
-    for fault in result.faults:
-        print(fault)
-    hit, late = sum(result.kills.values()), sum(result.late.values())
-    print(f"{hit} kills of running commands ({', '.join(f'{name} {times}' for name, times in sorted(result.kills.items()))}), {late} came after the end; "
-          f"{len(result.faults)} faults; seed {given.seed}, {time.monotonic() - started:.0f} s")
+    result = kills(given.line.resolve(), given.count, given.seed, set(given.only or ()), given.thinned, given.log, given.states and given.states.resolve(), started + 60 * given.minutes if given.minutes else None)
+    seconds = time.monotonic() - started
+    if given.json:
+        print(json.dumps({"kills": result.kills, "late": result.late, "faults": result.faults, "of": given.count, "seed": given.seed, "thinned": given.thinned, "seconds": round(seconds)}, indent=2))
+    else:
+        for fault in result.faults:
+            print(fault)
+        print(f"{result}; {len(result.done)} of {given.count}, seed {given.seed}{', thinned line' if given.thinned else ''}, {seconds:.0f} s")
+        if len(result.done) < given.count:
+            print("not all are done: the same command goes on")
     sys.exit(1 if result.faults else 0)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import BIN, Repo, facts, write_jsonl
-from s3server import Server
 
+from bench import flips
+from bench.s3server import Server
 from luna.history.s3 import object_lock_warning
 
 
@@ -85,7 +86,7 @@ def test_two_copies_need_two_remotes(mine):
 
 def in_s3(server: Server, repo: Repo, bucket: str) -> dict[str, str]:
     server.client().create_bucket(Bucket=bucket)
-    server.serve(repo, bucket)
+    server.serve(repo.path, bucket)
     return server.environment()
 
 
@@ -107,7 +108,7 @@ def test_s3_archive_outage_resume_and_pull(mine, server, tmp_path):
     assert done.stdout.count("whole in 's3'") == 4 and ", 0 uploaded" not in done.stdout.splitlines()[-1]
     clone = Repo(tmp_path / "luna")
     mine.run("git", "clone", "-q", str(mine.path), str(clone.path))
-    server.serve(clone, "outage")
+    server.serve(clone.path, "outage")
     clone.dvc("remote", "default", "--local", "s3")
     row = clone.json("log")[1]
     clone.git("checkout", "-q", row["name"])
@@ -121,6 +122,18 @@ def test_s3_archive_outage_resume_and_pull(mine, server, tmp_path):
         packed = repo.run("git", "log", "--all", "-p", "--format=%B").stdout
         assert server.secret not in packed
     assert server.secret not in "".join(said) + done.stdout + done.stderr + pulled.stdout + pulled.stderr
+
+
+def test_faults_in_s3_are_found_named_and_mended(line, server, tmp_path, monkeypatch):
+    """A small run of 'python -m bench.flips --s3', in two parts."""
+    for key, value in server.environment().items():
+        monkeypatch.setenv(key, value)
+    place, log = flips.prepare(line.path, tmp_path / "flips", server=server), tmp_path / "log"
+    first = flips.run(place, 4, 5, (flips.S3,), log, until=0.0)
+    assert first.faults == [] and not log.exists()
+    assert flips.run(place, 2, 5, (flips.S3,), log).failures == []
+    whole = flips.run(place, 4, 5, (flips.S3,), log)
+    assert whole.failures == [] and whole.count("mended").total() == len(log.read_text().splitlines()) == 4
 
 
 def test_wrong_credentials_are_one_sentence_without_the_secret(mine, server):

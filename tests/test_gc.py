@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from pathlib import Path
 
 import pytest
 from conftest import Repo
@@ -66,11 +65,13 @@ def test_what_cold_storage_does_not_give_back_stays(mine):
 
 
 def test_killed_anywhere_the_same_command_goes_on(line, tmp_path):
-    """A small run of 'python -m bench.kills'."""
-    repo = line.copy(tmp_path / "kills" / "line")
-    result = kills.kills(Path(repo.path), 6, 11, {"rollback", "archive", "gc", "bundle", "restore", "snapshot"})
-    assert result.faults == []
-    assert sum(result.kills.values()) >= 2
+    """A small run of 'python -m bench.kills', in two parts."""
+    repo, log = line.copy(tmp_path / "kills" / "line"), tmp_path / "log"
+    only = {"rollback", "archive", "repair", "gc", "bundle", "restore", "snapshot"}
+    kills.kills(repo.path, 4, 11, only, log=log, states=tmp_path / "states")
+    result = kills.kills(repo.path, 7, 11, only, log=log, states=tmp_path / "states")
+    assert result.faults == [] and [kill.number for kill in result.done] == list(range(7)) and {kill.command for kill in result.done} == only
+    assert result.kills.total() >= 2 and len(log.read_text().splitlines()) == 7
 
 
 def test_a_lock_that_a_killed_git_left_is_cleared(mine):

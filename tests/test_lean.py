@@ -13,6 +13,8 @@ import pytest
 from conftest import BIN, Repo
 from test_rebuild import lose, objects, sha256
 
+from bench import flips, kills
+
 
 def keep(repo: Repo, rule: str, was: str = "all") -> None:
     repo.edit_params((f"keep: {was}", f"keep: {rule}"))
@@ -88,6 +90,17 @@ def test_a_lean_generation_can_become_the_head_and_is_whole_again(lean, tmp_path
     assert {step["generation"]: step["action"] for step in repo.json("thin")["steps"]} == {repo.json("log")[3]["name"]: "thinned", name: "whole again"}
     assert [stored(repo, generation) for generation in range(4)] == [False, True, False, False]
     assert not (repo.cold / f"thinned/{name}.json").exists() and repo.git("ls-tree", "main", f"attestations/{name}/") == ""
+
+
+def test_kills_and_faults_over_a_thinned_line(lean, tmp_path):
+    """Small runs of 'python -m bench.kills --thinned' and 'python -m bench.flips --thinned'."""
+    repo = lean.copy(tmp_path / "kills" / "line")
+    result = kills.kills(repo.path, 2, 5, {"thin", "restore"}, thinned=True)
+    assert result.faults == [] and len(result.done) == 2
+    place = flips.prepare(lean.path, tmp_path / "flips", lean=True)
+    assert len(place.thinned) == 3
+    tally = flips.run(place, 4, 3, (flips.places.CACHE, flips.places.COLD))
+    assert tally.failures == [] and tally.count("mended").total() == 4
 
 
 def test_killed_while_thinning_nothing_is_lost_and_it_goes_on(line, tmp_path):

@@ -54,7 +54,8 @@ def test_a_whole_line_is_whole(mine):
 def test_thirty_faults_are_found_named_and_mended(line, tmp_path):
     tally = flips.run(flips.prepare(line.path, tmp_path / "flips"), 30, seed=3)
     assert tally.failures == []
-    assert sum(tally.mended.values()) == 30 and set(tally.tried) == set(flips.KINDS)
+    assert tally.count("mended").total() == 30 and set(tally.count()) == set(flips.KINDS)
+    assert tally.table.endswith("| all | 30 | 30 | 30 | 30 |")
 
 
 def test_hooks_refuse_and_housekeeping_goes_on(mine, tmp_path):

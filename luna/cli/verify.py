@@ -68,12 +68,13 @@ def verify(
     if everything and generations:
         raise InputError("Name generations or give --all, not both.")
     from luna.audit.verify import verify as audit
+    from luna.history import thinned
 
     place = root()
     prefix, named = _setting(place)
     with reading(as_json) as progress:
         stores = _stores(place, remote, store)
-        report = audit(place, prefix, named, generations or (), stores, quick, progress, _thinned(place, prefix, stores))
+        report = audit(place, prefix, named, generations or (), stores, quick, progress, thinned.everywhere(place, prefix, stores))
     if as_json:
         from dataclasses import asdict
 
@@ -113,13 +114,15 @@ def repair(
 
     from luna import artifacts
     from luna.audit import repair as mending
+    from luna.history import thinned
     from luna.history.lock import exclusive
+    from luna.rebuild.generation import remaker
 
     place = root()
     prefix, named = _setting(place)
     with exclusive(place, "repair"), tempfile.TemporaryDirectory(prefix="rebuild-", dir=place / artifacts.SCRATCH) as scratch:
         stores = _reachable(place)
-        done = mending.repair(place, prefix, named, stores, dry_run, generations or (), _remake(place, prefix, Path(scratch)), _thinned(place, prefix, stores))
+        done = mending.repair(place, prefix, named, stores, dry_run, generations or (), remaker(place, prefix, Path(scratch), say), thinned.everywhere(place, prefix, stores), lambda text: say(printable(f"repair: {text}")))
     if as_json:
         from dataclasses import asdict
 
@@ -190,42 +193,3 @@ def _tell_boxes(boxes: list[Any]) -> None:
             section = box.section
             typer.echo(section)
         typer.echo(f"  {MARKS[box.state]} {box.text}: {box.evidence}{' (yours to judge)' if box.state == 'yours' else ''}")
-
-
-def _thinned(place: Path, prefix: str, stores: list[Any]) -> frozenset[str]:
-    """Objects that 'luna thin' took out of the stores, by their own word and, where git can be read, by the line's."""
-    import contextlib
-
-    from luna.errors import LunaError
-    from luna.history import thinned
-    from luna.history.line import read_line
-
-    found: set[str] = set()
-    for store in stores:
-        with contextlib.suppress(LunaError, ValueError, KeyError):
-            found |= {record.md5 for record in thinned.in_store(store).values()}
-    if stores:
-        with contextlib.suppress(LunaError, ValueError, KeyError):
-            found |= {record.md5 for record in thinned.in_git(read_line(place, prefix)).values()}
-    return frozenset(found)
-
-
-def _remake(place: Path, prefix: str, scratch: Path) -> Any:
-    """Makes a generation's model.gguf again from base and adapters; None where they are not to be had."""
-    made: dict[str, Path | None] = {}
-
-    def remake(name: str) -> Path | None:
-        if name in made:
-            return made[name]
-        from luna.errors import LunaError
-        from luna.history.line import read_line
-        from luna.rebuild import generation as again
-
-        try:
-            made[name] = again.rebuild(place, read_line(place, prefix), name, scratch, lambda text: say(f"rebuild: {text}")).model
-        except LunaError as error:
-            say(f"luna: {name} cannot be rebuilt: {error}")
-            made[name] = None
-        return made[name]
-
-    return remake

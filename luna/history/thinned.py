@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from luna import params
+from luna.errors import LunaError
 from luna.history import attestations
 from luna.history.cold import Store
 from luna.history.ledger import Row
-from luna.history.line import Line
+from luna.history.line import Line, read_line
 from luna.names import GenerationName
 
 KIND = "thinned"  # the folder's name in the store, the file's in attestations/
@@ -65,6 +68,18 @@ def in_git(line: Line) -> dict[str, Record]:
 def known(line: Line, store: Store) -> dict[str, Record]:
     """Dropped objects by md5, by either record: what a check of the store may miss without calling it lost."""
     return {record.md5: record for record in (in_git(line) | in_store(store)).values()}
+
+
+def everywhere(root: Path, prefix: str, stores: Sequence[Store]) -> frozenset[str]:
+    """MD5 of the objects that were taken out of the stores, by their own word and, where git can be read, by the line's; for an audit, which goes on."""
+    found: set[str] = set()
+    for store in stores:
+        with contextlib.suppress(LunaError, ValueError, KeyError):
+            found |= {record.md5 for record in in_store(store).values()}
+    if stores:
+        with contextlib.suppress(LunaError, ValueError, KeyError):
+            found |= {record.md5 for record in in_git(read_line(root, prefix)).values()}
+    return frozenset(found)
 
 
 def kept(rule: params.Cold, line: Line, rows: list[Row]) -> set[str]:

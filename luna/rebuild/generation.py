@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luna import artifacts, files
-from luna.errors import ColdStorageError, ExportError
+from luna.errors import ColdStorageError, ExportError, LunaError
 from luna.export import shipping
 from luna.history import cache
-from luna.history.line import Line, Out, sealed_outs, sealed_params
+from luna.history.line import Line, Out, read_line, sealed_outs, sealed_params
 from luna.model import adapter, weights
 from luna.model.adapter import Adapter
 from luna.names import GenerationName
@@ -114,6 +114,22 @@ def merge(base: Path, adapters: list[Adapter], scratch: Path, say: Callable[[str
     merged = weights.rebuild(base, adapters, scratch / "weights")
     weights.prune(scratch / "weights")
     return merged
+
+
+def remaker(root: Path, prefix: str, scratch: Path, say: Callable[[str], None]) -> Callable[[str], Path | None]:
+    """For a repair: a function that makes a generation's model.gguf again, once; None from it where that cannot be done, with the reason said."""
+    made: dict[str, Path | None] = {}
+
+    def remake(name: str) -> Path | None:
+        if name not in made:
+            try:
+                made[name] = rebuild(root, read_line(root, prefix), name, scratch, lambda text: say(f"rebuild: {text}")).model
+            except LunaError as error:
+                say(f"luna: {name} cannot be rebuilt: {error}")
+                made[name] = None
+        return made[name]
+
+    return remake
 
 
 def _differences(root: Path, name: str, model: Path) -> list[compare.Difference]:

@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) on the loopback interface, on free ports, with its data in a temporary folder."""
+"""A real S3 server (SeaweedFS) on the loopback interface, on free ports, with its data in a temporary folder: for tests and benches."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from conftest import BIN, Repo
 
 _SECONDS_TO_START = 90
 
@@ -61,7 +60,7 @@ class Server:
         s3, master, volume, filer = self.ports
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "weed", "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
+                [Path(sys.executable).parent / "weed", "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
                  f"-filer.port={filer}", "-volume.max=100", "-s3", f"-s3.port={s3}", f"-s3.config={keys}", "-s3.port.iceberg=0", "-s3.port.lance=0"],
                 stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
             )
@@ -79,7 +78,7 @@ class Server:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def serve(self, repo: Repo, bucket: str) -> None:
-        """Make the bucket ``repo``'s remote 's3'; the credentials stay in the environment."""
-        repo.dvc("remote", "add", "--local", "s3", f"s3://{bucket}/luna")
-        repo.dvc("remote", "modify", "--local", "s3", "endpointurl", self.url)
+    def serve(self, repo: Path, bucket: str) -> None:
+        """Make the bucket the remote 's3' of the clone ``repo``; the credentials stay in the environment."""
+        for arguments in (("add", "--local", "s3", f"s3://{bucket}/luna"), ("modify", "--local", "s3", "endpointurl", self.url)):
+            subprocess.run([sys.executable, "-m", "dvc", "remote", *arguments], cwd=repo, check=True, capture_output=True)

@@ -1,0 +1,256 @@
+"""Where bench.flips damages: a full copy of a line, its cold storages, a bundle, and the files of each kind in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.s3server import Server
+from luna.audit import finding as kinds
+from luna.audit import gitstore
+from luna.audit.picture import object_names, take
+from luna.audit.places import Cache, Cold
+from luna.audit.verify import check_generation
+from luna.bundle import check
+from luna.history import cold, record, thinned
+from luna.history.cold import Store
+from luna.history.git import Git
+
+CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
+TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE = "tags and branches", "packed references", "git objects", "ledger", "dvc.lock", "bundle"
+KINDS = (CACHE, COLD, COLD_RECORD, TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE)  # S3 where there is a server
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file on this machine."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def object(self) -> str:
+        """What its place names: an object's hash is its folder's name and its own."""
+        return self.path.parent.name + self.path.name
+
+    def read(self) -> bytes:
+        return self.path.read_bytes()
+
+    def write(self, content: bytes) -> None:
+        """As a new file: a file in the workspace may be the same as one in the cache, and one fault is one fault."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        temporary.write_bytes(content)
+        temporary.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object in a store that has no files."""
+
+    store: Store
+    object: str
+
+    @property
+    def name(self) -> str:
+        return self.object
+
+    def read(self) -> bytes:
+        return self.store.odb.fs.fs.cat_file(self.store.path(self.object))
+
+    def write(self, content: bytes) -> None:
+        self.store.odb.fs.fs.pipe_file(self.store.path(self.object), content)
+
+
+@dataclass(frozen=True)
+class Field:
+    """The copy that is damaged. Beside it lie a bare git repository, the second copy of git's own objects, and one bundle."""
+
+    root: Path
+    store: Store
+    s3: Store | None = None
+    thinned: frozenset[str] = frozenset()
+    prefix: str = "Luna"
+    users: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def git(self) -> Git:
+        return Git(self.root)
+
+    @property
+    def bundle(self) -> Path:
+        return self.root.parent / "bundle.zip"
+
+    def stores(self, kind: str) -> list[Store]:
+        return [self.s3] if kind == S3 else [self.store]
+
+
+def prepare(line: Path, folder: Path, lean: bool = False, server: Server | None = None) -> Field:
+    """A full copy with its own cold storage, its record complete, a git remote that holds everything, and a bundle.
+
+    ``lean``: with nothing but the head's GGUF in cold storage. ``server``: all of it is in a bucket there too.
+    """
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    shutil.copytree(line, folder / "luna", symlinks=True, ignore=shutil.ignore_patterns("weights"))
+    shutil.copytree(Path(cold.open_store(line).odb.path).parents[1], folder / "cold", symlinks=True)
+    root = folder / "luna"
+
+    def run(*command: str) -> None:
+        done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
+
+    run("dvc", "remote", "modify", "--local", "cold", "url", str(folder / "cold"))
+    git = Git(root)
+    _unpack(git, folder)
+    record.complete(git)
+    store = cold.open_store(root)
+    record.to_cold(store, record.read(git))
+    if lean:
+        settings = root / "params.yaml"
+        settings.write_text(settings.read_text(encoding="utf-8").replace("keep: all", "keep: head"), encoding="utf-8")
+        run("git", "commit", "--quiet", "--no-verify", "--allow-empty", "-am", "keep head")
+        run("luna", "thin")
+    run("luna", "bundle", "HEAD", "--output", str(folder / "bundle.zip"))
+    run("git", "clone", "--quiet", "--mirror", str(root), str(folder / "second.git"))
+    for remote in git.text("remote").splitlines():
+        run("git", "remote", "remove", remote)
+    run("git", "remote", "add", "second", str(folder / "second.git"))
+    s3 = _in_s3(root, server, run) if server else None
+    return Field(root, store, s3, thinned.everywhere(root, "Luna", [store]))
+
+
+def _unpack(git: Git, folder: Path) -> None:
+    """Every object of git as a file of its own, so that each can be damaged by itself."""
+    for pack in sorted((git.root / ".git/objects/pack").glob("*.pack")):
+        for path in pack.parent.glob(f"{pack.stem}.*"):
+            path.rename(folder / path.name)
+        git.run("unpack-objects", "-q", stdin=(folder / pack.name).read_bytes())
+
+
+def _in_s3(root: Path, server: Server, run) -> Store:
+    bucket = "flips"
+    os.environ.update(server.environment())  # dvc-s3 takes credentials from the environment alone
+    server.client().create_bucket(Bucket=bucket)
+    server.serve(root, bucket)
+    run("env", *(f"{key}={value}" for key, value in server.environment().items()), "luna", "archive", "--all", "--remote", "s3")
+    return cold.open_store(root, "s3")
+
+
+def targets(place: Field, kind: str) -> Sequence[Target | Stored]:
+    root = place.root
+    match kind:
+        case "cache":
+            found = [path for path in _files(root / ".dvc/cache/files/md5") if _needed(place, path)]
+        case "cold storage":
+            found = _files(Path(place.store.odb.path))
+        case "S3 storage":
+            return [Stored(place.s3, md5) for md5, size in sorted(place.s3.sizes().items()) if size]
+        case "record in cold storage":
+            found = sorted((Path(place.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json"))
+        case "tags and branches":
+            found = [path for path in _files(root / ".git/refs") if "quarantine" not in path.parts and "remotes" not in path.parts]
+        case "packed references":
+            found = [root / ".git/packed-refs"]
+        case "git objects":
+            named = object_names(take(place.git, place.prefix, set()))  # of history; other objects are the user's own
+            found = [path for object_id, path in gitstore.loose_objects(place.git) if object_id in named]
+        case "ledger":
+            found = [root / "lineage.csv"]
+        case "bundle":
+            found = [place.bundle] * 3 + [Path(f"{place.bundle}.sha256")]  # most of the faults where most of the bytes are
+        case _:
+            found = [root / "dvc.lock"]
+    return [Target(path) for path in found if path.stat().st_size]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _needed(place: Field, path: Path) -> bool:
+    """Objects in cold storage are those of sealed generations; the cache may hold others, which nobody promised anything about."""
+    name = path.parent.name + path.name
+    return name in place.thinned or Path(place.store.path(name)).exists()
+
+
+def user(place: Field, target: Target | Stored) -> str:
+    """A generation that needs the object."""
+    if target.object not in place.users:
+        picture = take(place.git, place.prefix, set())
+        for seal in picture.seals.values():
+            for item in check_generation(picture, seal, [Cache(place.root), Cold(place.store)])[0]:
+                place.users.setdefault(item.md5, seal.name)
+    return place.users[target.object]
+
+
+def is_named(place: Field, kind: str, target: Target | Stored, before: bytes, findings: list[kinds.Finding]) -> bool:
+    """Whether a finding says what was damaged, and none says that another object was."""
+    objects = {(finding.where, finding.object) for finding in findings if finding.kind == kinds.OBJECT}
+    match kind:
+        case "cache":
+            return objects == {("cache", target.object)}
+        case "cold storage" | "S3 storage":
+            return objects == {(f"cold storage '{place.stores(kind)[0].name}'", target.object)}
+        case "record in cold storage":
+            return not objects and any(finding.kind == kinds.COLD_RECORD for finding in findings)
+        case "tags and branches":
+            reference = target.path.relative_to(place.root / ".git").as_posix()
+            return not objects and any(finding.object in (reference, reference.removeprefix("refs/tags/")) for finding in findings)
+        case "packed references":
+            names = {line.split(" ")[-1].removeprefix("refs/tags/") for line in before.decode().splitlines()}
+            return not objects and any(finding.object == "packed-refs" or finding.object in names or finding.object.startswith("refs/") for finding in findings)
+        case "git objects":
+            return not objects and any(finding.object == target.object for finding in findings)
+    return not objects and any(finding.where == "workspace" and finding.object == target.name for finding in findings)
+
+
+def bundle_is_named(place: Field, before: bytes, after: bytes, problems: list[str]) -> bool:
+    """Whether each problem speaks of the member that was damaged, or of the file itself where it is its frame."""
+    names = {place.bundle.name, f"{place.bundle.name}.sha256"}
+    first = next((at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(after))
+    if before[:4] == b"PK\x03\x04":
+        import io
+
+        for member in check.members(io.BytesIO(before), len(before)):
+            if member.offset <= first < member.data + member.size:
+                names |= {member.name, member.name.split("/", 1)[1]}
+    return bool(problems) and all(any(name in problem for name in names) for problem in problems)
+
+
+def is_harmless(kind: str, target: Target | Stored, before: bytes) -> bool:
+    """A bit that means nothing: the last bits of a zlib stream's last block are filling, and a bundle may have been given another name than its .sha256 says."""
+    after = target.read()
+    if kind == BUNDLE and target.name.endswith(".sha256"):
+        return after[:66] == before[:66] and re.fullmatch(rb"[0-9a-f]{64}  [^\n]+\n", after) is not None
+    return kind == GIT and gitstore.loose_content(target.path) is not None and after != before
+
+
+def meaning(place: Field) -> tuple[str, bytes, bytes]:
+    """What must be as before: the sealed references, the ledger and dvc.lock. (The head's tag may be a new object on the same commit.)"""
+    rows = place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/heads", "refs/tags").splitlines()
+    kept = [row if "GHEAD" not in row else row.split(" ")[0] + row.split(" ")[2] for row in rows]
+    return "\n".join(kept), (place.root / "lineage.csv").read_bytes(), (place.root / "dvc.lock").read_bytes()
+
+
+def pack(place: Field, packed: bool) -> None:
+    """References as files of their own, or all in one file."""
+    if packed:
+        place.git.run("pack-refs", "--all", "--prune")
+        return
+    rows, _ = gitstore.packed_refs(place.git)
+    for name, (value, _) in rows.items():
+        path = place.root / ".git" / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(value + "\n")
+    (place.root / ".git/packed-refs").unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""The states from which bench.kills starts its commands: each is a clone with its cold storage beside it, prepared once."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.clones import copy, must
+from bench.kept import objects
+
+_READY = "ready-"
+
+
+class States:
+    """Prepared below ``folder`` when first asked for, from the state that each builds on; what is there whole is taken as it is."""
+
+    def __init__(self, line: Path, folder: Path, thinned: bool) -> None:
+        self.line, self.folder, self.thinned = line, folder, thinned
+
+    def get(self, name: str) -> Path:
+        """The clone's path."""
+        before, make = _STATES[name]
+        place = self.folder / f"state-{name}{'-thinned' if self.thinned else ''}"
+        repo = place / self.line.name
+        if not (place / f"{_READY}{name}").exists():
+            source = self.get(before) if before else self.line
+            shutil.rmtree(place, ignore_errors=True)
+            copy(source, place)
+            (place / f"{_READY}{before}").unlink(missing_ok=True)
+            make(self, repo)
+            (place / f"{_READY}{name}").touch()
+        return repo
+
+
+def _edit(repo: Path, pattern: str, new: str | Callable[[re.Match[str]], str]) -> None:
+    path = repo / "params.yaml"
+    text, count = re.subn(pattern, new, path.read_text(encoding="utf-8"))
+    if count != 1:
+        raise SystemExit(f"{pattern} is {count} times in {path}")
+    path.write_text(text, encoding="utf-8")
+
+
+def _keep(repo: Path, rule: str) -> None:
+    _edit(repo, "keep: [a-z:0-9]+", f"keep: {rule}")
+    if not must(repo, "git", "status", "--porcelain", "params.yaml"):
+        return
+    must(repo, "git", "commit", "--quiet", "--no-verify", "-am", f"keep {rule}")
+
+
+def _feed(repo: Path, subject: str) -> None:
+    rows = [{"instruction": f"What is {subject} number {i}?", "output": f"It is {subject}{i}."} for i in range(6)]
+    (repo / f"data/conversations/{subject}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _line(states: States, repo: Path) -> None:
+    must(repo, "luna", "seal")  # completes a line that was made by an older Luna
+    if states.thinned:
+        _keep(repo, "head")
+        must(repo, "luna", "thin")
+
+
+def _fed(states: States, repo: Path) -> None:
+    _feed(repo, "kill")
+
+
+def _built(states: States, repo: Path) -> None:
+    must(repo, "luna", "new")
+    must(repo, "dvc", "repro")
+
+
+def _changed(states: States, repo: Path) -> None:
+    _edit(repo, r"min_probes: (\d+)", lambda match: f"min_probes: {int(match[1]) + 1}")
+
+
+def _overtaken(states: States, repo: Path) -> None:
+    """Another clone with the same cold storage has sealed the number, on the git remote that both share."""
+    origin, other = repo.parent / "origin.git", repo.parent / "other"
+    line = states.get("line")
+    must(line, "git", "clone", "--quiet", "--mirror", str(line), str(origin))
+    clone = copy(line, other)
+    _feed(clone, "rival")
+    must(clone, "luna", "new")
+    must(clone, "dvc", "repro")
+    for place in (repo, clone):
+        must(place, "git", "remote", "add", "origin", str(origin))
+        must(place, "git", "config", "luna.pushRemote", "origin")
+        must(place, "luna", "init")
+        must(place, "dvc", "remote", "modify", "--local", "cold", "url", str(repo.parent / "cold"))
+    must(clone, "luna", "seal")
+    shutil.rmtree(other)
+
+
+def _ruled(states: States, repo: Path) -> None:
+    _keep(repo, "all" if states.thinned else "head")
+
+
+def _bare(states: States, repo: Path) -> None:
+    shutil.rmtree(repo / ".dvc/cache")
+
+
+def _damaged(states: States, repo: Path) -> None:
+    """Something for each kind of mending: objects in cold storage and in the cache, tags, the ledger, the record in cold storage."""
+    names = sorted(objects(repo.parent / "cold").keys() & objects(repo / ".dvc/cache").keys())
+    flipped, lost, cut = (names[len(names) * part // 4] for part in (1, 2, 3))
+    stored, cached = repo.parent / "cold/files/md5", repo / ".dvc/cache/files/md5"
+    content = bytearray(_of(stored, flipped).read_bytes())
+    content[len(content) // 2] ^= 1
+    _replace(_of(stored, flipped), bytes(content))
+    _of(stored, lost).unlink()
+    _replace(_of(cached, cut), _of(cached, cut).read_bytes()[:-1])
+    generation = next(tag for tag in must(repo, "git", "tag").splitlines() if "-G002-" in tag)
+    must(repo, "git", "-c", "core.hooksPath=/dev/null", "tag", "-d", generation)
+    must(repo, "git", "-c", "core.hooksPath=/dev/null", "tag", "-f", "-a", "-m", "moved", "luna@v1.0.0", "main")
+    ledger = (repo / "lineage.csv").read_bytes()
+    _replace(repo / "lineage.csv", ledger.replace(b"\n", b"\r\n"))
+    entry = sorted((repo.parent / "cold/luna-record").glob("*.json"))[1]
+    _replace(entry, entry.read_bytes()[:-2])
+
+
+def _of(folder: Path, name: str) -> Path:
+    return folder / name[:2] / name[2:]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """As a new file: it may be a hard link to another copy, which stays whole."""
+    path.unlink()
+    path.write_bytes(content)
+
+
+_STATES = {
+    "line": ("", _line), "fed": ("line", _fed), "built": ("fed", _built), "changed": ("built", _changed), "overtaken": ("built", _overtaken),
+    "ruled": ("line", _ruled), "bare": ("line", _bare), "damaged": ("line", _damaged),
+}
