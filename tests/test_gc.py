@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
+import subprocess
 
 import pytest
 from conftest import Repo
 
 from bench import kills
+from luna.history import lock
 
 
 @pytest.fixture
@@ -77,11 +81,31 @@ def test_killed_anywhere_the_same_command_goes_on(line, tmp_path):
 def test_a_lock_that_a_killed_git_left_is_cleared(mine):
     """Only after a killed command of ours, and only what is younger than it."""
     (mine.path / ".luna").mkdir(exist_ok=True)
-    lock = mine.path / ".git/index.lock"
-    lock.touch()
-    assert mine.luna("rollback", "1", "--reason", "x", code=2).stderr and lock.exists()
+    left = mine.path / ".git/index.lock"
+    left.touch()
+    assert mine.luna("rollback", "1", "--reason", "x", code=2).stderr and left.exists()
     holder = mine.path / ".luna/command.holder"
     holder.write_text("'luna seal' (process 0)")
-    lock.touch()
+    left.touch()
     mine.luna("rollback", "1", "--reason", "x")
-    assert not lock.exists() and not holder.exists()
+    assert not left.exists() and not holder.exists()
+
+
+def test_a_list_of_dvc_that_the_dead_left_is_cleared(tmp_path):
+    """A killed process that nobody waited for, another with its number since, a list cut short; but not one that works."""
+    place = tmp_path / ".dvc/tmp/rwlock"
+    place.parent.mkdir(parents=True)
+    dead = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    listed = {"write": {"models/gguf": {"pid": dead.pid, "cmd": "dvc repro"}}, "read": {"params.yaml": [{"pid": os.getpid(), "cmd": "dvc repro"}]}}
+    place.write_text(json.dumps(listed))
+    lock.release_dead(tmp_path)
+    assert place.exists()
+    os.utime(place, (0, 0))  # written before this process began
+    lock.release_dead(tmp_path)
+    assert not place.exists()
+    assert dead.wait() == 0
+    place.write_text(json.dumps(listed)[:-9])
+    lock.release_dead(tmp_path)
+    assert not place.exists()
+    lock.release_dead(tmp_path)

@@ -17,6 +17,7 @@ from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
 from luna.history import handover, new, trained
 from luna.history.line import read_line
+from luna.history.lock import release_dead
 from luna.history.seal import Sealed, seal
 from luna.history.tries import next_try
 
@@ -45,6 +46,7 @@ def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: st
 
 
 def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
+    release_dead(root)
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.

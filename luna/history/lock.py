@@ -10,6 +10,7 @@ from pathlib import Path
 from luna import artifacts
 from luna.errors import Busy
 
+_CLOCK_SECONDS = 5  # the system knows when it was started, and so when a process was, to a second or so
 
 @contextlib.contextmanager
 def exclusive(root: Path, command: str) -> Iterator[None]:
@@ -62,3 +63,34 @@ def _clear_after_kill(root: Path, began: float) -> None:
             continue
     for path in left:
         path.unlink(missing_ok=True)
+
+
+def release_dead(root: Path) -> None:
+    """Remove DVC's list of who reads and writes which file when nobody on it works any more.
+
+    DVC takes whoever has a listed process's number for the process: one that was killed and that nobody has
+    waited for, or another that has the number since (in a container, after a restart, soon). A list that a kill cut short stops it too.
+    """
+    import json
+
+    import psutil
+
+    place = root / ".dvc/tmp/rwlock"
+    try:
+        written = place.stat().st_mtime
+        listed = json.loads(place.read_text(encoding="utf-8"))
+        holders = {info["pid"] for info in [*listed["write"].values(), *(info for infos in listed["read"].values() for info in infos)]}
+    except FileNotFoundError:
+        return
+    except (ValueError, LookupError, TypeError, AttributeError):
+        holders = set()
+
+    def works(pid: int) -> bool:
+        try:
+            process = psutil.Process(pid)
+            return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written + _CLOCK_SECONDS
+        except psutil.NoSuchProcess:
+            return False
+
+    if not any(works(pid) for pid in holders):
+        place.unlink(missing_ok=True)
