@@ -236,9 +236,9 @@ def is_harmless(kind: str, target: Target | Stored, before: bytes) -> bool:
 
 
 def meaning(place: Field) -> tuple[str, bytes, bytes]:
-    """What must be as before: the sealed references, the ledger and dvc.lock. (The head's tag may be a new object on the same commit.)"""
-    rows = place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)", "refs/heads", "refs/tags").splitlines()
-    kept = [row if "GHEAD" not in row else row.split(" ")[0] + row.split(" ")[2] for row in rows]
+    """What must be as before: all references but those in quarantine, the ledger and dvc.lock. (The head's tag may be a new object on the same commit.)"""
+    rows = place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").splitlines()
+    kept = [row if "GHEAD" not in row else row.split(" ")[0] + row.split(" ")[2] for row in rows if not row.startswith("refs/quarantine/")]
     return "\n".join(kept), (place.root / "lineage.csv").read_bytes(), (place.root / "dvc.lock").read_bytes()
 
 

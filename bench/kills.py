@@ -42,6 +42,7 @@ class Case:
     """One command on one prepared state. ``done`` is what its repetition may say with exit code 2 when the work was done already.
 
     ``whole``: the state as which all must be after the repetition; for commands that mend.
+    ``otherwise``: for DVC's own command, the one that goes on where DVC does not, since a file of its own was cut.
     """
 
     name: str
@@ -49,11 +50,12 @@ class Case:
     state: str = "line"
     done: str = ""
     whole: str = ""
+    otherwise: tuple[str, ...] = ()
 
 
 CASES = (
     Case("new", ("luna", "new"), "fed", done="is still being built"),
-    Case("repro", ("dvc", "repro"), "changed"),
+    Case("repro", ("dvc", "repro"), "changed", otherwise=("luna", "evolve")),
     Case("seal", ("luna", "seal"), "built"),
     Case("renumber", ("luna", "seal", "--renumber"), "overtaken"),
     Case("rollback", ("luna", "rollback", "1", "--reason", "kills"), done="is the current best already"),
@@ -72,6 +74,7 @@ class Kill:
     """``hit``: the command was still running. ``line``: what it had written when the wait of ``instant`` seconds began, or None.
 
     ``seconds`` is the command's undisturbed time; ``faults``: what was lost or wrong, one sentence each.
+    ``otherwise``: the same command did not go on, the case's other one did.
     """
 
     number: int
@@ -81,10 +84,11 @@ class Kill:
     instant: float
     seconds: float
     faults: list[str]
+    otherwise: bool = False
 
     def __str__(self) -> str:
         where = f"{self.instant:.3f} s after {self.line!r}" if self.line else f"at {self.instant:.3f} s"
-        return f"{self.number + 1}: {self.command} {'killed' if self.hit else 'had ended'} {where} of {self.seconds:.1f} s, {'; '.join(self.faults) or 'no fault'}"
+        return f"{self.number + 1}: {self.command} {'killed' if self.hit else 'had ended'} {where} of {self.seconds:.1f} s, {'; '.join(self.faults) or 'no fault'}{', gone on with otherwise' if self.otherwise else ''}"
 
 
 @dataclass
@@ -106,8 +110,9 @@ class Result:
         return [f"{kill.number + 1}: {kill.command}: {fault}" for kill in self.done for fault in kill.faults]
 
     def __str__(self) -> str:
+        otherwise = sum(kill.otherwise for kill in self.done)
         return (f"{self.kills.total()} kills of running commands ({', '.join(f'{name} {times}' for name, times in sorted(self.kills.items()))}), "
-                f"{self.late.total()} came after the end; {len(self.faults)} faults")
+                f"{self.late.total()} came after the end; {len(self.faults)} faults{f'; {otherwise} times DVC did not go on, and luna evolve did' if otherwise else ''}")
 
 
 def _afterwards(case: Case, repo: Path, goal: Picture) -> list[str]:
@@ -170,11 +175,13 @@ def kill(number: int, case: Case, state: Path, goal: Picture | None, folder: Pat
     process.communicate()
     found = faults(repo, before, goal)
     again = run(repo, *case.command)
+    if otherwise := bool(again.returncode and case.otherwise):
+        again = run(repo, *case.otherwise)
     if again.returncode and not (case.done and case.done in again.stderr):
         found.append(f"the repetition failed: {(again.stderr + again.stdout).strip()[-400:]}")
     found += [f"after the repetition: {fault}" for fault in faults(repo, before, goal) + _afterwards(case, repo, goal)]
     shutil.rmtree(folder / "copy")
-    return Kill(number, case.name, hit, re.sub(r"\s+", " ", row.strip())[:100] if row else None, round(instant, 3), round(usual.seconds, 2), found)
+    return Kill(number, case.name, hit, re.sub(r"\s+", " ", row.strip())[:100] if row else None, round(instant, 3), round(usual.seconds, 2), found, otherwise)
 
 
 def kills(line: Path, count: int, seed: int, only: set[str] | None = None, thinned: bool = False, log: Path | None = None, states: Path | None = None, until: float | None = None) -> Result:

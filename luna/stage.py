@@ -12,6 +12,7 @@ from pathlib import Path
 
 from luna import artifacts, ending, files
 from luna.errors import LunaError, StateError, from_os_error
+from luna.history import interrupted
 
 FAILURE = artifacts.SCRATCH / "failure.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -29,6 +30,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     artifacts.SCRATCH.mkdir(exist_ok=True)
     FAILURE.unlink(missing_ok=True)
     _end_with_pipeline()
+    interrupted.keep_lockfile(Path())
     try:
         try:
             with FileLock(artifacts.SCRATCH / "stage.lock", timeout=0):

@@ -132,6 +132,20 @@ def test_a_stage_ends_with_its_pipeline(mine):
     gone(process)
 
 
+def test_killed_while_dvc_wrote_its_lock_file_nothing_is_trained_again(line, tmp_path):
+    """It writes dvc.lock in its place, and the list of who reads and writes what: neither stops the next build."""
+    repo = line.copy(tmp_path / "mine")
+    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
+    repo.luna("new")
+    repo.dvc("repro")
+    lock, whole = repo.path / "dvc.lock", (repo.path / "dvc.lock").read_bytes()
+    lock.write_bytes(whole[:8192])  # what is written first
+    (repo.path / ".dvc/tmp/rwlock").write_bytes(b"")
+    done = repo.luna("evolve")
+    assert "Running stage 'train'" not in done.stdout and "Running stage 'promote'" in done.stdout and repo.json("log")[-1]["gen"] == 4
+    assert (repo.path / "quarantine/dvc.lock").read_bytes() == whole[:8192]
+
+
 @pytest.mark.parametrize("step", ["archiving", "committing"])
 def test_killed_while_sealing_the_same_command_goes_on(line, tmp_path, step):
     repo = line.copy(tmp_path / "mine")

@@ -12,7 +12,7 @@ import pytest
 from conftest import Repo
 
 from bench import kills
-from luna.history import lock
+from luna.history import interrupted
 
 
 @pytest.fixture
@@ -99,13 +99,13 @@ def test_a_list_of_dvc_that_the_dead_left_is_cleared(tmp_path):
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
     listed = {"write": {"models/gguf": {"pid": dead.pid, "cmd": "dvc repro"}}, "read": {"params.yaml": [{"pid": os.getpid(), "cmd": "dvc repro"}]}}
     place.write_text(json.dumps(listed))
-    lock.release_dead(tmp_path)
+    interrupted.clear_dvc(tmp_path)
     assert place.exists()
     os.utime(place, (0, 0))  # written before this process began
-    lock.release_dead(tmp_path)
+    interrupted.clear_dvc(tmp_path)
     assert not place.exists()
     assert dead.wait() == 0
     place.write_text(json.dumps(listed)[:-9])
-    lock.release_dead(tmp_path)
+    interrupted.clear_dvc(tmp_path)
     assert not place.exists()
-    lock.release_dead(tmp_path)
+    interrupted.clear_dvc(tmp_path)

@@ -7,11 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from luna.audit import gitstore
+from luna.audit import gitstore, mend_refs
 from luna.audit.workbench import Bench
 from luna.errors import LunaError
 from luna.history import quarantine, record
 from luna.history.git import Git
+from luna.names import head_tag
 
 
 def mend(bench: Bench, object_id: str) -> str | None:
@@ -19,14 +20,28 @@ def mend(bench: Bench, object_id: str) -> str | None:
         return _pack(bench, object_id)
     found = _content(bench, object_id)
     if found is None:
-        return None
+        return _head(bench, object_id)
     kind, content, source = found
     if not bench.dry:
-        path = gitstore.loose_path(bench.git, object_id)
-        if path.exists():
-            quarantine.aside(bench.root, path, f"git-{object_id}")
+        _aside(bench, object_id)
         bench.git.run("hash-object", "-t", kind, "-w", "--stdin", "--literally", stdin=content)
     return f"the object came back from {source}"
+
+
+def _head(bench: Bench, object_id: str) -> str | None:
+    """The head's own tag has no copy, but the record knows what it says."""
+    if bench.picture.references.get(f"refs/tags/{head_tag(bench.picture.prefix)}") != object_id:
+        return None
+    made = mend_refs.head(bench)
+    if made and not bench.dry:
+        _aside(bench, object_id)
+    return made
+
+
+def _aside(bench: Bench, object_id: str) -> None:
+    path = gitstore.loose_path(bench.git, object_id)
+    if path.exists():
+        quarantine.aside(bench.root, path, f"git-{object_id}")
 
 
 def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from luna import artifacts, files
 from luna.audit import gitstore
@@ -15,17 +14,34 @@ from luna.names import assignment_number, head_tag
 
 
 def packed_refs(bench: Bench) -> str:
-    path = gitstore.folder(bench.git) / "packed-refs"
     if not bench.dry:
-        rows, _ = gitstore.packed_refs(bench.git)
-        quarantine.copy(bench.root, path, "packed-refs")
-        _write_packed(path, {name: value for name, (value, _) in rows.items()})
+        _drop_packed(bench, _misspelt(bench))
     return "its readable lines were written anew; what they lack comes back from the record"
 
 
-def _write_packed(path: Path, rows: dict[str, str]) -> None:
-    """Without the words 'peeled' in its header git looks at the tags themselves."""
-    lines = [f"{value} {name}\n".encode("utf-8", "surrogateescape") for name, value in rows.items()]
+def _misspelt(bench: Bench) -> set[str]:
+    """Packed names that are, but for one bit, those of references that ought to be there and are not packed: what damage made of them."""
+    rows, _ = gitstore.packed_refs(bench.git)
+    ours: dict[str, str | None] = {f"refs/tags/{entry.tag}": entry.object for entry in bench.picture.entries}
+    ours |= dict.fromkeys((record.REF, f"refs/tags/{head_tag(bench.picture.prefix)}", *filter(None, [bench.git.branch()])))
+    lost = {name.encode(): value for name, value in ours.items() if name not in rows}
+    return {
+        name for name, (value, _) in rows.items() if name not in ours
+        and any(was in (value, None) and _differ_in_one_bit(name.encode("utf-8", "surrogateescape"), one) for one, was in lost.items())
+    }
+
+
+def _differ_in_one_bit(one: bytes, other: bytes) -> bool:
+    return len(one) == len(other) and (int.from_bytes(one) ^ int.from_bytes(other)).bit_count() == 1
+
+
+def _drop_packed(bench: Bench, names: set[str]) -> None:
+    """Write packed-refs anew without the ``names``, each of its other lines as git writes it. The file as it was is kept."""
+    path = gitstore.folder(bench.git) / "packed-refs"
+    rows, _ = gitstore.packed_refs(bench.git)
+    quarantine.copy(bench.root, path, "packed-refs")
+    # Without the words 'peeled' in its header git looks at the tags themselves.
+    lines = [f"{value} {name}\n".encode("utf-8", "surrogateescape") for name, (value, _) in rows.items() if name not in names]
     lines.sort(key=lambda line: line[41:])
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"# pack-refs with: sorted \n" + b"".join(lines))
@@ -61,11 +77,11 @@ def drop_broken(bench: Bench, reference: str) -> None:
     path = gitstore.folder(bench.git) / reference
     if path.is_file() and bench.git.resolve(f"{reference}^{{object}}") is None:
         quarantine.aside(bench.root, path, reference)
+    gone = _misspelt(bench)
     if reference in gitstore.packed_refs(bench.git)[0] and bench.git.resolve(f"{reference}^{{object}}") is None:
-        packed = gitstore.folder(bench.git) / "packed-refs"
-        quarantine.copy(bench.root, packed, "packed-refs")
-        rows, _ = gitstore.packed_refs(bench.git)
-        _write_packed(packed, {name: value for name, (value, _) in rows.items() if name != reference})
+        gone.add(reference)
+    if gone:
+        _drop_packed(bench, gone)
 
 
 def tag(bench: Bench, tag: str) -> str | None:

@@ -15,9 +15,8 @@ from typing import Any
 
 from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
-from luna.history import handover, new, trained
+from luna.history import handover, interrupted, new, trained
 from luna.history.line import read_line
-from luna.history.lock import release_dead
 from luna.history.seal import Sealed, seal
 from luna.history.tries import next_try
 
@@ -38,6 +37,7 @@ def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: st
     What was trained before the generation was renumbered is not trained again.
     Raises the failing stage's own error; its sentence has been printed by the stage.
     """
+    interrupted.mend_lockfile(root)
     if until != "prep" and (name := trained.name_then(root)):
         _run(root, quiet, event, "prep")
         if not trained.take_over(root, name):
@@ -46,7 +46,6 @@ def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: st
 
 
 def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
-    release_dead(root)
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
