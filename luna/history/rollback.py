@@ -12,7 +12,7 @@ from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import cache, cold, record
 from luna.history.line import Line, message_fields, read_line, sealed_outs
 from luna.history.seal import head_updates, kept
-from luna.history.shared import push
+from luna.history.shared import push, remote
 from luna.names import GenerationName
 
 
@@ -74,7 +74,7 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
     if not going_on:  # killed after the head had moved: only the checkout is left to do
         updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
         line.git.update(record.following(line.git, updates), f"luna rollback {name}")
-    pushed = push(read_line(root, settings.line.prefix))
+    pushed = push(read_line(root, settings.line.prefix)) if remote(line.git) else None
     with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
         record.to_all(cold.open_all(root), record.read(line.git))
     if not stay:
