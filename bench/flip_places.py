@@ -21,6 +21,7 @@ from luna.bundle import check
 from luna.history import cold, record, thinned
 from luna.history.cold import Store
 from luna.history.git import Git
+from luna.names import head_tag
 
 CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
 TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE = "tags and branches", "packed references", "git objects", "ledger", "dvc.lock", "bundle"
@@ -236,9 +237,14 @@ def is_harmless(kind: str, target: Target | Stored, before: bytes) -> bool:
 
 
 def meaning(place: Field) -> tuple[str, bytes, bytes]:
-    """What must be as before: all references but those in quarantine, the ledger and dvc.lock. (The head's tag may be a new object on the same commit.)"""
-    rows = place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").splitlines()
-    kept = [row if "GHEAD" not in row else row.split(" ")[0] + row.split(" ")[2] for row in rows if not row.startswith("refs/quarantine/")]
+    """What must be as before: the sealed references and no others beside them, the ledger and dvc.lock. (The head's tag and the record may be new objects of the same content.)"""
+    rows = [row.split(" ") for row in place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").splitlines()]
+    content = {f"refs/tags/{head_tag(place.prefix)}": "^{commit}", record.REF: f":{record.FILE}"}
+    kept = []
+    for name, *objects in rows:
+        if not name.startswith(("refs/quarantine/", "refs/remotes/")):
+            objects = [place.git.resolve(name + content[name]) or ""] if name in content else objects
+            kept.append(" ".join([name, *objects]))
     return "\n".join(kept), (place.root / "lineage.csv").read_bytes(), (place.root / "dvc.lock").read_bytes()
 
 
