@@ -12,9 +12,9 @@ from pathlib import Path
 
 from luna import artifacts, params
 from luna.errors import ColdStorageError
-from luna.history import cache, cold
+from luna.history import cache, cold, objects
 from luna.history.line import Line, Out, outs_of, sealed_outs
-from luna.history.new import building
+from luna.history.tip import building
 
 #: What a build reads of each ancestor: the adapters that its weights are made of, and what was taught.
 _ANCESTRAL = (artifacts.BASE, artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT, artifacts.ANSWERS)
@@ -67,7 +67,7 @@ def plan(line: Line) -> Plan:
 def _here(root: Path, outs) -> set[str]:
     """The objects behind outputs, folder listings left out: these small files stay, since they say what a folder holds."""
     md5s = [out.md5 for out in outs if out.cached]
-    return {md5 for md5 in cache.objects(root, md5s) if not md5.endswith(".dir")}
+    return {md5 for md5 in objects.behind(root, md5s) if not md5.endswith(".dir")}
 
 
 def _wanted(root: Path, line: Line) -> set[str]:
