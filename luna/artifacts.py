@@ -63,6 +63,8 @@ ATTESTATIONS = Path("attestations")
 # Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
 SCRATCH = Path(".luna")
 CHECKPOINTS = SCRATCH / "checkpoints"
+#: dvc.lock as the last stage found it when it began.
+LOCK_THEN = SCRATCH / "dvc.lock"
 
 #: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
 QUARANTINE = Path("quarantine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from luna import artifacts, ending, files
 from luna.errors import LunaError, StateError, from_os_error
-from luna.history import interrupted
 
 FAILURE = artifacts.SCRATCH / "failure.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -30,10 +30,10 @@ def run(name: str, main: Callable[[], None]) -> None:
     artifacts.SCRATCH.mkdir(exist_ok=True)
     FAILURE.unlink(missing_ok=True)
     _end_with_pipeline()
-    interrupted.keep_lockfile(Path())
     try:
         try:
             with FileLock(artifacts.SCRATCH / "stage.lock", timeout=0):
+                _keep_lockfile()
                 main()
         except Timeout:
             raise StateError("Another stage is still running in this folder: wait for it, or end it, then run the same command again.") from None
@@ -49,6 +49,13 @@ def run(name: str, main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _keep_lockfile() -> None:
+    """DVC has just read dvc.lock, and writes it again, in its place, only when the stage has ended."""
+    if artifacts.LOCK.exists():
+        with files.replacing(artifacts.LOCK_THEN) as temporary:
+            shutil.copyfile(artifacts.LOCK, temporary)
 
 
 def _end_with_pipeline() -> None:

@@ -92,11 +92,20 @@ def test_a_lean_generation_can_become_the_head_and_is_whole_again(lean, tmp_path
     assert not (repo.cold / f"thinned/{name}.json").exists() and repo.git("ls-tree", "main", f"attestations/{name}/") == ""
 
 
+def test_gc_leaves_what_cold_storage_does_not_hold(lean, tmp_path):
+    repo = lean.copy(tmp_path / "mine")
+    kept = [objects(repo, number, "models/model.gguf")[0] for number in range(3)]
+    size = sum((repo.path / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").stat().st_size for md5 in kept)
+    done = repo.json("gc", "--yes")
+    assert done["would_go"]["lean_bytes"] == size and done["freed"]["objects"] == done["would_go"]["objects"] > 0 and done["freed"]["refused"] == []
+    assert all((repo.path / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").exists() for md5 in kept)
+
+
 def test_kills_and_faults_over_a_thinned_line(lean, tmp_path):
     """Small runs of 'python -m bench.kills --thinned' and 'python -m bench.flips --thinned'."""
     repo = lean.copy(tmp_path / "kills" / "line")
-    result = kills.kills(repo.path, 2, 5, {"thin", "restore"}, thinned=True)
-    assert result.faults == [] and len(result.done) == 2
+    result = kills.kills(repo.path, 3, 5, {"thin", "restore", "gc"}, thinned=True)
+    assert result.faults == [] and len(result.done) == 3
     place = flips.prepare(lean.path, tmp_path / "flips", lean=True)
     assert len(place.thinned) == 3
     tally = flips.run(place, 4, 3, (flips.places.CACHE, flips.places.COLD))

@@ -45,7 +45,7 @@ def test_200_requests_while_the_head_moves_and_none_fails(line, tmp_path):
             if number % 2:
                 return luna.chat.completions.create(model="Luna-GHEAD", messages=ASK, max_tokens=8).model
             chunks = list(luna.chat.completions.create(model="Luna-GHEAD", messages=ASK, max_tokens=8, stream=True))
-            assert chunks[-1].choices[0].finish_reason == "stop"
+            assert chunks[-1].choices[0].finish_reason == "length"  # at random weights it does not end by itself
             return chunks[0].model
 
         asked = [workers.submit(ask, number) for number in range(200)]

@@ -112,6 +112,30 @@ def test_tags_moved_deleted_or_copied_behind_the_hooks(mine):
     assert mine.git("rev-parse", f"refs/quarantine/{second}/0")
 
 
+def test_a_bit_in_a_packed_name_leaves_no_other_reference_behind(mine):
+    """Also where the name stays in order, and a tag of one's own beside it is left alone."""
+    mine.git("tag", "luna@v9.0.0x", "HEAD")
+    mine.git("pack-refs", "--all")
+    path = mine.path / ".git/packed-refs"
+    for was, now in ((b"refs/tags/luna@v1", b"refs/\xf4ags/luna@v1"), (b"refs/tags/luna@v3.0.0", b"refs/tags/luna@v3.0.8")):
+        before, text = [row for row in mine.references().splitlines() if not row.startswith("refs/quarantine/")], path.read_bytes()
+        assert text.count(was) == 1
+        path.write_bytes(text.replace(was, now))
+        assert "luna@v" in mine.luna("verify", code=1).stdout
+        mended(mine)
+        assert [row for row in mine.references().splitlines() if not row.startswith("refs/quarantine/")] == before
+        mine.git("pack-refs", "--all")
+
+
+def test_the_heads_own_tag_is_made_anew_from_the_record(mine):
+    object_id, commit = mine.git("rev-parse", "refs/tags/Luna-GHEAD"), mine.git("rev-parse", "Luna-GHEAD^{commit}")
+    path = mine.path / ".git/objects" / object_id[:2] / object_id[2:]
+    damage(path, path.read_bytes()[:-9])
+    assert [finding["object"] for finding in found(mine) if len(finding["object"]) == 40] == [object_id]
+    mended(mine)
+    assert mine.git("rev-parse", "Luna-GHEAD^{commit}") == commit and (mine.path / f"quarantine/git-{object_id}").exists()
+
+
 def test_a_record_rewritten_or_lost(mine):
     tag = tag_of(mine, 2)
     mine.git(*NO_HOOKS, "update-ref", "-d", record.REF)

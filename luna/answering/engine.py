@@ -12,9 +12,10 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import llama_cpp
 import numpy as np
@@ -216,8 +217,8 @@ class Engine:
         self._forget(-1)
         return [answer for answer in answers if answer is not None]
 
-    def stream(self, prompt: list[int], max_tokens: int) -> Iterator[str]:
-        """The greedy answer to one prompt, piece by piece; only whole characters are given out.
+    def stream(self, prompt: list[int], max_tokens: int) -> Generator[str, None, Literal["stop", "length"]]:
+        """The greedy answer to one prompt, piece by piece; only whole characters are given out. Its value is why it ended, in OpenAI's words.
 
         Raises ExportError when the prompt leaves no room in the context, or the logits are no numbers.
         """
@@ -225,7 +226,7 @@ class Engine:
             raise ExportError(f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: begin a new one.")
         self._forget(-1)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        tokens, position = prompt, 0
+        tokens, position, ended = prompt, 0, False
         for _ in range(min(max_tokens, self.limit - len(prompt))):
             rows = [(token, position + i, 0, i == len(tokens) - 1) for i, token in enumerate(tokens)]
             row = self._decode(rows)[len(rows) - 1]
@@ -233,13 +234,14 @@ class Engine:
             if not np.isfinite(row).all():
                 raise ExportError("The model's logits are no numbers: this generation cannot answer.")
             token = int(row.argmax())
-            if llama_cpp.llama_vocab_is_eog(self._vocab, token):
+            if ended := llama_cpp.llama_vocab_is_eog(self._vocab, token):
                 break
             tokens = [token]
             if piece := decoder.decode(self._bytes(token)):
                 yield piece
         if rest := decoder.decode(b"", final=True):
             yield rest
+        return "stop" if ended else "length"
 
     def logits(self, tokens: Sequence[int], start: int) -> np.ndarray:
         """Logits after each token from ``start`` on, shape (len(tokens) - start, vocabulary), float32."""

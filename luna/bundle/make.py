@@ -12,7 +12,7 @@ from pathlib import Path
 from luna import artifacts, files
 from luna.bundle import check
 from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import cache
+from luna.history import objects
 from luna.history.line import Line, sealed_outs
 
 READ_ONLY = 0o444
@@ -97,7 +97,7 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
             for row in line.git.files(f"refs/tags/{name}", path):
                 found[row] = _Source(_git(line, name, row))
         elif out.md5.endswith(".dir"):
-            for relative, md5 in cache.listing(root, out.md5).items():
+            for relative, md5 in objects.listing(root, out.md5).items():
                 found[f"{path}/{relative}"] = _cached(root, name, md5)
         else:
             found[path] = _cached(root, name, out.md5)
@@ -113,7 +113,7 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
 
 def _cached(root: Path, name: str, md5: str) -> _Source:
     try:
-        return _Source(cache.fetch(root, md5), md5)
+        return _Source(objects.fetch(root, md5), md5)
     except ColdStorageError as error:
         raise ColdStorageError(f"{error} 'luna restore {name}' also makes again what was left out on purpose.") from None
 

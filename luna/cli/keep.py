@@ -105,9 +105,10 @@ def gc(
 ) -> None:
     """Free space in this clone's cache; cold storage is never touched.
 
-    Kept: what is checked out, the current best, a build that is pending, and what the next build reads
-    of its ancestors. Anything else goes only after cold storage has given it back whole in this very
-    run; 'luna restore GEN' or 'dvc pull' brings it back. Exit code 1 when something had to stay.
+    Kept: what is checked out, the current best, a build that is pending, what the next build reads of
+    its ancestors, and a GGUF of which cold storage holds base and adapters alone ('luna thin'). Anything
+    else goes only after cold storage has given it back whole in this very run; 'luna restore GEN' or
+    'dvc pull' brings it back. Exit code 1 when something had to stay.
     """
     from luna.cli.progress import in_bytes
     from luna.errors import InputError, Refused
@@ -121,12 +122,13 @@ def gc(
         line = line_of(place)
         found = history.plan(line)
         freed = None if dry_run else history.free(line, found, progress)
-    shown = {"objects": len(found.objects), "bytes": found.bytes, "generations": found.generations, "kept_bytes": found.kept_bytes, "unknown_bytes": found.unknown_bytes}
+    shown = {"objects": len(found.objects), "bytes": found.bytes, "generations": found.generations, "kept_bytes": found.kept_bytes, "lean_bytes": found.lean_bytes, "unknown_bytes": found.unknown_bytes}
     if as_json:
         print_json({"would_go": shown, "freed": asdict(freed) if freed else None})
     else:
         typer.echo(f"{'Would go' if dry_run else 'To go'}: {len(found.objects)} objects, {found.bytes / 1e6:.1f} MB, of {', '.join(found.generations) or 'no generation'}")
-        typer.echo(f"Kept: {found.kept_bytes / 1e6:.1f} MB in use" + (f", {found.unknown_bytes / 1e6:.1f} MB that no sealed generation names" if found.unknown_bytes else ""))
+        lean = f", {found.lean_bytes / 1e6:.1f} MB of which cold storage holds base and adapters alone (luna thin)" if found.lean_bytes else ""
+        typer.echo(f"Kept: {found.kept_bytes / 1e6:.1f} MB in use{lean}" + (f", {found.unknown_bytes / 1e6:.1f} MB that no sealed generation names" if found.unknown_bytes else ""))
         if freed:
             typer.echo(f"Freed: {freed.objects} objects, {freed.bytes / 1e6:.1f} MB; 'luna restore GEN' brings them back")
     if freed and freed.refused:

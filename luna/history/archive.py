@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import names
-from luna.history import cache, cold, record, thinned
+from luna.history import cold, objects, record, thinned
 from luna.history.line import Line, sealed_outs
 from luna.history.seal import kept
 
@@ -47,7 +47,7 @@ def archive(line: Line, chosen: list[str], stores: list[cold.Store], progress: C
         dropped = thinned.known(line, store)
         proven: set[str] = set()
         for name in chosen:
-            md5s = cache.objects(root, kept(sealed_outs(root, name)))
+            md5s = objects.behind(root, kept(sealed_outs(root, name)))
             wanted = [md5 for md5 in md5s if md5 not in dropped or names.is_snapshot(name)]
             fetched = _supply(root, store, wanted)
             uploaded = cold.archive(root, store, wanted, proven, read)
@@ -61,5 +61,5 @@ def archive(line: Line, chosen: list[str], stores: list[cold.Store], progress: C
 
 def _supply(root: Path, store: cold.Store, md5s: list[str]) -> list[Path]:
     """See that the cache holds whole what the store lacks. Returns what was fetched from another store for it."""
-    came = [cache.whole(root, md5) for md5 in md5s if not store.exists(md5)]
+    came = [objects.whole(root, md5) for md5 in md5s if not store.exists(md5)]
     return [path for path, fetched in came if fetched and path.suffix != ".dir"]

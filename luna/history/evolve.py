@@ -15,7 +15,7 @@ from typing import Any
 
 from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
-from luna.history import handover, interrupted, new, trained
+from luna.history import handover, interrupted, new, tip, trained
 from luna.history.line import read_line
 from luna.history.seal import Sealed, seal
 from luna.history.tries import next_try
@@ -96,12 +96,12 @@ def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
     """The name of the generation to build: the unfinished one, or a new one. What has been built of it, be it on another machine, is in place then."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
-    name = new.building(settings, line)
+    name = tip.building(settings, line)
     if name is None:
         name = str(new.start(root, say=say, exports=exports))
         say(f"{name} is started")
     else:
-        new.require_tip(line)
+        tip.require_tip(line)
         say(f"{name} is gone on with")
     handover.take_over(root, name, say)
     return name
@@ -150,7 +150,7 @@ def evolve(
     try:
         for _ in range(most):
             line = read_line(root, settings.line.prefix)
-            unfinished = new.building(params.load(root), line)
+            unfinished = tip.building(params.load(root), line)
             if until_mature and is_mature(root):
                 stopped = "mature"
                 break
@@ -173,7 +173,7 @@ def evolve(
                 stopped = "denied"
                 break
     finally:
-        if new.building(params.load(root), read_line(root, settings.line.prefix)) is None:
+        if tip.building(params.load(root), read_line(root, settings.line.prefix)) is None:
             give_back(root)
     event({"event": "stopped", "reason": stopped, "built": len(built)})
     return Grown(built, stopped)
@@ -200,7 +200,7 @@ def give_back(root: Path) -> None:
     if not lent.exists():
         return
     current = params.load(root)
-    if new.building(current, read_line(root, current.line.prefix)) is None:
+    if tip.building(current, read_line(root, current.line.prefix)) is None:
         params.write(root, files.read_json(lent))
         lent.unlink()
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from luna import artifacts, params
 from luna.errors import ColdStorageError
-from luna.history import cache, cold
+from luna.history import cache, cold, objects, thinned
 from luna.history.line import Line, Out, outs_of, sealed_outs
-from luna.history.new import building
+from luna.history.tip import building
 
 #: What a build reads of each ancestor: the adapters that its weights are made of, and what was taught.
 _ANCESTRAL = (artifacts.BASE, artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT, artifacts.ANSWERS)
@@ -22,11 +22,15 @@ _ANCESTRAL = (artifacts.BASE, artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD
 
 @dataclass(frozen=True)
 class Plan:
-    """Objects that would go, by md5, with their bytes; ``generations`` lose something here; ``unknown`` bytes are of no sealed generation and stay."""
+    """Objects that would go, by md5, with their bytes; ``generations`` lose something here.
+
+    What stays: bytes ``kept`` for use, ``lean`` ones that cold storage holds as base and adapters alone, ``unknown`` ones of no sealed generation.
+    """
 
     objects: dict[str, int]
     generations: list[str]
     kept_bytes: int
+    lean_bytes: int
     unknown_bytes: int
 
     @property
@@ -49,17 +53,18 @@ def plan(line: Line) -> Plan:
     own = cache.home(root) / "files" / "md5"
     sizes = {"".join(path.parts[-2:]): path.stat().st_size for path in own.glob("??/*") if path.is_file() and not path.name.endswith(".tmp")}
     wanted = _wanted(root, line)
+    lean = {item.md5 for item in thinned.in_git(line).values()} - wanted
     free: dict[str, int] = {}
     named: set[str] = set()
     generations = []
     for name in line.names:
         objects = _here(root, sealed_outs(root, name).values())
         named |= objects
-        if going := objects & set(sizes) - wanted:
+        if going := objects & set(sizes) - wanted - lean:
             generations.append(name)
             free |= {md5: sizes[md5] for md5 in going}
     return Plan(
-        dict(sorted(free.items())), generations, sum(size for md5, size in sizes.items() if md5 in wanted),
+        dict(sorted(free.items())), generations, sum(size for md5, size in sizes.items() if md5 in wanted), sum(sizes.get(md5, 0) for md5 in lean),
         sum(size for md5, size in sizes.items() if md5 not in named | wanted and not md5.endswith(".dir")),
     )
 
@@ -67,7 +72,7 @@ def plan(line: Line) -> Plan:
 def _here(root: Path, outs) -> set[str]:
     """The objects behind outputs, folder listings left out: these small files stay, since they say what a folder holds."""
     md5s = [out.md5 for out in outs if out.cached]
-    return {md5 for md5 in cache.objects(root, md5s) if not md5.endswith(".dir")}
+    return {md5 for md5 in objects.behind(root, md5s) if not md5.endswith(".dir")}
 
 
 def _wanted(root: Path, line: Line) -> set[str]:

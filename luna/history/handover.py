@@ -17,11 +17,11 @@ import yaml
 
 from luna import artifacts, files
 from luna.errors import ColdStorageError, StateError
-from luna.history import cache, shared
+from luna.history import cache, objects, shared
 from luna.history.git import Update
 from luna.history.line import Line, Out, outs_of
-from luna.history.new import require_tip
 from luna.history.seal import archive_outs, kept
+from luna.history.tip import require_tip
 
 STAGES = ("prep", "train", "export", "evaluate")  # after which a generation may change machines
 
@@ -78,7 +78,7 @@ def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: N
         return 0
     say(f"{name}: bringing {', '.join(lacking)}")
     try:
-        came = sum(cache.whole(root, md5)[1] for md5 in cache.objects(root, kept(lacking)))
+        came = sum(objects.whole(root, md5)[1] for md5 in objects.behind(root, kept(lacking)))
     except ColdStorageError as error:
         raise ColdStorageError(f"{error} Make it answer, then run the same command again; or 'dvc repro' makes what is missing anew, here.") from None
     _check_out(root, list(lacking))
@@ -105,7 +105,7 @@ def _is_there(root: Path, out: Out) -> bool:
     if not place.is_dir() or not cache.find(root, out.md5):
         return False
     here = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
-    listed = cache.listing(root, out.md5)
+    listed = objects.listing(root, out.md5)
     return here.keys() == listed.keys() and all(_is_same(root, path, listed[relative]) for relative, path in here.items())
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
-from luna import artifacts, files
+from luna import artifacts
 from luna.history import quarantine
 from luna.history.git import Git
 
 _CLOCK_SECONDS = 5  # the system knows when it was started, and so when a process was, to a second or so
-_KEPT = artifacts.SCRATCH / artifacts.LOCK.name
 
 
 def clear_git(root: Path, began: float) -> None:
@@ -79,19 +77,12 @@ def _is_in_use(listing: Path) -> bool:
     return not holders or any(works(pid) for pid in holders)
 
 
-def keep_lockfile(root: Path) -> None:
-    """For the start of a stage, when DVC has just read dvc.lock and will write it again only when the stage has ended."""
-    if (root / artifacts.LOCK).exists():
-        with files.replacing(root / _KEPT) as temporary:
-            shutil.copyfile(root / artifacts.LOCK, temporary)
-
-
 def mend_lockfile(root: Path) -> None:
     """For the start of the pipeline. DVC writes dvc.lock in its place, and does not go on with one that a kill cut short.
 
     Such a one is put aside for what it was when the last stage began, so that at most that stage runs again, else for git's.
     """
-    path, kept = root / artifacts.LOCK, root / _KEPT
+    path, kept = root / artifacts.LOCK, root / artifacts.LOCK_THEN
     if not path.exists() or _is_lockfile(path.read_bytes()):
         return
     quarantine.aside(root, path, artifacts.LOCK.name)

@@ -180,7 +180,7 @@ def artifact(root: Path, name: str, path: Path) -> Path:
         StateError: the generation is not sealed here, or has no such artifact.
         ColdStorageError: the object is neither in the cache nor whole in cold storage.
     """
-    from luna.history import cache
+    from luna.history import cache, objects
 
     root = root.resolve()
     wanted = path.as_posix()
@@ -188,7 +188,7 @@ def artifact(root: Path, name: str, path: Path) -> Path:
     out = outs.get(wanted)
     if out and out.cached:
         try:
-            return cache.find(root, out.md5) or cache.fetch(root, out.md5)
+            return cache.find(root, out.md5) or objects.fetch(root, out.md5)
         except ColdStorageError as error:
             if path != artifacts.MODEL:
                 raise
@@ -201,9 +201,9 @@ def artifact(root: Path, name: str, path: Path) -> Path:
         return place
     for folder in outs.values():
         if folder.md5.endswith(".dir") and wanted.startswith(folder.path + "/"):
-            for relative, md5 in cache.listing(root, folder.md5).items():
+            for relative, md5 in objects.listing(root, folder.md5).items():
                 if f"{folder.path}/{relative}" == wanted:
-                    return cache.find(root, md5) or cache.fetch(root, md5)
+                    return cache.find(root, md5) or objects.fetch(root, md5)
     raise StateError(f"{name} has no {wanted}.")
 
 

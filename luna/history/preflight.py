@@ -21,7 +21,7 @@ from pathlib import Path
 from luna import artifacts, names
 from luna.conversations.schema import Conversation
 from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import cache
+from luna.history import cache, objects
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
@@ -167,7 +167,7 @@ def _require_parent(root: Path, line: Line, parent: str) -> None:
 
     if not any(row.gen == GenerationName.parse(parent).number for row in line.ledger()):
         raise StateError(f"The ledger has no row of {parent}, which would be the parent: run 'luna verify', then 'luna repair'; nothing was started.")
-    wanted = cache.objects(root, kept(sealed_outs(root.resolve(), parent)))
+    wanted = objects.behind(root, kept(sealed_outs(root.resolve(), parent)))
     failures: list[str] = []
     stores = cold.open_all(root)
     for store in stores:

@@ -23,7 +23,8 @@ from luna.errors import StateError
 from luna.history import shared
 from luna.history.git import Git
 from luna.history.line import Line, artifact, read_line
-from luna.history.new import building, next_name, require_tip
+from luna.history.new import next_name
+from luna.history.tip import building, require_tip
 
 #: What the build itself has written or decided: it stays as it is here, whatever the shared branch holds.
 _OWN = (f"{artifacts.MODELS.as_posix()}/", artifacts.PARAMS.as_posix(), artifacts.LOCK.as_posix(), artifacts.LEDGER.as_posix())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import cache, cold, record
+from luna.history import cold, objects, record
 from luna.history.line import Line, message_fields, read_line, sealed_outs
 from luna.history.seal import head_updates, kept
 from luna.history.shared import push, remote
@@ -30,8 +30,8 @@ def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: Non
     An object in the cache whose bytes are not its hash's is set aside and fetched again.
     """
     fetched = 0
-    for md5 in cache.objects(root, kept(sealed_outs(root.resolve(), name))):
-        fetched += cache.whole(root, md5)[1]
+    for md5 in objects.behind(root, kept(sealed_outs(root.resolve(), name))):
+        fetched += objects.whole(root, md5)[1]
         tick(md5)
     return fetched
 

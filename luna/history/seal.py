@@ -16,10 +16,10 @@ from typing import Any
 
 from luna import artifacts, files, names, params
 from luna.errors import ColdStorageError, StateError
-from luna.history import cache, cold, record, shared
+from luna.history import cold, objects, record, shared
 from luna.history.git import ZERO, Tag, Update
 from luna.history.line import Line, Out, message_fields, outs_of, read_line, sealed_outs
-from luna.history.new import building, require_tip
+from luna.history.tip import building, require_tip
 from luna.names import GenerationName, assignment_tag, head_tag, version_tag
 
 
@@ -89,8 +89,8 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
     proven: list[str] = []
     if line.newest:
         with contextlib.suppress(ColdStorageError):  # another clone's, of which nothing is to be had here: then all is read back
-            proven = cache.objects(root, kept(sealed_outs(root, line.newest)))
-    return cold.archive_in_all(root, cache.objects(root, kept(outs)), proven, tick)
+            proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
+    return cold.archive_in_all(root, objects.behind(root, kept(outs)), proven, tick)
 
 
 def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:

@@ -20,7 +20,7 @@ import yaml
 
 from luna import artifacts, files, names, params
 from luna.errors import InputError
-from luna.history import cache, cold, folder, record
+from luna.history import cold, folder, objects, record
 from luna.history.folder import File
 from luna.history.git import ZERO, Git, Update
 from luna.history.line import message_fields, read_line, sealed_outs, tagger
@@ -78,8 +78,8 @@ def make(root: Path, path: Path, name: str, description: str, tick: Callable[[st
         folder.keep(root, place, found)
         tick("archiving")
         # What another snapshot of the same content has had read back is only asked for.
-        proven = cache.objects(root, [object_name]) if any(other.object == object_name for other in there.values()) else []
-        uploaded = cold.archive_in_all(root, cache.objects(root, [object_name]), proven, tick)
+        proven = objects.behind(root, [object_name]) if any(other.object == object_name for other in there.values()) else []
+        uploaded = cold.archive_in_all(root, objects.behind(root, [object_name]), proven, tick)
         record.ensure(git, lambda: cold.open_store(root))
         tick("tagging")
         _tag(git, tag, words, place.name, found, object_name)
@@ -167,11 +167,11 @@ def restore(root: Path, name: str, to: Path) -> int:
     fetched = 0
     with files.new_folder(to) as scratch:
         for md5 in kept(sealed_outs(root, tag)):
-            fetched += cache.whole(root, md5)[1]
-            for relative, inner in cache.listing(root, md5).items():
+            fetched += objects.whole(root, md5)[1]
+            for relative, inner in objects.listing(root, md5).items():
                 if not files.is_inside(relative):
                     raise InputError(f"The listing of {tag} names {relative!r}, which leads out of its folder: nothing was written.")
-                source, came = cache.whole(root, inner)
+                source, came = objects.whole(root, inner)
                 fetched += came
                 target = scratch / relative
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,8 @@ from luna import artifacts, params
 from luna.errors import LunaError
 from luna.history import layout
 from luna.history.line import read_line
-from luna.history.new import Pending, building, pending
+from luna.history.new import Pending, pending
+from luna.history.tip import building
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.history import cache, cold, thinned
+from luna.history import cold, objects, thinned
 from luna.history.line import Line, Out, outs_of, read_line
 
 MODEL, BASE, ADAPTER = (path.as_posix() for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER))
@@ -54,7 +54,7 @@ def storage(root: Path) -> Storage:
     rows, merged = [], 0
     for name, outs in _outs(line).items():
         # An object that the store lacks is a GGUF of known size, or it is missing and counted as nothing.
-        sizes = {md5: there.get(md5, 0) for md5 in cache.objects(root, [out.md5 for out in outs.values() if out.cached])}
+        sizes = {md5: there.get(md5, 0) for md5 in objects.behind(root, [out.md5 for out in outs.values() if out.cached])}
         absent = [md5 for md5 in sizes if md5 not in there]
         sizes |= {md5: records[md5].bytes for md5 in absent if md5 in records}
         new = sizes.keys() - seen

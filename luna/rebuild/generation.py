@@ -15,7 +15,7 @@ from pathlib import Path
 from luna import artifacts, files
 from luna.errors import ColdStorageError, ExportError, LunaError
 from luna.export import shipping
-from luna.history import cache
+from luna.history import objects
 from luna.history.line import Line, Out, read_line, sealed_outs, sealed_params
 from luna.model import adapter, weights
 from luna.model.adapter import Adapter
@@ -134,7 +134,7 @@ def remaker(root: Path, prefix: str, scratch: Path, say: Callable[[str], None]) 
 
 def _differences(root: Path, name: str, model: Path) -> list[compare.Difference]:
     try:
-        recorded, _ = cache.whole(root, model_out(root, name).md5)
+        recorded, _ = objects.whole(root, model_out(root, name).md5)
     except ColdStorageError:
         return [compare.Difference("file", "the recorded file is neither in the cache nor in cold storage, so the tensors cannot be compared")]
     return compare.differences(recorded, model) or [compare.Difference("file", "metadata and tensors are equal; only their arrangement in the file differs")]
@@ -168,12 +168,12 @@ def _adapter(root: Path, name: str, ancestor: str) -> Adapter:
 
 def _folder(root: Path, md5: str, whose: str) -> dict[str, str]:
     _whole(root, md5, whose)
-    return cache.listing(root, md5)
+    return objects.listing(root, md5)
 
 
 def _whole(root: Path, md5: str, whose: str) -> Path:
     try:
-        return cache.whole(root, md5)[0]
+        return objects.whole(root, md5)[0]
     except ColdStorageError as error:
         raise ColdStorageError(f"{whose} is not to be had, so nothing was rebuilt. {error}") from None
 

@@ -25,9 +25,9 @@ import yaml
 
 from luna import artifacts, files, params, stage
 from luna.errors import StateError
-from luna.history import attestations, cache
+from luna.history import attestations, cache, objects
 from luna.history.line import Line, read_line, sealed_outs
-from luna.history.new import require_tip
+from luna.history.tip import require_tip
 from luna.rebuild.generation import link, scratch_folder
 
 BIT_FOR_BIT, WITHIN, OUTSIDE = "bit for bit", "within intervals", "outside intervals"
@@ -163,12 +163,12 @@ def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
     for ancestor in line.ancestors(name):
         outs = sealed_outs(root, ancestor)
         for path in (artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT) if ancestor != name else ():
-            for md5 in cache.objects(root, [outs[path.as_posix()].md5]):
-                cache.whole(root, md5)
-    for relative, md5 in cache.listing(root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5).items():
+            for md5 in objects.behind(root, [outs[path.as_posix()].md5]):
+                objects.whole(root, md5)
+    for relative, md5 in objects.listing(root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5).items():
         target = place / artifacts.BASE / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        link(cache.whole(root, md5)[0], target)
+        link(objects.whole(root, md5)[0], target)
     return place
 
 
@@ -194,7 +194,7 @@ def _same(root: Path, repo: Path, name: str) -> dict[str, bool]:
     for path in COMPARED:
         md5 = outs[path].md5
         if md5.endswith(".dir"):
-            listing = cache.listing(root, md5)
+            listing = objects.listing(root, md5)
             here = {item.relative_to(repo / path).as_posix(): files.digest(item, "md5") for item in (repo / path).rglob("*") if item.is_file()}
             found[path] = here == listing
         else:

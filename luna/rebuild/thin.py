@@ -16,11 +16,11 @@ from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError
-from luna.history import attestations, cache, cold, thinned
+from luna.history import attestations, cache, cold, objects, thinned
 from luna.history.cold import Store
 from luna.history.line import Line, Out, read_line, sealed_outs
-from luna.history.new import require_tip
 from luna.history.seal import kept
+from luna.history.tip import require_tip
 from luna.rebuild.compare import Difference
 from luna.rebuild.generation import Rebuilt, inputs, model_out, rebuild, scratch_folder
 
@@ -53,7 +53,7 @@ def plan(root: Path, line: Line, stores: list[Store], rule: params.Cold) -> list
     root = root.resolve()
     stay = thinned.kept(rule, line, line.ledger())
     needed = {md5 for name in stay for md5 in kept(sealed_outs(root, name))}
-    needed.update(cache.objects(root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]))
+    needed.update(objects.behind(root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]))
     outside = [name for name in line.names if name not in stay and model_out(root, name).md5 not in needed]
     drop = [Work(name, store, True) for name in outside for store in stores if store.exists(model_out(root, name).md5)]
     return drop + [Work(name, store, False) for name in line.names if name in stay for store in stores if not store.exists(model_out(root, name).md5)]
@@ -90,7 +90,7 @@ def _drop(root: Path, line: Line, name: str, stores: list[Store], scratch: Path,
     """One rebuild serves all stores, for it reads what has the recorded hash; each store must have given back all of it."""
     out = model_out(root, name)
     try:
-        needed = cache.objects(root, [*inputs(root, line, name), *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5)])
+        needed = objects.behind(root, [*inputs(root, line, name), *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5)])
     except ColdStorageError as error:  # a folder's listing is to be had nowhere
         return [Step(name, store.name, REFUSED, out.size, str(error)) for store in stores]
     steps: list[Step] = []

@@ -10,8 +10,8 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Generator
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 from starlette.applications import Starlette
@@ -58,6 +58,13 @@ async def _body(request: Request) -> bytes | None:
     return b"".join(parts)
 
 
+class Step(NamedTuple):
+    """A piece of an answer; or, at its end, none and why it ended."""
+
+    piece: str
+    finish: str | None = None
+
+
 def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlette:
     busy = 0
 
@@ -95,7 +102,7 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
         try:
             loaded = await run_in_threadpool(pool.take, ask.model)
             pieces = loaded.answer([(message.role, message.content) for message in ask.messages], ask.max_completion_tokens or ask.max_tokens or default_tokens)
-            first_piece = await run_in_threadpool(next, pieces, None)  # what is wrong with the request is known before the answer begins
+            first = await run_in_threadpool(_step, pieces)  # what is wrong with the request is known before the answer begins
         except BaseException as error:
             busy -= 1
             if loaded:
@@ -105,13 +112,12 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
                 return _error(404 if isinstance(error, InputError) else 400 if loaded else 503, str(error))
             raise
 
-        async def text() -> AsyncIterator[str]:
+        async def text() -> AsyncIterator[Step]:
             nonlocal busy
             try:
-                piece = first_piece
-                while piece is not None:
-                    yield piece
-                    piece = await run_in_threadpool(next, pieces, None)
+                yield (step := first)
+                while not step.finish:
+                    yield (step := await run_in_threadpool(_step, pieces))
             finally:  # also when the client hangs up
                 pieces.close()
                 busy -= 1
@@ -128,12 +134,20 @@ def _head(loaded: Loaded, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": loaded.name}
 
 
-async def _whole(text: AsyncIterator[str], loaded: Loaded) -> Response:
-    answer = "".join([piece async for piece in text])
-    return JSONResponse(_head(loaded, "chat.completion") | {"choices": [{"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}]})
+def _step(pieces: Generator[str, None, str]) -> Step:
+    try:
+        return Step(next(pieces))
+    except StopIteration as end:
+        return Step("", end.value)
 
 
-async def _events(text: AsyncIterator[str], loaded: Loaded) -> AsyncIterator[str]:
+async def _whole(text: AsyncIterator[Step], loaded: Loaded) -> Response:
+    steps = [step async for step in text]
+    message = {"role": "assistant", "content": "".join(step.piece for step in steps)}
+    return JSONResponse(_head(loaded, "chat.completion") | {"choices": [{"index": 0, "message": message, "finish_reason": steps[-1].finish}]})
+
+
+async def _events(text: AsyncIterator[Step], loaded: Loaded) -> AsyncIterator[str]:
     head = _head(loaded, "chat.completion.chunk")
 
     def event(delta: dict[str, str], finish: str | None = None) -> str:
@@ -141,9 +155,8 @@ async def _events(text: AsyncIterator[str], loaded: Loaded) -> AsyncIterator[str
 
     try:
         yield event({"role": "assistant", "content": ""})
-        async for piece in text:
-            yield event({"content": piece})
-        yield event({}, "stop")
+        async for piece, finish in text:
+            yield event({}, finish) if finish else event({"content": piece})
         yield "data: [DONE]\n\n"
     finally:
         await text.aclose()

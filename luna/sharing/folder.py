@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from luna import artifacts, files
-from luna.history import cache
+from luna.history import objects
 from luna.history.git import Git
 from luna.history.line import artifact, read_line, sealed_outs, sealed_params
 from luna.sharing import ollama
@@ -56,7 +56,7 @@ def _artifact_set(root: Path, name: str, target: Path) -> None:
         if not out.cached:
             inside = Git(root).files(f"refs/tags/{name}", path.as_posix())
         elif out.md5.endswith(".dir"):
-            inside = [f"{path.as_posix()}/{inner}" for inner in cache.listing(root, out.md5)]
+            inside = [f"{path.as_posix()}/{inner}" for inner in objects.listing(root, out.md5)]
         else:
             inside = [path.as_posix()]
         for file in inside:

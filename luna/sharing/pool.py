@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,10 @@ class Loaded:
     users: int = 0
     turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, messages: list[tuple[str, str]], max_tokens: int) -> Iterator[str]:
-        """Pieces of the answer; waits for its turn. Raises ExportError when the conversation is too long."""
+    def answer(self, messages: list[tuple[str, str]], max_tokens: int) -> Generator[str, None, str]:
+        """Pieces of the answer, and as its value why it ended; waits for its turn. Raises ExportError when the conversation is too long."""
         with self.turn:
-            yield from self.engine.stream(self.engine.prompt(with_system(messages, self.system)), max_tokens)
+            return (yield from self.engine.stream(self.engine.prompt(with_system(messages, self.system)), max_tokens))
 
 
 class Pool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luna.errors import InputError
-from luna.forensics.tensors.stored import Model, Stored, open_model
+from luna.forensics.tensors.opening import open_model
+from luna.forensics.tensors.stored import Model, Stored
 from luna.model import evolution, naming
 
 State = Literal["same", "changed", "reshaped", "only in A", "only in B"]
