@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,9 +192,9 @@ def open_store(root: Path, name: str | None = None) -> Store:
     return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **settings))
 
 
-def open_all(root: Path) -> list[Store]:
-    """The stores that count as cold storage: those that params.yaml names (``cold.remotes``), else the default remote."""
-    return [open_store(root, name) for name in params.load(root).cold.remotes] or [open_store(root)]
+def open_all(root: Path, names: Sequence[str] | None = None) -> list[Store]:
+    """The stores that count as cold storage: those that params.yaml names (``cold.remotes``; or ``names`` as it named them), else the default remote."""
+    return [open_store(root, name) for name in (params.load(root).cold.remotes if names is None else names)] or [open_store(root)]
 
 
 def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), read: Callable[[int], None] = lambda count: None) -> int:

@@ -165,13 +165,14 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
     return [*updates, written(git, entries, git.resolve(REF), len(read(git)))]
 
 
-def complete(git: Git) -> list[str]:
+def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
     """Bring back tags that the record names and that are gone, and record immutable tags that it lacks. Returns what was done.
 
     A tag that is there with another object than the record's is left as it is: that is for 'luna repair'.
+    ``found``: all tags that stand, where they were just read.
     """
     entries = read(git)
-    tags = {tag.name: tag for tag in git.tags()}
+    tags = {tag.name: tag for tag in (git.tags() if found is None else found)}
     gone = [entry for entry in entries if entry.tag not in tags]
     for entry in gone:
         write_object(git, entry)

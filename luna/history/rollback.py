@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import cold, objects, record
+from luna.history.git import Git
 from luna.history.line import Line, message_fields, read_line, sealed_outs
 from luna.history.seal import head_updates, kept
 from luna.history.shared import push, remote
 from luna.names import GenerationName
+
+_STORES = ".dvc/config"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
     changed = line.git.changed()
     if changed and not stay:
         raise StateError(f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is.")
-    if record.complete(line.git):  # a kill may have cut the last move between two references
+    if record.complete(line.git, line.all_tags.values()):  # a kill may have cut the last move between two references
         line = read_line(root, settings.line.prefix)
     try:
         bring_back(root, name)
@@ -75,11 +79,20 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
         updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
         line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix)) if remote(line.git) else None
-    with contextlib.suppress(ColdStorageError):  # going back must not wait for it: the next seal brings what is lacking
-        record.to_all(cold.open_all(root), record.read(line.git))
-    if not stay:
-        line.git.run("checkout", "--quiet", f"refs/tags/{name}")
+    with ThreadPoolExecutor(1) as beside:  # DVC takes as long to start here as in its hook: both at once
+        told = beside.submit(_tell_cold, root, settings.cold.remotes, line.git)
+        if stay or line.git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
+            told.result()  # where the stores are may be said otherwise in the generation's own files
+        if not stay:
+            line.git.run("checkout", "--quiet", f"refs/tags/{name}")
+        told.result()
     return RolledBack(name, previous, not stay, pushed)
+
+
+def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
+    """Going back must not fail for it: the next seal brings what is lacking."""
+    with contextlib.suppress(ColdStorageError):
+        record.to_all(cold.open_all(root, remotes), record.read(git))
 
 
 def _last_reason(line: Line) -> str | None:
