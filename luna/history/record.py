@@ -132,7 +132,11 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
 
 def current(git: Git) -> list[Entry]:
     """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
-    return read(git) or extended([], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)]))
+    return read(git) or _standing(git)
+
+
+def _standing(git: Git) -> list[Entry]:
+    return extended([], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)]))
 
 
 def ensure(git: Git, open_store: Callable[[], Store] | None = None) -> None:
@@ -161,8 +165,9 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
     if not new:
         return updates
     bodies = [(body or b"").decode("utf-8", "surrogateescape") for body in git.cat([item.new for item in new])]
-    entries = extended(current(git), zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True))
-    return [*updates, written(git, entries, git.resolve(REF), len(read(git)))]
+    known = read(git)
+    entries = extended(known or _standing(git), zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True))
+    return [*updates, written(git, entries, git.resolve(REF), len(known))]
 
 
 def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
