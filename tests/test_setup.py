@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import copy_project
+from conftest import BIN, copy_project
 
 from luna.training.environment import has_nvidia_gpu
 
@@ -39,6 +43,35 @@ def test_commands_start_without_heavy_imports(fresh, tmp_path, arguments):
     code = f"import sys; sys.argv = ['luna', *{arguments!r}]\nfrom luna.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(sorted({{'torch', 'dvc', 'pandas', 'transformers', 'llama_cpp', 'unsloth', 'numpy'}} & set(sys.modules)))"
     done = repo.run(sys.executable, "-c", code)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_hooks_find_dvc_where_the_environment_is_not_active(line, tmp_path):
+    """As in a new shell: 'git checkout' of a tag, and luna by its path."""
+    repo = line.copy(tmp_path / "mine")
+    bare = {"PATH": os.pathsep.join({str(Path(shutil.which(tool)).parent) for tool in ("git", "sh")})}
+    assert shutil.which("dvc", path=bare["PATH"]) is None
+
+    def shows(row: dict) -> bool:
+        return hashlib.sha256((repo.path / "models/model.gguf").read_bytes()).hexdigest() == row["weights_sha256"]
+
+    rows = repo.json("log")
+    repo.run("git", "checkout", "-q", rows[0]["name"], env=bare)
+    assert shows(rows[0])
+    repo.run("git", "switch", "-q", "main", env=bare)
+    assert shows(rows[3])
+    repo.run(str(BIN / "luna"), "rollback", "1", "--reason", "a test", env=bare)
+    assert shows(rows[1]) and repo.git("rev-parse", "HEAD") == repo.git("rev-parse", f"{rows[1]['name']}^{{}}")
+
+
+def test_init_puts_its_hooks_in_the_place_of_older_ones_of_its_own(empty, tmp_path):
+    repo = empty.copy(tmp_path / "mine")
+    hooks = repo.path / ".git/hooks"
+    there = sorted(path.name for path in hooks.iterdir())
+    (hooks / "reference-transaction").write_text("#!/bin/sh\n# Installed by 'luna init': another version\nexit 1\n")
+    (hooks / "post-checkout").write_text("#!/bin/sh\necho mine\n")
+    repo.luna("init")
+    assert sorted(path.name for path in hooks.iterdir()) == there and "echo mine" in (hooks / "post-checkout.before-luna").read_text()
+    assert "WARN" not in next(row for row in repo.luna("doctor", code=None).stdout.splitlines() if "git hooks" in row)
 
 
 def test_every_command_explains_itself():

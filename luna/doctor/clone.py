@@ -26,8 +26,6 @@ def setup(root: Path) -> Iterator[Check]:
         yield Check("params.yaml", BAD, str(error), "correct the file")
         return
     lacking = layout.lacking_hooks(git)
-    if not (layout.hooks_folder(git) / "post-checkout").exists():
-        lacking.append("post-checkout (DVC's)")
     yield Check("git hooks", WARNING, f"missing or not as they should be: {', '.join(lacking)}; nothing stops a slip here", "luna init") if lacking else Check("git hooks", GOOD, "present: history is guarded")
     known = {path: [] for path in git.text("remote").splitlines()}
     loose = [name for name in known if git.text("config", "--get-all", f"remote.{name}.fetch", check=False).splitlines() != list(layout.fetch_refspecs(name, prefix))]

@@ -14,17 +14,23 @@ from luna.names import head_tag
 
 _OWN_HOOKS = Path(__file__).parent / "hooks"
 PUSH_REMOTE = "luna.pushRemote"  # git config: the git remote that 'luna seal' pushes to; unset: none
-
+_ENVIRONMENT = "luna.environment"  # git config: the folder of the dvc that hooks call where none is in the PATH
 
 HOOKS = ("reference-transaction", "pre-commit", "pre-push")  # the scripts in hooks/ beside this file; they start no Python
+_DVC_ALONE = ("post-checkout",)
 _BEFORE = ".before-luna"
-_DISPATCH = """#!/bin/sh
-# Installed by 'luna init': Luna's check, then the hook that was here before it, if there was one.
+_MARK = "# Installed by 'luna init'"
+_BEGIN = """#!/bin/sh
+{mark}: {what}
 here=$(dirname "$0")
-[ -x "$here/{name}{before}" ] || exec "$here/luna/{name}" "$@"
+command -v dvc >/dev/null || PATH=$PATH:$(git config {environment} || echo /usr/bin)  # also where the environment is not active
+"""
+_DISPATCH = """[ -x "$here/{name}{before}" ] || exec "$here/luna/{name}" "$@"
 input=$(cat)
 printf '%s\\n' "$input" | "$here/luna/{name}" "$@" || exit $?
 printf '%s\\n' "$input" | "$here/{name}{before}" "$@"
+"""
+_PASS_ON = """[ ! -x "$here/{name}{before}" ] || exec "$here/{name}{before}" "$@"
 """
 
 
@@ -37,16 +43,21 @@ def lacking_hooks(git: Git) -> list[str]:
     """Luna's hooks that this clone does not have, or has in another version."""
     folder = hooks_folder(git)
     lacking = []
-    for name in HOOKS:
-        own, entry = folder / "luna" / name, folder / name
-        same = own.is_file() and own.read_bytes() == (_OWN_HOOKS / name).read_bytes()
-        if not same or not entry.is_file() or entry.read_text(encoding="utf-8", errors="replace") != _dispatch(name):
+    for name in (*HOOKS, *_DVC_ALONE):
+        own = folder / "luna" / name
+        same = (folder / (name + _BEFORE)).exists() if name in _DVC_ALONE else own.is_file() and own.read_bytes() == (_OWN_HOOKS / name).read_bytes()
+        if not same or _text(folder / name) != _dispatch(name):
             lacking.append(name)
     return lacking
 
 
+def _text(hook: Path) -> str:
+    return hook.read_text(encoding="utf-8", errors="replace") if hook.is_file() else ""
+
+
 def _dispatch(name: str) -> str:
-    return _DISPATCH.format(name=name, before=_BEFORE)
+    what, rest = ("DVC's hook, or whichever was here before.", _PASS_ON) if name in _DVC_ALONE else ("Luna's check, then the hook that was here before it, if there was one.", _DISPATCH)
+    return _BEGIN.format(mark=_MARK, what=what, environment=_ENVIRONMENT) + rest.format(name=name, before=_BEFORE)
 
 
 def install_hooks(git: Git) -> list[str]:
@@ -54,14 +65,15 @@ def install_hooks(git: Git) -> list[str]:
     folder = hooks_folder(git)
     lacking = lacking_hooks(git)
     for name in lacking:
-        (folder / "luna").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_OWN_HOOKS / name, folder / "luna" / name)
         entry = folder / name
-        if entry.exists() and entry.read_text(encoding="utf-8", errors="replace") != _dispatch(name) and not (folder / (name + _BEFORE)).exists():
-            entry.rename(folder / (name + _BEFORE))
+        if entry.exists() and _MARK not in _text(entry):
+            entry.replace(folder / (name + _BEFORE))
+        if name in HOOKS:
+            (folder / "luna").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_OWN_HOOKS / name, folder / "luna" / name)
+            (folder / "luna" / name).chmod(0o755)
         entry.write_text(_dispatch(name), encoding="utf-8", newline="\n")
-        for path in (folder / "luna" / name, entry):
-            path.chmod(0o755)
+        entry.chmod(0o755)
     return lacking
 
 
@@ -84,6 +96,8 @@ def initialise(root: Path, prefix: str) -> list[str]:
         done.append("git hooks installed: 'git checkout TAG' brings the model's bytes back")
     if install_hooks(git):
         done.append("git hooks installed: a sealed tag is neither moved nor deleted, a past ledger row never altered")
+    if not shutil.which("dvc", path=git.config(_ENVIRONMENT) or ""):
+        git.run("config", _ENVIRONMENT, str(Path(sys.executable).parent))
     for remote in git.text("remote").splitlines():
         key = f"remote.{remote}.fetch"
         present = git.text("config", "--get-all", key, check=False).splitlines()
