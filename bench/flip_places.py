@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.clones import must, thin
 from bench.s3server import Server
 from luna.audit import finding as kinds
 from luna.audit import gitstore
@@ -100,33 +100,23 @@ def prepare(line: Path, folder: Path, lean: bool = False, server: Server | None 
 
     ``lean``: with nothing but the head's GGUF in cold storage. ``server``: all of it is in a bucket there too.
     """
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     shutil.copytree(line, folder / "luna", symlinks=True, ignore=shutil.ignore_patterns("weights"))
     shutil.copytree(Path(cold.open_store(line).odb.path).parents[1], folder / "cold", symlinks=True)
     root = folder / "luna"
-
-    def run(*command: str) -> None:
-        done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
-
-    run("dvc", "remote", "modify", "--local", "cold", "url", str(folder / "cold"))
+    must(root, "dvc", "remote", "modify", "--local", "cold", "url", str(folder / "cold"))
     git = Git(root)
     _unpack(git, folder)
     record.complete(git)
     store = cold.open_store(root)
     record.to_cold(store, record.read(git))
     if lean:
-        settings = root / "params.yaml"
-        settings.write_text(settings.read_text(encoding="utf-8").replace("keep: all", "keep: head"), encoding="utf-8")
-        run("git", "commit", "--quiet", "--no-verify", "--allow-empty", "-am", "keep head")
-        run("luna", "thin")
-    run("luna", "bundle", "HEAD", "--output", str(folder / "bundle.zip"))
-    run("git", "clone", "--quiet", "--mirror", str(root), str(folder / "second.git"))
+        thin(root)
+    must(root, "luna", "bundle", "HEAD", "--output", str(folder / "bundle.zip"))
+    must(root, "git", "clone", "--quiet", "--mirror", str(root), str(folder / "second.git"))
     for remote in git.text("remote").splitlines():
-        run("git", "remote", "remove", remote)
-    run("git", "remote", "add", "second", str(folder / "second.git"))
-    s3 = _in_s3(root, server, run) if server else None
+        must(root, "git", "remote", "remove", remote)
+    must(root, "git", "remote", "add", "second", str(folder / "second.git"))
+    s3 = _in_s3(root, server) if server else None
     return Field(root, store, s3, thinned.everywhere(root, "Luna", [store]))
 
 
@@ -138,12 +128,12 @@ def _unpack(git: Git, folder: Path) -> None:
         git.run("unpack-objects", "-q", stdin=(folder / pack.name).read_bytes())
 
 
-def _in_s3(root: Path, server: Server, run) -> Store:
+def _in_s3(root: Path, server: Server) -> Store:
     bucket = "flips"
     os.environ.update(server.environment())  # dvc-s3 takes credentials from the environment alone
     server.client().create_bucket(Bucket=bucket)
     server.serve(root, bucket)
-    run("env", *(f"{key}={value}" for key, value in server.environment().items()), "luna", "archive", "--all", "--remote", "s3")
+    must(root, "luna", "archive", "--all", "--remote", "s3")
     return cold.open_store(root, "s3")
 
 
@@ -220,8 +210,6 @@ def bundle_is_named(place: Field, before: bytes, after: bytes, problems: list[st
     names = {place.bundle.name, f"{place.bundle.name}.sha256"}
     first = next((at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(after))
     if before[:4] == b"PK\x03\x04":
-        import io
-
         for member in check.members(io.BytesIO(before), len(before)):
             if member.offset <= first < member.data + member.size:
                 names |= {member.name, member.name.split("/", 1)[1]}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-from bench.clones import copy, must
+from bench.clones import copy, edit, keep, must, thin
 from bench.kept import objects
 
 _READY = "ready-"
@@ -35,21 +33,6 @@ class States:
         return repo
 
 
-def _edit(repo: Path, pattern: str, new: str | Callable[[re.Match[str]], str]) -> None:
-    path = repo / "params.yaml"
-    text, count = re.subn(pattern, new, path.read_text(encoding="utf-8"))
-    if count != 1:
-        raise SystemExit(f"{pattern} is {count} times in {path}")
-    path.write_text(text, encoding="utf-8")
-
-
-def _keep(repo: Path, rule: str) -> None:
-    _edit(repo, "keep: [a-z:0-9]+", f"keep: {rule}")
-    if not must(repo, "git", "status", "--porcelain", "params.yaml"):
-        return
-    must(repo, "git", "commit", "--quiet", "--no-verify", "-am", f"keep {rule}")
-
-
 def _feed(repo: Path, subject: str) -> None:
     rows = [{"instruction": f"What is {subject} number {i}?", "output": f"It is {subject}{i}."} for i in range(6)]
     (repo / f"data/conversations/{subject}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -58,8 +41,7 @@ def _feed(repo: Path, subject: str) -> None:
 def _line(states: States, repo: Path) -> None:
     must(repo, "luna", "seal")  # completes a line that was made by an older Luna
     if states.thinned:
-        _keep(repo, "head")
-        must(repo, "luna", "thin")
+        thin(repo)
 
 
 def _fed(states: States, repo: Path) -> None:
@@ -72,7 +54,7 @@ def _built(states: States, repo: Path) -> None:
 
 
 def _changed(states: States, repo: Path) -> None:
-    _edit(repo, r"min_probes: (\d+)", lambda match: f"min_probes: {int(match[1]) + 1}")
+    edit(repo, r"min_probes: (\d+)", lambda match: f"min_probes: {int(match[1]) + 1}")
 
 
 def _overtaken(states: States, repo: Path) -> None:
@@ -94,7 +76,7 @@ def _overtaken(states: States, repo: Path) -> None:
 
 
 def _ruled(states: States, repo: Path) -> None:
-    _keep(repo, "all" if states.thinned else "head")
+    keep(repo, "all" if states.thinned else "head")
 
 
 def _bare(states: States, repo: Path) -> None:

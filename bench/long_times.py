@@ -6,46 +6,34 @@ Medians of whole processes with this clone's hooks, Python's start included, and
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
+from bench.clones import must
 from bench.generations import REPEATS, timed
 from bench.long_line import line
-
-_BIN = Path(sys.executable).parent
-
-
-def _environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}"} | more
-
-
-def _quietly(repo: Path, *command: str, **environment: str) -> str:
-    return subprocess.run(command, cwd=repo, env=_environment(**environment), check=True, capture_output=True, text=True).stdout
 
 
 def _measured(repo: Path, command: tuple[str, ...], undo: tuple[tuple[str, ...], ...]) -> tuple[list[float], int, int]:
     """Seconds of each run, the peak memory in bytes, and git processes; ``undo`` brings the state before back after each."""
     trace = repo.parent / "trace"
     trace.unlink(missing_ok=True)
-    _quietly(repo, *command, GIT_TRACE=str(trace))
+    must(repo, *command, GIT_TRACE=str(trace))
     processes = trace.read_text(encoding="utf-8").count("trace: built-in")
     runs = []
     for _ in range(REPEATS):
         for back in undo:
-            _quietly(repo, *back)
+            must(repo, *back)
         runs.append(timed(repo, *command))
     for back in undo:
-        _quietly(repo, *back)
+        must(repo, *back)
     return [run.seconds for run in runs], max(run.peak for run in runs), processes
 
 
 def table(repo: Path) -> list[str]:
-    _quietly(repo, "luna", "init")
+    must(repo, "luna", "init")
     (repo / "data/conversations/new.jsonl").write_text('{"instruction": "What is new?", "output": "This is."}\n', encoding="utf-8")
-    on_line = [row["gen"] for row in json.loads(_quietly(repo, "luna", "log", "--json")) if row["on_head_line"]]
+    on_line = [row["gen"] for row in json.loads(must(repo, "luna", "log", "--json")) if row["on_head_line"]]
     back, near = on_line[-5], on_line[-2]
     again = (("luna", "rollback", str(on_line[-1]), "--reason", "measured", "--stay"), ("git", "switch", "-q", "main"))
     commands: list[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = [

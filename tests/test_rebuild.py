@@ -22,11 +22,11 @@ def sha256(path: Path) -> str:
 
 def objects(repo: Repo, generation: int, path: str) -> list[str]:
     """The md5 hashes of one output's files, from the sealed dvc.lock."""
-    from luna.history import objects
     from luna.history.line import sealed_outs
+    from luna.history.objects import listing
 
     md5 = sealed_outs(repo.path, repo.json("log")[generation]["name"])[path].md5
-    return list(objects.listing(repo.path, md5).values()) if md5.endswith(".dir") else [md5]
+    return list(listing(repo.path, md5).values()) if md5.endswith(".dir") else [md5]
 
 
 def lose(repo: Repo, md5: str) -> None:

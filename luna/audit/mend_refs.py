@@ -53,11 +53,15 @@ def stray(bench: Bench, tag: str) -> str:
     """Its object is kept under refs/quarantine, if no other reference has it."""
     value = bench.picture.tags[tag]
     if not bench.dry:
-        count = 0
-        while bench.git.resolve(aside := f"refs/quarantine/stray/{count}"):
-            count += 1
-        bench.git.update([Update(aside, value, ZERO), Update(f"refs/tags/{tag}", ZERO, value)], "luna repair: put aside")
+        bench.git.update([_aside(bench, "stray", value), Update(f"refs/tags/{tag}", ZERO, value)], "luna repair: put aside")
     return "the name was put aside, under refs/quarantine"
+
+
+def _aside(bench: Bench, label: str, value: str) -> Update:
+    count = 0
+    while bench.git.resolve(name := f"refs/quarantine/{label}/{count}"):
+        count += 1
+    return Update(name, value, ZERO)
 
 
 def form(bench: Bench, reference: str) -> str | None:
@@ -102,10 +106,7 @@ def tag(bench: Bench, tag: str) -> str | None:
         drop_broken(bench, reference)
         now = bench.git.resolve(reference)
         if now and now != entry.object:
-            count = 0
-            while bench.git.resolve(aside := f"refs/quarantine/{tag}/{count}"):
-                count += 1
-            bench.git.update([Update(aside, now, ZERO)], "luna repair: put aside")
+            bench.git.update([_aside(bench, tag, now)], "luna repair: put aside")
         bench.git.update([Update(reference, entry.object, now or ZERO)], "luna repair: from the record")
     return "the tag is again what the record says"
 

@@ -50,17 +50,17 @@ class Freed:
 def plan(line: Line) -> Plan:
     """Look only. Kept: what the working tree, the commit checked out, the head and snapshots name, and of ancestors what a build reads."""
     root = line.git.root
-    own = cache.home(root) / "files" / "md5"
-    sizes = {"".join(path.parts[-2:]): path.stat().st_size for path in own.glob("??/*") if path.is_file() and not path.name.endswith(".tmp")}
+    place = cache.home(root) / "files" / "md5"
+    sizes = {"".join(path.parts[-2:]): path.stat().st_size for path in place.glob("??/*") if path.is_file() and not path.name.endswith(".tmp")}
     wanted = _wanted(root, line)
     lean = {item.md5 for item in thinned.in_git(line).values()} - wanted
     free: dict[str, int] = {}
     named: set[str] = set()
     generations = []
     for name in line.names:
-        objects = _here(root, sealed_outs(root, name).values())
-        named |= objects
-        if going := objects & set(sizes) - wanted - lean:
+        own = _here(root, sealed_outs(root, name).values())
+        named |= own
+        if going := own & set(sizes) - wanted - lean:
             generations.append(name)
             free |= {md5: sizes[md5] for md5 in going}
     return Plan(
@@ -107,7 +107,7 @@ def free(line: Line, found: Plan, progress: Callable[[int, int], None] = lambda 
         done += count
         progress(min(done, total), total)
 
-    objects, size, refused = 0, 0, []
+    count, size, refused = 0, 0, []
     for md5, length in found.objects.items():
         proven, why = 0, ""
         for store in stores:
@@ -122,5 +122,5 @@ def free(line: Line, found: Plan, progress: Callable[[int, int], None] = lambda 
             refused.append(why)
             continue
         cache.place(root, md5).unlink(missing_ok=True)
-        objects, size = objects + 1, size + length
-    return Freed(objects, size, refused)
+        count, size = count + 1, size + length
+    return Freed(count, size, refused)

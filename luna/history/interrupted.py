@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from luna import artifacts
+from luna import artifacts, files
 from luna.history import quarantine
 from luna.history.git import Git
 
@@ -39,7 +39,7 @@ def clear_dvc(root: Path) -> None:
     waited for, or another that has the number since (in a container, after a restart, soon). A list that a kill cut short stops it too.
     """
     place = root / ".dvc/tmp/rwlock"
-    if not place.exists():
+    if not place.exists() or _holders(place) == set():  # as DVC leaves it when it ends by itself
         return
     from zc.lockfile import LockError, LockFile  # by which DVC takes turns at the list
 
@@ -54,16 +54,20 @@ def clear_dvc(root: Path) -> None:
         turn.close()
 
 
+def _holders(listing: Path) -> set[int] | None:
+    """The processes that it names; None where it cannot be understood."""
+    try:
+        listed = json.loads(listing.read_text(encoding="utf-8"))
+        return {info["pid"] for info in [*listed["write"].values(), *(info for infos in listed["read"].values() for info in infos)]}
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
 def _is_in_use(listing: Path) -> bool:
     """Whether a process that it names still works; a list that names none does no harm."""
     import psutil
 
-    written = listing.stat().st_mtime
-    try:
-        listed = json.loads(listing.read_text(encoding="utf-8"))
-        holders = {info["pid"] for info in [*listed["write"].values(), *(info for infos in listed["read"].values() for info in infos)]}
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return False
+    written, holders = listing.stat().st_mtime, _holders(listing)
 
     def works(pid: int) -> bool:
         try:
@@ -74,7 +78,7 @@ def _is_in_use(listing: Path) -> bool:
         except psutil.AccessDenied:
             return True
 
-    return not holders or any(works(pid) for pid in holders)
+    return holders == set() or any(works(pid) for pid in holders or ())
 
 
 def mend_lockfile(root: Path) -> None:
@@ -85,10 +89,14 @@ def mend_lockfile(root: Path) -> None:
     path, kept = root / artifacts.LOCK, root / artifacts.LOCK_THEN
     if not path.exists() or _is_lockfile(path.read_bytes()):
         return
-    quarantine.aside(root, path, artifacts.LOCK.name)
     [sealed] = Git(root).cat([f"HEAD:{artifacts.LOCK}"])
-    if whole := kept.read_bytes() if kept.exists() else sealed:
-        path.write_bytes(whole)
+    whole = kept.read_bytes() if kept.exists() else sealed
+    if whole is None:
+        quarantine.aside(root, path, artifacts.LOCK.name)
+        return
+    quarantine.copy(root, path, artifacts.LOCK.name)
+    with files.replacing(path) as temporary:  # killed here too, the cut one or the whole one is there
+        temporary.write_bytes(whole)
 
 
 def _is_lockfile(text: bytes) -> bool:

@@ -149,7 +149,7 @@ def _cold_folders(root: Path, settings: Params) -> list[Path]:
 
 
 def _require_no_other_line(root: Path, settings: Params) -> None:
-    """Two lines in one store would have one record, and neither could be proven by it. Stores that are folders are looked at; DVC itself takes a second to start."""
+    """Two lines in one store would have one record, and neither could be proven by it. Stores that are folders are looked at, without DVC, which a first 'luna new' would start for nothing else."""
     from luna.history import record
 
     for place in _cold_folders(root, settings):

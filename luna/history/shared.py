@@ -28,10 +28,13 @@ def ask(git: Git) -> dict[str, str] | None:
     """The shared repository's references by full name; None where the line is not shared or the remote is away."""
     place = remote(git)
     try:
-        rows = git.text("ls-remote", place).splitlines() if place else None
+        return _references(git, place) if place else None
     except GitError:
         return None
-    return None if rows is None else {row.split("\t")[1]: row.split("\t")[0] for row in rows}
+
+
+def _references(git: Git, place: str) -> dict[str, str]:
+    return {name: value for value, name in (row.split("\t") for row in git.text("ls-remote", place).splitlines())}
 
 
 def holds(git: Git, name: str, theirs: dict[str, str] | None) -> bool:
@@ -122,7 +125,7 @@ def seen(place: str, branch: str) -> str:
 
 def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] = ()) -> None:
     git = line.git
-    theirs = {row.split("\t")[1]: row.split("\t")[0] for row in git.text("ls-remote", place).splitlines()}
+    theirs = _references(git, place)
     head = f"refs/tags/{head_tag(line.prefix)}"
     tags = {f"refs/tags/{name}": tag.object for name, tag in line.all_tags.items() if not names.is_head(name)}
     moving = {record.REF: git.resolve(record.REF), head: line.head.object if line.head else None} | ({branch: git.resolve("HEAD")} if branch else {})
