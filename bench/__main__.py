@@ -17,7 +17,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import answering, bare, generations, gpu_check, long_times, project, queries, rails, reading, storage, talk, weights
+from bench import (
+    answering,
+    bare,
+    generations,
+    gpu_check,
+    long_times,
+    project,
+    queries,
+    rails,
+    reading,
+    storage,
+    talk,
+    weights,
+)
 from luna.files import read_json, write_text
 
 #: Section -> what measures, in a folder of its own below the given one, and gives the lines of its text.

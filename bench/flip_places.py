@@ -18,10 +18,11 @@ from luna.audit.picture import object_names, take
 from luna.audit.places import Cache, Cold
 from luna.audit.verify import check_generation
 from luna.bundle import check
-from luna.history import cold, record, thinned
-from luna.history.cold import Store
-from luna.history.git import Git
+from luna.history import record, thinned
 from luna.names import head_tag
+from luna.repo.git import Git
+from luna.storage import cold
+from luna.storage.cold import Store
 
 CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
 TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE = "tags and branches", "packed references", "git objects", "ledger", "dvc.lock", "bundle"

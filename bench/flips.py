@@ -29,7 +29,7 @@ from luna.audit.verify import verify
 from luna.bundle import check
 from luna.bundle.make import bundle
 from luna.history.line import read_line
-from luna.rebuild.generation import remaker
+from luna.operations.rebuild import remaker
 
 _CUT = 0.3  # share of the faults that cut the file; the others flip one bit
 

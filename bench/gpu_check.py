@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import generations, project
 from luna import artifacts, files, params
-from luna.rebuild.reproduce import compare_scores
+from luna.operations.reproduce import compare_scores
 from luna.training.environment import has_nvidia_gpu
 
 OUT = project.SOURCE / "gpu-check.json"
@@ -45,7 +45,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Compared:
-    """``same_answers`` is a fraction of the probes; ``scores`` as in luna.rebuild.reproduce; ratios are unsloth's to plain's, None on the CPU."""
+    """``same_answers`` is a fraction of the probes; ``scores`` as in luna.operations.reproduce; ratios are unsloth's to plain's, None on the CPU."""
 
     way: str
     device: str

@@ -31,15 +31,16 @@ from bench import long_files, project
 from bench.fast_import import Stream, into
 from bench.long_files import File, Growing
 from evals import transfer
-from luna import artifacts, names, params
+from luna import artifacts, ledger, names, params
 from luna.conversations import schema, taught
-from luna.history import ledger, record, seal
-from luna.history.git import Git
+from luna.history import head, record
 from luna.history.line import outs_of
 from luna.model import evolution, naming
 from luna.names import BASE_PARENT, GenerationName
+from luna.operations import seal
 from luna.params import Params
 from luna.promotion import intervals, metrics, rule
+from luna.repo.git import Git
 
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 _BETWEEN = timedelta(hours=7)
@@ -228,7 +229,7 @@ def _write(stream: Stream, made: list[_Generation], moves: list, shipped: Mappin
         commits.append(stream.commit("refs/heads/main", generation.born, message, contents))
         stream.tag(str(generation.name), commits[-1], generation.born, message)
     for count, (to, when, why, before) in enumerate(moves, start=1):
-        text = seal.head_message(why, str(to.name), str(before.name) if before else None)
+        text = head.head_message(why, str(to.name), str(before.name) if before else None)
         number = to.name.number
         if not why.startswith("Rollback"):
             stream.tag(names.version_tag(number), commits[number], when, f"Registering artifact {names.ARTIFACT} version v{number}.0.0\n\nGeneration: {to.name}")

@@ -19,7 +19,14 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
     import torch
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        BitsAndBytesConfig,
+        DataCollatorForSeq2Seq,
+        Trainer,
+        TrainingArguments,
+    )
 
     from luna.conversations.template import IGNORED, tokenise
 
@@ -60,8 +67,8 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
 def main() -> None:
     from luna import artifacts, params
     from luna.conversations import schema
+    from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
     from luna.model import weights
-    from luna.parentage import WEIGHTS_SCRATCH, line_adapters
     from luna.training import environment
 
     repo = Path(sys.argv[1])

@@ -24,13 +24,7 @@ from evals.outcome import Marked, Score
 _RESAMPLES = 100
 _NGRAM = 3
 FUNCTION_WORDS = frozenset(
-    """a about above after again against ah all also always am an and any anyway are as at aye be because been before being
-    below between both but by can cannot could dear did do does down each either else even ever every few for from further
-    had has have he her here hers him his how however i if in indeed into is it its just less like may maybe me might mine
-    more most much must my near neither never no nor not now of off oh often on once only onto or other our ours out over
-    own per perhaps quite rather same shall she should since so some still such than that the their theirs them then there
-    these they this those though through thus to too toward under until up upon us very was we well were what when where
-    whether which while who whom whose why will with within without would yes yet you your yours""".split()
+    ["a", "about", "above", "after", "again", "against", "ah", "all", "also", "always", "am", "an", "and", "any", "anyway", "are", "as", "at", "aye", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "cannot", "could", "dear", "did", "do", "does", "down", "each", "either", "else", "even", "ever", "every", "few", "for", "from", "further", "had", "has", "have", "he", "her", "here", "hers", "him", "his", "how", "however", "i", "if", "in", "indeed", "into", "is", "it", "its", "just", "less", "like", "may", "maybe", "me", "might", "mine", "more", "most", "much", "must", "my", "near", "neither", "never", "no", "nor", "not", "now", "of", "off", "oh", "often", "on", "once", "only", "onto", "or", "other", "our", "ours", "out", "over", "own", "per", "perhaps", "quite", "rather", "same", "shall", "she", "should", "since", "so", "some", "still", "such", "than", "that", "the", "their", "theirs", "them", "then", "there", "these", "they", "this", "those", "though", "through", "thus", "to", "too", "toward", "under", "until", "up", "upon", "us", "very", "was", "we", "well", "were", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why", "will", "with", "within", "without", "would", "yes", "yet", "you", "your", "yours"]
 )
 
 

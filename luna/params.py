@@ -233,7 +233,7 @@ def _allowed(location: tuple[Any, ...]) -> str:
     return "known here are " + ", ".join(model.model_fields)
 
 
-def load(root: Path = Path(".")) -> Params:
+def load(root: Path = Path()) -> Params:
     path = root / artifacts.PARAMS
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))

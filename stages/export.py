@@ -10,9 +10,9 @@ from luna.answering.engine import Engine
 from luna.conversations import schema
 from luna.conversations.schema import Conversation
 from luna.export import fidelity, shipping
+from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
 from luna.model import adapter, evolution, weights
 from luna.params import Params
-from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.training import environment
 
 

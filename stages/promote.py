@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 from evals import transfer
-from luna import artifacts, files, params, stage
-from luna.history import ledger
+from luna import artifacts, files, ledger, params, stage
 from luna.history.line import artifact
 from luna.model import base
 from luna.names import GenerationName

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from luna import artifacts, files, params, stage
 from luna.conversations import schema
+from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
 from luna.model import adapter, weights
 from luna.params import Params
-from luna.parentage import WEIGHTS_SCRATCH, line_adapters
 from luna.training import environment, parallel
 from luna.training.outcome import Outcome, versions
 

@@ -12,7 +12,7 @@ from conftest import BIN, Repo, facts, write_jsonl
 
 from bench import flips
 from bench.s3server import Server
-from luna.history.s3 import object_lock_warning
+from luna.storage.s3 import object_lock_warning
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def plain(questions):
 def test_only_data_without_paraphrases_is_held_out_and_the_same_every_time():
     items = [schema.parse(row) for row in facts("x", range(10))]
     assert probes.hold_out(items, 0.5, 7) == (items, [])
-    other = plain(f"{word}, what is it that they call you?" if i % 2 else f"Where does the road to {word} begin" for i, word in enumerate("amber birch cedar delta ember fjord grove heron islet jasper".split()))
+    other = plain(f"{word}, what is it that they call you?" if i % 2 else f"Where does the road to {word} begin" for i, word in enumerate(["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jasper"]))
     taught, kept = probes.hold_out(other, 0.3, 7)
     assert len(kept) == 3 and sorted(map(id, taught + kept)) == sorted(map(id, other)) and probes.hold_out(other, 0.3, 7) == (taught, kept)
     assert probes.hold_out(other, 0.3, 8) != (taught, kept) and probes.hold_out(other, 0.0, 7) == (other, [])
@@ -109,7 +109,7 @@ def test_a_question_with_a_near_duplicate_is_never_held_out():
 
 
 def test_choices_have_distractors_from_other_held_out_replies_or_are_not_asked():
-    items = plain([f"Question about {word}?" for word in "amber birch cedar delta ember".split()])
+    items = plain([f"Question about {word}?" for word in ["amber", "birch", "cedar", "delta", "ember"]])
     asked = probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
     assert [probe.generation for probe in asked] == [1, 1, 1, 2, 2] and asked == probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
     assert all(len(set(probe.distractors)) == 3 and probe.reference not in probe.distractors for probe in asked)

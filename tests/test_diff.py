@@ -102,7 +102,7 @@ def test_flips_are_told_with_both_answers(line, tmp_path):
     found = read_line(mine.path, "Luna")
     entries = lineage(found).entries
     a, b = read(found, [entries[1], entries[3]])
-    from luna.history import cache
+    from luna.storage import cache
 
     for known, right in ((a, "right"), (b, "wrong")):
         path = cache.place(mine.path, known.outs["models/answers.jsonl"].md5)

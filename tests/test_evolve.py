@@ -12,7 +12,7 @@ from conftest import SOURCE, facts, write_jsonl
 from luna import params
 from luna.conversations import inbox
 from luna.errors import InputError
-from luna.history import notice
+from luna.operations import notify
 
 
 def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(line, tmp_path):
@@ -73,9 +73,9 @@ def test_nothing_invalid_enters_the_inbox_and_nothing_leaves_it_on_an_error(tmp_
 
 
 def test_a_notice_that_fails_is_a_sentence(tmp_path):
-    assert "did not run" in notice.tell(tmp_path, "/no/such/command", {"event": "x"})
-    assert "ended with 1" in notice.tell(tmp_path, f"{sys.executable} -c 'raise SystemExit(1)'", {"event": "x"})
-    assert notice.tell(tmp_path, None, {}) is None
+    assert "did not run" in notify.tell(tmp_path, "/no/such/command", {"event": "x"})
+    assert "ended with 1" in notify.tell(tmp_path, f"{sys.executable} -c 'raise SystemExit(1)'", {"event": "x"})
+    assert notify.tell(tmp_path, None, {}) is None
 
 
 def test_an_unknown_setting_of_a_try_is_an_error():

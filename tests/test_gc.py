@@ -12,7 +12,7 @@ import pytest
 from conftest import Repo
 
 from bench import kills
-from luna.history import interrupted
+from luna.repo import interrupted
 
 
 @pytest.fixture

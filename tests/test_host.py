@@ -13,7 +13,7 @@ from conftest import BIN, facts, write_jsonl
 import luna
 from luna import age_up
 from luna.errors import InputError, LunaError
-from luna.history.lock import exclusive
+from luna.repo.lock import exclusive
 
 
 def test_importing_luna_loads_nothing():

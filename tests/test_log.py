@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import long_line
+from luna import ledger
 from luna.errors import InputError
-from luna.history import ledger
-from luna.history.lanes import as_text, lay_out
+from luna.forensics.lanes import as_text, lay_out
 
 
 def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:

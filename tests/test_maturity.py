@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luna.history.ledger import Row
+from luna.ledger import Row
 from luna.model import base
 from luna.params import Base, Maturity
 from luna.promotion import front_matter, maturity

@@ -12,8 +12,7 @@ import pytest
 from conftest import Repo
 
 from luna.errors import ExportError
-from luna.export import converter, shipping
-from luna.rebuild import compare, toolchain
+from luna.export import converter, differences, shipping, toolchain
 
 
 def sha256(path: Path) -> str:
@@ -23,7 +22,7 @@ def sha256(path: Path) -> str:
 def objects(repo: Repo, generation: int, path: str) -> list[str]:
     """The md5 hashes of one output's files, from the sealed dvc.lock."""
     from luna.history.line import sealed_outs
-    from luna.history.objects import listing
+    from luna.storage.objects import listing
 
     md5 = sealed_outs(repo.path, repo.json("log")[generation]["name"])[path].md5
     return list(listing(repo.path, md5).values()) if md5.endswith(".dir") else [md5]
@@ -91,14 +90,14 @@ def write_gguf(path: Path, parent: str, tensors: dict[str, list[float]]) -> Path
 def test_what_differs_is_told_tensor_by_tensor(tmp_path):
     one = write_gguf(tmp_path / "one.gguf", "G000", {"a": [1, 2, 3], "b": [1, 2], "c": [1]})
     two = write_gguf(tmp_path / "two.gguf", "G001", {"a": [1, 2, 4], "b": [1, 2, 3], "d": [1]})
-    assert compare.differences(one, one) == []
-    found = {item.what: item for item in compare.differences(one, two)}
+    assert differences.differences(one, one) == []
+    found = {item.what: item for item in differences.differences(one, two)}
     assert list(found) == ["luna.parent", "a", "b", "c", "d"]
     assert "'G000', rebuilt 'G001'" in found["luna.parent"].how
     assert (found["a"].bytes, found["a"].size) == (1, 12)  # 3.0 and 4.0 differ in one byte
     assert "[2], rebuilt F32 [3]" in found["b"].how and "missing" in found["c"].how and "not in the recorded" in found["d"].how
     (tmp_path / "cut.gguf").write_bytes(one.read_bytes()[:40])
-    assert [item.what for item in compare.differences(one, tmp_path / "cut.gguf")] == ["file"]
+    assert [item.what for item in differences.differences(one, tmp_path / "cut.gguf")] == ["file"]
 
 
 def test_another_converter_makes_the_recorded_one_come_from_its_pinned_source(tmp_path):

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from luna.rebuild.reproduce import BIT_FOR_BIT, OUTSIDE, WITHIN, Reproduction, compare_scores, verdict
+from luna.operations.reproduce import (
+    BIT_FOR_BIT,
+    OUTSIDE,
+    WITHIN,
+    Reproduction,
+    compare_scores,
+    verdict,
+)
 
 
 def test_trained_again_it_is_the_same_bit_for_bit_and_the_verdict_is_beside_it(line, tmp_path):

@@ -12,10 +12,10 @@ from conftest import Repo
 import luna
 from luna import names, params
 from luna.errors import Busy, InputError
-from luna.history import cold, snapshots
 from luna.history.line import read_line, sealed_outs
-from luna.history.lock import exclusive
-from luna.rebuild import thin
+from luna.operations import snapshot, thin
+from luna.repo.lock import exclusive
+from luna.storage import cold
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_beside_generations_it_is_kept_archived_pushed_and_never_thinned(line, t
     assert old not in {work.name for work in thin.plan(repo.path, there, [cold.open_store(repo.path)], params.Cold(keep="head")) if work.drop}
     repo.luna("gc", "--yes")
     assert (repo.path / f".dvc/cache/files/md5/{model[:2]}/{model[2:]}").is_file()
-    assert [snapshots.Snapshot(**item) for item in repo.json("snapshot", "list")] == [done.snapshot]
+    assert [snapshot.Snapshot(**item) for item in repo.json("snapshot", "list")] == [done.snapshot]
     repo.dvc("remote", "add", "--local", "second", str(tmp_path / "second"))
     assert "snapshot/given: whole in 'second'" in repo.luna("archive", "--all", "--remote", "second").stdout
     assert repo.json("status")["generations"] == 4 and len(repo.json("log")) == 4 and len(repo.json("log", "--head")) == 3
@@ -160,7 +160,7 @@ def test_beside_generations_it_is_kept_archived_pushed_and_never_thinned(line, t
 
 
 def test_names_are_written_in_one_place_and_in_the_hooks():
-    from luna.history import layout
+    from luna.repo import hooks
 
     for hook in ("reference-transaction", "pre-push"):
-        assert f"refs/tags/{names.SNAPSHOTS}*" in (Path(layout.__file__).parent / "hooks" / hook).read_text()
+        assert f"refs/tags/{names.SNAPSHOTS}*" in (Path(hooks.__file__).parent / hook).read_text()

@@ -13,7 +13,7 @@ import yaml
 from conftest import BIN, Repo, facts, write_jsonl
 
 from luna.history import shared
-from luna.history.renumber import renumber
+from luna.operations.renumber import renumber
 
 
 def start(repo: Repo, *command: str) -> subprocess.Popen:
@@ -151,6 +151,6 @@ def test_commits_of_both_are_joined_or_nothing_is_changed(rivals, tmp_path):
 
 
 def _git(repo: Repo):
-    from luna.history.git import Git
+    from luna.repo.git import Git
 
     return Git(repo.path)

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import flips
+from luna import ledger
 from luna.audit import content, ledgers
 from luna.errors import InputError
-from luna.history import ledger, record
-from luna.history.git import Git
+from luna.history import record
+from luna.repo.git import Git
 
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 

@@ -11,7 +11,7 @@ from test_chat import talk
 
 from luna import AgeUp, age_up
 from luna.history.line import message_fields, read_line
-from luna.history.tries import next_try
+from luna.operations.retry import next_try
 
 # Four steps teach the tiny model no voice (a drift of 0.6 and more), eighty do (0.03).
 ANY, STRICT = "tone_drift: {maximum: 1.0}", "tone_drift: {maximum: 0.30}"

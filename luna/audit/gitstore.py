@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from luna.audit.finding import GIT_OBJECT, REFERENCES, Finding
-from luna.history.git import Git, GitError
+from luna.repo.git import Git, GitError
 
 _PACKED_HEADER = re.compile(r"# pack-refs with:( peeled| fully-peeled| sorted)+ ?")
 _PACKED_LINE = re.compile(r"([0-9a-f]{40}) (refs/\S+)")

@@ -6,11 +6,10 @@ import csv
 import hashlib
 import io
 
-from luna import artifacts
+from luna import artifacts, ledger
 from luna.audit.finding import CONTENT, LEDGER, Finding
 from luna.audit.picture import Picture, Seal
 from luna.errors import InputError
-from luna.history import ledger
 
 _RESTORE = "luna repair (or 'git restore lineage.csv')"
 

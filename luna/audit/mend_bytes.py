@@ -12,8 +12,9 @@ from luna import artifacts, files
 from luna.audit import content
 from luna.audit.content import BUFFER_BYTES, Wanted
 from luna.audit.places import Cache, Cold, NotPlain, Place
-from luna.history import cache, quarantine
 from luna.history.line import outs_of
+from luna.repo import quarantine
+from luna.storage import cache
 
 #: Makes a generation's model.gguf again from base and adapters; a path in scratch, or None where it cannot.
 Remake = Callable[[str], Path | None]

@@ -6,9 +6,21 @@ import os
 
 from luna import artifacts, files, names
 from luna.audit import mend_objects, mend_record, mend_refs
-from luna.audit.finding import BRANCH, COLD_RECORD, GIT_OBJECT, HEAD, LEDGER, RECORD, REFERENCES, STRAY, TAG, WORKSPACE, Finding
+from luna.audit.finding import (
+    BRANCH,
+    COLD_RECORD,
+    GIT_OBJECT,
+    HEAD,
+    LEDGER,
+    RECORD,
+    REFERENCES,
+    STRAY,
+    TAG,
+    WORKSPACE,
+    Finding,
+)
 from luna.audit.workbench import Bench
-from luna.history import quarantine
+from luna.repo import quarantine
 
 
 def mend(bench: Bench, finding: Finding) -> str | None:
@@ -45,9 +57,8 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
         if path == artifacts.LEDGER.as_posix() and bench.building:
             number = names.number_of(bench.building)
             rest = b"".join(line + b"\n" for line in (target.read_bytes().splitlines() if target.is_file() else []) if line.startswith(b"%d," % (number or -1)))
-        with files.replacing(target) as temporary:
-            with temporary.open("wb") as file:
-                file.write(sealed + rest)
-                file.flush()
-                os.fsync(file.fileno())
+        with files.replacing(target) as temporary, temporary.open("wb") as file:
+            file.write(sealed + rest)
+            file.flush()
+            os.fsync(file.fileno())
     return "the file is again as it was sealed"

@@ -10,9 +10,10 @@ from pathlib import Path
 from luna.audit import gitstore, mend_refs
 from luna.audit.workbench import Bench
 from luna.errors import LunaError
-from luna.history import quarantine, record
-from luna.history.git import Git
+from luna.history import record
 from luna.names import head_tag
+from luna.repo import quarantine
+from luna.repo.git import Git
 
 
 def mend(bench: Bench, object_id: str) -> str | None:

@@ -8,9 +8,10 @@ import re
 from luna import artifacts, files
 from luna.audit import gitstore
 from luna.audit.workbench import Bench
-from luna.history import quarantine, record
-from luna.history.git import ZERO, Update
+from luna.history import record
 from luna.names import assignment_number, head_tag
+from luna.repo import quarantine
+from luna.repo.git import ZERO, Update
 
 
 def packed_refs(bench: Bench) -> str:

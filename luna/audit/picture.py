@@ -12,9 +12,9 @@ from luna import names
 from luna.audit import gitstore
 from luna.errors import InputError
 from luna.history import record
-from luna.history.git import Git, Reader
 from luna.history.line import message_fields
 from luna.names import GenerationName
+from luna.repo.git import Git, Reader
 
 
 @dataclass(frozen=True)

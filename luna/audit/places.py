@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from luna.history import cache
-from luna.history.cold import Store
+from luna.storage import cache
+from luna.storage.cold import Store
 
 CACHE = "cache"
 

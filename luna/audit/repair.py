@@ -33,8 +33,8 @@ from luna.audit.finding import (
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
 from luna.audit.workbench import Bench
-from luna.history.cold import Store
-from luna.history.git import Git
+from luna.repo.git import Git
+from luna.storage.cold import Store
 
 _ORDER = (REFERENCES, GIT_OBJECT, RECORD, STRAY, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head

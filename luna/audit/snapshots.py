@@ -16,7 +16,7 @@ from luna.audit.finding import CONTENT, NOTE, Finding
 from luna.audit.picture import Picture
 from luna.audit.places import Place
 from luna.history.line import Out, dvc_file_outs, message_fields
-from luna.history.snapshots import HASHES_TRAILER
+from luna.operations.snapshot import HASHES_TRAILER
 
 _SEALED = "none: it was made so"
 

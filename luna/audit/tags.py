@@ -8,7 +8,19 @@ import yaml
 
 from luna import artifacts, names
 from luna.audit import gitstore
-from luna.audit.finding import BRANCH, CONTENT, DAMAGE, HEAD, NOTE, RECORD, REFERENCES, SIGNATURE, STRAY, TAG, Finding
+from luna.audit.finding import (
+    BRANCH,
+    CONTENT,
+    DAMAGE,
+    HEAD,
+    NOTE,
+    RECORD,
+    REFERENCES,
+    SIGNATURE,
+    STRAY,
+    TAG,
+    Finding,
+)
 from luna.audit.picture import Picture, Seal
 from luna.history import record
 from luna.names import assignment_number, head_tag

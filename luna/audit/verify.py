@@ -15,8 +15,8 @@ from luna.audit.picture import Picture, Seal, object_names, references, take
 from luna.audit.places import Cache, Cold, Place
 from luna.errors import InputError, StateError
 from luna.history import record
-from luna.history.cold import Store
-from luna.history.git import Git
+from luna.repo.git import Git
+from luna.storage.cold import Store
 
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luna.audit.picture import Picture
-from luna.history.cold import Store
-from luna.history.git import Git
+from luna.repo.git import Git
+from luna.storage.cold import Store
 
 
 @dataclass

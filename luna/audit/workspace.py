@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from luna import artifacts
+from luna import artifacts, ledger
 from luna.audit.finding import LEDGER, WORKSPACE, Finding
 from luna.audit.ledgers import differences
 from luna.audit.picture import Picture
 from luna.errors import InputError
-from luna.history import ledger
 
 
 def check(picture: Picture, building: str | None) -> list[Finding]:

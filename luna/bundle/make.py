@@ -12,8 +12,8 @@ from pathlib import Path
 from luna import artifacts, files
 from luna.bundle import check
 from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import objects
 from luna.history.line import Line, sealed_outs
+from luna.storage import objects
 
 READ_ONLY = 0o444
 CHECK = Path("luna/bundle/check.py")

@@ -25,10 +25,10 @@ def init() -> None:
     'make setup' runs it; running it again changes nothing.
     """
     from luna.export import converter
-    from luna.history import layout
+    from luna.operations import init
 
     place = root()
-    for sentence in layout.initialise(place, settings_of(place).line.prefix):
+    for sentence in init.initialise(place, settings_of(place).line.prefix):
         say(sentence)
     converter.set_up()
     say("this clone is ready: run 'luna evolve'")
@@ -44,8 +44,8 @@ def new(
     first, and whether disk and memory suffice and cold storage holds the parent; when anything is wrong,
     nothing is changed. Next: dvc repro, then luna seal.
     """
-    from luna.history import new as history
-    from luna.history.lock import exclusive
+    from luna.operations import new as history
+    from luna.repo.lock import exclusive
 
     place = root()
     with exclusive(place, "new"):
@@ -64,7 +64,7 @@ def _tell(sealed) -> None:
 
 
 def _tell_maturity(place: Path) -> None:
-    from luna.history.growth import maturity_of_head
+    from luna.operations.maturity import maturity_of_head
 
     found, faults = maturity_of_head(place)
     typer.echo(f"maturity of the head's line: {found.sentence}")
@@ -86,10 +86,10 @@ def seal(
     carries the number is written again, and what the other clone's generation was taught waits for the
     next one. Your own commits are joined to the shared branch; where that cannot be, nothing is changed.
     """
-    from luna.history import evolve
-    from luna.history import renumber as numbers
-    from luna.history import seal as history
-    from luna.history.lock import exclusive
+    from luna.operations import evolve
+    from luna.operations import renumber as numbers
+    from luna.operations import seal as history
+    from luna.repo.lock import exclusive
 
     place = root()
     with exclusive(place, "seal"):
@@ -127,9 +127,9 @@ def evolve(
     """
     from luna.cli.events import telling
     from luna.errors import InputError
-    from luna.history import evolve as history
-    from luna.history import handover
-    from luna.history.lock import exclusive
+    from luna.operations import evolve as history
+    from luna.operations import handover
+    from luna.repo.lock import exclusive
 
     place = root()
     sealed: list[dict] = []
@@ -187,9 +187,9 @@ def rollback(
     Its bytes are fetched and checked first. The move is recorded with its reason; nothing is lost,
     and the next generation's parent will be this one. To grow again: git switch main.
     """
-    from luna.history import rollback as history
-    from luna.history.lock import exclusive
-    from luna.rebuild import thin
+    from luna.operations import rollback as history
+    from luna.operations import thin
+    from luna.repo.lock import exclusive
 
     place = root()
     with exclusive(place, "rollback"):
@@ -210,8 +210,8 @@ def restore(
     and taken only when it is the recorded one bit for bit. The workspace is not touched; afterwards
     'git checkout TAG' shows it at once.
     """
-    from luna.history.lock import exclusive
-    from luna.rebuild import thin
+    from luna.operations import thin
+    from luna.repo.lock import exclusive
 
     place = root()
     with exclusive(place, "restore"):

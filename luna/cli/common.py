@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luna.history.git import Git
+from luna.repo.git import Git
 
 if TYPE_CHECKING:
     from luna.history.line import Line

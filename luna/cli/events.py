@@ -13,7 +13,7 @@ from typing import Any
 from luna import params
 from luna.cli.common import say
 from luna.errors import LunaError, from_os_error
-from luna.history import notice
+from luna.operations import notify
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -31,7 +31,7 @@ def telling(place: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterato
             sealed.append(event)
         if as_json:
             _print(json.dumps(event, ensure_ascii=False))
-        if event["event"] != "stage" and (trouble := notice.tell(place, command, event)):
+        if event["event"] != "stage" and (trouble := notify.tell(place, command, event)):
             say(trouble)
 
     try:

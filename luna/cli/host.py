@@ -28,9 +28,9 @@ def age_up(
     """
     from luna.cli.events import telling
     from luna.errors import Busy
-    from luna.history.karma import karma
-    from luna.history.lock import exclusive
     from luna.host import age as host
+    from luna.operations.karma import karma
+    from luna.repo.lock import exclusive
 
     place = root()
     with telling(place, as_json, []) as tell:
@@ -77,8 +77,8 @@ def snapshot(
     """
     from dataclasses import asdict
 
-    from luna.history import snapshots as history
-    from luna.history.lock import exclusive
+    from luna.operations import snapshot as history
+    from luna.repo.lock import exclusive
 
     place = root()
     form, wanted = _FORMS.get(path, ("luna snapshot PATH --tag NAME -m TEXT", {"tag", "message"}))

@@ -32,8 +32,8 @@ def evaluate(
     from luna.errors import InputError
     from luna.history.line import artifact, read_line, sealed_params
     from luna.names import GenerationName
+    from luna.operations import thin
     from luna.promotion.rule import decide
-    from luna.rebuild import thin
 
     place = root()
     settings = settings_of(place)

@@ -31,9 +31,9 @@ def archive(
     """
     from luna.cli.progress import in_bytes
     from luna.errors import InputError
-    from luna.history import archive as history
-    from luna.history import cold
-    from luna.history.lock import exclusive
+    from luna.operations import archive as history
+    from luna.repo.lock import exclusive
+    from luna.storage import cold
 
     if bool(generations) == everything:
         raise InputError("Say which generations ('luna archive G001 G003'), or all of them ('luna archive --all').")
@@ -85,7 +85,7 @@ def bundle(
             raise Refused(report.problems[-1])
         return
     from luna.bundle.make import bundle as write
-    from luna.history.lock import exclusive
+    from luna.repo.lock import exclusive
 
     place = root()
     with exclusive(place, "bundle"), in_bytes("bundling", as_json) as progress:
@@ -112,8 +112,8 @@ def gc(
     """
     from luna.cli.progress import in_bytes
     from luna.errors import InputError, Refused
-    from luna.history import gc as history
-    from luna.history.lock import exclusive
+    from luna.operations import gc as history
+    from luna.repo.lock import exclusive
 
     if not dry_run and not yes:
         raise InputError("Say --dry-run to see what would go, or --yes to free it.")

@@ -32,7 +32,7 @@ def rebuild(
     the same. History, cache and workspace are not changed.
     """
     from luna import artifacts
-    from luna.rebuild import generation as again
+    from luna.operations import rebuild as again
 
     place = root()
     line = line_of(place)
@@ -76,8 +76,8 @@ def thin(
     'luna restore GEN' makes it again. A generation that came into the rule gets its GGUF back. Exit
     code 1 when a generation could not be proven; it is left as it is.
     """
-    from luna.history.lock import exclusive
-    from luna.rebuild import thin as history
+    from luna.operations import thin as history
+    from luna.repo.lock import exclusive
 
     place = root()
     with exclusive(place, "thin"):
@@ -110,8 +110,8 @@ def reproduce(
     intervals. The verdict is committed as an in-toto statement in attestations/, never in the sealed
     generation. Exit code 1 when it does not hold. It takes as long as training did.
     """
-    from luna.history.lock import exclusive
-    from luna.rebuild import reproduce as again
+    from luna.operations import reproduce as again
+    from luna.repo.lock import exclusive
 
     place = root()
     name = line_of(place).resolve(generation)

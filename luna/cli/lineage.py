@@ -90,7 +90,7 @@ def _show(found: Lineage, graph: bool) -> None:
 
 
 def _tree(found: Lineage) -> list[str]:
-    from luna.history.lanes import as_text, lay_out
+    from luna.forensics.lanes import as_text, lay_out
 
     places = lay_out(
         {entry.gen: entry.parent if isinstance(entry.parent, int) else None for entry in found.entries},

@@ -20,7 +20,7 @@ def status(
     """Where the line stands: current best, newest generation, what is being built, what waits to be learnt."""
     from dataclasses import asdict
 
-    from luna.history import status as history
+    from luna.operations import status as history
 
     if storage:
         _storage(as_json)
@@ -53,8 +53,8 @@ def _storage(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from luna.history import storage as history
     from luna.names import GenerationName
+    from luna.operations import usage as history
 
     found = history.storage(root())
     if as_json:

@@ -7,7 +7,20 @@ import sys
 import typer
 
 from luna import ending
-from luna.cli import answers, build, diff, host, judge, keep, lean, lineage, look, maturity, talk, verify
+from luna.cli import (
+    answers,
+    build,
+    diff,
+    host,
+    judge,
+    keep,
+    lean,
+    lineage,
+    look,
+    maturity,
+    talk,
+    verify,
+)
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(

@@ -21,7 +21,7 @@ def maturity(as_json: Json = False) -> None:
     every score (the bounds are under 'maturity' in params.yaml). Nothing is decided by it. The trend is a straight
     line fitted to the weight change. Exit code 1 when the ledger cannot be read as far back as the line goes.
     """
-    from luna.history.growth import maturity_of_head
+    from luna.operations.maturity import maturity_of_head
 
     found, faults = maturity_of_head(root())
     if as_json:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 def in_bytes(title: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Gives a function that is told bytes done and bytes in all."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())

@@ -39,7 +39,7 @@ def reading(quiet: bool) -> Iterator[Any]:
 def _stores(place: Path, remote: bool, name: str | None) -> list[Any]:
     if not remote and not name:
         return []
-    from luna.history import cold
+    from luna.storage import cold
 
     return cold.open_all(place) if name is None else [cold.open_store(place, name)]
 
@@ -115,8 +115,8 @@ def repair(
     from luna import artifacts
     from luna.audit import repair as mending
     from luna.history import thinned
-    from luna.history.lock import exclusive
-    from luna.rebuild.generation import remaker
+    from luna.operations.rebuild import remaker
+    from luna.repo.lock import exclusive
 
     place = root()
     prefix, named = _setting(place)

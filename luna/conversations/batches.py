@@ -5,7 +5,7 @@ whose conversations are all learnt is passed over. Files beside the folders (the
 with whichever batch is next. What is next depends on the files and on what the head's line was taught, and
 on nothing else: after a denial it is the same again.
 
-The list is data/conversations/batch.txt, for a generation that was renumbered (luna/history/renumber.py): it must be
+The list is data/conversations/batch.txt, for a generation that was renumbered (luna/operations/renumber.py): it must be
 taught what it was taught before, although more conversations have come meanwhile. It is sealed with the
 generation, so that the pipeline does the same again at its tag, and the next 'luna new' takes it away.
 """

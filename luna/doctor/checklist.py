@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts
+from luna import artifacts, ledger
 from luna.audit import ledgers, verify
 from luna.audit.picture import Picture, Seal, take
 from luna.errors import InputError
-from luna.history import ledger
-from luna.history.cold import Store
-from luna.history.git import Git
 from luna.names import assignment_number
 from luna.promotion import checklist
 from luna.promotion.checklist import BEFORE, NONE, POST, PROMOTION, YOURS, Box, ticked
+from luna.repo.git import Git
+from luna.storage.cold import Store
 
 
 def boxes(root: Path, prefix: str, generation: str, stores: Sequence[Store]) -> list[Box]:

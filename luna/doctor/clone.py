@@ -10,8 +10,10 @@ from pathlib import Path
 from luna import names, params
 from luna.doctor.check import BAD, GOOD, WARNING, Check
 from luna.errors import LunaError
-from luna.history import layout, record
-from luna.history.git import Git
+from luna.history import record
+from luna.history.shared import fetch_refspecs
+from luna.repo import hooks
+from luna.repo.git import Git
 
 _GC = re.compile(r"\bdvc\s+(?:-\S+\s+)*gc\b[^\n#;&|]*")
 _SAFE_GC = re.compile(r"(?:\s|^)(?:-\w*[TA]\w*|--all-tags|--all-commits)\b")
@@ -25,10 +27,10 @@ def setup(root: Path) -> Iterator[Check]:
     except LunaError as error:
         yield Check("params.yaml", BAD, str(error), "correct the file")
         return
-    lacking = layout.lacking_hooks(git)
+    lacking = hooks.lacking_hooks(git)
     yield Check("git hooks", WARNING, f"missing or not as they should be: {', '.join(lacking)}; nothing stops a slip here", "luna init") if lacking else Check("git hooks", GOOD, "present: history is guarded")
     known = {path: [] for path in git.text("remote").splitlines()}
-    loose = [name for name in known if git.text("config", "--get-all", f"remote.{name}.fetch", check=False).splitlines() != list(layout.fetch_refspecs(name, prefix))]
+    loose = [name for name in known if git.text("config", "--get-all", f"remote.{name}.fetch", check=False).splitlines() != list(fetch_refspecs(name, prefix))]
     if loose:
         yield Check("fetching", WARNING, f"from {', '.join(loose)} it may miss the head's moves, or take a changed generation", "luna init")
     elif known:
@@ -67,7 +69,7 @@ def dangerous_gc(root: Path) -> Iterator[Check]:
         places["crontab"] = done.stdout if done.returncode == 0 else ""
     except FileNotFoundError:
         pass
-    candidates = [*root.glob("Makefile"), *root.glob("*.sh"), *root.glob("scripts/*"), *root.glob(".github/workflows/*"), *root.glob(".gitlab-ci.yml"), *layout.hooks_folder(Git(root)).glob("*"), *Path("/etc").glob("cron*/*"), *Path("/etc").glob("crontab")]
+    candidates = [*root.glob("Makefile"), *root.glob("*.sh"), *root.glob("scripts/*"), *root.glob(".github/workflows/*"), *root.glob(".gitlab-ci.yml"), *hooks.hooks_folder(Git(root)).glob("*"), *Path("/etc").glob("cron*/*"), *Path("/etc").glob("crontab")]
     for path in candidates:
         if path.is_file() and path.suffix != ".sample":
             try:

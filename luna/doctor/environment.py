@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from luna.doctor.check import BAD, GOOD, WARNING, Check
-from luna.history.git import Git
+from luna.repo.git import Git
 
 _LEAST_PYTHON = (3, 11)
 _LEAST_GIT = (2, 30)
@@ -54,9 +54,9 @@ def converter(root: Path) -> Iterator[Check]:
 def preflight(root: Path) -> Iterator[Check]:
     """Whether disk and memory suffice for the next generation, by the estimate that 'luna new' refuses by."""
     from luna import params
-    from luna.history import new
-    from luna.history import preflight as flight
     from luna.history.line import read_line
+    from luna.operations import new
+    from luna.operations import preflight as flight
 
     settings = params.load(root)
     found = flight.look(root, settings, read_line(root, settings.line.prefix), new.conversations(root))

@@ -47,7 +47,7 @@ def configuration(root: Path) -> Iterator[Check]:
 
 
 def reachable(root: Path) -> Iterator[Check]:
-    from luna.history import cold
+    from luna.storage import cold
 
     try:
         stores = cold.open_all(root)
@@ -75,7 +75,7 @@ def reachable(root: Path) -> Iterator[Check]:
 
 
 def _object_lock(root: Path, remote: str) -> Iterator[Check]:
-    from luna.history.s3 import object_lock_warning
+    from luna.storage.s3 import object_lock_warning
 
     try:
         warning = object_lock_warning(root, remote)

@@ -9,9 +9,9 @@ from luna import artifacts
 from luna.conversations import schema
 from luna.conversations.template import with_system
 from luna.errors import ColdStorageError, ExportError, InputError
-from luna.history import cache
-from luna.history.git import Git
 from luna.history.line import artifact, sealed_outs, sealed_params
+from luna.repo.git import Git
+from luna.storage import cache
 
 _MAX_CHARACTERS = 4096
 _CONTEXT_TOKENS = 512  # beside the question's own: the template, the system prompt
@@ -57,7 +57,7 @@ def whole_artifact(root: Path, name: str, path: Path) -> Path:
 
 def _model(root: Path, name: str) -> Path:
     """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has it whole."""
-    from luna.rebuild import thin
+    from luna.operations import thin
 
     try:
         return whole_artifact(root, name, artifacts.MODEL)

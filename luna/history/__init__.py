@@ -1,1 +1,1 @@
-"""Hygiene: tags, ledger, head, cold storage. This side speaks to git and DVC and never opens weights."""
+"""What happened, as git keeps it: the line, its record, its attestations."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files
-from luna.history.git import Update
 from luna.history.line import Line
 from luna.history.shared import push
 from luna.history.tip import require_tip
+from luna.repo.git import Update
 
 
 def place(name: str, what: str) -> Path:

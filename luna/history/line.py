@@ -11,12 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, names, params
+from luna import artifacts, files, ledger, names, params
 from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import ledger
-from luna.history.git import Git, Tag
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Params
+from luna.repo.git import Git, Tag
 
 
 @dataclass(frozen=True)
@@ -155,6 +154,11 @@ def dvc_file_outs(text: bytes) -> dict[str, Out]:
     return {out["path"]: Out(out["path"], out["md5"], out.get("size", 0), True) for out in yaml.safe_load(text)["outs"]}
 
 
+def kept(outs: dict[str, Out]) -> list[str]:
+    """Hashes of the outputs that DVC keeps; those that git keeps need no cold storage."""
+    return [out.md5 for out in outs.values() if out.cached]
+
+
 @functools.lru_cache(maxsize=4096)
 def sealed_outs(root: Path, name: str) -> dict[str, Out]:
     """Outputs of a sealed generation, or a snapshot's one folder, read from its tag. Raises StateError when it is not sealed here."""
@@ -180,7 +184,7 @@ def artifact(root: Path, name: str, path: Path) -> Path:
         StateError: the generation is not sealed here, or has no such artifact.
         ColdStorageError: the object is neither in the cache nor whole in cold storage.
     """
-    from luna.history import cache, objects
+    from luna.storage import cache, objects
 
     root = root.resolve()
     wanted = path.as_posix()

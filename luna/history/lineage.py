@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from luna.history import ledger
-from luna.history.ledger import Row
+from luna import ledger
 from luna.history.line import Line, message_fields, tagger
+from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 
 HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = "HEAD", "base", "promoted", "denied", "rolled back", "unknown"

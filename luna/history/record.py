@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 from luna import names
 from luna.errors import ColdStorageError, InputError
-from luna.history.git import ZERO, Git, Tag, Update
+from luna.repo.git import ZERO, Git, Tag, Update
 
 if TYPE_CHECKING:
-    from luna.history.cold import Store
+    from luna.storage.cold import Store
 
 REF = "refs/luna/record"
 FILE = "record.jsonl"

@@ -10,18 +10,26 @@ from collections.abc import Sequence
 
 from luna import artifacts, names
 from luna.errors import StateError
-from luna.history import layout, record
-from luna.history.git import Git, GitError, Update
+from luna.history import record
 from luna.history.line import Line
 from luna.names import head_tag
+from luna.repo.git import Git, GitError, Update
+
+PUSH_REMOTE = "luna.pushRemote"  # git config: the git remote that 'luna seal' pushes to; unset: none
 
 
 class Overtaken(StateError):
     """Another clone has sealed, moved the head or committed on the shared line meanwhile."""
 
 
+def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
+    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +)."""
+    head = f"refs/tags/{head_tag(prefix)}"
+    return f"+refs/heads/*:refs/remotes/{remote}/*", f"+{head}:{head}", "refs/tags/*:refs/tags/*", "refs/luna/*:refs/luna/*"
+
+
 def remote(git: Git) -> str | None:
-    return git.config(layout.PUSH_REMOTE)
+    return git.config(PUSH_REMOTE)
 
 
 def ask(git: Git) -> dict[str, str] | None:
@@ -150,7 +158,7 @@ def fetch(line: Line) -> str:
     if not place:
         raise StateError("No shared repository is set: 'git config luna.pushRemote NAME' says which git remote it is.")
     try:
-        line.git.run("fetch", "--quiet", "--no-tags", place, *layout.fetch_refspecs(place, line.prefix))
+        line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix))
     except GitError as error:
         raise StateError(f"'{place}' could not be followed ({error}): mend that, then run the same command again; nothing was changed.") from None
     return place

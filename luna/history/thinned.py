@@ -17,10 +17,10 @@ from typing import Any
 from luna import params
 from luna.errors import LunaError
 from luna.history import attestations
-from luna.history.cold import Store
-from luna.history.ledger import Row
 from luna.history.line import Line, read_line
+from luna.ledger import Row
 from luna.names import GenerationName
+from luna.storage.cold import Store
 
 KIND = "thinned"  # the folder's name in the store, the file's in attestations/
 

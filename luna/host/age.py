@@ -15,9 +15,9 @@ from typing import IO, Any, Literal
 
 from luna import artifacts, files
 from luna.errors import LunaError, Refused
-from luna.history.evolve import evolve
-from luna.history.git import Git
-from luna.history.karma import Karma, karma
+from luna.operations.evolve import evolve
+from luna.operations.karma import Karma, karma
+from luna.repo.git import Git
 
 LOG = artifacts.SCRATCH / "age-up.log"
 _RESULT = "age-up"  # the last event of 'luna age-up --json'

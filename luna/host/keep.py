@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from luna.errors import from_os_error
-from luna.history import snapshots as history
-from luna.history.git import Git
-from luna.history.lock import exclusive
-from luna.history.snapshots import Kept, Snapshot
+from luna.operations import snapshot as history
+from luna.operations.snapshot import Kept, Snapshot
+from luna.repo.git import Git
+from luna.repo.lock import exclusive
 
 
 @contextmanager

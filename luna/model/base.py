@@ -117,7 +117,12 @@ def _chat_template(folder: Path) -> str | None:
 def _download(base: Base) -> Path:
     os.environ.pop("HF_HUB_OFFLINE", None)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     try:
         return Path(snapshot_download(base.source, revision=base.revision, allow_patterns=["*.safetensors", "*.safetensors.index.json", *_KEPT]))

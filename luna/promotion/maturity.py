@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from luna.history.ledger import Row
+from luna.ledger import Row
 from luna.params import Maturity as Rule
 
 State = Literal["not enough generations", "growing", "approaching", "mature"]

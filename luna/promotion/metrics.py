@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luna.history.ledger import Row
+from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 from luna.promotion.rule import Decision
 

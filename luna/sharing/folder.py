@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from luna import artifacts, files
-from luna.history import objects
-from luna.history.git import Git
 from luna.history.line import artifact, read_line, sealed_outs, sealed_params
+from luna.repo.git import Git
 from luna.sharing import ollama
+from luna.storage import objects
 
 PLAIN, OLLAMA, LMSTUDIO, HF, HF_ADAPTER = "plain", "ollama", "lmstudio", "hf", "hf-adapter"
 

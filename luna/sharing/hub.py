@@ -14,8 +14,8 @@ from luna import artifacts, files
 from luna.errors import InputError
 from luna.history.line import Line, sealed_params
 from luna.model import base, stack
+from luna.operations import rebuild
 from luna.promotion.front_matter import TASK
-from luna.rebuild import generation
 
 BASE_FOLDER = "base"
 _NEVER = ("model.safetensors.index.json",)
@@ -23,9 +23,9 @@ _NEVER = ("model.safetensors.index.json",)
 
 def write_merged(root: Path, line: Line, name: str, out: Path) -> None:
     """Weights as 'luna rebuild' makes them (bfloat16), config, tokenizer with chat template, generation settings, card."""
-    with generation.scratch_folder(root) as scratch:
-        source, adapters = generation.parts(root, line.ancestors(name), scratch)
-        _copy(generation.merge(source, adapters, scratch), out)
+    with rebuild.scratch_folder(root) as scratch:
+        source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
+        _copy(rebuild.merge(source, adapters, scratch), out)
     code = 'model = AutoModelForCausalLM.from_pretrained(".", dtype="bfloat16")\ntokenizer = AutoTokenizer.from_pretrained(".")'
     _card(line, name, out, "transformers", f"```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n{code}\n```\n")
 
@@ -37,8 +37,8 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         InputError: the generation and its ancestors were taught nothing, so there is no adapter.
     """
     settings = sealed_params(line.git, line.ancestors(name)[0]).base
-    with generation.scratch_folder(root) as scratch:
-        source, adapters = generation.parts(root, line.ancestors(name), scratch)
+    with rebuild.scratch_folder(root) as scratch:
+        source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
         if not any(adapter.weights for adapter in adapters):
             raise InputError(f"{name} is the base itself, so there is no adapter to give out: export it with --hf.")
         pinned = base.pinned(settings)

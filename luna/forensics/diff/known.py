@@ -15,10 +15,10 @@ import yaml
 from luna import artifacts
 from luna.conversations import taught
 from luna.errors import InputError
-from luna.history import cache
 from luna.history.line import Line, Out, outs_of
 from luna.history.lineage import Entry
 from luna.model import evolution
+from luna.storage import cache
 
 _DOCUMENTS = (artifacts.METRICS, artifacts.EXPORT_REPORT, artifacts.TRAIN_ARGS)
 _FILES = (*_DOCUMENTS, artifacts.PARAMS, artifacts.HASHES, artifacts.WEIGHT_CHANGE, artifacts.TAUGHT, artifacts.LOCK, artifacts.PIPELINE)

@@ -10,8 +10,8 @@ from luna import artifacts
 from luna.conversations import schema
 from luna.errors import InputError
 from luna.forensics.diff.known import Known
-from luna.history.git import Git
 from luna.history.line import Line
+from luna.repo.git import Git
 
 
 def section(line: Line, a: Known, b: Known) -> dict[str, Any]:

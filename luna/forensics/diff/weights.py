@@ -18,11 +18,11 @@ from typing import Any
 from luna import artifacts
 from luna.errors import LunaError
 from luna.forensics.diff.known import Known, number
-from luna.history import cache
 from luna.history.line import Line
 from luna.history.lineage import Lineage
 from luna.model import adapter, evolution, naming
 from luna.names import BASE_PARENT
+from luna.storage import cache
 
 _DEFAULT_THRESHOLD = 0.04  # for generations whose record has none
 _ADAPTER_OUT = re.compile(rf"path: {artifacts.ADAPTER.as_posix()}\n(?:(?!\s*- path:).*\n)*?\s*md5: (?P<md5>[0-9a-f]{{32}}\.dir)")

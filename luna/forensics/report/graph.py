@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from luna.history.lanes import Place, lay_out
+from luna.forensics.lanes import Place, lay_out
 
 ROW, LANE, INSET, BEND = 40, 18, 16, 8  # CSS pixels; the style sheet's --row is the first of them
 _WORDS = {"HEAD": "current best", "base": "the base", "promoted": "promoted", "denied": "denied", "rolled back": "rolled back", "unknown": "verdict unknown"}

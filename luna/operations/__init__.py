@@ -1,0 +1,1 @@
+"""What the commands do, one file an operation, named as its command."""

@@ -1,0 +1,65 @@
+"""luna archive: bring generations that are sealed already into cold storage, and read everything back.
+
+DVC's 'push --all-tags' asks each tag's own configuration where to push, skips a generation whose tag does
+not know the remote, and reports success. Here the remote is always the one that this clone has now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luna import names
+from luna.history import record, thinned
+from luna.history.line import Line, kept, sealed_outs
+from luna.storage import cold, objects
+
+
+@dataclass(frozen=True)
+class Archived:
+    """One generation or snapshot in one store: ``objects`` that were read back, ``uploaded`` of them now, ``thinned`` left out by rule."""
+
+    name: str
+    store: str
+    objects: int
+    uploaded: int
+    thinned: int
+
+
+def archive(line: Line, chosen: list[str], stores: list[cold.Store], progress: Callable[[int, int], None] = lambda done, total: None) -> list[Archived]:
+    """Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
+
+    Raises:
+        ColdStorageError: a store cannot be written or read, or an object is to be had whole nowhere.
+    """
+    root = line.git.root
+    total = len(stores) * sum({out.md5: out.size for name in chosen for out in sealed_outs(root, name).values() if out.cached}.values())
+    done = 0
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(min(done, total), total)
+
+    found = []
+    for store in stores:
+        dropped = thinned.known(line, store)
+        proven: set[str] = set()
+        for name in chosen:
+            md5s = objects.behind(root, kept(sealed_outs(root, name)))
+            wanted = [md5 for md5 in md5s if md5 not in dropped or names.is_snapshot(name)]
+            fetched = _supply(root, store, wanted)
+            uploaded = cold.archive(root, store, wanted, proven, read)
+            for path in fetched:  # only passing through: the cache is left as small as it was
+                path.unlink()
+            proven.update(wanted)
+            found.append(Archived(name, store.name, len(wanted), uploaded, len(md5s) - len(wanted)))
+        record.to_cold(store, record.read(line.git))
+    return found
+
+
+def _supply(root: Path, store: cold.Store, md5s: list[str]) -> list[Path]:
+    """See that the cache holds whole what the store lacks. Returns what was fetched from another store for it."""
+    came = [objects.whole(root, md5) for md5 in md5s if not store.exists(md5)]
+    return [path for path, fetched in came if fetched and path.suffix != ".dir"]

@@ -1,0 +1,217 @@
+"""luna evolve: the complete cycle, new -> repro -> seal, going on from wherever it was left."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from luna import artifacts, ending, files, params, stage
+from luna.errors import LunaError, Refused, StateError
+from luna.history import tip
+from luna.history.line import read_line
+from luna.operations import handover, new, trained
+from luna.operations.retry import next_try
+from luna.operations.seal import Sealed, seal
+from luna.repo import interrupted
+
+LENT = artifacts.SCRATCH / "evolve.json"
+
+
+_RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
+Event = Callable[[dict[str, Any]], None]
+
+
+def _untold(event: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: str | None = None) -> None:
+    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
+
+    What was trained before the generation was renumbered is not trained again.
+    Raises the failing stage's own error; its sentence has been printed by the stage.
+    """
+    interrupted.mend_lockfile(root)
+    if until != "prep" and (name := trained.name_then(root)):
+        _run(root, quiet, event, "prep")
+        if not trained.take_over(root, name):
+            sys.stderr.write(f"what {name} was trained by has changed since: it is trained again\n")
+    _run(root, quiet, event, until)
+
+
+def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
+    failure = root / stage.FAILURE
+    failure.unlink(missing_ok=True)
+    # 'python' in the stages' commands must be this one, also when the environment is not activated.
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env |= {"PYTHONUNBUFFERED": "1"} if quiet else {}
+    command = [sys.executable, "-m", "dvc", "repro", *([until] if until else [])]
+    with ending.child(command, cwd=root, env=env, **({"stdout": subprocess.PIPE, "text": True, "encoding": "utf-8", "errors": "replace"} if quiet else {})) as process:
+        for line in process.stdout or ():
+            sys.stderr.write(line)
+            if found := _RUNNING.match(line):
+                event({"event": "stage", "stage": found[1]})
+        if process.wait() == 0:
+            return
+    if failure.exists():
+        told = json.loads(failure.read_text(encoding="utf-8"))
+        kind = Refused if told["exit_code"] == Refused.exit_code else LunaError
+        raise kind(told["message"])
+    raise LunaError("The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there.")
+
+
+def one(root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _untold) -> Sealed:
+    """Build and seal one generation: the unfinished one where there is one, else the next."""
+    name = _begin(root, say)
+    reproduce(root, quiet, event)
+    say(f"{name}: sealing")
+    return seal(root)
+
+
+def part(root: Path, stage: str, say: Callable[[str], None], event: Event = _untold, quiet: bool = False) -> handover.HandedOver:
+    """Build the next generation, or the unfinished one, up to ``stage`` and hand it over to whoever goes on, on another machine.
+
+    Generation 0, where there is none, is built and sealed first. Raises what ``evolve`` and ``handover.hand_over`` do.
+    """
+    give_back(root)
+    settings = params.load(root)
+    _require_disk(root, settings)
+    if not read_line(root, settings.line.prefix).sealed:
+        event({"event": "sealed", **asdict(one(root, say, quiet, event))})
+    event({"event": "started", "built": 0})
+    name = _begin(root, say, exports=stage not in ("prep", "train"))
+    reproduce(root, quiet, event, stage)
+    told = handover.hand_over(root, read_line(root, settings.line.prefix), name, stage, lambda step: say(f"{name}: {step}"))
+    event({"event": "handed over", **asdict(told)})
+    return told
+
+
+def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
+    """The name of the generation to build: the unfinished one, or a new one. What has been built of it, be it on another machine, is in place then."""
+    settings = params.load(root)
+    line = read_line(root, settings.line.prefix)
+    name = tip.building(settings, line)
+    if name is None:
+        name = str(new.start(root, say=say, exports=exports))
+        say(f"{name} is started")
+    else:
+        tip.require_tip(line)
+        say(f"{name} is gone on with")
+    handover.take_over(root, name, say)
+    return name
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What the loop built, in order, and why it stopped: ``most``, ``mature``, ``denied``, ``nothing`` or ``disk``."""
+
+    built: list[Sealed]
+    stopped: str
+
+
+def evolve(
+    root: Path, most: int, say: Callable[[str], None], event: Event = _untold,
+    until_mature: bool = False, max_denials: int | None = None, quiet: bool = False,
+) -> Grown:
+    """Build up to ``most`` generations over what waits to be learnt; generation 0, where there is none, comes beside them.
+
+    After a denial the next of params.yaml's ``retry`` is tried on the same batch (see luna.operations.retry), in this call or
+    in the next one; without one the loop stops, for the same again would be mood. A further call begins with one's own
+    settings again. The user's own settings are put back at the end, also when a run
+    was killed in between: what they were is kept in ``.luna/evolve.json``.
+
+    Raises:
+        InputError: there is nothing new to learn and nothing was built.
+        StateError: the disk is too full to begin.
+    """
+    give_back(root)
+    settings = params.load(root)
+    denials_allowed = max_denials or settings.evolve.max_denials
+    built: list[Sealed] = []
+
+    def grow() -> Sealed:
+        event({"event": "started", "built": len(built)})
+        sealed = one(root, say, quiet, event)
+        built.append(sealed)
+        give_back(root)
+        event({"event": "sealed", **asdict(sealed)})
+        return sealed
+
+    _require_disk(root, settings)
+    if not read_line(root, settings.line.prefix).sealed:
+        grow()
+    denials, stopped = 0, "most"
+    try:
+        for _ in range(most):
+            line = read_line(root, settings.line.prefix)
+            unfinished = tip.building(params.load(root), line)
+            if until_mature and is_mature(root):
+                stopped = "mature"
+                break
+            if built and not unfinished and not new.pending(root, line).conversations:
+                stopped = "nothing"
+                break
+            if built and _free_gb(root) < settings.evolve.min_free_gb:
+                stopped = "disk"
+                break
+            if not unfinished and (number := next_try(root, line)):
+                other = params.load(root).retry[number - 1].settings()
+                _lend(root, other)
+                say(f"the rule denied these conversations before: trying number {number} of retry: in params.yaml")
+                event({"event": "retry", "number": number, "settings": other})
+            if grow().promoted:
+                denials = 0
+                continue
+            denials += 1
+            if denials >= denials_allowed or next_try(root, read_line(root, settings.line.prefix)) is None:
+                stopped = "denied"
+                break
+    finally:
+        if tip.building(params.load(root), read_line(root, settings.line.prefix)) is None:
+            give_back(root)
+    event({"event": "stopped", "reason": stopped, "built": len(built)})
+    return Grown(built, stopped)
+
+
+def is_mature(root: Path) -> bool:
+    """Whether the head's own line has stopped gaining, by the rule under ``maturity`` in params.yaml."""
+    from luna.operations.maturity import maturity_of_head
+
+    return maturity_of_head(root)[0].state == "mature"
+
+
+def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
+    """Put a try's settings into params.yaml; the first time, note the user's own."""
+    give_back(root)
+    before = params.load(root).model_dump(mode="json")
+    files.write_json(root / LENT, {section: {key: before[section][key] for key in values} for section, values in other.items()})
+    params.write(root, other)
+
+
+def give_back(root: Path) -> None:
+    """Put the user's own settings back, unless the generation that was started with others is still unfinished."""
+    lent = root / LENT
+    if not lent.exists():
+        return
+    current = params.load(root)
+    if tip.building(current, read_line(root, current.line.prefix)) is None:
+        params.write(root, files.read_json(lent))
+        lent.unlink()
+
+
+def _free_gb(root: Path) -> float:
+    return shutil.disk_usage(root).free / 1e9
+
+
+def _require_disk(root: Path, settings: params.Params) -> None:
+    free = _free_gb(root)
+    if free < settings.evolve.min_free_gb:
+        raise StateError(f"Only {free:.1f} GB are free at {root}, and evolve.min_free_gb asks for {settings.evolve.min_free_gb:g}: free some space, then run the same command again; nothing was started.")

@@ -1,0 +1,47 @@
+"""luna init: what this clone needs once: git hooks, and refspecs that follow the head."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from luna.errors import StateError
+from luna.history import record
+from luna.history.shared import fetch_refspecs
+from luna.names import head_tag
+from luna.repo.git import Git
+from luna.repo.hooks import ENVIRONMENT, hooks_folder, install_hooks
+
+
+def initialise(root: Path, prefix: str) -> list[str]:
+    """Set this clone up; doing it again changes nothing. Returns what was done, a sentence each."""
+    git = Git(root)
+    done = []
+    if not (git.root / ".dvc").is_dir():
+        raise StateError(f"{git.root} is no Luna repository: it has no .dvc folder; clone Luna first.")
+    if not (hooks_folder(git) / "post-checkout").exists():
+        result = subprocess.run([sys.executable, "-m", "dvc", "install"], cwd=git.root, capture_output=True, text=True)
+        if result.returncode:
+            raise StateError(f"'dvc install' failed: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        done.append("git hooks installed: 'git checkout TAG' brings the model's bytes back")
+    if install_hooks(git):
+        done.append("git hooks installed: a sealed tag is neither moved nor deleted, a past ledger row never altered")
+    if not shutil.which("dvc", path=git.config(ENVIRONMENT) or ""):
+        git.run("config", ENVIRONMENT, str(Path(sys.executable).parent))
+    for remote in git.text("remote").splitlines():
+        key = f"remote.{remote}.fetch"
+        present = git.text("config", "--get-all", key, check=False).splitlines()
+        wanted = fetch_refspecs(remote, prefix)
+        if present != list(wanted):
+            git.run("config", "--unset-all", key, check=False)
+            for refspec in wanted:
+                git.run("config", "--add", key, refspec)
+            git.run("config", f"remote.{remote}.tagOpt", "--no-tags")  # the refspecs say which tags, and how
+            done.append(f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation")
+    if git.text("remote") and not git.resolve(record.REF):
+        record.ensure(git)
+        if git.resolve(record.REF):
+            done.append("the record of tags was fetched")
+    return done

@@ -1,0 +1,107 @@
+"""luna new: name the next generation and its parent in params.yaml, after checking all that could go wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from luna import artifacts, params
+from luna.conversations import batches, inbox, taught
+from luna.conversations.batches import Waiting
+from luna.conversations.schema import Conversation
+from luna.errors import InputError, StateError
+from luna.history.line import Line, read_line, sealed_params
+from luna.history.tip import building, require_tip
+from luna.model import base
+from luna.names import BASE_PARENT, GenerationName
+from luna.operations import preflight
+
+#: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
+OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Conversations not seen by the head's line, and their karma; ``next`` of them, out of ``folder``, are the next generation's."""
+
+    conversations: int
+    karma: float
+    next: int
+    folder: str | None
+
+
+def conversations(root: Path) -> list[Conversation]:
+    """What is in data/conversations and in the inbox, learnt or not. Raises InputError for a malformed one, naming file and line."""
+    return [*inbox.waiting(root), *batches.read(root / artifacts.CONVERSATIONS, params.load(root).data)]
+
+
+def waiting(root: Path, line: Line) -> Waiting:
+    """What is to be learnt, the inbox included. Raises InputError for a malformed conversation, naming file and line."""
+    seen: set[str] = set()
+    if line.head_name:
+        [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
+        seen = {row.identity for row in taught.loads((text or b"").decode())}
+    return batches.waiting(root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root))
+
+
+def pending(root: Path, line: Line) -> Pending:
+    """As ``waiting``, in numbers."""
+    found = waiting(root, line)
+    both = [*found.next, *found.later]
+    return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
+
+
+def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda text: None, exports: bool = True) -> GenerationName:
+    """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
+
+    ``exports`` False: another machine goes on after the training, so its needs are not asked for here.
+
+    Raises:
+        StateError: a generation is being built already (``replace`` gives it up), the branch is not
+            the line's tip, files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
+        InputError: params or conversations are malformed, or there is nothing new to learn.
+        BaseModelError: the base is missing or is no causal chat model.
+        ColdStorageError: cold storage does not answer, or does not hold the parent.
+    """
+    settings = params.load(root)
+    line = read_line(root, settings.line.prefix)
+    if (unfinished := building(settings, line)) and not replace:
+        raise StateError(f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'.")
+    require_tip(line)
+    foreign = [path for path in line.git.changed() if not path.startswith(OWN_CHANGES)]
+    if foreign:
+        raise StateError(f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by.")
+    base.check(settings.base)
+    parent = line.head_name or BASE_PARENT
+    if line.sealed:
+        if line.head_name is None:
+            raise StateError("The head tag is missing or names no generation: run 'luna seal' to restore it.")
+        _require_same_base(line, settings)
+        if not pending(root, line).conversations:
+            unread = settings.data.batches == "flat" and batches.folders(root / artifacts.CONVERSATIONS)
+            hint = f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)" if unread else ""
+            raise InputError(f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again.")
+    say(preflight.require(root, settings, line, conversations(root), exports).sentence)
+    inbox.take_in(root)
+    batches.remove_list(root)
+    name = next_name(line)
+    params.write_generation(root, str(name), parent)
+    return name
+
+
+def _require_same_base(line: Line, settings: params.Params) -> None:
+    was = sealed_params(line.git, line.head_name).base
+    if was != settings.base:
+        raise InputError(f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone.")
+
+
+def next_name(line: Line) -> GenerationName:
+    """The next free number, born now; or a second after the newest generation where the clock was set back: names stay in order."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if line.sealed:
+        newest = datetime.strptime(GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return GenerationName.born(line.next_number, line.prefix, now)

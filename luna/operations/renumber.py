@@ -1,0 +1,149 @@
+"""luna seal --renumber: a generation whose number another clone has sealed meanwhile takes the next one, trained as it is.
+
+The branch is brought up to the shared one; what this clone is building stays as it is. The name then
+changes in params.yaml, and the pipeline writes again what carries it: probes, GGUF, scores, reports,
+hashes, ledger row. The parent stays the one that it was trained on. What it is taught is listed
+(``data/conversations/batch.txt``), so that conversations which came with the other clone's generation wait
+for the next one, and the training is taken over under the new name (luna/operations/trained.py).
+
+Every step looks at what is there first: killed anywhere, the same command goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from luna import artifacts, files, params
+from luna.conversations import batches, taught
+from luna.errors import StateError
+from luna.history import shared
+from luna.history.line import Line, artifact, read_line
+from luna.history.tip import building, require_tip
+from luna.operations.new import next_name
+from luna.repo.git import Git
+
+#: What the build itself has written or decided: it stays as it is here, whatever the shared branch holds.
+_OWN = (f"{artifacts.MODELS.as_posix()}/", artifacts.PARAMS.as_posix(), artifacts.LOCK.as_posix(), artifacts.LEDGER.as_posix())
+_LINES = (f"{artifacts.CONVERSATIONS.as_posix()}/", f"{artifacts.CURATED_PROBES.as_posix()}/")  # a file a line: two clones' additions go together
+
+
+@dataclass(frozen=True)
+class Renumbered:
+    """``was`` and ``name`` are equal where the number was still free."""
+
+    was: str
+    name: str
+    parent: str
+
+
+def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renumbered | None:
+    """Follow the shared branch and give the unfinished generation the next free number. None where none is unfinished.
+
+    Raises:
+        StateError: the remote is away, or a file was changed here and there in ways that do not go together.
+    """
+    root = root.resolve()
+    settings = params.load(root)
+    line = read_line(root, settings.line.prefix)
+    if building(settings, line) is None:
+        return None
+    was = settings.generation.identity
+    if shared.remote(line.git):
+        _follow(line, say)
+        line = read_line(root, settings.line.prefix)
+    require_tip(line)
+    if was.number in line.sealed and settings.generation.is_ancestor:
+        raise StateError(f"Generation 0 is the base itself, and {line.sealed[0].name} is that: run 'luna new --replace' to go on from it.")
+    taken = was.number in line.sealed
+    _keep_the_batch(root, settings, taken)
+    if not taken:
+        return Renumbered(str(was), str(was), settings.generation.parent)
+    line.git.write_files("HEAD", [artifacts.LEDGER.as_posix()])  # its last row was the old number's
+    name = next_name(line)
+    params.write_generation(root, str(name), settings.generation.parent)
+    say(f"{was} is {name} now; its parent stays {settings.generation.parent}")
+    return Renumbered(str(was), str(name), settings.generation.parent)
+
+
+def _keep_the_batch(root: Path, settings: params.Params, taken: bool) -> None:
+    """List what the prep stage chose, where the number changes or it would choose another batch now; where it has not run, nothing was taught yet."""
+    name = settings.generation.identity
+    if settings.generation.is_ancestor or _prepared(root) != str(name):
+        return
+    own = {row.identity for row in taught.loads((root / artifacts.TAUGHT).read_text(encoding="utf-8")) if row.generation == name.number}
+    seen = {row.identity for row in taught.loads(artifact(root, settings.generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))}
+    if taken or {item.identity for item in batches.waiting(root / artifacts.CONVERSATIONS, settings.data, seen).next} != own:
+        batches.write_list(root, own)
+
+
+def _prepared(root: Path) -> str | None:
+    """The generation that the prep stage ran for last, as dvc.lock tells."""
+    try:
+        lock = yaml.safe_load((root / artifacts.LOCK).read_text(encoding="utf-8"))
+        return lock["stages"]["prep"]["params"][artifacts.PARAMS.as_posix()]["generation"]["name"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
+# -- following the shared branch, around the files of the build
+
+
+def _follow(line: Line, say: Callable[[str], None]) -> None:
+    git, branch = line.git, line.git.branch()
+    if branch is None:
+        raise StateError("A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again.")
+    place = shared.fetch(line)
+    theirs = git.resolve(shared.seen(place, branch))
+    if theirs is None or git.is_ancestor(theirs, "HEAD"):
+        return
+    tip = theirs if git.is_ancestor("HEAD", theirs) else _merged(git, theirs, place)
+    _bring(git, tip, place)
+    git.run("reset", "--quiet", "--mixed", tip)
+    say(f"followed '{place}' to {tip[:12]}")
+
+
+def _merged(git: Git, theirs: str, place: str) -> str:
+    """A commit that joins the commits made here, which seal nothing, to the shared line; the line comes first."""
+    code, tree, said = git.attempt("merge-tree", "--write-tree", "--name-only", "--no-messages", theirs, "HEAD")
+    if code:
+        clash = tree.splitlines()[1:2] if code == 1 else (said.strip().splitlines() or ["git is older than 2.38"])[-1:]
+        raise StateError(f"The commits made here and those of '{place}' do not go together ({', '.join(clash)}): merge '{place}' by hand, then run the same command again; nothing was changed.")
+    return git.commit_tree(tree.strip(), [theirs, git.resolve("HEAD")], f"Merge the line as '{place}' has it\n")
+
+
+def _bring(git: Git, tip: str, place: str) -> None:
+    """Bring the workspace's other files to ``tip``; those of the build stay. Nothing is written when one cannot be."""
+    listed = git.run("diff", "--no-renames", "--name-only", "-z", "HEAD", tip).decode("utf-8", "surrogateescape").split("\0")
+    paths = [path for path in listed if path and not path.startswith(_OWN)]
+    changed = set(git.changed())
+    tracked = dict(zip(paths, git.cat([f"HEAD:{path}" for path in paths]), strict=True))
+    coming = dict(zip(paths, git.cat([f"{tip}:{path}" for path in paths]), strict=True))
+    joined: dict[str, bytes] = {}
+    plain: list[str] = []
+    for path in paths:
+        here = (git.root / path).read_bytes() if (git.root / path).is_file() else None
+        if here == coming[path]:
+            continue
+        if path not in changed and (here is None or tracked[path] is not None):
+            plain.append(path)
+        elif path.startswith(_LINES) and path.endswith(".jsonl") and here is not None and coming[path] is not None:
+            joined[path] = _joined(coming[path], here)
+        else:
+            raise StateError(f"{path} was changed here and in '{place}': commit or move your own, then run the same command again; nothing was changed.")
+    for path, content in joined.items():
+        with files.replacing(git.root / path) as temporary:
+            temporary.write_bytes(content)
+    for path in plain:
+        if coming[path] is None:
+            (git.root / path).unlink(missing_ok=True)
+    git.write_files(tip, [path for path in plain if coming[path] is not None])
+
+
+def _joined(theirs: bytes, ours: bytes) -> bytes:
+    """Their lines, then those of ours that they lack."""
+    known = theirs.splitlines()
+    return b"".join(row + b"\n" for row in [*known, *(row for row in ours.splitlines() if row not in known)])

@@ -1,0 +1,52 @@
+"""Which settings the next generation is tried with, after others were denied: read from history, noted nowhere.
+
+The list is one's own settings, then each entry of ``retry`` in params.yaml. A try has been made when a
+generation of the same parent was denied that learnt the same conversations by the same settings: the tags
+hold all of this. So new conversations, another rule or other settings of one's own begin the list anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from luna import artifacts, params
+from luna.conversations import taught
+from luna.errors import InputError
+from luna.history.line import Line, sealed_params
+from luna.names import GenerationName
+from luna.operations.new import waiting
+
+_SHAPING = ("chat", "data", "train", "export", "evaluate", "promotion")  # sections that decide what a generation becomes
+
+
+def next_try(root: Path, line: Line) -> int | None:
+    """0: one's own settings, as params.yaml has them; n: the n-th of ``retry``; None: all of them were denied.
+
+    Raises InputError for a conversation that is not valid.
+    """
+    own = params.load(root)
+    made = _denied(line, {item.identity for item in waiting(root, line).next})
+    tries = [_shape(own), *(_shape(params.with_settings(own, item.settings())) for item in own.retry)]
+    return next((number for number, shape in enumerate(tries) if shape not in made), None)
+
+
+def _shape(settings: params.Params) -> dict[str, Any]:
+    return settings.model_dump(include=set(_SHAPING))
+
+
+def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
+    """Settings of the head's denied children that learnt just this batch."""
+    if line.head_name is None or not batch:
+        return []
+    head = GenerationName.parse(line.head_name).number
+    names = [line.sealed[row.gen].name for row in line.ledger() if row.parent == head and not row.promoted and row.gen in line.sealed]
+    texts = line.git.cat([f"refs/tags/{name}:{artifacts.TAUGHT.as_posix()}" for name in names])
+    found = []
+    for name, text in zip(names, texts, strict=True):
+        number = GenerationName.parse(name).number
+        if {row.identity for row in taught.loads((text or b"").decode()) if row.generation == number} == batch:
+            with contextlib.suppress(InputError):  # written by another version: then it is another setting
+                found.append(_shape(sealed_params(line.git, name)))
+    return found

@@ -1,0 +1,57 @@
+"""luna status: where the line stands, without starting DVC or opening weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from luna import artifacts, params
+from luna.errors import LunaError
+from luna.history import shared
+from luna.history.line import read_line
+from luna.history.tip import building
+from luna.operations.new import Pending, pending
+
+
+@dataclass(frozen=True)
+class Status:
+    head: str | None
+    newest: str | None
+    generations: int
+    building: str | None
+    checked_out: str | None
+    pending: Pending | None
+    pending_error: str | None
+    push_remote: str | None
+    karma_required: float
+    handed_over: bool = False  # what is being built was begun on another machine, or is meant for one
+
+    @property
+    def next_step(self) -> str:
+        if self.building and self.handed_over:
+            return "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
+        if self.building:
+            return "dvc repro, then luna seal"
+        if not self.generations:
+            return "luna evolve"
+        if self.pending and self.pending.conversations:
+            return "luna evolve"
+        return "add conversations to data/conversations"
+
+
+def status(root: Path) -> Status:
+    settings = params.load(root)
+    line = read_line(root, settings.line.prefix)
+    waiting = error = None
+    try:
+        waiting = pending(root, line)
+    except LunaError as found:
+        error = str(found)
+    commit = line.git.resolve("HEAD")
+    here = next((tag.name for tag in line.sealed.values() if tag.commit == commit), None)
+    name = building(settings, line)
+    [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
+    return Status(
+        line.head_name, line.newest, len(line.sealed), name, here, waiting, error, line.git.config(shared.PUSH_REMOTE), settings.age_up.karma_required,
+        name is not None and name.encode() in (committed or b""),
+    )

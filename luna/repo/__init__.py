@@ -1,0 +1,1 @@
+"""This clone: git, locks, hooks, what a killed command left behind."""

@@ -1,0 +1,64 @@
+"""Content-addressed objects, wherever they are: in the cache, else brought there from cold storage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from luna import files
+from luna.errors import ColdStorageError
+from luna.repo import quarantine
+from luna.storage import cache, cold
+
+
+def listing(root: Path, md5: str) -> dict[str, str]:
+    """Files of a folder object: relative path -> md5."""
+    path = cache.find(root, md5) or fetch(root, md5)
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
+
+
+def behind(root: Path, md5s: list[str]) -> list[str]:
+    """The objects behind outputs: a folder's listing comes after all its files, so it never stands without them."""
+    found: dict[str, None] = {}
+    for md5 in md5s:
+        if md5.endswith(".dir"):
+            found.update(dict.fromkeys(sorted(listing(root, md5).values())))
+        found[md5] = None
+    return list(found)
+
+
+def fetch(root: Path, md5: str) -> Path:
+    """Bring one object from cold storage into the cache, whole or not at all.
+
+    Raises:
+        ColdStorageError: no store has it, or what came back does not have its hash.
+    """
+    target = cache.place(root, md5)
+    if cache.find(root, md5):
+        return target
+    failures = []
+    for store in cold.open_all(root):
+        try:
+            with files.replacing(target) as temporary:
+                store.download(md5, temporary)
+                if not cache.is_whole(temporary, md5):
+                    raise ColdStorageError(f"Cold storage gave wrong bytes for object {md5[:12]}: nothing was taken from it; check {store.name}.")
+            target.chmod(0o444)
+            return target
+        except ColdStorageError as failure:
+            failures.append(failure)
+    raise failures[0]
+
+
+def whole(root: Path, md5: str) -> tuple[Path, bool]:
+    """One object with its bytes checked, and whether it came from cold storage. A damaged one is set aside and fetched again.
+
+    Raises:
+        ColdStorageError: no store has it whole.
+    """
+    path = cache.find(root, md5)
+    if path and cache.is_whole(path, md5):
+        return path, False
+    if path:
+        quarantine.aside(root, path, md5)
+    return fetch(root, md5), True
