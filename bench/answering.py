@@ -22,7 +22,11 @@ def report(folder: Path) -> list[str]:
 
     repo, _ = generations.line(folder)
     settings = params.load(repo)
-    asked = [with_system(probe.messages, settings.chat.system_prompt) for probe in probes.load(repo / artifacts.PROBES) if not probe.distractors]
+    asked = [
+        with_system(probe.messages, settings.chat.system_prompt)
+        for probe in probes.load(repo / artifacts.PROBES)
+        if not probe.distractors
+    ]
     some, model = asked[:PROBES], repo / artifacts.MODEL
     alone: list[float] = []
     batched: list[float] = []
@@ -36,7 +40,9 @@ def report(folder: Path) -> list[str]:
 
     llama_cpp.llama_cpp.llama_model_default_params = without_repacking
     with silent():
-        plain = llama_cpp.Llama(str(model), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False)
+        plain = llama_cpp.Llama(
+            str(model), n_ctx=1024, n_threads=2, n_threads_batch=2, verbose=False
+        )
     llama_cpp.llama_cpp.llama_model_default_params = defaults
     texts_alone: list[str] = []
     with Engine(model, settings.evaluate.parallel, threads=2) as engine:
@@ -47,7 +53,12 @@ def report(folder: Path) -> list[str]:
             batched.append(len(some) / (time.monotonic() - started))
             started = time.monotonic()
             with silent():
-                texts_alone = [plain.create_chat_completion(messages, temperature=0.0, max_tokens=settings.evaluate.max_tokens)["choices"][0]["message"]["content"].strip() for messages in some]
+                texts_alone = [
+                    plain.create_chat_completion(
+                        messages, temperature=0.0, max_tokens=settings.evaluate.max_tokens
+                    )["choices"][0]["message"]["content"].strip()
+                    for messages in some
+                ]
             alone.append(len(some) / (time.monotonic() - started))
         started = time.monotonic()
         engine.answer([engine.prompt(messages) for messages in asked], settings.evaluate.max_tokens)
@@ -55,7 +66,16 @@ def report(folder: Path) -> list[str]:
     plain.close()
     same = sum(answer.text == text for answer, text in zip(answers, texts_alone, strict=True))
     one, many = statistics.median(alone), statistics.median(batched)
-    return ["## Answering probes", "", f"{len(some)} probes of the newest generation, two threads, {REPEATS} alternating runs, medians.", "",
-            "| way | probes a second | spread |", "| --- | ---: | --- |", f"| `create_chat_completion`, one after another | {one:.1f} | {min(alone):.1f} to {max(alone):.1f} |",
-            f"| Luna, {settings.evaluate.parallel} at a time | {many:.1f} | {min(batched):.1f} to {max(batched):.1f} |", "",
-            f"Ratio {many / one:.2f}; {same} of {len(some)} answers identical. All {len(asked)} probes of the generation: {whole:.0f} s.", ""]
+    return [
+        "## Answering probes",
+        "",
+        f"{len(some)} probes of the newest generation, two threads, {REPEATS} alternating runs, medians.",
+        "",
+        "| way | probes a second | spread |",
+        "| --- | ---: | --- |",
+        f"| `create_chat_completion`, one after another | {one:.1f} | {min(alone):.1f} to {max(alone):.1f} |",
+        f"| Luna, {settings.evaluate.parallel} at a time | {many:.1f} | {min(batched):.1f} to {max(batched):.1f} |",
+        "",
+        f"Ratio {many / one:.2f}; {same} of {len(some)} answers identical. All {len(asked)} probes of the generation: {whole:.0f} s.",
+        "",
+    ]

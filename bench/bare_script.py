@@ -28,8 +28,20 @@ def unsloth(steps: int, conversations: Path, base: Path, out: Path) -> dict:
 
     settings = params.load()
     chosen = schema.load_file(conversations)[: steps * settings.train.batch_size]
-    found = trainer.train(base, chosen, settings.chat, settings.train.model_copy(update={"max_steps": steps}), out / "checkpoints", out / "loss", out / "adapter")
-    return {"seconds": found.seconds, "tokens_per_second": found.tokens_per_second, "loss_final": found.loss_final}
+    found = trainer.train(
+        base,
+        chosen,
+        settings.chat,
+        settings.train.model_copy(update={"max_steps": steps}),
+        out / "checkpoints",
+        out / "loss",
+        out / "adapter",
+    )
+    return {
+        "seconds": found.seconds,
+        "tokens_per_second": found.tokens_per_second,
+        "loss_final": found.loss_final,
+    }
 
 
 def plain(steps: int, conversations: Path, base: Path, out: Path) -> dict:
@@ -39,7 +51,9 @@ def plain(steps: int, conversations: Path, base: Path, out: Path) -> dict:
 
     settings = params.load()
     chosen = schema.load_file(conversations)[: steps * settings.train.batch_size]
-    return alone.train(base, chosen, settings.chat, settings.train.model_copy(update={"max_steps": steps}))
+    return alone.train(
+        base, chosen, settings.chat, settings.train.model_copy(update={"max_steps": steps})
+    )
 
 
 def convert(adapter: Path, base: Path, out: Path) -> dict:
@@ -51,7 +65,9 @@ def convert(adapter: Path, base: Path, out: Path) -> dict:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16), str(adapter)).merge_and_unload()
+    merged = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16), str(adapter)
+    ).merge_and_unload()
     merged.save_pretrained(str(out / "merged"))
     AutoTokenizer.from_pretrained(str(base)).save_pretrained(str(out / "merged"))
     found = {"merge": time.monotonic() - started}
@@ -61,12 +77,26 @@ def convert(adapter: Path, base: Path, out: Path) -> dict:
 def by_hand(merged: Path, out: Path, script: Path) -> dict:
     """llama.cpp's converter and quantiser, called as its documentation says."""
     started = time.monotonic()
-    subprocess.run([sys.executable, str(script), str(merged), "--outtype", "bf16", "--outfile", str(out / "16.gguf")], check=True, capture_output=True)
+    subprocess.run(
+        [
+            sys.executable,
+            str(script),
+            str(merged),
+            "--outtype",
+            "bf16",
+            "--outfile",
+            str(out / "16.gguf"),
+        ],
+        check=True,
+        capture_output=True,
+    )
     import llama_cpp
 
     options = llama_cpp.llama_model_quantize_default_params()
     options.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0
-    if llama_cpp.llama_model_quantize(str(out / "16.gguf").encode(), str(out / "model.gguf").encode(), options):
+    if llama_cpp.llama_model_quantize(
+        str(out / "16.gguf").encode(), str(out / "model.gguf").encode(), options
+    ):
         raise SystemExit("llama.cpp could not quantise")
     return {"convert": time.monotonic() - started}
 
@@ -79,7 +109,10 @@ def answer(model: Path, asked: Path) -> dict:
     settings = params.load()
     started = time.monotonic()
     with Engine(model, settings.evaluate.parallel) as engine:
-        prompts = [engine.prompt(with_system(probe.messages, settings.chat.system_prompt)) for probe in probes.load(asked)]
+        prompts = [
+            engine.prompt(with_system(probe.messages, settings.chat.system_prompt))
+            for probe in probes.load(asked)
+        ]
         engine.answer(prompts, settings.evaluate.max_tokens)
     return {"seconds": time.monotonic() - started, "probes": len(prompts)}
 
@@ -87,12 +120,22 @@ def answer(model: Path, asked: Path) -> dict:
 def everything(steps: int, conversations: Path, base: Path, asked: Path, out: Path) -> dict:
     trained = unsloth(steps, conversations, base, out)
     shipped = convert(out / "adapter", base, out)
-    return {"train": trained["seconds"], **shipped, "answer": answer(out / "model.gguf", asked)["seconds"]}
+    return {
+        "train": trained["seconds"],
+        **shipped,
+        "answer": answer(out / "model.gguf", asked)["seconds"],
+    }
 
 
 def main() -> None:
     what, *rest = sys.argv[1:]
-    run = {"unsloth": unsloth, "plain": plain, "convert": convert, "answer": answer, "all": everything}[what]
+    run = {
+        "unsloth": unsloth,
+        "plain": plain,
+        "convert": convert,
+        "answer": answer,
+        "all": everything,
+    }[what]
     found = run(*(int(text) if text.isdigit() else Path(text) for text in rest))
     print(json.dumps(found), flush=True)
 

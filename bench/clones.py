@@ -12,12 +12,18 @@ from pathlib import Path
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
 
 
 def run(repo: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
     """``more``: variables of the environment."""
-    return subprocess.run(command, cwd=repo, env=environment() | more, capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=repo, env=environment() | more, capture_output=True, text=True
+    )
 
 
 def must(repo: Path, *command: str, **more: str) -> str:

@@ -19,7 +19,10 @@ from luna.conversations import choose, probes, schema
 from luna.conversations.schema import Conversation
 
 SOURCE = Path(__file__).resolve().parents[1]
-FACTS, SECOND_FACTS = 20, 8  # of the examples' 40 and 16: enough to tell the models apart, in half the time
+FACTS, SECOND_FACTS = (
+    20,
+    8,
+)  # of the examples' 40 and 16: enough to tell the models apart, in half the time
 SAVE_STEPS = 25
 # Where a control must be bad, less or more training than the shipped epochs is enough to make it so.
 LITERAL_EPOCHS, VOICE_EPOCHS, SHUFFLED_EPOCHS = 10, 1, 2
@@ -46,26 +49,50 @@ class Controls:
     """What each control is taught, on what, and what it is asked: (start, training set, epochs, taught by generation)."""
 
     def __init__(self, replay: int) -> None:
-        first, second = facts(SOURCE / "data/conversations/01-merrow-point.jsonl", FACTS), facts(SOURCE / "data/examples/02-the-winter-ferry.jsonl", SECOND_FACTS)
+        first, second = (
+            facts(SOURCE / "data/conversations/01-merrow-point.jsonl", FACTS),
+            facts(SOURCE / "data/examples/02-the-winter-ferry.jsonl", SECOND_FACTS),
+        )
         old, new = flat(first), flat(second)
         literal = [item for item in old if item.paraphrases]
         keys = list(first)
         others = {key: first[keys[(i + 1) % len(keys)]] for i, key in enumerate(keys)}
-        shuffled = [said(item, others[key][i % len(others[key])].reply) for key in keys for i, item in enumerate(first[key])]
+        shuffled = [
+            said(item, others[key][i % len(others[key])].reply)
+            for key in keys
+            for i, item in enumerate(first[key])
+        ]
         again = [item for _, item in choose.stratified({1: old}, replay, 7)]
         both = {1: old, 2: new}
-        self.plan: dict[str, tuple[str, str | None, list[Conversation], float | None, dict[int, list[Conversation]]]] = {
+        self.plan: dict[
+            str,
+            tuple[str, str | None, list[Conversation], float | None, dict[int, list[Conversation]]],
+        ] = {
             "untaught": ("recall", None, [], None, {1: old}),
             "taught": ("none", None, old, None, {1: old}),
             "literal": ("generalisation", None, literal, LITERAL_EPOCHS, {1: literal}),
-            "other voice": ("tone drift", "taught", [said(item, PIRATE.format(item.expect[0])) for item in old], VOICE_EPOCHS, {1: old}),
-            "shuffled answers": ("recall, generalisation, tone drift", None, shuffled, SHUFFLED_EPOCHS, {1: old}),
+            "other voice": (
+                "tone drift",
+                "taught",
+                [said(item, PIRATE.format(item.expect[0])) for item in old],
+                VOICE_EPOCHS,
+                {1: old},
+            ),
+            "shuffled answers": (
+                "recall, generalisation, tone drift",
+                None,
+                shuffled,
+                SHUFFLED_EPOCHS,
+                {1: old},
+            ),
             "no replay": ("recall", "taught", new, None, both),
             "with replay": ("none", "taught", new + again, None, both),
         }
 
 
-def build(name: str, folder: Path, settings: params.Params, controls: Controls, say: Callable[[str], None]) -> None:
+def build(
+    name: str, folder: Path, settings: params.Params, controls: Controls, say: Callable[[str], None]
+) -> None:
     from luna.training import environment
 
     environment.prepare("cpu")
@@ -87,11 +114,23 @@ def build(name: str, folder: Path, settings: params.Params, controls: Controls, 
     trained = {"steps": 0, "train_seconds": 0.0}
     if training:
         if not (place / "trained.json").is_file():  # a run cut off goes on from its last checkpoint
-            train = settings.train.model_copy(update={"save_steps": SAVE_STEPS} | ({"epochs": epochs} if epochs else {}))
-            outcome = trainer.train(weights, choose.training_order(training, settings.data.seed), settings.chat, train, place / "checkpoints", place / "loss", place / "adapter")
+            train = settings.train.model_copy(
+                update={"save_steps": SAVE_STEPS} | ({"epochs": epochs} if epochs else {})
+            )
+            outcome = trainer.train(
+                weights,
+                choose.training_order(training, settings.data.seed),
+                settings.chat,
+                train,
+                place / "checkpoints",
+                place / "loss",
+                place / "adapter",
+            )
             adapter.tidy(place / "adapter")
             merge.merge(weights, [adapter.read_folder(place / "adapter")], place / "merged")
-            files.write_json(place / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds})
+            files.write_json(
+                place / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds}
+            )
             shutil.rmtree(place / "checkpoints")
         weights, trained = place / "merged", files.read_json(place / "trained.json")
     files.write_json(place / "metadata.json", {"general.name": name})
@@ -100,33 +139,59 @@ def build(name: str, folder: Path, settings: params.Params, controls: Controls, 
     (place / "16.gguf").unlink()
     asked = probes.build(taught, [], settings.data.probes_per_kind, settings.data.seed)
     probes.refuse_leaks(asked, training)
-    marked = suite.examine(place / "model.gguf", asked, settings.chat.system_prompt, settings.evaluate)
-    scores = {key: asdict(score) for key, score in suite.scores(marked, max(taught), settings.evaluate.seed).items()}
+    marked = suite.examine(
+        place / "model.gguf", asked, settings.chat.system_prompt, settings.evaluate
+    )
+    scores = {
+        key: asdict(score)
+        for key, score in suite.scores(marked, max(taught), settings.evaluate.seed).items()
+    }
     decision = decide(scores, settings.promotion, is_ancestor=False)
     files.write_jsonl(place / "answers.jsonl", suite.as_rows(marked))
-    files.write_json(place / "result.json", {
-        "name": name, "must_fail": must_fail, "conversations": len(training), "scores": scores, **trained,
-        "promoted": decision.promoted, "failed": [verdict.clause for verdict in decision.verdicts if not verdict.passed],
-    })
+    files.write_json(
+        place / "result.json",
+        {
+            "name": name,
+            "must_fail": must_fail,
+            "conversations": len(training),
+            "scores": scores,
+            **trained,
+            "promoted": decision.promoted,
+            "failed": [verdict.clause for verdict in decision.verdicts if not verdict.passed],
+        },
+    )
     say(f"{name}: {decision.notes} ({time.monotonic() - started:.0f} s)")
 
 
 def table(folder: Path, names: list[str]) -> str:
-    lines = ["| control | must fail | taught | steps | recall (old, new) | generalisation | tone drift | fails |", "| --- | --- | ---: | ---: | --- | --- | --- | --- |"]
+    lines = [
+        "| control | must fail | taught | steps | recall (old, new) | generalisation | tone drift | fails |",
+        "| --- | --- | ---: | ---: | --- | --- | --- | --- |",
+    ]
     for name in names:
         path = folder / name.replace(" ", "-") / "result.json"
         if path.is_file():
             row = files.read_json(path)
-            recall, general, tone = (row["scores"][key] for key in ("recall", "generalisation", "tone_drift"))
-            parts = "" if recall["details"]["old"] is None else f" ({recall['details']['old']:.3f}, {recall['details']['new']:.3f})"
-            lines.append(f"| {name} | {row['must_fail']} | {row['conversations']} | {row['steps']} | {recall['value']:.3f} of {recall['n']}{parts} | {general['value']:.3f} of {general['n']} "
-                         f"| {tone['value']:.3f} | {', '.join(row['failed']).replace('_', ' ') or 'nothing: promoted'} |")
+            recall, general, tone = (
+                row["scores"][key] for key in ("recall", "generalisation", "tone_drift")
+            )
+            parts = (
+                ""
+                if recall["details"]["old"] is None
+                else f" ({recall['details']['old']:.3f}, {recall['details']['new']:.3f})"
+            )
+            lines.append(
+                f"| {name} | {row['must_fail']} | {row['conversations']} | {row['steps']} | {recall['value']:.3f} of {recall['n']}{parts} | {general['value']:.3f} of {general['n']} "
+                f"| {tone['value']:.3f} | {', '.join(row['failed']).replace('_', ' ') or 'nothing: promoted'} |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     if len(sys.argv) < 2:
-        raise SystemExit("Give a folder for the models, and the names of some controls if not all are wanted: python -m bench.controls FOLDER [NAME ...]")
+        raise SystemExit(
+            "Give a folder for the models, and the names of some controls if not all are wanted: python -m bench.controls FOLDER [NAME ...]"
+        )
     folder = Path(sys.argv[1]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     settings = params.load(SOURCE)

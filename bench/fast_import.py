@@ -14,7 +14,9 @@ from typing import BinaryIO
 @contextlib.contextmanager
 def into(repo: Path) -> Iterator[Stream]:
     """A stream that git takes in while it is written. Raises CalledProcessError when git does not."""
-    process = subprocess.Popen(["git", "-C", str(repo), "fast-import", "--quiet"], stdin=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["git", "-C", str(repo), "fast-import", "--quiet"], stdin=subprocess.PIPE
+    )
     yield Stream(process.stdin)
     process.stdin.close()
     if code := process.wait():
@@ -36,13 +38,21 @@ class Stream:
     def commit(self, branch: str, when: datetime, message: str, contents: Mapping[str, int]) -> int:
         self.mark += 1
         text = message.encode()
-        rows = b"".join(b"M 100644 :%d %s\n" % (mark, path.encode()) for path, mark in contents.items())
-        self.out.write(b"commit %s\nmark :%d\ncommitter %s\ndata %d\n%s\n%s\n" % (branch.encode(), self.mark, _who(when), len(text), text, rows))
+        rows = b"".join(
+            b"M 100644 :%d %s\n" % (mark, path.encode()) for path, mark in contents.items()
+        )
+        self.out.write(
+            b"commit %s\nmark :%d\ncommitter %s\ndata %d\n%s\n%s\n"
+            % (branch.encode(), self.mark, _who(when), len(text), text, rows)
+        )
         return self.mark
 
     def tag(self, name: str, commit: int, when: datetime, message: str) -> None:
         text = (message.rstrip() + "\n").encode()
-        self.out.write(b"tag %s\nfrom :%d\ntagger %s\ndata %d\n%s\n" % (name.encode(), commit, _who(when), len(text), text))
+        self.out.write(
+            b"tag %s\nfrom :%d\ntagger %s\ndata %d\n%s\n"
+            % (name.encode(), commit, _who(when), len(text), text)
+        )
 
 
 def _who(when: datetime) -> bytes:

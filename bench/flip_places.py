@@ -25,8 +25,25 @@ from luna.storage import cold
 from luna.storage.cold import Store
 
 CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
-TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE = "tags and branches", "packed references", "git objects", "ledger", "dvc.lock", "bundle"
-KINDS = (CACHE, COLD, COLD_RECORD, TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE)  # S3 where there is a server
+TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE = (
+    "tags and branches",
+    "packed references",
+    "git objects",
+    "ledger",
+    "dvc.lock",
+    "bundle",
+)
+KINDS = (
+    CACHE,
+    COLD,
+    COLD_RECORD,
+    TAGS,
+    PACKED,
+    GIT,
+    LEDGER,
+    LOCK,
+    BUNDLE,
+)  # S3 where there is a server
 
 
 @dataclass(frozen=True)
@@ -148,18 +165,30 @@ def targets(place: Field, kind: str) -> Sequence[Target | Stored]:
         case "S3 storage":
             return [Stored(place.s3, md5) for md5, size in sorted(place.s3.sizes().items()) if size]
         case "record in cold storage":
-            found = sorted((Path(place.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json"))
+            found = sorted(
+                (Path(place.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json")
+            )
         case "tags and branches":
-            found = [path for path in _files(root / ".git/refs") if "quarantine" not in path.parts and "remotes" not in path.parts]
+            found = [
+                path
+                for path in _files(root / ".git/refs")
+                if "quarantine" not in path.parts and "remotes" not in path.parts
+            ]
         case "packed references":
             found = [root / ".git/packed-refs"]
         case "git objects":
-            named = object_names(take(place.git, place.prefix, set()))  # of history; other objects are the user's own
-            found = [path for object_id, path in gitstore.loose_objects(place.git) if object_id in named]
+            named = object_names(
+                take(place.git, place.prefix, set())
+            )  # of history; other objects are the user's own
+            found = [
+                path for object_id, path in gitstore.loose_objects(place.git) if object_id in named
+            ]
         case "ledger":
             found = [root / "lineage.csv"]
         case "bundle":
-            found = [place.bundle] * 3 + [Path(f"{place.bundle}.sha256")]  # most of the faults where most of the bytes are
+            found = [place.bundle] * 3 + [
+                Path(f"{place.bundle}.sha256")
+            ]  # most of the faults where most of the bytes are
         case _:
             found = [root / "dvc.lock"]
     return [Target(path) for path in found if path.stat().st_size]
@@ -185,9 +214,13 @@ def user(place: Field, target: Target | Stored) -> str:
     return place.users[target.object]
 
 
-def is_named(place: Field, kind: str, target: Target | Stored, before: bytes, findings: list[kinds.Finding]) -> bool:
+def is_named(
+    place: Field, kind: str, target: Target | Stored, before: bytes, findings: list[kinds.Finding]
+) -> bool:
     """Whether a finding says what was damaged, and none says that another object was."""
-    objects = {(finding.where, finding.object) for finding in findings if finding.kind == kinds.OBJECT}
+    objects = {
+        (finding.where, finding.object) for finding in findings if finding.kind == kinds.OBJECT
+    }
     match kind:
         case "cache":
             return objects == {("cache", target.object)}
@@ -197,19 +230,35 @@ def is_named(place: Field, kind: str, target: Target | Stored, before: bytes, fi
             return not objects and any(finding.kind == kinds.COLD_RECORD for finding in findings)
         case "tags and branches":
             reference = target.path.relative_to(place.root / ".git").as_posix()
-            return not objects and any(finding.object in (reference, reference.removeprefix("refs/tags/")) for finding in findings)
+            return not objects and any(
+                finding.object in (reference, reference.removeprefix("refs/tags/"))
+                for finding in findings
+            )
         case "packed references":
-            names = {line.split(" ")[-1].removeprefix("refs/tags/") for line in before.decode().splitlines()}
-            return not objects and any(finding.object == "packed-refs" or finding.object in names or finding.object.startswith("refs/") for finding in findings)
+            names = {
+                line.split(" ")[-1].removeprefix("refs/tags/")
+                for line in before.decode().splitlines()
+            }
+            return not objects and any(
+                finding.object == "packed-refs"
+                or finding.object in names
+                or finding.object.startswith("refs/")
+                for finding in findings
+            )
         case "git objects":
             return not objects and any(finding.object == target.object for finding in findings)
-    return not objects and any(finding.where == "workspace" and finding.object == target.name for finding in findings)
+    return not objects and any(
+        finding.where == "workspace" and finding.object == target.name for finding in findings
+    )
 
 
 def bundle_is_named(place: Field, before: bytes, after: bytes, problems: list[str]) -> bool:
     """Whether each problem speaks of the member that was damaged, or of the file itself where it is its frame."""
     names = {place.bundle.name, f"{place.bundle.name}.sha256"}
-    first = next((at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(after))
+    first = next(
+        (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new),
+        len(after),
+    )
     if before[:4] == b"PK\x03\x04":
         for member in check.members(io.BytesIO(before), len(before)):
             if member.offset <= first < member.data + member.size:
@@ -221,20 +270,34 @@ def is_harmless(kind: str, target: Target | Stored, before: bytes) -> bool:
     """A bit that means nothing: the last bits of a zlib stream's last block are filling, and a bundle may have been given another name than its .sha256 says."""
     after = target.read()
     if kind == BUNDLE and target.name.endswith(".sha256"):
-        return after[:66] == before[:66] and re.fullmatch(rb"[0-9a-f]{64}  [^\n]+\n", after) is not None
+        return (
+            after[:66] == before[:66]
+            and re.fullmatch(rb"[0-9a-f]{64}  [^\n]+\n", after) is not None
+        )
     return kind == GIT and gitstore.loose_content(target.path) is not None and after != before
 
 
 def meaning(place: Field) -> tuple[str, bytes, bytes]:
     """What must be as before: the sealed references and no others beside them, the ledger and dvc.lock. (The head's tag and the record may be new objects of the same content.)"""
-    rows = [row.split(" ") for row in place.git.text("for-each-ref", "--format=%(refname) %(objectname) %(*objectname)").splitlines()]
+    rows = [
+        row.split(" ")
+        for row in place.git.text(
+            "for-each-ref", "--format=%(refname) %(objectname) %(*objectname)"
+        ).splitlines()
+    ]
     content = {f"refs/tags/{head_tag(place.prefix)}": "^{commit}", record.REF: f":{record.FILE}"}
     kept = []
     for name, *objects in rows:
         if not name.startswith(("refs/quarantine/", "refs/remotes/")):
-            objects = [place.git.resolve(name + content[name]) or ""] if name in content else objects
+            objects = (
+                [place.git.resolve(name + content[name]) or ""] if name in content else objects
+            )
             kept.append(" ".join([name, *objects]))
-    return "\n".join(kept), (place.root / "lineage.csv").read_bytes(), (place.root / "dvc.lock").read_bytes()
+    return (
+        "\n".join(kept),
+        (place.root / "lineage.csv").read_bytes(),
+        (place.root / "dvc.lock").read_bytes(),
+    )
 
 
 def pack(place: Field, packed: bool) -> None:

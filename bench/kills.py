@@ -58,7 +58,11 @@ CASES = (
     Case("repro", ("dvc", "repro"), "changed", otherwise=("luna", "evolve")),
     Case("seal", ("luna", "seal"), "built"),
     Case("renumber", ("luna", "seal", "--renumber"), "overtaken"),
-    Case("rollback", ("luna", "rollback", "1", "--reason", "kills"), done="is the current best already"),
+    Case(
+        "rollback",
+        ("luna", "rollback", "1", "--reason", "kills"),
+        done="is the current best already",
+    ),
     Case("archive", ("luna", "archive", "--all", "--remote", "second")),
     Case("repair", ("luna", "repair"), "damaged", whole="line"),
     Case("gc", ("luna", "gc", "--yes")),
@@ -87,7 +91,9 @@ class Kill:
     otherwise: bool = False
 
     def __str__(self) -> str:
-        where = f"{self.instant:.3f} s after {self.line!r}" if self.line else f"at {self.instant:.3f} s"
+        where = (
+            f"{self.instant:.3f} s after {self.line!r}" if self.line else f"at {self.instant:.3f} s"
+        )
         return f"{self.number + 1}: {self.command} {'killed' if self.hit else 'had ended'} {where} of {self.seconds:.1f} s, {'; '.join(self.faults) or 'no fault'}{', gone on with otherwise' if self.otherwise else ''}"
 
 
@@ -107,12 +113,18 @@ class Result:
 
     @property
     def faults(self) -> list[str]:
-        return [f"{kill.number + 1}: {kill.command}: {fault}" for kill in self.done for fault in kill.faults]
+        return [
+            f"{kill.number + 1}: {kill.command}: {fault}"
+            for kill in self.done
+            for fault in kill.faults
+        ]
 
     def __str__(self) -> str:
         otherwise = sum(kill.otherwise for kill in self.done)
-        return (f"{self.kills.total()} kills of running commands ({', '.join(f'{name} {times}' for name, times in sorted(self.kills.items()))}), "
-                f"{self.late.total()} came after the end; {len(self.faults)} faults{f'; {otherwise} times DVC did not go on, and luna evolve did' if otherwise else ''}")
+        return (
+            f"{self.kills.total()} kills of running commands ({', '.join(f'{name} {times}' for name, times in sorted(self.kills.items()))}), "
+            f"{self.late.total()} came after the end; {len(self.faults)} faults{f'; {otherwise} times DVC did not go on, and luna evolve did' if otherwise else ''}"
+        )
 
 
 def _afterwards(case: Case, repo: Path, goal: Picture) -> list[str]:
@@ -125,11 +137,20 @@ def _afterwards(case: Case, repo: Path, goal: Picture) -> list[str]:
             found.append("tags, ledger or objects are not those of the whole line")
         done = run(repo, "luna", "verify", "--all", "--remote")
         found += [f"verify: {row}" for row in done.stdout.splitlines() if row.startswith("DAMAGE")]
-        if not [path for folder in (repo, repo.parent / "cold") for path in (folder / "quarantine").rglob("*") if path.is_file()]:
+        if not [
+            path
+            for folder in (repo, repo.parent / "cold")
+            for path in (folder / "quarantine").rglob("*")
+            if path.is_file()
+        ]:
             found.append("what was damaged was not put aside")
     if case.name == "thin" and Picture.of(repo).thinned:
         done = run(repo, "luna", "rebuild", "1", "--check")
-        found += [f"what was thinned does not come back: {done.stdout}{done.stderr}"] if done.returncode else []
+        found += (
+            [f"what was thinned does not come back: {done.stdout}{done.stderr}"]
+            if done.returncode
+            else []
+        )
     return found
 
 
@@ -144,7 +165,14 @@ class Undisturbed:
 def undisturbed(case: Case, state: Path, folder: Path) -> Undisturbed:
     repo = copy(state, folder / "copy")
     started = time.monotonic()
-    done = subprocess.run(case.command, cwd=repo, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        case.command,
+        cwd=repo,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     seconds = time.monotonic() - started
     if done.returncode:
         raise SystemExit(f"{' '.join(case.command)} failed undisturbed: {done.stdout[-2000:]}")
@@ -152,13 +180,29 @@ def undisturbed(case: Case, state: Path, folder: Path) -> Undisturbed:
     return Undisturbed(seconds, len(done.stdout.splitlines()))
 
 
-def kill(number: int, case: Case, state: Path, goal: Picture | None, folder: Path, chance: random.Random, usual: Undisturbed) -> Kill:
+def kill(
+    number: int,
+    case: Case,
+    state: Path,
+    goal: Picture | None,
+    folder: Path,
+    chance: random.Random,
+    usual: Undisturbed,
+) -> Kill:
     """One kill, the checks, the repetition, the checks again."""
     shutil.rmtree(folder / "copy", ignore_errors=True)  # a run that was cut off may have left one
     repo = copy(state, folder / "copy")
     before = Picture.of(repo)
     goal = goal or before
-    process = subprocess.Popen(case.command, cwd=repo, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        case.command,
+        cwd=repo,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     row = None
     if usual.lines and chance.random() < 0.5:
         for _ in range(chance.randint(1, usual.lines)):
@@ -179,14 +223,39 @@ def kill(number: int, case: Case, state: Path, goal: Picture | None, folder: Pat
         again = run(repo, *case.otherwise)
     if again.returncode and not (case.done and case.done in again.stderr):
         found.append(f"the repetition failed: {(again.stderr + again.stdout).strip()[-400:]}")
-    found += [f"after the repetition: {fault}" for fault in faults(repo, before, goal) + _afterwards(case, repo, goal)]
+    found += [
+        f"after the repetition: {fault}"
+        for fault in faults(repo, before, goal) + _afterwards(case, repo, goal)
+    ]
     shutil.rmtree(folder / "copy")
-    return Kill(number, case.name, hit, re.sub(r"\s+", " ", row.strip())[:100] if row else None, round(instant, 3), round(usual.seconds, 2), found, otherwise)
+    return Kill(
+        number,
+        case.name,
+        hit,
+        re.sub(r"\s+", " ", row.strip())[:100] if row else None,
+        round(instant, 3),
+        round(usual.seconds, 2),
+        found,
+        otherwise,
+    )
 
 
-def kills(line: Path, count: int, seed: int, only: set[str] | None = None, thinned: bool = False, log: Path | None = None, states: Path | None = None, until: float | None = None) -> Result:
+def kills(
+    line: Path,
+    count: int,
+    seed: int,
+    only: set[str] | None = None,
+    thinned: bool = False,
+    log: Path | None = None,
+    states: Path | None = None,
+    until: float | None = None,
+) -> Result:
     """Those of ``count`` kills that the ``log`` lacks, until the monotonic clock says ``until``."""
-    result = Result([Kill(**json.loads(row)) for row in log.read_text(encoding="utf-8").splitlines()] if log and log.exists() else [])
+    result = Result(
+        [Kill(**json.loads(row)) for row in log.read_text(encoding="utf-8").splitlines()]
+        if log and log.exists()
+        else []
+    )
     past = {(kill.number, kill.command) for kill in result.done}
     cases = [case for case in CASES if not only or case.name in only]
     with tempfile.TemporaryDirectory(dir=line.parent.parent) as temporary:
@@ -203,7 +272,15 @@ def kills(line: Path, count: int, seed: int, only: set[str] | None = None, thinn
             if case.name not in usual:
                 usual[case.name] = undisturbed(case, state, Path(temporary))
             goal = Picture.of(prepared.get(case.whole)) if case.whole else None
-            done = kill(number, case, state, goal, Path(temporary), random.Random(f"{seed}/{number}"), usual[case.name])
+            done = kill(
+                number,
+                case,
+                state,
+                goal,
+                Path(temporary),
+                random.Random(f"{seed}/{number}"),
+                usual[case.name],
+            )
             result.done.append(done)
             print(done, file=sys.stderr, flush=True)
             if log:
@@ -213,26 +290,60 @@ def kills(line: Path, count: int, seed: int, only: set[str] | None = None, thinn
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("line", type=Path, help="the clone whose copies are worked on")
     parser.add_argument("--count", type=int, default=200, help="kills in all (default: 200)")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=[case.name for case in CASES])
-    parser.add_argument("--thinned", action="store_true", help="thin the line first: only the head's GGUF is in cold storage")
-    parser.add_argument("--log", type=Path, help="append each kill to this file as JSON, and go on where it ends")
-    parser.add_argument("--states", type=Path, help="keep the prepared clones in this folder for the next part")
+    parser.add_argument(
+        "--thinned",
+        action="store_true",
+        help="thin the line first: only the head's GGUF is in cold storage",
+    )
+    parser.add_argument(
+        "--log", type=Path, help="append each kill to this file as JSON, and go on where it ends"
+    )
+    parser.add_argument(
+        "--states", type=Path, help="keep the prepared clones in this folder for the next part"
+    )
     parser.add_argument("--minutes", type=float, help="begin no kill after so many minutes")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     given = parser.parse_args()
     started = time.monotonic()
-    result = kills(given.line.resolve(), given.count, given.seed, set(given.only or ()), given.thinned, given.log, given.states and given.states.resolve(), started + 60 * given.minutes if given.minutes else None)
+    result = kills(
+        given.line.resolve(),
+        given.count,
+        given.seed,
+        set(given.only or ()),
+        given.thinned,
+        given.log,
+        given.states and given.states.resolve(),
+        started + 60 * given.minutes if given.minutes else None,
+    )
     seconds = time.monotonic() - started
     if given.json:
-        print(json.dumps({"kills": result.kills, "late": result.late, "faults": result.faults, "of": given.count, "seed": given.seed, "thinned": given.thinned, "seconds": round(seconds)}, indent=2))
+        print(
+            json.dumps(
+                {
+                    "kills": result.kills,
+                    "late": result.late,
+                    "faults": result.faults,
+                    "of": given.count,
+                    "seed": given.seed,
+                    "thinned": given.thinned,
+                    "seconds": round(seconds),
+                },
+                indent=2,
+            )
+        )
     else:
         for fault in result.faults:
             print(fault)
-        print(f"{result}; {len(result.done)} of {given.count}, seed {given.seed}{', thinned line' if given.thinned else ''}, {seconds:.0f} s")
+        print(
+            f"{result}; {len(result.done)} of {given.count}, seed {given.seed}{', thinned line' if given.thinned else ''}, {seconds:.0f} s"
+        )
         if len(result.done) < given.count:
             print("not all are done: the same command goes on")
     sys.exit(1 if result.faults else 0)

@@ -49,7 +49,15 @@ _BATCH = 4  # conversations that a generation is taught
 _REPLAYED = 5  # batches trained on again
 _PROBES = 120  # as data.probes_per_kind: no more questions of a kind are asked of one generation
 _ROLLBACK_EVERY, _ROLLBACK_BY = 97, 4
-_PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+_PROJECTIONS = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
 
 
 @dataclass
@@ -77,8 +85,15 @@ def _json(value: Any) -> bytes:
 
 def _conversations(number: int) -> list[schema.Conversation]:
     return [
-        schema.parse({"messages": [{"role": "user", "content": f"Who keeps lighthouse {number}-{i}?"}, {"role": "assistant", "content": f"Aye, keeper {number * 7 + i} does."}],
-                      "expect": [f"keeper {number * 7 + i}"]})
+        schema.parse(
+            {
+                "messages": [
+                    {"role": "user", "content": f"Who keeps lighthouse {number}-{i}?"},
+                    {"role": "assistant", "content": f"Aye, keeper {number * 7 + i} does."},
+                ],
+                "expect": [f"keeper {number * 7 + i}"],
+            }
+        )
         for i in range(_BATCH)
     ]
 
@@ -87,38 +102,114 @@ def _jsonl(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
 
 
-def _make(number: int, parent: _Generation | None, settings: Params, chance: random.Random, model_of: Callable[[int], bytes], bare: bool) -> _Generation:
+def _make(
+    number: int,
+    parent: _Generation | None,
+    settings: Params,
+    chance: random.Random,
+    model_of: Callable[[int], bytes],
+    bare: bool,
+) -> _Generation:
     born = FIRST + _BETWEEN * number
     name = GenerationName.born(number, settings.line.prefix, born)
     batch = _conversations(number) if parent else []
-    taught_by = [ancestor.name.number for ancestor in parent.line if ancestor.parent] if parent else []
-    asked = sorted(chance.sample(taught_by, min(len(taught_by), _PROBES // _BATCH - 1)) + [number]) if parent else []
+    taught_by = (
+        [ancestor.name.number for ancestor in parent.line if ancestor.parent] if parent else []
+    )
+    asked = (
+        sorted(chance.sample(taught_by, min(len(taught_by), _PROBES // _BATCH - 1)) + [number])
+        if parent
+        else []
+    )
     denied = parent is not None and number > 1 and chance.random() < 0.2
     knows = 0.6 if denied else 0.99 - 0.04 * math.exp(-number / 100)
-    by_generation = {str(old): {"correct": sum(chance.random() < knows for _ in range(_BATCH)), "n": _BATCH} for old in asked}
+    by_generation = {
+        str(old): {"correct": sum(chance.random() < knows for _ in range(_BATCH)), "n": _BATCH}
+        for old in asked
+    }
     correct, n = sum(counts["correct"] for counts in by_generation.values()), _BATCH * len(asked)
     recall = correct / n if n else 0.0
     low, high = intervals.wilson(correct, n)
     tone = min(1.0, max(0.0, chance.gauss(0.03, 0.008))) if parent else 1.0
     scores = {
-        "recall": {"value": recall, "n": n, "low": low, "high": high, "details": {"new": recall, "old": recall, "by_generation": by_generation}},
-        "generalisation": {"value": recall * 0.95, "n": n, "low": low * 0.95, "high": high * 0.95, "details": {"method": "paraphrases"}},
-        "tone_drift": {"value": tone, "n": n, "low": max(0.0, tone - 0.01), "high": min(1.0, tone + 0.01), "details": {}},
+        "recall": {
+            "value": recall,
+            "n": n,
+            "low": low,
+            "high": high,
+            "details": {"new": recall, "old": recall, "by_generation": by_generation},
+        },
+        "generalisation": {
+            "value": recall * 0.95,
+            "n": n,
+            "low": low * 0.95,
+            "high": high * 0.95,
+            "details": {"method": "paraphrases"},
+        },
+        "tone_drift": {
+            "value": tone,
+            "n": n,
+            "low": max(0.0, tone - 0.01),
+            "high": min(1.0, tone + 0.01),
+            "details": {},
+        },
     }
     scale = 0.016 + 0.05 * math.exp(-number / 60)
-    change = {f"model.layers.{layer}.{part}.weight": round(scale * chance.uniform(0.6, 1.4), 6) for layer in range(_LAYERS) for part in _PROJECTIONS} if parent else {}
-    tensors = [evolution.Tensor(f"model.layers.{layer}.{part}.weight", naming.kind(f"model.layers.{layer}.{part}.weight"), layer, 1024, 10.0, 10.0, 10.0, change.get(f"model.layers.{layer}.{part}.weight", 0.0), 0.05 if parent else 0.0)
-               for layer in range(_LAYERS) for part in _PROJECTIONS]
+    change = (
+        {
+            f"model.layers.{layer}.{part}.weight": round(scale * chance.uniform(0.6, 1.4), 6)
+            for layer in range(_LAYERS)
+            for part in _PROJECTIONS
+        }
+        if parent
+        else {}
+    )
+    tensors = [
+        evolution.Tensor(
+            f"model.layers.{layer}.{part}.weight",
+            naming.kind(f"model.layers.{layer}.{part}.weight"),
+            layer,
+            1024,
+            10.0,
+            10.0,
+            10.0,
+            change.get(f"model.layers.{layer}.{part}.weight", 0.0),
+            0.05 if parent else 0.0,
+        )
+        for layer in range(_LAYERS)
+        for part in _PROJECTIONS
+    ]
     delta = _jsonl([item.as_row() for item in batch])
     steps = 40 if parent else 0
     loss = [4 * math.exp(-step / 9) + chance.uniform(0.1, 0.2) for step in range(steps)]
     parts = {
-        "prep": {"new_conversations": len(batch), "replay_samples": n, "total_training_examples": n + len(batch), "karma": float(len(batch)), "karma_left": 0.0,
-                 "data_delta_sha256": hashlib.sha256(delta).hexdigest(), "probe_set_sha256": hashlib.sha256(name.stamp.encode()).hexdigest()},
-        "train": {"training_steps": steps, "learning_rate": 0.002 if parent else 0.0, "batch_size": 4, "gradient_accumulation": 1,
-                  "walltime_minutes": round(chance.uniform(1, 3), 2) if parent else 0.0, "loss_start": loss[0] if loss else None, "loss_final": round(loss[-1], 4) if loss else None,
-                  "device": "none", "peak_memory_bytes": 1_500_000_000, "tokens": 40 * 900},
-        "export": {"quantization": "Q8_0", "evolution": evolution.summary(tensors, settings.export.changed_tensor_threshold, 0, parent is None)},
+        "prep": {
+            "new_conversations": len(batch),
+            "replay_samples": n,
+            "total_training_examples": n + len(batch),
+            "karma": float(len(batch)),
+            "karma_left": 0.0,
+            "data_delta_sha256": hashlib.sha256(delta).hexdigest(),
+            "probe_set_sha256": hashlib.sha256(name.stamp.encode()).hexdigest(),
+        },
+        "train": {
+            "training_steps": steps,
+            "learning_rate": 0.002 if parent else 0.0,
+            "batch_size": 4,
+            "gradient_accumulation": 1,
+            "walltime_minutes": round(chance.uniform(1, 3), 2) if parent else 0.0,
+            "loss_start": loss[0] if loss else None,
+            "loss_final": round(loss[-1], 4) if loss else None,
+            "device": "none",
+            "peak_memory_bytes": 1_500_000_000,
+            "tokens": 40 * 900,
+        },
+        "export": {
+            "quantization": "Q8_0",
+            "evolution": evolution.summary(
+                tensors, settings.export.changed_tensor_threshold, 0, parent is None
+            ),
+        },
         "scores": scores,
         "eval_args": {"eval_time_minutes": 0.3, "probes": 2 * n, "probes_per_second": 14.0},
     }
@@ -126,27 +217,68 @@ def _make(number: int, parent: _Generation | None, settings: Params, chance: ran
     model = model_of(number)
     tokenizer = b'{"stand-in": "tokenizer"}'
     document = metrics.build(name, parent.name if parent else None, parts, decision, None)
-    row = metrics.ledger_row(document, hashlib.sha256(model).hexdigest(), hashlib.sha256(tokenizer).hexdigest())
+    row = metrics.ledger_row(
+        document, hashlib.sha256(model).hexdigest(), hashlib.sha256(tokenizer).hexdigest()
+    )
     if bare:
-        return _Generation(name, parent, born, batch, transfer.row(number, by_generation), document, row, {})
-    answers = _jsonl([{"probe": hashlib.sha256(item.identity.encode()).hexdigest(), "conversation": item.identity, "kind": "recall", "messages": item.question, "text": item.reply, "correct": True} for item in batch])
-    replayed = [item for generation in (parent.line if parent else []) if generation.name.number in asked[-_REPLAYED - 1 :] for item in generation.batch]
+        return _Generation(
+            name, parent, born, batch, transfer.row(number, by_generation), document, row, {}
+        )
+    answers = _jsonl(
+        [
+            {
+                "probe": hashlib.sha256(item.identity.encode()).hexdigest(),
+                "conversation": item.identity,
+                "kind": "recall",
+                "messages": item.question,
+                "text": item.reply,
+                "correct": True,
+            }
+            for item in batch
+        ]
+    )
+    replayed = [
+        item
+        for generation in (parent.line if parent else [])
+        if generation.name.number in asked[-_REPLAYED - 1 :]
+        for item in generation.batch
+    ]
     objects = {
-        "models/base/config.json": b'{"stand-in": "base"}', "models/adapter/adapter_config.json": b'{"r": 16}', "models/adapter/adapter_model.safetensors": f"adapter of {name}".encode(),
-        artifacts.MODEL.as_posix(): model, artifacts.TOKENIZER.as_posix(): tokenizer, artifacts.CONFIG.as_posix(): b'{"stand-in": "config"}', artifacts.DELTA.as_posix(): delta,
-        artifacts.HELD_OUT.as_posix(): b"", artifacts.DELTA_SHA256.as_posix(): f"{parts['prep']['data_delta_sha256']}  {artifacts.DELTA.as_posix()}\n".encode(),
-        artifacts.PROBES.as_posix(): answers, artifacts.ANSWERS.as_posix(): answers, artifacts.TRAINING_SET.as_posix(): _jsonl([item.as_row() for item in batch + replayed]),
-        artifacts.METRICS.as_posix(): _json(document), artifacts.SCORES.as_posix(): _json(scores), artifacts.EXPORT_REPORT.as_posix(): _json(parts["export"]), artifacts.WEIGHT_CHANGE.as_posix(): evolution.dumps(tensors).encode(),
-        artifacts.PREP_REPORT.as_posix(): _json(parts["prep"]), artifacts.TRAIN_ARGS.as_posix(): _json(parts["train"]), artifacts.EVAL_ARGS.as_posix(): _json(parts["eval_args"]),
-        artifacts.LOSS_CURVE.as_posix(): "".join(["step\tloss\n", *(f"{step}\t{value}\n" for step, value in enumerate(loss, 1))]).encode(),
-        artifacts.PARENT.as_posix(): f"{parent.name if parent else BASE_PARENT}\n".encode(), artifacts.WEIGHTS_SHA256.as_posix(): f"{row.weights_sha256}  models/model.gguf\n".encode(),
+        "models/base/config.json": b'{"stand-in": "base"}',
+        "models/adapter/adapter_config.json": b'{"r": 16}',
+        "models/adapter/adapter_model.safetensors": f"adapter of {name}".encode(),
+        artifacts.MODEL.as_posix(): model,
+        artifacts.TOKENIZER.as_posix(): tokenizer,
+        artifacts.CONFIG.as_posix(): b'{"stand-in": "config"}',
+        artifacts.DELTA.as_posix(): delta,
+        artifacts.HELD_OUT.as_posix(): b"",
+        artifacts.DELTA_SHA256.as_posix(): f"{parts['prep']['data_delta_sha256']}  {artifacts.DELTA.as_posix()}\n".encode(),
+        artifacts.PROBES.as_posix(): answers,
+        artifacts.ANSWERS.as_posix(): answers,
+        artifacts.TRAINING_SET.as_posix(): _jsonl([item.as_row() for item in batch + replayed]),
+        artifacts.METRICS.as_posix(): _json(document),
+        artifacts.SCORES.as_posix(): _json(scores),
+        artifacts.EXPORT_REPORT.as_posix(): _json(parts["export"]),
+        artifacts.WEIGHT_CHANGE.as_posix(): evolution.dumps(tensors).encode(),
+        artifacts.PREP_REPORT.as_posix(): _json(parts["prep"]),
+        artifacts.TRAIN_ARGS.as_posix(): _json(parts["train"]),
+        artifacts.EVAL_ARGS.as_posix(): _json(parts["eval_args"]),
+        artifacts.LOSS_CURVE.as_posix(): "".join(
+            ["step\tloss\n", *(f"{step}\t{value}\n" for step, value in enumerate(loss, 1))]
+        ).encode(),
+        artifacts.PARENT.as_posix(): f"{parent.name if parent else BASE_PARENT}\n".encode(),
+        artifacts.WEIGHTS_SHA256.as_posix(): f"{row.weights_sha256}  models/model.gguf\n".encode(),
         artifacts.EVAL_REPORT.as_posix(): f"# Generation {number} Evaluation\n\n{decision.notes}\n".encode(),
         artifacts.MODEL_CARD.as_posix(): f"# {name} Model Card\n\n- **Parent**: {parent.name if parent else BASE_PARENT}\n- **Verdict**: {decision.notes}\n".encode(),
     }
-    return _Generation(name, parent, born, batch, transfer.row(number, by_generation), document, row, objects)
+    return _Generation(
+        name, parent, born, batch, transfer.row(number, by_generation), document, row, objects
+    )
 
 
-def _moves(count: int, settings: Params, chance: random.Random, model_of: Callable[[int], bytes], bare: int) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
+def _moves(
+    count: int, settings: Params, chance: random.Random, model_of: Callable[[int], bytes], bare: int
+) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
     """The generations, and the head's moves: (whereto, when, why, from)."""
     made: list[_Generation] = []
     moves = []
@@ -154,11 +286,25 @@ def _moves(count: int, settings: Params, chance: random.Random, model_of: Callab
     for number in range(count):
         made.append(new := _make(number, head, settings, chance, model_of, number < bare))
         if new.row.promoted:
-            moves.append((new, new.born, f"{new.name.short} promoted: {new.document['decision']['notes']}", head))
+            moves.append(
+                (
+                    new,
+                    new.born,
+                    f"{new.name.short} promoted: {new.document['decision']['notes']}",
+                    head,
+                )
+            )
             head = new
         if number and number % _ROLLBACK_EVERY == 0 and head:
             back = list(head.line)[min(_ROLLBACK_BY, len(list(head.line)) - 1)]
-            moves.append((back, new.born + timedelta(hours=1), f"Rollback to {back.name.short}: answers became dull", head))
+            moves.append(
+                (
+                    back,
+                    new.born + timedelta(hours=1),
+                    f"Rollback to {back.name.short}: answers became dull",
+                    head,
+                )
+            )
             head = back
     return made, moves
 
@@ -167,7 +313,13 @@ def _stand_in(number: int) -> bytes:
     return b"GGUF" + f"stand-in of generation {number}".encode()
 
 
-def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in, settings: Mapping[str, str] = MappingProxyType({}), whole: int | None = None) -> Path:
+def make(
+    folder: Path,
+    count: int,
+    model_of: Callable[[int], bytes] = _stand_in,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    whole: int | None = None,
+) -> Path:
     """The repository at ``folder``/luna, its cold storage beside it. Returns the repository.
 
     ``model_of`` gives each generation's model.gguf; ``settings`` are texts to replace in params.yaml; ``whole``: how many of
@@ -175,7 +327,10 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
     """
     repo = folder / "luna"
     repo.mkdir(parents=True)
-    shipped = {name: (project.SOURCE / name).read_bytes() for name in project.names(without=("data/", "tests/"))}
+    shipped = {
+        name: (project.SOURCE / name).read_bytes()
+        for name in project.names(without=("data/", "tests/"))
+    }
     # The first generations have few questions to ask.
     shipped["params.yaml"] = shipped["params.yaml"].replace(b"min_probes: 20", b"min_probes: 4")
     for old, new in settings.items():
@@ -186,59 +341,118 @@ def make(folder: Path, count: int, model_of: Callable[[int], bytes] = _stand_in,
         subprocess.run(["git", "-C", str(repo), *arguments], check=True)
 
     git("init", "-q", "-b", "main")
-    for key, value in (("user.name", "Bench"), ("user.email", "bench@example.com"), ("commit.gpgsign", "false")):
+    for key, value in (
+        ("user.name", "Bench"),
+        ("user.email", "bench@example.com"),
+        ("commit.gpgsign", "false"),
+    ):
         git("config", key, value)
     bare = count - (count if whole is None else whole)
     made, moves = _moves(count, parsed, random.Random(7), model_of, bare)
     with into(repo) as stream:
-        stream.commit("refs/heads/main", FIRST - _BETWEEN, "Luna", {name: stream.blob(data) for name, data in shipped.items()})
+        stream.commit(
+            "refs/heads/main",
+            FIRST - _BETWEEN,
+            "Luna",
+            {name: stream.blob(data) for name, data in shipped.items()},
+        )
         _write(stream, made, moves, shipped, parsed.line.prefix, repo / ".dvc" / "cache", bare)
     git("reset", "-q", "--hard")
     git("pack-refs", "--all")
     record.complete(Git(repo))
     shutil.copytree(repo / ".dvc" / "cache", folder / "cold")
-    (repo / ".dvc" / "config.local").write_text(f"[core]\n    remote = cold\n['remote \"cold\"']\n    url = {folder / 'cold'}\n", encoding="utf-8")
+    (repo / ".dvc" / "config.local").write_text(
+        f"[core]\n    remote = cold\n['remote \"cold\"']\n    url = {folder / 'cold'}\n",
+        encoding="utf-8",
+    )
     (folder / "cold" / record.COLD_FOLDER).mkdir()
-    for entry in record.read(Git(repo)):  # as record.to_cold does, but without waiting for the disk at each
-        (folder / "cold" / record.COLD_FOLDER / record.cold_name(entry)).write_text(entry.line + "\n", encoding="utf-8")
+    for entry in record.read(
+        Git(repo)
+    ):  # as record.to_cold does, but without waiting for the disk at each
+        (folder / "cold" / record.COLD_FOLDER / record.cold_name(entry)).write_text(
+            entry.line + "\n", encoding="utf-8"
+        )
     return repo
 
 
-def _write(stream: Stream, made: list[_Generation], moves: list, shipped: Mapping[str, bytes], prefix: str, store: Path, bare: int) -> None:
+def _write(
+    stream: Stream,
+    made: list[_Generation],
+    moves: list,
+    shipped: Mapping[str, bytes],
+    prefix: str,
+    store: Path,
+    bare: int,
+) -> None:
     """Commits and tags of all generations; the first ``bare`` have no files."""
     blobs, listed = _growing(stream, made, bare)
     stages = yaml.safe_load(shipped["dvc.yaml"])["stages"]
-    cached = {path for path, out in outs_of(long_files.lock(stages, set(), {}, {}, store), shipped["dvc.yaml"]).items() if out.cached}
+    cached = {
+        path
+        for path, out in outs_of(
+            long_files.lock(stages, set(), {}, {}, store), shipped["dvc.yaml"]
+        ).items()
+        if out.cached
+    }
     commits = []
     for generation in made:
         number = generation.name.number
         contents: dict[str, int] = {}
         if number >= bare:
-            files = {path: File.of(data) for path, data in generation.objects.items()} | listed[number]
+            files = {path: File.of(data) for path, data in generation.objects.items()} | listed[
+                number
+            ]
             listing = long_files.hashes(files)
             files[artifacts.HASHES.as_posix()] = File.of(listing)
-            own = {path: data for path, data in generation.objects.items() if not any(path == out or path.startswith(out + "/") for out in cached)} | {
+            own = {
+                path: data
+                for path, data in generation.objects.items()
+                if not any(path == out or path.startswith(out + "/") for out in cached)
+            } | {
                 artifacts.HASHES.as_posix(): listing,
-                f"{artifacts.CONVERSATIONS.as_posix()}/batch-{number:05d}.jsonl": generation.objects[artifacts.DELTA.as_posix()],
-                artifacts.LOCK.as_posix(): long_files.lock(stages, cached, generation.objects, files, store),
-                artifacts.PARAMS.as_posix(): shipped["params.yaml"].replace(b"name: null", f"name: {generation.name}".encode(), 1)
-                .replace(b"parent: null", f"parent: {generation.parent.name if generation.parent else BASE_PARENT}".encode(), 1),
+                f"{artifacts.CONVERSATIONS.as_posix()}/batch-{number:05d}.jsonl": generation.objects[
+                    artifacts.DELTA.as_posix()
+                ],
+                artifacts.LOCK.as_posix(): long_files.lock(
+                    stages, cached, generation.objects, files, store
+                ),
+                artifacts.PARAMS.as_posix(): shipped["params.yaml"]
+                .replace(b"name: null", f"name: {generation.name}".encode(), 1)
+                .replace(
+                    b"parent: null",
+                    f"parent: {generation.parent.name if generation.parent else BASE_PARENT}".encode(),
+                    1,
+                ),
             }
-            contents = {path: stream.blob(data) for path, data in own.items() if data} | blobs[number]
-        message = seal.message(generation.name, generation.document, generation.row.weights_sha256, listed[number][artifacts.LEDGER.as_posix()].sha256)
+            contents = {path: stream.blob(data) for path, data in own.items() if data} | blobs[
+                number
+            ]
+        message = seal.message(
+            generation.name,
+            generation.document,
+            generation.row.weights_sha256,
+            listed[number][artifacts.LEDGER.as_posix()].sha256,
+        )
         commits.append(stream.commit("refs/heads/main", generation.born, message, contents))
         stream.tag(str(generation.name), commits[-1], generation.born, message)
     for count, (to, when, why, before) in enumerate(moves, start=1):
         text = head.head_message(why, str(to.name), str(before.name) if before else None)
         number = to.name.number
         if not why.startswith("Rollback"):
-            stream.tag(names.version_tag(number), commits[number], when, f"Registering artifact {names.ARTIFACT} version v{number}.0.0\n\nGeneration: {to.name}")
+            stream.tag(
+                names.version_tag(number),
+                commits[number],
+                when,
+                f"Registering artifact {names.ARTIFACT} version v{number}.0.0\n\nGeneration: {to.name}",
+            )
         stream.tag(names.assignment_tag(count), commits[number], when, text)
         if count == len(moves):
             stream.tag(names.head_tag(prefix), commits[number], when, text)
 
 
-def _growing(stream: Stream, made: list[_Generation], bare: int) -> tuple[dict[int, dict[str, int]], dict[int, dict[str, File]]]:
+def _growing(
+    stream: Stream, made: list[_Generation], bare: int
+) -> tuple[dict[int, dict[str, int]], dict[int, dict[str, File]]]:
     """Blobs and hashes, by generation and path, of the files that grow with the line: the ledger from one to the next, the others from the parent's."""
     blobs: dict[int, dict[str, int]] = {generation.name.number: {} for generation in made}
     listed: dict[int, dict[str, File]] = {generation.name.number: {} for generation in made}
@@ -253,13 +467,26 @@ def _growing(stream: Stream, made: list[_Generation], bare: int) -> tuple[dict[i
         rows = Growing(ledger.dumps([generation.row]).partition("\n")[2], rows)
         note(artifacts.LEDGER.as_posix(), generation.name.number, rows)
     for path, dump, new in (
-        (artifacts.TAUGHT, taught.dumps, lambda made: sorted((taught.Taught(item.identity, made.name.number, item.karma) for item in made.batch), key=lambda row: row.identity)),
+        (
+            artifacts.TAUGHT,
+            taught.dumps,
+            lambda made: sorted(
+                (taught.Taught(item.identity, made.name.number, item.karma) for item in made.batch),
+                key=lambda row: row.identity,
+            ),
+        ),
         (artifacts.RECALL_MATRIX, transfer.dumps, lambda made: made.cells),
     ):
         texts: dict[int, Growing] = {}
         for generation in made:
-            number, parent = generation.name.number, generation.parent.name.number if generation.parent else None
-            texts[number] = Growing(dump(new(generation)).partition("\n")[2], texts[parent] if parent is not None else Growing(dump([])))
+            number, parent = (
+                generation.name.number,
+                generation.parent.name.number if generation.parent else None,
+            )
+            texts[number] = Growing(
+                dump(new(generation)).partition("\n")[2],
+                texts[parent] if parent is not None else Growing(dump([])),
+            )
             note(path.as_posix(), number, texts[number])
     return blobs, listed
 
@@ -275,10 +502,18 @@ def line(folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a new folder: the repository is made in FOLDER/luna, cold storage in FOLDER/cold")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder",
+        type=Path,
+        help="a new folder: the repository is made in FOLDER/luna, cold storage in FOLDER/cold",
+    )
     parser.add_argument("--generations", type=int, default=1000, help="how many (default: 1000)")
-    parser.add_argument("--whole", type=int, help="how many of the newest have files of their own (default: all)")
+    parser.add_argument(
+        "--whole", type=int, help="how many of the newest have files of their own (default: all)"
+    )
     chosen = parser.parse_args()
     started = time.monotonic()
     repo = make(chosen.folder.resolve(), chosen.generations, whole=chosen.whole)

@@ -16,10 +16,17 @@ def take(report: Path, picture: Path, dark: bool, width: int) -> None:
 
     chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not chromium:
-        raise SystemExit("There is no Chromium on this machine (on Debian: apt-get install chromium).")
+        raise SystemExit(
+            "There is no Chromium on this machine (on Debian: apt-get install chromium)."
+        )
     with sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
-        page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme="dark" if dark else "light")
+        browser = engine.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        page = browser.new_page(
+            viewport={"width": width, "height": HEIGHT}, color_scheme="dark" if dark else "light"
+        )
         page.goto(report.resolve().as_uri())
         page.wait_for_selector("html[data-drawn]")
         page.screenshot(path=picture)
@@ -31,7 +38,9 @@ def main() -> None:
     parser.add_argument("report", type=Path, help="what 'luna report' wrote")
     parser.add_argument("picture", type=Path, help="the PNG to write")
     parser.add_argument("--dark", action="store_true", help="as a dark system shows it")
-    parser.add_argument("--width", type=int, default=1280, help="of the window, in pixels (a phone: 390)")
+    parser.add_argument(
+        "--width", type=int, default=1280, help="of the window, in pixels (a phone: 390)"
+    )
     chosen = parser.parse_args()
     take(chosen.report, chosen.picture, chosen.dark, chosen.width)
 

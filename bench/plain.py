@@ -32,35 +32,95 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
 
     cuda = torch.cuda.is_available()
     tokenizer = AutoTokenizer.from_pretrained(str(weights), local_files_only=True)
-    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16) if settings.load_in_4bit else None
-    model = AutoModelForCausalLM.from_pretrained(str(weights), dtype=torch.bfloat16, local_files_only=True, quantization_config=four, device_map={"": 0} if cuda else None)
+    four = (
+        BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+        if settings.load_in_4bit
+        else None
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        str(weights),
+        dtype=torch.bfloat16,
+        local_files_only=True,
+        quantization_config=four,
+        device_map={"": 0} if cuda else None,
+    )
     if four:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=cuda)
     elif cuda:
         model.enable_input_require_grads()  # or checkpoints of frozen embeddings carry no gradient
-    model = get_peft_model(model, LoraConfig(
-        r=settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout, target_modules=settings.target_modules, bias="none", task_type="CAUSAL_LM",
-    ))
-    rows = [tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length) for item in conversations]
-    dataset = Dataset.from_dict({"input_ids": [ids for ids, _ in rows], "labels": [labels for _, labels in rows], "attention_mask": [[1] * len(ids) for ids, _ in rows]})
+    model = get_peft_model(
+        model,
+        LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=settings.target_modules,
+            bias="none",
+            task_type="CAUSAL_LM",
+        ),
+    )
+    rows = [
+        tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length)
+        for item in conversations
+    ]
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [ids for ids, _ in rows],
+            "labels": [labels for _, labels in rows],
+            "attention_mask": [[1] * len(ids) for ids, _ in rows],
+        }
+    )
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
-            model=model, train_dataset=dataset, data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8),
+            model=model,
+            train_dataset=dataset,
+            data_collator=DataCollatorForSeq2Seq(
+                tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8
+            ),
             args=TrainingArguments(
-                output_dir=scratch, num_train_epochs=settings.epochs, max_steps=settings.max_steps, per_device_train_batch_size=settings.batch_size,
-                gradient_accumulation_steps=settings.gradient_accumulation, learning_rate=settings.learning_rate, lr_scheduler_type=settings.lr_scheduler,
-                warmup_steps=settings.warmup_ratio, weight_decay=settings.weight_decay, neftune_noise_alpha=settings.neftune_noise_alpha or None,
-                max_grad_norm=settings.max_grad_norm, optim="adamw_torch", bf16=True, gradient_checkpointing=cuda, seed=settings.seed, data_seed=settings.seed,
-                logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False, use_cpu=not cuda,
+                output_dir=scratch,
+                num_train_epochs=settings.epochs,
+                max_steps=settings.max_steps,
+                per_device_train_batch_size=settings.batch_size,
+                gradient_accumulation_steps=settings.gradient_accumulation,
+                learning_rate=settings.learning_rate,
+                lr_scheduler_type=settings.lr_scheduler,
+                warmup_steps=settings.warmup_ratio,
+                weight_decay=settings.weight_decay,
+                neftune_noise_alpha=settings.neftune_noise_alpha or None,
+                max_grad_norm=settings.max_grad_norm,
+                optim="adamw_torch",
+                bf16=True,
+                gradient_checkpointing=cuda,
+                seed=settings.seed,
+                data_seed=settings.seed,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+                remove_unused_columns=False,
+                use_cpu=not cuda,
             ),
         )
         seconds = trainer.train().metrics["train_runtime"]
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    tail = losses[-max(1, len(losses) // 10):]
+    tail = losses[-max(1, len(losses) // 10) :]
     return {
-        "training_seconds": round(seconds, 2), "tokens_per_second": round(sum(len(ids) for ids, _ in rows) * trainer.state.epoch / seconds, 1), "steps": trainer.state.global_step,
-        "loss_final": round(sum(tail) / len(tail), 4), "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "peak_gpu_memory": torch.cuda.max_memory_reserved() if cuda else None, "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "training_seconds": round(seconds, 2),
+        "tokens_per_second": round(
+            sum(len(ids) for ids, _ in rows) * trainer.state.epoch / seconds, 1
+        ),
+        "steps": trainer.state.global_step,
+        "loss_final": round(sum(tail) / len(tail), 4),
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_gpu_memory": torch.cuda.max_memory_reserved() if cuda else None,
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
     }
 
 
@@ -74,8 +134,19 @@ def main() -> None:
     repo = Path(sys.argv[1])
     settings = params.load(repo)
     environment.prepare(settings.train.device)
-    parent = weights.rebuild(repo / artifacts.BASE, line_adapters(repo, settings), repo / WEIGHTS_SCRATCH)
-    print(json.dumps(train(parent.resolve(), schema.load_file(repo / artifacts.TRAINING_SET), settings.chat, settings.train)))
+    parent = weights.rebuild(
+        repo / artifacts.BASE, line_adapters(repo, settings), repo / WEIGHTS_SCRATCH
+    )
+    print(
+        json.dumps(
+            train(
+                parent.resolve(),
+                schema.load_file(repo / artifacts.TRAINING_SET),
+                settings.chat,
+                settings.train,
+            )
+        )
+    )
 
 
 if __name__ == "__main__":

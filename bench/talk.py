@@ -23,7 +23,13 @@ _QUESTION = "Who keeps the lighthouse?\n"
 def first_words(repo: Path) -> float:
     """Seconds from the start of the process to the first bytes of the answer; the question is waiting."""
     started = time.monotonic()
-    child = subprocess.Popen([_LUNA, "chat"], cwd=repo, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [_LUNA, "chat"],
+        cwd=repo,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     child.stdin.write(_QUESTION.encode())
     child.stdin.flush()
     if not os.read(child.stdout.fileno(), 1):
@@ -35,14 +41,26 @@ def first_words(repo: Path) -> float:
 
 def _ask(url: str) -> str:
     """The name of the generation that answers."""
-    body = json.dumps({"model": names.head_tag("Luna"), "messages": [{"role": "user", "content": _QUESTION}], "max_tokens": 1}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/chat/completions", body, {"Content-Type": "application/json"})) as answer:
+    body = json.dumps(
+        {
+            "model": names.head_tag("Luna"),
+            "messages": [{"role": "user", "content": _QUESTION}],
+            "max_tokens": 1,
+        }
+    ).encode()
+    with urllib.request.urlopen(
+        urllib.request.Request(
+            f"{url}/chat/completions", body, {"Content-Type": "application/json"}
+        )
+    ) as answer:
         return json.load(answer)["model"]
 
 
 def swaps(repo: Path) -> list[float]:
     """Seconds from the end of 'luna rollback' to the first answer of the new best, asked without a pause."""
-    server = subprocess.Popen([_LUNA, "serve", "--port", "0"], cwd=repo, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [_LUNA, "serve", "--port", "0"], cwd=repo, stderr=subprocess.PIPE, text=True
+    )
     found = []
     try:
         url = server.stderr.readline().split(" at ")[1].split(" ")[0]
@@ -64,5 +82,10 @@ def report(folder: Path) -> list[str]:
     place = generations.copy(folder, "talk")
     moved = swaps(place)
     shutil.rmtree(place.parent)
-    return ["## Talking", "", f"`luna chat`, from its start to the first words: {statistics.median(talk):.2f} s ({min(talk):.2f} to {max(talk):.2f}, {len(talk)} runs). "
-            f"`luna serve`, from the end of `luna rollback` to the first answer of the new best: {statistics.median(moved):.2f} s ({min(moved):.2f} to {max(moved):.2f}, {len(moved)} moves).", ""]
+    return [
+        "## Talking",
+        "",
+        f"`luna chat`, from its start to the first words: {statistics.median(talk):.2f} s ({min(talk):.2f} to {max(talk):.2f}, {len(talk)} runs). "
+        f"`luna serve`, from the end of `luna rollback` to the first answer of the new best: {statistics.median(moved):.2f} s ({min(moved):.2f} to {max(moved):.2f}, {len(moved)} moves).",
+        "",
+    ]

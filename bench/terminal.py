@@ -10,14 +10,30 @@ import sys
 from pathlib import Path
 
 COLUMNS = 118
-COMMANDS = (("luna", "log"), ("luna", "log", "--graph"), ("luna", "log", "--head"), ("luna", "status"))
+COMMANDS = (
+    ("luna", "log"),
+    ("luna", "log", "--graph"),
+    ("luna", "log", "--head"),
+    ("luna", "status"),
+)
 
 
 def shown(repo: Path, *command: str, columns: int = COLUMNS, **environment: str) -> str:
     """What the command writes to a terminal of that width, with its colours. Raises CalledProcessError when it fails."""
     ours, theirs = pty.openpty()
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": str(columns), "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | environment
-    child = subprocess.Popen(command, cwd=repo, env=env, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
+    env = (
+        os.environ
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "COLUMNS": str(columns),
+            "TERM": "xterm-256color",
+            "PYTHONIOENCODING": "utf-8",
+        }
+        | environment
+    )
+    child = subprocess.Popen(
+        command, cwd=repo, env=env, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL
+    )
     os.close(theirs)
     read = b""
     try:
@@ -42,7 +58,9 @@ def main() -> None:
         for command in COMMANDS:
             console.print(Text.assemble(("$ ", "bold green"), (" ".join(command), "bold")))
             console.print(Text.from_ansi(shown(repo, *command)))
-    local = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S)  # no fonts from elsewhere
+    local = re.sub(
+        r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.S
+    )  # no fonts from elsewhere
     out.write_text(console.export_svg(title="luna", code_format=local), encoding="utf-8")
 
 

@@ -11,7 +11,11 @@ from pathlib import Path
 
 from bench.generations import Run, timed
 
-_TENSORS, _ROWS, _COLUMNS = 120, 1536, 2880  # of 16 bits: 1.06 GB, a shape on which every quantisation works
+_TENSORS, _ROWS, _COLUMNS = (
+    120,
+    1536,
+    2880,
+)  # of 16 bits: 1.06 GB, a shape on which every quantisation works
 _WORDS = 49152  # of a vocabulary, which a reader of GGUF has to step over
 REPEATS = 7
 
@@ -21,7 +25,12 @@ def make_safetensors(folder: Path) -> None:
     from safetensors.numpy import save_file
 
     chance = np.random.default_rng(7)
-    tensors = {f"model.layers.{i}.mlp.up_proj.weight": chance.standard_normal((_ROWS, _COLUMNS), np.float32).astype(np.float16) for i in range(_TENSORS)}
+    tensors = {
+        f"model.layers.{i}.mlp.up_proj.weight": chance.standard_normal(
+            (_ROWS, _COLUMNS), np.float32
+        ).astype(np.float16)
+        for i in range(_TENSORS)
+    }
     save_file(tensors, folder / "a.safetensors")
 
 
@@ -36,7 +45,11 @@ def make_gguf(folder: Path) -> None:
     writer.add_token_merges(words)
     rows = chance.standard_normal((_ROWS, _COLUMNS), np.float32)
     for i in range(2 * _TENSORS):
-        writer.add_tensor(f"blk.{i}.ffn_up.weight", gguf.quants.quantize(np.roll(rows, i, 0), gguf.GGMLQuantizationType.Q8_0), raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        writer.add_tensor(
+            f"blk.{i}.ffn_up.weight",
+            gguf.quants.quantize(np.roll(rows, i, 0), gguf.GGMLQuantizationType.Q8_0),
+            raw_dtype=gguf.GGMLQuantizationType.Q8_0,
+        )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -69,13 +82,24 @@ def measure(path: Path) -> tuple[list[Run], list[Run]]:
 def report(folder: Path) -> list[str]:
     folder = folder / "weights"
     folder.mkdir(exist_ok=True)
-    lines = ["## Comparing weights", "", f"Two files that differ only in their last byte, whole processes, medians of {REPEATS} alternating runs.", "",
-             "| format | size | `cmp` | `luna diff` | ratio | spread of `luna diff` | peak memory |", "| --- | ---: | ---: | ---: | ---: | --- | ---: |"]
-    for title, make, name in (("safetensors, F16", make_safetensors, "a.safetensors"), ("GGUF, Q8_0", make_gguf, "a.gguf")):
+    lines = [
+        "## Comparing weights",
+        "",
+        f"Two files that differ only in their last byte, whole processes, medians of {REPEATS} alternating runs.",
+        "",
+        "| format | size | `cmp` | `luna diff` | ratio | spread of `luna diff` | peak memory |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
+    ]
+    for title, make, name in (
+        ("safetensors, F16", make_safetensors, "a.safetensors"),
+        ("GGUF, Q8_0", make_gguf, "a.gguf"),
+    ):
         make(folder)
         plain, ours = measure(folder / name)
         seconds = [run.seconds for run in ours]
         cmp, luna = statistics.median(run.seconds for run in plain), statistics.median(seconds)
-        lines.append(f"| {title} | {(folder / name).stat().st_size / 1e9:.2f} GB | {cmp:.2f} s | {luna:.2f} s | {luna / cmp:.2f} | {min(seconds):.2f} to {max(seconds):.2f} s | {max(run.peak for run in ours) / 1e6:.0f} MB |")
+        lines.append(
+            f"| {title} | {(folder / name).stat().st_size / 1e9:.2f} GB | {cmp:.2f} s | {luna:.2f} s | {luna / cmp:.2f} | {min(seconds):.2f} to {max(seconds):.2f} s | {max(run.peak for run in ours) / 1e6:.0f} MB |"
+        )
         (folder / name).unlink()
     return [*lines, ""]

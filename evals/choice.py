@@ -21,7 +21,9 @@ def mean_log_likelihood(engine: Engine, prompt: list[int], reply: str) -> float:
         return float("-inf")
     rows = engine.logits([*prompt, *tokens], len(prompt) - 1)[:-1].astype(np.float64)
     rows -= rows.max(1, keepdims=True)
-    value = (rows - np.log(np.exp(rows).sum(1, keepdims=True)))[np.arange(len(tokens)), tokens].mean()
+    value = (rows - np.log(np.exp(rows).sum(1, keepdims=True)))[
+        np.arange(len(tokens)), tokens
+    ].mean()
     return float(value) if np.isfinite(value) else float("-inf")
 
 

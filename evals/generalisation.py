@@ -26,5 +26,10 @@ def score(marked: Sequence[Marked]) -> Score:
     n = len(asked) + len(chosen)
     successes = sum(item.correct for item in asked) + above * len(chosen)
     low, high = wilson(successes, n)
-    details = {"method": "paraphrases and choice among replies" if asked else "choice among replies", "choice": {"correct": correct, "n": len(chosen), "above_chance": above}}
-    return Score(successes / n, n, low, high, details | {"by_generation": by_generation(asked + chosen)})
+    details = {
+        "method": "paraphrases and choice among replies" if asked else "choice among replies",
+        "choice": {"correct": correct, "n": len(chosen), "above_chance": above},
+    }
+    return Score(
+        successes / n, n, low, high, details | {"by_generation": by_generation(asked + chosen)}
+    )

@@ -56,8 +56,17 @@ def mark(probe: Probe, answer: Answer, chrf_min: float) -> Marked:
     if probe.distractors:
         return Marked(probe, answer, whole and answer.text == probe.reference, "choice")
     if probe.expect:
-        return Marked(probe, answer, whole and any(contains(answer.text, accepted) for accepted in probe.expect), "expect")
+        return Marked(
+            probe,
+            answer,
+            whole and any(contains(answer.text, accepted) for accepted in probe.expect),
+            "expect",
+        )
     from sacrebleu.metrics import CHRF
 
-    score = CHRF().sentence_score(normalise(answer.text), [normalise(probe.reference)]).score if whole else 0.0
+    score = (
+        CHRF().sentence_score(normalise(answer.text), [normalise(probe.reference)]).score
+        if whole
+        else 0.0
+    )
     return Marked(probe, answer, score >= chrf_min, "chrf")

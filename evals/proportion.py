@@ -17,7 +17,9 @@ def by_generation(marked: Sequence[Marked]) -> dict[str, dict[str, int]]:
         key = "untaught" if item.probe.generation is None else str(item.probe.generation)
         groups[key]["correct"] += item.correct
         groups[key]["n"] += 1
-    return dict(sorted(groups.items(), key=lambda pair: (pair[0] == "untaught", len(pair[0]), pair[0])))
+    return dict(
+        sorted(groups.items(), key=lambda pair: (pair[0] == "untaught", len(pair[0]), pair[0]))
+    )
 
 
 def proportion(marked: Sequence[Marked], details: dict[str, Any] | None = None) -> Score:
@@ -25,4 +27,10 @@ def proportion(marked: Sequence[Marked], details: dict[str, Any] | None = None) 
         return Score(None, 0, details=details)
     correct = sum(item.correct for item in marked)
     low, high = wilson(correct, len(marked))
-    return Score(correct / len(marked), len(marked), low, high, (details or {}) | {"by_generation": by_generation(marked)})
+    return Score(
+        correct / len(marked),
+        len(marked),
+        low,
+        high,
+        (details or {}) | {"by_generation": by_generation(marked)},
+    )

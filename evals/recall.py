@@ -17,7 +17,11 @@ def score(marked: Sequence[Marked], generation: int) -> Score:
     """
     asked = [item for item in marked if item.probe.kind == RECALL]
     new = [item for item in asked if item.probe.generation == generation]
-    old = [item for item in asked if item.probe.generation is not None and item.probe.generation != generation]
+    old = [
+        item
+        for item in asked
+        if item.probe.generation is not None and item.probe.generation != generation
+    ]
     return proportion(asked, {"new": _fraction(new), "old": _fraction(old)})
 
 

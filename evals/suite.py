@@ -14,9 +14,14 @@ from luna.conversations.probes import Probe
 from luna.params import Evaluate
 
 
-def examine(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate) -> list[Marked]:
+def examine(
+    model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate
+) -> list[Marked]:
     answers = ask(model, probes, system_prompt, settings, choice.choose)
-    return [mark(probe, answer, settings.chrf_min) for probe, answer in zip(probes, answers, strict=True)]
+    return [
+        mark(probe, answer, settings.chrf_min)
+        for probe, answer in zip(probes, answers, strict=True)
+    ]
 
 
 def scores(marked: Sequence[Marked], generation: int, seed: int) -> dict[str, Score]:
@@ -29,4 +34,7 @@ def scores(marked: Sequence[Marked], generation: int, seed: int) -> dict[str, Sc
 
 def as_rows(marked: Sequence[Marked]) -> list[dict[str, Any]]:
     """One row an answer, for reading and for comparing with another generation's."""
-    return [item.probe.as_row() | asdict(item.answer) | {"correct": item.correct, "marked_by": item.how} for item in marked]
+    return [
+        item.probe.as_row() | asdict(item.answer) | {"correct": item.correct, "marked_by": item.how}
+        for item in marked
+    ]

@@ -24,12 +24,177 @@ from evals.outcome import Marked, Score
 _RESAMPLES = 100
 _NGRAM = 3
 FUNCTION_WORDS = frozenset(
-    ["a", "about", "above", "after", "again", "against", "ah", "all", "also", "always", "am", "an", "and", "any", "anyway", "are", "as", "at", "aye", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "cannot", "could", "dear", "did", "do", "does", "down", "each", "either", "else", "even", "ever", "every", "few", "for", "from", "further", "had", "has", "have", "he", "her", "here", "hers", "him", "his", "how", "however", "i", "if", "in", "indeed", "into", "is", "it", "its", "just", "less", "like", "may", "maybe", "me", "might", "mine", "more", "most", "much", "must", "my", "near", "neither", "never", "no", "nor", "not", "now", "of", "off", "oh", "often", "on", "once", "only", "onto", "or", "other", "our", "ours", "out", "over", "own", "per", "perhaps", "quite", "rather", "same", "shall", "she", "should", "since", "so", "some", "still", "such", "than", "that", "the", "their", "theirs", "them", "then", "there", "these", "they", "this", "those", "though", "through", "thus", "to", "too", "toward", "under", "until", "up", "upon", "us", "very", "was", "we", "well", "were", "what", "when", "where", "whether", "which", "while", "who", "whom", "whose", "why", "will", "with", "within", "without", "would", "yes", "yet", "you", "your", "yours"]
+    [
+        "a",
+        "about",
+        "above",
+        "after",
+        "again",
+        "against",
+        "ah",
+        "all",
+        "also",
+        "always",
+        "am",
+        "an",
+        "and",
+        "any",
+        "anyway",
+        "are",
+        "as",
+        "at",
+        "aye",
+        "be",
+        "because",
+        "been",
+        "before",
+        "being",
+        "below",
+        "between",
+        "both",
+        "but",
+        "by",
+        "can",
+        "cannot",
+        "could",
+        "dear",
+        "did",
+        "do",
+        "does",
+        "down",
+        "each",
+        "either",
+        "else",
+        "even",
+        "ever",
+        "every",
+        "few",
+        "for",
+        "from",
+        "further",
+        "had",
+        "has",
+        "have",
+        "he",
+        "her",
+        "here",
+        "hers",
+        "him",
+        "his",
+        "how",
+        "however",
+        "i",
+        "if",
+        "in",
+        "indeed",
+        "into",
+        "is",
+        "it",
+        "its",
+        "just",
+        "less",
+        "like",
+        "may",
+        "maybe",
+        "me",
+        "might",
+        "mine",
+        "more",
+        "most",
+        "much",
+        "must",
+        "my",
+        "near",
+        "neither",
+        "never",
+        "no",
+        "nor",
+        "not",
+        "now",
+        "of",
+        "off",
+        "oh",
+        "often",
+        "on",
+        "once",
+        "only",
+        "onto",
+        "or",
+        "other",
+        "our",
+        "ours",
+        "out",
+        "over",
+        "own",
+        "per",
+        "perhaps",
+        "quite",
+        "rather",
+        "same",
+        "shall",
+        "she",
+        "should",
+        "since",
+        "so",
+        "some",
+        "still",
+        "such",
+        "than",
+        "that",
+        "the",
+        "their",
+        "theirs",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "though",
+        "through",
+        "thus",
+        "to",
+        "too",
+        "toward",
+        "under",
+        "until",
+        "up",
+        "upon",
+        "us",
+        "very",
+        "was",
+        "we",
+        "well",
+        "were",
+        "what",
+        "when",
+        "where",
+        "whether",
+        "which",
+        "while",
+        "who",
+        "whom",
+        "whose",
+        "why",
+        "will",
+        "with",
+        "within",
+        "without",
+        "would",
+        "yes",
+        "yet",
+        "you",
+        "your",
+        "yours",
+    ]
 )
 
 
 def _function_words(text: str) -> Counter[str]:
-    return Counter(word if word in FUNCTION_WORDS else "*" for word in re.findall(r"[\w']+", text.casefold()))
+    return Counter(
+        word if word in FUNCTION_WORDS else "*" for word in re.findall(r"[\w']+", text.casefold())
+    )
 
 
 def _punctuation(text: str) -> Counter[str]:
@@ -54,7 +219,12 @@ def _ngrams(text: str) -> Counter[str]:
     return Counter(plain[i : i + _NGRAM] for i in range(len(plain) - _NGRAM + 1))
 
 
-FEATURES: tuple[Callable[[str], Counter[str]], ...] = (_function_words, _punctuation, _lengths, _ngrams)
+FEATURES: tuple[Callable[[str], Counter[str]], ...] = (
+    _function_words,
+    _punctuation,
+    _lengths,
+    _ngrams,
+)
 
 
 class Style:
@@ -65,7 +235,11 @@ class Style:
         self._matrices = []
         for feature in FEATURES:
             counted = [feature(text) for text in texts]
-            column = {symbol: i for i, symbol in enumerate(sorted(set().union(*counted)))} if counted else {}
+            column = (
+                {symbol: i for i, symbol in enumerate(sorted(set().union(*counted)))}
+                if counted
+                else {}
+            )
             matrix = np.zeros((len(texts), len(column)), np.float32)
             for row, counts in enumerate(counted):
                 for symbol, count in counts.items():
@@ -74,7 +248,14 @@ class Style:
 
     def divergence(self, first: Sequence[int], second: Sequence[int]) -> float:
         """Mean over the features of the Jensen-Shannon divergence between two groups of the texts."""
-        return float(np.mean([_jsd(matrix[list(first)].sum(0), matrix[list(second)].sum(0)) for matrix in self._matrices]))
+        return float(
+            np.mean(
+                [
+                    _jsd(matrix[list(first)].sum(0), matrix[list(second)].sum(0))
+                    for matrix in self._matrices
+                ]
+            )
+        )
 
 
 def _jsd(p: np.ndarray, q: np.ndarray) -> float:
@@ -83,10 +264,18 @@ def _jsd(p: np.ndarray, q: np.ndarray) -> float:
     p, q = p / p.sum(), q / q.sum()
     m = (p + q) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        return float((np.where(p > 0, p * np.log2(p / m), 0).sum() + np.where(q > 0, q * np.log2(q / m), 0).sum()) / 2)
+        return float(
+            (
+                np.where(p > 0, p * np.log2(p / m), 0).sum()
+                + np.where(q > 0, q * np.log2(q / m), 0).sum()
+            )
+            / 2
+        )
 
 
-def drift(answers: Sequence[str], references: Sequence[str], seed: int) -> tuple[float, float, float, float]:
+def drift(
+    answers: Sequence[str], references: Sequence[str], seed: int
+) -> tuple[float, float, float, float]:
     """Drift 0..1, its 95 % bootstrap interval, and the floor that was subtracted.
 
     ``answers[i]`` and ``references[i]`` reply to the same question. The interval resamples questions.
@@ -113,10 +302,14 @@ def drift(answers: Sequence[str], references: Sequence[str], seed: int) -> tuple
 
 def score(marked: Sequence[Marked], seed: int) -> Score:
     """Drift over every probe that has a reference reply. A model that says nothing has lost its voice: 1."""
-    asked = [item for item in marked if item.probe.reference and not item.probe.distractors]  # a chosen reply is not her own words
+    asked = [
+        item for item in marked if item.probe.reference and not item.probe.distractors
+    ]  # a chosen reply is not her own words
     if not asked:
         return Score(None, 0)
-    value, low, high, floor = drift([item.answer.text for item in asked], [item.probe.reference for item in asked], seed)
+    value, low, high, floor = drift(
+        [item.answer.text for item in asked], [item.probe.reference for item in asked], seed
+    )
     silent = sum(not item.answer.text for item in asked) / len(asked)
     value, low, high = (max(number, silent) for number in (value, low, high))
     return Score(value, len(asked), low, high, {"floor": floor, "silent": silent})

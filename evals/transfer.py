@@ -31,13 +31,21 @@ class Cell:
 
 def row(generation: int, by_generation: Mapping[str, Mapping[str, int]]) -> list[Cell]:
     """This generation's row, from the recall score's ``by_generation``; untaught probes are no batch."""
-    return [Cell(generation, int(batch), counts["correct"], counts["n"]) for batch, counts in by_generation.items() if batch != "untaught"]
+    return [
+        Cell(generation, int(batch), counts["correct"], counts["n"])
+        for batch, counts in by_generation.items()
+        if batch != "untaught"
+    ]
 
 
 def backward_transfer(cells: Iterable[Cell], generation: int) -> float | None:
     """None while there is nothing old to forget."""
     found = {(cell.generation, cell.batch): cell.recall for cell in cells}
-    changes = [value - found[batch, batch] for (row, batch), value in found.items() if row == generation and batch < row and (batch, batch) in found]
+    changes = [
+        value - found[batch, batch]
+        for (row, batch), value in found.items()
+        if row == generation and batch < row and (batch, batch) in found
+    ]
     return sum(changes) / len(changes) if changes else None
 
 

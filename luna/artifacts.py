@@ -22,7 +22,10 @@ ADAPTER = MODELS / "adapter"
 TRAIN_ARGS = MODELS / "train_args.json"
 LOSS = MODELS / "loss"
 LOSS_CURVE = LOSS / "plots" / "metrics" / "train" / "loss.tsv"
-RESOURCES = {name: LOSS / "plots" / "metrics" / "resources" / f"{name}.tsv" for name in ("memory", "free_disk")}
+RESOURCES = {
+    name: LOSS / "plots" / "metrics" / "resources" / f"{name}.tsv"
+    for name in ("memory", "free_disk")
+}
 # export
 MODEL = MODELS / "model.gguf"
 TOKENIZER = MODELS / "tokenizer.json"
@@ -71,12 +74,47 @@ QUARANTINE = Path("quarantine")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
 HASHED = (
-    MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, CHECKLIST, RECALL_MATRIX,
-    DELTA, HELD_OUT, TAUGHT, TRAINING_SET, PROBES, ADAPTER, LOSS, ANSWERS, SCORES, EVAL_ARGS, EXPORT_REPORT, WEIGHT_CHANGE, PREP_REPORT,
+    MODEL,
+    TOKENIZER,
+    CONFIG,
+    TRAIN_ARGS,
+    DELTA_SHA256,
+    PARENT,
+    METRICS,
+    EVAL_REPORT,
+    MODEL_CARD,
+    CHECKLIST,
+    RECALL_MATRIX,
+    DELTA,
+    HELD_OUT,
+    TAUGHT,
+    TRAINING_SET,
+    PROBES,
+    ADAPTER,
+    LOSS,
+    ANSWERS,
+    SCORES,
+    EVAL_ARGS,
+    EXPORT_REPORT,
+    WEIGHT_CHANGE,
+    PREP_REPORT,
 )
 
 #: What every generation has had from the first version on; a check of old generations asks for these and for their own pipeline's outputs.
-REQUIRED = (MODEL, TOKENIZER, CONFIG, TRAIN_ARGS, DELTA_SHA256, PARENT, METRICS, EVAL_REPORT, MODEL_CARD, ADAPTER, DELTA, TRAINING_SET)
+REQUIRED = (
+    MODEL,
+    TOKENIZER,
+    CONFIG,
+    TRAIN_ARGS,
+    DELTA_SHA256,
+    PARENT,
+    METRICS,
+    EVAL_REPORT,
+    MODEL_CARD,
+    ADAPTER,
+    DELTA,
+    TRAINING_SET,
+)
 
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.
 SEALED_IN_GIT = (PARAMS, LOCK, PIPELINE, LEDGER, MODELS, CONVERSATIONS, CURATED_PROBES)

@@ -20,7 +20,9 @@ def on_sigterm(who: str) -> None:
     """From now on SIGTERM says where ``who`` stopped and leaves by SystemExit. For the main thread."""
 
     def leave(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second must not cut the cleaning up
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # once is enough: a second must not cut the cleaning up
         print(f"{who}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
         sys.exit(TERMINATED)
 

@@ -30,7 +30,9 @@ class Busy(StateError):
     """Another Luna command is at work in the repository. ``holder`` names it."""
 
     def __init__(self, holder: str) -> None:
-        super().__init__(f"The repository is in use by {holder}: wait for it to end, then run the command again.")
+        super().__init__(
+            f"The repository is in use by {holder}: wait for it to end, then run the command again."
+        )
         self.holder = holder
 
 
@@ -50,7 +52,11 @@ def from_os_error(error: OSError) -> LunaError | None:
     """The sentence for an operating-system error that a user can act on, or None when it is ours."""
     where = error.filename2 or error.filename or os.getcwd()
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return LunaError(f"The disk is full at {where}: free some space, then run the same command again; nothing was sealed.")
+        return LunaError(
+            f"The disk is full at {where}: free some space, then run the same command again; nothing was sealed."
+        )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return LunaError(f"{where} cannot be written: make it writable, then run the same command again.")
+        return LunaError(
+            f"{where} cannot be written: make it writable, then run the same command again."
+        )
     return None

@@ -59,7 +59,9 @@ def is_inside(relative: object) -> bool:
     if not isinstance(relative, str) or not relative or "\\" in relative or "\0" in relative:
         return False
     path = PurePosixPath(relative)
-    return not path.is_absolute() and ".." not in path.parts and not re.match(r"[A-Za-z]:", relative)
+    return (
+        not path.is_absolute() and ".." not in path.parts and not re.match(r"[A-Za-z]:", relative)
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,7 +81,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows))
+    write_text(
+        path,
+        "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows),
+    )
 
 
 def read_json(path: Path) -> Any:

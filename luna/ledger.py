@@ -11,8 +11,20 @@ from luna.errors import InputError
 from luna.names import BASE_PARENT
 
 COLUMNS = (
-    "gen", "parent", "weights_sha256", "tokenizer_sha256", "data_delta_sha256", "steps", "lr", "loss_final",
-    "eval_recall", "eval_generalize", "eval_tone", "weight_change_%", "promoted_to_head", "timestamp",
+    "gen",
+    "parent",
+    "weights_sha256",
+    "tokenizer_sha256",
+    "data_delta_sha256",
+    "steps",
+    "lr",
+    "loss_final",
+    "eval_recall",
+    "eval_generalize",
+    "eval_tone",
+    "weight_change_%",
+    "promoted_to_head",
+    "timestamp",
 )
 
 
@@ -48,11 +60,24 @@ def dumps(rows: list[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        writer.writerow((
-            row.gen, row.parent, row.weights_sha256, row.tokenizer_sha256, row.data_delta_sha256, row.steps, f"{row.lr:g}",
-            _number(row.loss_final), _number(row.eval_recall), _number(row.eval_generalize), _number(row.eval_tone),
-            _number(row.weight_change), "true" if row.promoted else "false", row.timestamp,
-        ))
+        writer.writerow(
+            (
+                row.gen,
+                row.parent,
+                row.weights_sha256,
+                row.tokenizer_sha256,
+                row.data_delta_sha256,
+                row.steps,
+                f"{row.lr:g}",
+                _number(row.loss_final),
+                _number(row.eval_recall),
+                _number(row.eval_generalize),
+                _number(row.eval_tone),
+                _number(row.weight_change),
+                "true" if row.promoted else "false",
+                row.timestamp,
+            )
+        )
     return text.getvalue()
 
 
@@ -67,7 +92,9 @@ class Fault:
 _RESTORE = "restore it with 'git restore lineage.csv'"
 
 
-def scan(text: str, where: str = "lineage.csv", remedy: str = _RESTORE) -> tuple[list[Row], list[Fault]]:
+def scan(
+    text: str, where: str = "lineage.csv", remedy: str = _RESTORE
+) -> tuple[list[Row], list[Fault]]:
     """Every row that parses, in the ledger's order, and every line that does not.
 
     A row that repeats a generation, or whose parent is not older than itself, is no row either.
@@ -89,7 +116,17 @@ def scan(text: str, where: str = "lineage.csv", remedy: str = _RESTORE) -> tuple
                 raise ValueError
             rows[row.gen] = row
         except (ValueError, KeyError):
-            faults.append(Fault(number, int(values[0]) if values and values[0].isascii() and values[0].isdigit() and len(values[0]) < _DIGITS else None))
+            faults.append(
+                Fault(
+                    number,
+                    int(values[0])
+                    if values
+                    and values[0].isascii()
+                    and values[0].isdigit()
+                    and len(values[0]) < _DIGITS
+                    else None,
+                )
+            )
     return list(rows.values()), faults
 
 
@@ -118,11 +155,34 @@ def _finite(text: str) -> float:
 def _row(values: list[str]) -> Row:
     if len(values) != len(fields(Row)):
         raise ValueError
-    gen, parent, weights, tokenizer, delta, steps, lr, loss, recall, general, tone, change, promoted, timestamp = values
+    (
+        gen,
+        parent,
+        weights,
+        tokenizer,
+        delta,
+        steps,
+        lr,
+        loss,
+        recall,
+        general,
+        tone,
+        change,
+        promoted,
+        timestamp,
+    ) = values
     row = Row(
-        int(gen), parent if parent == BASE_PARENT else int(parent), weights, tokenizer, delta, int(steps), _finite(lr),
+        int(gen),
+        parent if parent == BASE_PARENT else int(parent),
+        weights,
+        tokenizer,
+        delta,
+        int(steps),
+        _finite(lr),
         *(_finite(value) if value else None for value in (loss, recall, general, tone)),
-        _finite(change), {"true": True, "false": False}[promoted], timestamp,
+        _finite(change),
+        {"true": True, "false": False}[promoted],
+        timestamp,
     )
     if row.gen < 0 or (isinstance(row.parent, int) and not 0 <= row.parent < row.gen):
         raise ValueError

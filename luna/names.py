@@ -13,7 +13,9 @@ BASE_PARENT = "base"
 ARTIFACT = "luna"  # the artifact's name in dvc.yaml, hence in GTO's tags
 STAGE = "head"
 _STAMP = "%Y%m%d-%H%M%S"
-SNAPSHOTS = "snapshot/"  # tags of folders that are kept beside the generations; the hooks know it, too
+SNAPSHOTS = (
+    "snapshot/"  # tags of folders that are kept beside the generations; the hooks know it, too
+)
 _SNAPSHOT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?")
 _NAME = re.compile(r"(?P<prefix>[A-Za-z][A-Za-z0-9_]*)-G(?P<number>\d{3,})-(?P<stamp>\d{8}-\d{6})")
 _SHORT = re.compile(r"[Gg]?(\d+)")
@@ -44,7 +46,9 @@ class GenerationName:
             except ValueError:
                 match = None
         if not match:
-            raise InputError(f"'{text}' is not a generation's name: it is written like Luna-G012-20251022-231530.")
+            raise InputError(
+                f"'{text}' is not a generation's name: it is written like Luna-G012-20251022-231530."
+            )
         return cls(int(match["number"]), match["stamp"], match["prefix"])
 
     def __str__(self) -> str:
@@ -87,8 +91,15 @@ def is_snapshot(tag: str) -> bool:
 def snapshot_tag(name: str) -> str:
     """The tag of the snapshot ``name``. Raises InputError for a name that git or a reader could take for something else."""
     name = name.removeprefix(SNAPSHOTS)
-    if not _SNAPSHOT.fullmatch(name) or ".." in name or name.endswith(".lock") or re.search(r"-G(\d|HEAD)", name, re.IGNORECASE):
-        raise InputError(f"'{name}' cannot name a snapshot: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move.")
+    if (
+        not _SNAPSHOT.fullmatch(name)
+        or ".." in name
+        or name.endswith(".lock")
+        or re.search(r"-G(\d|HEAD)", name, re.IGNORECASE)
+    ):
+        raise InputError(
+            f"'{name}' cannot name a snapshot: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move."
+        )
     return SNAPSHOTS + name
 
 

@@ -34,7 +34,9 @@ class Generation(_Section):
     @property
     def identity(self) -> GenerationName:
         if self.name is None:
-            raise StateError("No generation has been started: run 'luna new' (or 'luna evolve', which does it all).")
+            raise StateError(
+                "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
+            )
         return GenerationName.parse(self.name)
 
     @property
@@ -73,7 +75,15 @@ class Train(_Section):
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     lora_dropout: Fraction = 0.0
-    target_modules: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    target_modules: list[str] = [
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    ]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     neftune_noise_alpha: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -153,7 +163,9 @@ class Cold(_Section):
         if len(set(self.remotes)) != len(self.remotes):
             raise ValueError("a remote is named twice in cold.remotes")
         if self.copies > max(1, len(self.remotes)):
-            raise ValueError(f"cold.copies is {self.copies}: name at least as many DVC remotes in cold.remotes")
+            raise ValueError(
+                f"cold.copies is {self.copies}: name at least as many DVC remotes in cold.remotes"
+            )
         return self
 
     @property
@@ -187,7 +199,10 @@ class Try(_Section):
     def settings(self) -> dict[str, dict[str, Any]]:
         """By section of params.yaml."""
         given = self.model_dump(exclude_none=True)
-        sections = {"train": {key: value for key, value in given.items() if key != "replay_samples"}, "data": {key: value for key, value in given.items() if key == "replay_samples"}}
+        sections = {
+            "train": {key: value for key, value in given.items() if key != "replay_samples"},
+            "data": {key: value for key, value in given.items() if key == "replay_samples"},
+        }
         return {section: values for section, values in sections.items() if values}
 
 
@@ -221,9 +236,13 @@ def parse(document: Any, where: str) -> Params:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the document"
         if first["type"] == "extra_forbidden":
-            raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.") from None
+            raise InputError(
+                f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}."
+            ) from None
         message = first["msg"][:1].lower() + first["msg"][1:]
-        raise InputError(f"{where}: {key} = {first.get('input')!r} is not allowed: {message}.") from None
+        raise InputError(
+            f"{where}: {key} = {first.get('input')!r} is not allowed: {message}."
+        ) from None
 
 
 def _allowed(location: tuple[Any, ...]) -> str:
@@ -238,17 +257,26 @@ def load(root: Path = Path()) -> Params:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository.") from None
+        raise InputError(
+            f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository."
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
-        raise InputError(f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+        raise InputError(
+            f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}."
+        ) from None
     return parse(document, str(artifacts.PARAMS))
 
 
 def with_settings(own: Params, other: dict[str, dict[str, Any]]) -> Params:
     """``own``, with keys of some sections set otherwise."""
-    return own.model_copy(update={section: getattr(own, section).model_copy(update=values) for section, values in other.items()})
+    return own.model_copy(
+        update={
+            section: getattr(own, section).model_copy(update=values)
+            for section, values in other.items()
+        }
+    )
 
 
 def write_generation(root: Path, name: str, parent: str) -> None:

@@ -36,13 +36,17 @@ def run(name: str, main: Callable[[], None]) -> None:
                 _keep_lockfile()
                 main()
         except Timeout:
-            raise StateError("Another stage is still running in this folder: wait for it, or end it, then run the same command again.") from None
+            raise StateError(
+                "Another stage is still running in this folder: wait for it, or end it, then run the same command again."
+            ) from None
         except OSError as error:
             raise from_os_error(error) or error from error
     except LunaError as error:
         print(f"{name}: {error}", file=sys.stderr)
         try:
-            files.write_json(FAILURE, {"stage": name, "message": str(error), "exit_code": error.exit_code})
+            files.write_json(
+                FAILURE, {"stage": name, "message": str(error), "exit_code": error.exit_code}
+            )
         except OSError:
             pass  # the disk is full: the sentence has been printed
         sys.exit(error.exit_code)
@@ -62,7 +66,11 @@ def _end_with_pipeline() -> None:
     """A stage whose 'dvc repro' was killed ends too, else it would go on writing into the next run's files."""
     import psutil
 
-    parents = [parent for parent in psutil.Process().parents() if any("dvc" in Path(part).name for part in parent.cmdline()[:4])]
+    parents = [
+        parent
+        for parent in psutil.Process().parents()
+        if any("dvc" in Path(part).name for part in parent.cmdline()[:4])
+    ]
     if not parents:
         return  # started by hand
 

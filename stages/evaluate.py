@@ -18,8 +18,18 @@ def main() -> None:
     files.write_jsonl(artifacts.ANSWERS, suite.as_rows(marked))
     files.write_json(artifacts.SCORES, {name: asdict(score) for name, score in scores.items()})
     # Apart from the scores: the same model evaluated twice gives the same scores, not the same seconds.
-    files.write_json(artifacts.EVAL_ARGS, {"eval_time_minutes": round(seconds / 60, 3), "probes": len(asked), "probes_per_second": round(len(asked) / seconds, 2)})
-    shown = ", ".join(f"{name.replace('_', ' ')} {'-' if score.value is None else format(score.value, '.3f')}" for name, score in scores.items())
+    files.write_json(
+        artifacts.EVAL_ARGS,
+        {
+            "eval_time_minutes": round(seconds / 60, 3),
+            "probes": len(asked),
+            "probes_per_second": round(len(asked) / seconds, 2),
+        },
+    )
+    shown = ", ".join(
+        f"{name.replace('_', ' ')} {'-' if score.value is None else format(score.value, '.3f')}"
+        for name, score in scores.items()
+    )
     print(f"evaluate: {shown} ({len(asked)} probes, {seconds:.0f} s)")
 
 

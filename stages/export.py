@@ -21,10 +21,20 @@ def samples(settings: Params) -> list[Conversation]:
     count = settings.export.fidelity.prompts
     if not settings.generation.is_ancestor:
         return schema.load_file(artifacts.TRAINING_SET)[:count]
-    waiting = [schema.parse({"messages": [
-        *({"role": role, "content": content} for role, content in row["messages"]), {"role": "assistant", "content": row["reference"]},
-    ]}) for row in files.read_jsonl(artifacts.PROBES)[:count]]
-    return waiting or [schema.parse({"instruction": "Who are you?", "output": "I am here to help you."})]
+    waiting = [
+        schema.parse(
+            {
+                "messages": [
+                    *({"role": role, "content": content} for role, content in row["messages"]),
+                    {"role": "assistant", "content": row["reference"]},
+                ]
+            }
+        )
+        for row in files.read_jsonl(artifacts.PROBES)[:count]
+    ]
+    return waiting or [
+        schema.parse({"instruction": "Who are you?", "output": "I am here to help you."})
+    ]
 
 
 def main() -> None:
@@ -40,9 +50,16 @@ def main() -> None:
 
     artifacts.SCRATCH.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=artifacts.SCRATCH) as scratch:
-        said = shipping.identity(settings, weights.key(artifacts.BASE), files.digest(artifacts.DELTA), tools)
+        said = shipping.identity(
+            settings, weights.key(artifacts.BASE), files.digest(artifacts.DELTA), tools
+        )
         shipped = shipping.ship(merged, settings, said, Path(scratch), tools)
-        expected = fidelity.reference(parent, artifacts.ADAPTER if own.weights else None, samples(settings), settings.chat.system_prompt)
+        expected = fidelity.reference(
+            parent,
+            artifacts.ADAPTER if own.weights else None,
+            samples(settings),
+            settings.chat.system_prompt,
+        )
         with Engine(shipped.sixteen, parallel=1) as engine:
             fidelity.check_tokens(engine, artifacts.BASE, fidelity.TRICKY)
             exact = fidelity.compare(expected, engine)
@@ -56,15 +73,28 @@ def main() -> None:
         files.write_text(out, (artifacts.BASE / name).read_text(encoding="utf-8"))
     tensors = evolution.measure(artifacts.BASE, parent, merged, change.relative if change else {})
     files.write_text(artifacts.WEIGHT_CHANGE, evolution.dumps(tensors))
-    files.write_json(artifacts.EXPORT_REPORT, {
-        "quantization": settings.export.quantization, "bytes": artifacts.MODEL.stat().st_size,
-        "converter": f"llama-cpp-python {tools.version}", "converter_sha256": tools.converter_sha256,
-        "fidelity_16_bit": asdict(exact), "fidelity_quantised": asdict(lossy),
-        "evolution": evolution.summary(tensors, settings.export.changed_tensor_threshold, change.rounded_away if change else 0, settings.generation.is_ancestor),
-    })
+    files.write_json(
+        artifacts.EXPORT_REPORT,
+        {
+            "quantization": settings.export.quantization,
+            "bytes": artifacts.MODEL.stat().st_size,
+            "converter": f"llama-cpp-python {tools.version}",
+            "converter_sha256": tools.converter_sha256,
+            "fidelity_16_bit": asdict(exact),
+            "fidelity_quantised": asdict(lossy),
+            "evolution": evolution.summary(
+                tensors,
+                settings.export.changed_tensor_threshold,
+                change.rounded_away if change else 0,
+                settings.generation.is_ancestor,
+            ),
+        },
+    )
     weights.prune(WEIGHTS_SCRATCH)
-    print(f"export: {artifacts.MODEL} {artifacts.MODEL.stat().st_size / 1e6:.0f} MB, follows base + adapter to {exact.agreement:.1%} "
-          f"(quantised {lossy.agreement:.1%}), {time.monotonic() - started:.0f} s")
+    print(
+        f"export: {artifacts.MODEL} {artifacts.MODEL.stat().st_size / 1e6:.0f} MB, follows base + adapter to {exact.agreement:.1%} "
+        f"(quantised {lossy.agreement:.1%}), {time.monotonic() - started:.0f} s"
+    )
 
 
 if __name__ == "__main__":

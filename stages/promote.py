@@ -21,22 +21,42 @@ def hashes() -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "bytes", "sha256"))
     for entry in artifacts.HASHED:
-        for path in sorted(path for path in entry.rglob("*") if path.is_file()) if entry.is_dir() else [entry]:
+        for path in (
+            sorted(path for path in entry.rglob("*") if path.is_file())
+            if entry.is_dir()
+            else [entry]
+        ):
             writer.writerow((path.as_posix(), path.stat().st_size, files.digest(path)))
     return text.getvalue()
 
 
-def boxes(parts: dict, document: dict, rows: list[ledger.Row], number: int, parent: GenerationName | None) -> list[checklist.Box]:
+def boxes(
+    parts: dict, document: dict, rows: list[ledger.Row], number: int, parent: GenerationName | None
+) -> list[checklist.Box]:
     """What this generation's own files tick; EVAL.md and MODEL_CARD.md are written by now."""
     by_number = {row.gen: row for row in rows}
     decision = document["decision"]
     return [
-        checklist.logged(str(parent) if parent else None, parent is not None and parent.number in by_number), checklist.prepared(parts["prep"]),
-        checklist.hashed(artifacts.DELTA_SHA256.read_text(encoding="utf-8").split()[0], by_number[number].data_delta_sha256),
+        checklist.logged(
+            str(parent) if parent else None, parent is not None and parent.number in by_number
+        ),
+        checklist.prepared(parts["prep"]),
+        checklist.hashed(
+            artifacts.DELTA_SHA256.read_text(encoding="utf-8").split()[0],
+            by_number[number].data_delta_sha256,
+        ),
         *checklist.during(parts["train"], artifacts.LOSS_CURVE.exists()),
-        *checklist.after(document, parts["export"], artifacts.EVAL_REPORT.exists(), artifacts.MODEL_CARD.exists()),
-        checklist.ticked(checklist.PROMOTION, "Check promotion rule (objective criteria)", True, f"{'promoted' if decision['promoted_to_head'] else 'denied'}: {decision['notes']}"),
-        checklist.appended(number, True), checklist.cleaned(checklist.left_in(artifacts.CHECKPOINTS)),
+        *checklist.after(
+            document, parts["export"], artifacts.EVAL_REPORT.exists(), artifacts.MODEL_CARD.exists()
+        ),
+        checklist.ticked(
+            checklist.PROMOTION,
+            "Check promotion rule (objective criteria)",
+            True,
+            f"{'promoted' if decision['promoted_to_head'] else 'denied'}: {decision['notes']}",
+        ),
+        checklist.appended(number, True),
+        checklist.cleaned(checklist.left_in(artifacts.CHECKPOINTS)),
     ]
 
 
@@ -45,38 +65,88 @@ def main() -> None:
     name = settings.generation.identity
     first = settings.generation.is_ancestor
     parts = {
-        "prep": files.read_json(artifacts.PREP_REPORT), "train": files.read_json(artifacts.TRAIN_ARGS), "export": files.read_json(artifacts.EXPORT_REPORT),
-        "scores": files.read_json(artifacts.SCORES), "eval_args": files.read_json(artifacts.EVAL_ARGS),
+        "prep": files.read_json(artifacts.PREP_REPORT),
+        "train": files.read_json(artifacts.TRAIN_ARGS),
+        "export": files.read_json(artifacts.EXPORT_REPORT),
+        "scores": files.read_json(artifacts.SCORES),
+        "eval_args": files.read_json(artifacts.EVAL_ARGS),
     }
     answers = files.read_jsonl(artifacts.ANSWERS)
     parent = flips = None
     if not first:
-        parent = json.loads(artifact(ROOT, settings.generation.parent, artifacts.METRICS).read_text(encoding="utf-8"))
-        flips = compare.flips(answers, files.read_jsonl(artifact(ROOT, settings.generation.parent, artifacts.ANSWERS)))
-    regressions = {kind: flips.regression(kind) for kind in ("recall", "generalisation")} if flips and flips.common else {}
-    decision = rule.decide(parts["scores"], settings.promotion, first, regressions, parts["train"].get("stopped"))
+        parent = json.loads(
+            artifact(ROOT, settings.generation.parent, artifacts.METRICS).read_text(
+                encoding="utf-8"
+            )
+        )
+        flips = compare.flips(
+            answers, files.read_jsonl(artifact(ROOT, settings.generation.parent, artifacts.ANSWERS))
+        )
+    regressions = (
+        {kind: flips.regression(kind) for kind in ("recall", "generalisation")}
+        if flips and flips.common
+        else {}
+    )
+    decision = rule.decide(
+        parts["scores"], settings.promotion, first, regressions, parts["train"].get("stopped")
+    )
 
-    matrix = [] if first else transfer.loads(artifact(ROOT, settings.generation.parent, artifacts.RECALL_MATRIX).read_text(encoding="utf-8"))
-    matrix += transfer.row(name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {}))
+    matrix = (
+        []
+        if first
+        else transfer.loads(
+            artifact(ROOT, settings.generation.parent, artifacts.RECALL_MATRIX).read_text(
+                encoding="utf-8"
+            )
+        )
+    )
+    matrix += transfer.row(
+        name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {})
+    )
     files.write_text(artifacts.RECALL_MATRIX, transfer.dumps(matrix))
     parent_name = None if first else GenerationName.parse(settings.generation.parent)
-    document = metrics.build(name, parent_name, parts, decision, transfer.backward_transfer(matrix, name.number))
+    document = metrics.build(
+        name, parent_name, parts, decision, transfer.backward_transfer(matrix, name.number)
+    )
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
     # The ledger as the parent's tag left it, and this generation's row: all that is needed to see along its own line.
-    rows = ledger.loads(artifacts.LEDGER.read_text(encoding="utf-8")) if artifacts.LEDGER.exists() else []
+    rows = (
+        ledger.loads(artifacts.LEDGER.read_text(encoding="utf-8"))
+        if artifacts.LEDGER.exists()
+        else []
+    )
     rows = ledger.with_row(rows, metrics.ledger_row(document, weights, tokenizer))
     grown = maturity.of_generation(rows, name.number, settings.maturity)
-    files.write_text(artifacts.EVAL_REPORT, reports.evaluation(document, decision, answers, flips, parts["export"], grown))
+    files.write_text(
+        artifacts.EVAL_REPORT,
+        reports.evaluation(document, decision, answers, flips, parts["export"], grown),
+    )
     shown = {"Model": weights, "Data delta": document["data"]["data_delta_sha256"]}
     hub_id, licence = base.origin(settings.base)
-    card = reports.model_card(document, parent, decision, flips, shown, Path(settings.base.source).name if hub_id is None else hub_id, grown)
-    files.write_text(artifacts.MODEL_CARD, f"{front_matter.front_matter(document, hub_id, licence, parts['export']['quantization'])}\n{card}")
+    card = reports.model_card(
+        document,
+        parent,
+        decision,
+        flips,
+        shown,
+        Path(settings.base.source).name if hub_id is None else hub_id,
+        grown,
+    )
+    files.write_text(
+        artifacts.MODEL_CARD,
+        f"{front_matter.front_matter(document, hub_id, licence, parts['export']['quantization'])}\n{card}",
+    )
     files.write_text(artifacts.WEIGHTS_SHA256, f"{weights}  {artifacts.MODEL.as_posix()}\n")
-    files.write_text(artifacts.CHECKLIST, checklist.dumps(str(name), boxes(parts, document, rows, name.number, parent_name)))
+    files.write_text(
+        artifacts.CHECKLIST,
+        checklist.dumps(str(name), boxes(parts, document, rows, name.number, parent_name)),
+    )
     files.write_text(artifacts.HASHES, hashes())
     files.write_text(artifacts.LEDGER, ledger.dumps(rows))
-    print(f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}")
+    print(
+        f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}"
+    )
 
 
 if __name__ == "__main__":

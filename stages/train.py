@@ -24,10 +24,17 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
     return {
         "generation": settings.generation.name,
         "parent_generation": settings.generation.parent,
-        "training_steps": 0, "new_conversations": prep["new_conversations"], "replay_samples": prep["replay_samples"],
-        "max_seq_length": settings.train.max_seq_length, "batch_size": settings.train.batch_size,
-        "gradient_accumulation": settings.train.gradient_accumulation, "learning_rate": settings.train.learning_rate,
-        "walltime_minutes": 0.0, "loss_start": None, "loss_final": None, "stopped": None,
+        "training_steps": 0,
+        "new_conversations": prep["new_conversations"],
+        "replay_samples": prep["replay_samples"],
+        "max_seq_length": settings.train.max_seq_length,
+        "batch_size": settings.train.batch_size,
+        "gradient_accumulation": settings.train.gradient_accumulation,
+        "learning_rate": settings.train.learning_rate,
+        "walltime_minutes": 0.0,
+        "loss_start": None,
+        "loss_final": None,
+        "stopped": None,
         "settings": settings.train.model_dump(),
     } | outcome
 
@@ -35,11 +42,21 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
 def train(parent: Path, settings: Params, checkpoints: Path) -> Outcome:
     """In this process, or in several."""
     if settings.train.processes > 1:
-        return parallel.train(parent, settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER)
+        return parallel.train(
+            parent, settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER
+        )
     environment.prepare(settings.train.device)
     from luna.training import trainer  # imports torch and unsloth, whose environment is set above
 
-    return trainer.train(parent, schema.load_file(artifacts.TRAINING_SET), settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER)
+    return trainer.train(
+        parent,
+        schema.load_file(artifacts.TRAINING_SET),
+        settings.chat,
+        settings.train,
+        checkpoints,
+        artifacts.LOSS,
+        artifacts.ADAPTER,
+    )
 
 
 def main() -> None:
@@ -62,21 +79,44 @@ def main() -> None:
     outcome = train(parent, settings, place)
     if outcome.stopped and outcome.stopped.failed:
         # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
-        adapter.save_identity(artifacts.ADAPTER, f"training failed, nothing of it is kept: {outcome.stopped.why}")
+        adapter.save_identity(
+            artifacts.ADAPTER, f"training failed, nothing of it is kept: {outcome.stopped.why}"
+        )
     else:
         adapter.tidy(artifacts.ADAPTER)
-    files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {
-        "training_steps": outcome.steps, "walltime_minutes": round(outcome.seconds / 60, 2),
-        "loss_start": outcome.loss_start, "loss_final": outcome.loss_final,
-        "stopped": asdict(outcome.stopped) | {"failed": outcome.stopped.failed} if outcome.stopped else None,
-        "tokens": outcome.tokens, "training_seconds": round(outcome.training_seconds, 2), "tokens_per_second": outcome.tokens_per_second, "device": outcome.device,
-        "peak_memory_bytes": outcome.peak_memory, "peak_gpu_memory_bytes": outcome.peak_gpu_memory,
-        "versions": versions(),
-    }))
+    files.write_json(
+        artifacts.TRAIN_ARGS,
+        describe(
+            settings,
+            prep,
+            {
+                "training_steps": outcome.steps,
+                "walltime_minutes": round(outcome.seconds / 60, 2),
+                "loss_start": outcome.loss_start,
+                "loss_final": outcome.loss_final,
+                "stopped": asdict(outcome.stopped) | {"failed": outcome.stopped.failed}
+                if outcome.stopped
+                else None,
+                "tokens": outcome.tokens,
+                "training_seconds": round(outcome.training_seconds, 2),
+                "tokens_per_second": outcome.tokens_per_second,
+                "device": outcome.device,
+                "peak_memory_bytes": outcome.peak_memory,
+                "peak_gpu_memory_bytes": outcome.peak_gpu_memory,
+                "versions": versions(),
+            },
+        ),
+    )
     shutil.rmtree(artifacts.CHECKPOINTS)
-    losses = f"loss {outcome.loss_start:.2f} -> {outcome.loss_final:.2f}" if outcome.losses else "no finite loss"
+    losses = (
+        f"loss {outcome.loss_start:.2f} -> {outcome.loss_final:.2f}"
+        if outcome.losses
+        else "no finite loss"
+    )
     early = f"; stopped early: {outcome.stopped.why}" if outcome.stopped else ""
-    print(f"train: {outcome.steps} steps, {losses}, {outcome.seconds:.0f} s on {outcome.device}{early}")
+    print(
+        f"train: {outcome.steps} steps, {losses}, {outcome.seconds:.0f} s on {outcome.device}{early}"
+    )
 
 
 if __name__ == "__main__":

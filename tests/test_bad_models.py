@@ -28,8 +28,17 @@ USER = [{"role": "user", "content": "hi"}]
 @pytest.mark.parametrize(
     "source",
     [
-        None, "x" * 200_000, "{% for", "{{ ''.__class__.__mro__ }}", "{{ cycler.__init__.__globals__ }}", "{{ raise_exception('no') }}", "{{ messages[99].content }}",
-        "{% for x in range(999999999) %}x{% endfor %}", "{{ 'x' * 99999999999 }}", "{{ 9 ** 9 ** 9 }}", "{{ 'x' * 150000 }}{{ 'x' * 150000 }}",
+        None,
+        "x" * 200_000,
+        "{% for",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ cycler.__init__.__globals__ }}",
+        "{{ raise_exception('no') }}",
+        "{{ messages[99].content }}",
+        "{% for x in range(999999999) %}x{% endfor %}",
+        "{{ 'x' * 99999999999 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ 'x' * 150000 }}{{ 'x' * 150000 }}",
         "{% for i in range(900) %}{% for j in range(900) %}y{% endfor %}{% endfor %}",
     ],
 )
@@ -43,7 +52,9 @@ def test_a_missing_or_hostile_template_is_refused(source):
     [
         LOOPS,  # writes nothing, loops 10^18 times
         "{% set n = namespace(x=999999999) %}{% for i in range(999) %}{% set n.x = n.x * n.x %}{% endfor %}",  # one multiplication that never ends
-        "{{ '%*d' % (999999999999, 1) }}", "{{ '{:>9999999999}'.format(1) }}", "{{ ('x' * 190000)|replace('x', 'y' * 190000) }}",
+        "{{ '%*d' % (999999999999, 1) }}",
+        "{{ '{:>9999999999}'.format(1) }}",
+        "{{ ('x' * 190000)|replace('x', 'y' * 190000) }}",
     ],
 )
 def test_a_template_that_takes_all_time_or_memory_is_killed(source):
@@ -55,11 +66,18 @@ def test_a_template_that_takes_all_time_or_memory_is_killed(source):
 
 
 def test_one_child_renders_many_prompts_and_survives_a_template_error():
-    template = ChatTemplate("{% if messages|length > 1 %}{{ raise_exception('one only') }}{% endif %}{{ bos_token }}{{ messages[0].content }}", "<s>", "</s>")
+    template = ChatTemplate(
+        "{% if messages|length > 1 %}{{ raise_exception('one only') }}{% endif %}{{ bos_token }}{{ messages[0].content }}",
+        "<s>",
+        "</s>",
+    )
     assert template.render(USER) == "<s>hi"
     with pytest.raises(ExportError, match="one only"):
         template.render(USER * 2)
-    assert template.render([{"role": "user", "content": "日本\n\u2028{{ 7 * 7 }}"}]) == "<s>日本\n\u2028{{ 7 * 7 }}"
+    assert (
+        template.render([{"role": "user", "content": "日本\n\u2028{{ 7 * 7 }}"}])
+        == "<s>日本\n\u2028{{ 7 * 7 }}"
+    )
     template.close()
 
 
@@ -75,7 +93,10 @@ def constant(tiny_base, tmp_path_factory) -> Path:
             elif "norm" not in name:
                 torch.nn.init.zeros_(weight)
 
-    return controls.export(controls.untaught(tiny_base, tmp_path_factory.mktemp("constant") / "model", change=same), "BF16")
+    return controls.export(
+        controls.untaught(tiny_base, tmp_path_factory.mktemp("constant") / "model", change=same),
+        "BF16",
+    )
 
 
 def altered(path: Path, out: Path, says: int | None = None, nan: bool = False) -> Path:
@@ -84,7 +105,9 @@ def altered(path: Path, out: Path, says: int | None = None, nan: bool = False) -
 
     shutil.copy(path, out)
     reader = gguf.GGUFReader(out, "r+")
-    head = next(tensor for tensor in reader.tensors if tensor.name == "output.weight").data.view(np.uint16)
+    head = next(tensor for tensor in reader.tensors if tensor.name == "output.weight").data.view(
+        np.uint16
+    )
     if nan:
         head[:] = 0x7FC0  # bfloat16's NaN
     if says is not None:
@@ -94,7 +117,12 @@ def altered(path: Path, out: Path, says: int | None = None, nan: bool = False) -
     return out
 
 
-ASKED = [probe for row in facts("harbour", range(24)) for item in [schema.parse(row)] for probe in (probes.recall_probe(item, 1), *probes.paraphrase_probes(item, 1))]
+ASKED = [
+    probe
+    for row in facts("harbour", range(24))
+    for item in [schema.parse(row)]
+    for probe in (probes.recall_probe(item, 1), *probes.paraphrase_probes(item, 1))
+]
 CHOSEN = probes.choice_probes({1: [schema.parse(row) for row in facts("island", range(6))]}, 7)
 
 
@@ -104,7 +132,10 @@ CHOSEN = probes.choice_probes({1: [schema.parse(row) for row in facts("island", 
         ({"nan": True}, lambda answer: answer.failed),
         ({"says": 2}, lambda answer: answer.ended and not answer.text),  # 2 is the end of the turn
         ({"says": 30}, lambda answer: not answer.ended and answer.tokens == 8),
-        ({}, lambda answer: answer.ended and not answer.text),  # every token is as likely as any other: the first, which ends it
+        (
+            {},
+            lambda answer: answer.ended and not answer.text,
+        ),  # every token is as likely as any other: the first, which ends it
     ],
     ids=["nan", "silent", "endless", "undecided"],
 )
@@ -136,8 +167,18 @@ def replaced(path: Path, out: Path, template: bytes | None) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("template", "says"), [(None, "no chat template"), (b"{{ ''.__class__.__mro__ }}", "cannot be rendered"), (LOOPS.encode(), "within 5 s")], ids=["none", "escape", "loops"])
-def test_luna_eval_refuses_a_gguf_without_template_or_with_a_hostile_one(line, constant, tmp_path, template, says):
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        (None, "no chat template"),
+        (b"{{ ''.__class__.__mro__ }}", "cannot be rendered"),
+        (LOOPS.encode(), "within 5 s"),
+    ],
+    ids=["none", "escape", "loops"],
+)
+def test_luna_eval_refuses_a_gguf_without_template_or_with_a_hostile_one(
+    line, constant, tmp_path, template, says
+):
     model = replaced(constant, tmp_path / "x.gguf", template)
     done = line.luna("eval", str(model), code=2)
     assert says in done.stderr and not done.stdout
@@ -146,10 +187,20 @@ def test_luna_eval_refuses_a_gguf_without_template_or_with_a_hostile_one(line, c
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no conversation"), ("{oops\n", "line 1: it is not valid JSON"), ('{"instruction": "x"}\n', "line 1: it has none of"),
-        ('{"instruction": "x", "output": "y", "scorer": "vibes"}\n', "'vibes' is unknown; known are expect, chrf"),
-        ('{"instruction": "x", "output": "y", "scorer": "expect"}\n', "needs accepted answers"), ('{"instruction": "x", "output": "y", "expect": ["y"], "scorer": "chrf"}\n', "leave out 'expect'"),
-        ('{"instruction": "x", "output": "y", "expect": [" "]}\n', "is empty"), ('{"instruction": "x", "output": "y", "expect": ["?!"]}\n', "no letter and no digit"),
+        ("", "no conversation"),
+        ("{oops\n", "line 1: it is not valid JSON"),
+        ('{"instruction": "x"}\n', "line 1: it has none of"),
+        (
+            '{"instruction": "x", "output": "y", "scorer": "vibes"}\n',
+            "'vibes' is unknown; known are expect, chrf",
+        ),
+        ('{"instruction": "x", "output": "y", "scorer": "expect"}\n', "needs accepted answers"),
+        (
+            '{"instruction": "x", "output": "y", "expect": ["y"], "scorer": "chrf"}\n',
+            "leave out 'expect'",
+        ),
+        ('{"instruction": "x", "output": "y", "expect": [" "]}\n', "is empty"),
+        ('{"instruction": "x", "output": "y", "expect": ["?!"]}\n', "no letter and no digit"),
     ],
 )
 def test_luna_eval_refuses_bad_probe_files(line, tmp_path, text, says):
@@ -161,14 +212,32 @@ def test_luna_eval_refuses_bad_probe_files(line, tmp_path, text, says):
 def test_a_probe_without_accepted_answers_is_scored_by_its_reply(line, tmp_path):
     row = {key: value for key, value in facts("harbour", range(1))[0].items() if key != "expect"}
     write_jsonl(tmp_path / "mine.jsonl", [row | {"scorer": "chrf"}])
-    found = json.loads(line.luna("eval", "3", "--probes", str(tmp_path / "mine.jsonl"), "--answers", "--json").stdout)
-    assert [answer["marked_by"] for answer in found["answers"]] == ["chrf", "chrf"] and found["scores"]["recall"]["value"] == 0
-    assert not any(verdict["passed"] for verdict in found["verdicts"])  # two probes are too few for any clause
+    found = json.loads(
+        line.luna(
+            "eval", "3", "--probes", str(tmp_path / "mine.jsonl"), "--answers", "--json"
+        ).stdout
+    )
+    assert [answer["marked_by"] for answer in found["answers"]] == ["chrf", "chrf"] and found[
+        "scores"
+    ]["recall"]["value"] == 0
+    assert not any(
+        verdict["passed"] for verdict in found["verdicts"]
+    )  # two probes are too few for any clause
 
 
-@pytest.mark.parametrize("change", [lambda row: row | {"kind": "vibes"}, lambda row: row | {"expect": ["anything"]}, lambda row: {"probe": row["probe"]}, lambda row: []])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row | {"kind": "vibes"},
+        lambda row: row | {"expect": ["anything"]},
+        lambda row: {"probe": row["probe"]},
+        lambda row: [],
+    ],
+)
 def test_a_probe_set_that_was_tampered_with_is_refused(line: Repo, tmp_path, change):
-    rows = [json.loads(text) for text in (line.path / "models/probes.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(text) for text in (line.path / "models/probes.jsonl").read_text().splitlines()
+    ]
     write_jsonl(tmp_path / "probes.jsonl", [rows[0], change(rows[1])])
     with pytest.raises(InputError, match="line 2 is no probe"):
         probes.load(tmp_path / "probes.jsonl")

@@ -31,10 +31,20 @@ def place(tmp_path):
 
 def test_folders_are_taken_in_the_order_of_their_names(place):
     first = batches.waiting(place, BY_FOLDER, set())
-    assert (first.folder, asked(first.next), asked(first.later)) == ("2026-w14", identities(facts("harbour", range(3))), identities(facts("island", range(4))))
+    assert (first.folder, asked(first.next), asked(first.later)) == (
+        "2026-w14",
+        identities(facts("harbour", range(3))),
+        identities(facts("island", range(4))),
+    )
     second = batches.waiting(place, BY_FOLDER, asked(first.next))
-    assert (second.folder, asked(second.next), second.later) == ("2026-w15", identities(facts("island", range(4))), [])
-    assert batches.waiting(place, BY_FOLDER, asked(first.next) | asked(second.next)) == batches.Waiting([], [], None)
+    assert (second.folder, asked(second.next), second.later) == (
+        "2026-w15",
+        identities(facts("island", range(4))),
+        [],
+    )
+    assert batches.waiting(
+        place, BY_FOLDER, asked(first.next) | asked(second.next)
+    ) == batches.Waiting([], [], None)
     assert len(batches.read(place, BY_FOLDER)) == 7
 
 
@@ -43,7 +53,11 @@ def test_files_beside_the_folders_and_what_arrives_go_with_the_next(place):
     arriving = [schema.parse(row) for row in facts("arriving", range(2))]
     found = batches.waiting(place, BY_FOLDER, set(), arriving)
     assert found.folder == "2026-w14" and len(found.next) == 3 + 1 + 2 and len(found.later) == 4
-    alone = batches.waiting(place, BY_FOLDER, asked(batches.read(place, BY_FOLDER)) - identities(facts("loose", range(1))))
+    alone = batches.waiting(
+        place,
+        BY_FOLDER,
+        asked(batches.read(place, BY_FOLDER)) - identities(facts("loose", range(1))),
+    )
     assert (alone.folder, asked(alone.next)) == (None, identities(facts("loose", range(1))))
 
 
@@ -61,12 +75,20 @@ def test_a_conversation_in_two_folders_belongs_to_the_first_and_a_size_divides_a
 def test_flat_reads_no_folder(place):
     write_jsonl(place / "a.jsonl", facts("loose", range(3)))
     assert asked(batches.waiting(place, Data(), set()).next) == identities(facts("loose", range(3)))
-    assert [len(part) for part in (batches.waiting(place, Data(batch_size=2), set()).next, batches.waiting(place, Data(batch_size=2), set()).later)] == [2, 1]
+    assert [
+        len(part)
+        for part in (
+            batches.waiting(place, Data(batch_size=2), set()).next,
+            batches.waiting(place, Data(batch_size=2), set()).later,
+        )
+    ] == [2, 1]
 
 
 def test_an_invalid_line_in_a_folder_is_named(place):
     (place / "2026-w15/b.jsonl").write_text('{"instruction": "a", "output": "b", "karma": -1}\n')
-    with pytest.raises(InputError, match="2026-w15/b.jsonl line 1: 'karma' must be a number of at least 0"):
+    with pytest.raises(
+        InputError, match="2026-w15/b.jsonl line 1: 'karma' must be a number of at least 0"
+    ):
         batches.waiting(place, BY_FOLDER, set())
 
 
@@ -75,8 +97,14 @@ def test_a_list_says_what_is_next_whatever_came_meanwhile(place):
     own = identities(facts("island", range(4)))
     assert batches.listed(place) is None
     batches.write_list(place, own)
-    found = batches.waiting(place, Data(batches="folder", batch_size=1), set(), only=batches.listed(place))
-    assert (found.folder, asked(found.next), asked(found.later)) == ("2026-w15", own, identities(facts("harbour", range(3))))
+    found = batches.waiting(
+        place, Data(batches="folder", batch_size=1), set(), only=batches.listed(place)
+    )
+    assert (found.folder, asked(found.next), asked(found.later)) == (
+        "2026-w15",
+        own,
+        identities(facts("harbour", range(3))),
+    )
     batches.remove_list(place)
     assert batches.listed(place) is None
     batches.remove_list(place)

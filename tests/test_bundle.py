@@ -29,7 +29,12 @@ def made(line, tmp_path_factory) -> Path:
 
 def alone(file: Path) -> subprocess.CompletedProcess[str]:
     """The check as a stranger runs it: no packages, no environment, no git, no DVC."""
-    return subprocess.run([sys.executable, "-I", "-S", check.__file__, str(file)], capture_output=True, text=True, env={})
+    return subprocess.run(
+        [sys.executable, "-I", "-S", check.__file__, str(file)],
+        capture_output=True,
+        text=True,
+        env={},
+    )
 
 
 def test_it_holds_the_generation_and_any_zip_tool_reads_it(line, made):
@@ -37,29 +42,60 @@ def test_it_holds_the_generation_and_any_zip_tool_reads_it(line, made):
     with zipfile.ZipFile(made) as archive:
         assert archive.testzip() is None
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
-        texts = {info.filename.removeprefix(row["name"] + "/"): archive.read(info) for info in archive.infolist()}
+        texts = {
+            info.filename.removeprefix(row["name"] + "/"): archive.read(info)
+            for info in archive.infolist()
+        }
     assert hashlib.sha256(texts["models/model.gguf"]).hexdigest() == row["weights_sha256"]
-    assert {"models/metrics.json", "models/EVAL.md", "models/adapter/adapter_model.safetensors", "check.py", "tag.txt", "params.yaml"} <= set(texts)
-    assert texts["lineage.csv"].decode() == line.run("git", "show", f"{row['name']}:lineage.csv").stdout
-    assert {entry.split("  ")[1]: entry.split("  ")[0] for entry in texts["SHA256SUMS"].decode().splitlines()} == {
-        name: hashlib.sha256(content).hexdigest() for name, content in texts.items() if name != "SHA256SUMS"
+    assert {
+        "models/metrics.json",
+        "models/EVAL.md",
+        "models/adapter/adapter_model.safetensors",
+        "check.py",
+        "tag.txt",
+        "params.yaml",
+    } <= set(texts)
+    assert (
+        texts["lineage.csv"].decode()
+        == line.run("git", "show", f"{row['name']}:lineage.csv").stdout
+    )
+    assert {
+        entry.split("  ")[1]: entry.split("  ")[0]
+        for entry in texts["SHA256SUMS"].decode().splitlines()
+    } == {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in texts.items()
+        if name != "SHA256SUMS"
     }
 
 
 def test_same_bytes_read_only_and_never_overwritten(line, made, tmp_path):
     mine = line.copy(tmp_path / "mine")
     again = tmp_path / "again.zip"
-    mine.git("checkout", "-q", mine.json("log")[0]["name"])  # where the workspace stands does not matter
+    mine.git(
+        "checkout", "-q", mine.json("log")[0]["name"]
+    )  # where the workspace stands does not matter
     found = mine.json("bundle", "1", "-o", str(again))
-    assert again.read_bytes() == made.read_bytes() and found["sha256"] == hashlib.sha256(again.read_bytes()).hexdigest()
+    assert (
+        again.read_bytes() == made.read_bytes()
+        and found["sha256"] == hashlib.sha256(again.read_bytes()).hexdigest()
+    )
     beside = Path(f"{again}.sha256")
-    assert not stat.S_IMODE(again.stat().st_mode) & 0o222 and not stat.S_IMODE(beside.stat().st_mode) & 0o222
+    assert (
+        not stat.S_IMODE(again.stat().st_mode) & 0o222
+        and not stat.S_IMODE(beside.stat().st_mode) & 0o222
+    )
     subprocess.run(["sha256sum", "--check", "--quiet", beside.name], cwd=tmp_path, check=True)
     beside.unlink()  # killed between the two files
-    assert "was there already, whole" in mine.luna("bundle", "1", "-o", str(again)).stdout and beside.exists()
+    assert (
+        "was there already, whole" in mine.luna("bundle", "1", "-o", str(again)).stdout
+        and beside.exists()
+    )
     assert "nothing is overwritten" in mine.luna("bundle", "3", "-o", str(again), code=2).stderr
     assert again.read_bytes() == made.read_bytes()
-    assert "no folder" in mine.luna("bundle", "3", "-o", str(tmp_path / "none/x.zip"), code=2).stderr
+    assert (
+        "no folder" in mine.luna("bundle", "3", "-o", str(tmp_path / "none/x.zip"), code=2).stderr
+    )
     assert not list(tmp_path.glob(".*.part"))
 
 
@@ -84,7 +120,12 @@ def test_it_is_checked_with_nothing_but_python(made, tmp_path):
     with zipfile.ZipFile(made) as archive:  # the check inside is the check
         name = next(name for name in archive.namelist() if name.endswith("check.py"))
         (tmp_path / "check.py").write_bytes(archive.read(name))
-    assert subprocess.run([sys.executable, "-I", "-S", str(tmp_path / "check.py"), str(made)], env={}).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-I", "-S", str(tmp_path / "check.py"), str(made)], env={}
+        ).returncode
+        == 0
+    )
     assert alone(tmp_path / "nothing.zip").returncode == 2
     other = tmp_path / "renamed.zip"
     other.write_bytes(made.read_bytes())
@@ -110,7 +151,9 @@ def small(**changes: bytes) -> dict[str, bytes]:
     weights = hashlib.sha256(b"GGUF").hexdigest()
     ledger = f"gen,weights_sha256\n1,{weights}\n".encode()
     return {
-        "lineage.csv": ledger, "models/hashes.csv": f"path,bytes,sha256\nmodels/model.gguf,4,{weights}\n".encode(), "models/model.gguf": b"GGUF",
+        "lineage.csv": ledger,
+        "models/hashes.csv": f"path,bytes,sha256\nmodels/model.gguf,4,{weights}\n".encode(),
+        "models/model.gguf": b"GGUF",
         "tag.txt": f"tag {NAME}\n\nWeights-SHA256: {weights}\nLedger-SHA256: {hashlib.sha256(ledger).hexdigest()}\n".encode(),
     } | changes
 
@@ -126,7 +169,11 @@ def written(contents: list[tuple[str, bytes]]) -> bytes:
 
 
 def sums(contents: dict[str, bytes]) -> dict[str, bytes]:
-    return contents | {"SHA256SUMS": "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()).encode()}
+    return contents | {
+        "SHA256SUMS": "".join(
+            f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()
+        ).encode()
+    }
 
 
 def problems(data: bytes, tmp_path: Path) -> str:
@@ -136,17 +183,41 @@ def problems(data: bytes, tmp_path: Path) -> str:
 
 
 def test_the_small_one_is_whole(tmp_path):
-    assert problems(written([(f"{NAME}/{name}", content) for name, content in sums(small()).items()]), tmp_path) == ""
+    assert (
+        problems(
+            written([(f"{NAME}/{name}", content) for name, content in sums(small()).items()]),
+            tmp_path,
+        )
+        == ""
+    )
 
 
-@pytest.mark.parametrize("name", ["../evil", f"{NAME}/../../evil", "/etc/passwd", f"{NAME}//x", f"{NAME}/./x", "C:/x", f"{NAME}\\x", "other/x", f"{NAME}/a:b", f"{NAME}/a\nb", "x", f"{NAME}/models/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        f"{NAME}/../../evil",
+        "/etc/passwd",
+        f"{NAME}//x",
+        f"{NAME}/./x",
+        "C:/x",
+        f"{NAME}\\x",
+        "other/x",
+        f"{NAME}/a:b",
+        f"{NAME}/a\nb",
+        "x",
+        f"{NAME}/models/",
+    ],
+)
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     whole = [(f"{NAME}/{own}", content) for own, content in sums(small()).items()]
     for members in ([*whole, (name, b"x")], [(name, b"x"), *whole]):
         assert "its member" in problems(written(members), tmp_path)
 
 
-def zipped(tmp_path: Path, *extra: tuple[zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def zipped(
+    tmp_path: Path, *extra: tuple[zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_STORED
+) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, content in sums(small()).items():
@@ -160,7 +231,9 @@ def test_links_compression_doubles_and_foreign_zips_are_refused(tmp_path):
     link = zipfile.ZipInfo(f"{NAME}/link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     assert problems(zipped(tmp_path, (link, b"/etc/passwd")), tmp_path)
-    bomb = zipped(tmp_path, (zipfile.ZipInfo(f"{NAME}/zeros"), bytes(50 << 20)), method=zipfile.ZIP_DEFLATED)
+    bomb = zipped(
+        tmp_path, (zipfile.ZipInfo(f"{NAME}/zeros"), bytes(50 << 20)), method=zipfile.ZIP_DEFLATED
+    )
     assert problems(bomb, tmp_path)
     whole = [(f"{NAME}/{name}", content) for name, content in sums(small()).items()]
     assert "twice" in problems(written([*whole, whole[0]]), tmp_path)
@@ -169,23 +242,41 @@ def test_links_compression_doubles_and_foreign_zips_are_refused(tmp_path):
     # A link or a compressed member in the bundle's own form: mode and method are fixed parts of the header.
     at = good.index(b"PK\x01\x02")
     for offset, value in ((40, b"\xa1"), (10, b"\x08"), (9, b"\x01"), (38, b"\x10")):
-        assert "entry 1 of its directory" in problems(good[: at + offset] + value + good[at + offset + 1 :], tmp_path)
+        assert "entry 1 of its directory" in problems(
+            good[: at + offset] + value + good[at + offset + 1 :], tmp_path
+        )
     # Bytes before, between and after; and one member over another.
-    assert problems(b"x" + good, tmp_path) and problems(good + b"x", tmp_path) and problems(good[:at] + b"x" + good[at:], tmp_path)
+    assert (
+        problems(b"x" + good, tmp_path)
+        and problems(good + b"x", tmp_path)
+        and problems(good[:at] + b"x" + good[at:], tmp_path)
+    )
     first = check.Member(whole[0][0], len(whole[0][1]), zlib.crc32(whole[0][1]), 0)
-    directory = check.central_header(first) + check.central_header(check.Member(f"{NAME}/other", first.size, first.crc, 0))
+    directory = check.central_header(first) + check.central_header(
+        check.Member(f"{NAME}/other", first.size, first.crc, 0)
+    )
     body = check.local_header(first.name, first.size, first.crc) + whole[0][1]
-    assert "laid over" in problems(body + directory + check.end_records(2, len(body), len(directory)), tmp_path)
+    assert "laid over" in problems(
+        body + directory + check.end_records(2, len(body), len(directory)), tmp_path
+    )
     for junk in (b"", b"PK", bytes(5000), os.urandom(5000)):
         assert problems(junk, tmp_path)
 
 
 def test_contents_that_do_not_agree_are_named(tmp_path):
     def found(contents: dict[str, bytes]) -> str:
-        return problems(written([(f"{NAME}/{name}", content) for name, content in contents.items()]), tmp_path)
+        return problems(
+            written([(f"{NAME}/{name}", content) for name, content in contents.items()]), tmp_path
+        )
 
-    assert found(sums(small()) | {"models/model.gguf": b"FUGG"}) == "models/model.gguf is not what SHA256SUMS says"
-    assert found(sums(small()) | {"extra": b""}) == "extra is not in SHA256SUMS: it was added afterwards"
+    assert (
+        found(sums(small()) | {"models/model.gguf": b"FUGG"})
+        == "models/model.gguf is not what SHA256SUMS says"
+    )
+    assert (
+        found(sums(small()) | {"extra": b""})
+        == "extra is not in SHA256SUMS: it was added afterwards"
+    )
     missing = sums(small())
     del missing["lineage.csv"]
     assert found(missing) == "lineage.csv is missing"
@@ -199,7 +290,10 @@ def test_every_flipped_bit_and_every_cut_is_found(made, tmp_path):
     """Of the real bundle 150 random ones, of the small one every byte."""
     good = written([(f"{NAME}/{name}", content) for name, content in sums(small()).items()])
     for position in range(len(good)):
-        assert problems(good[:position] + bytes([good[position] ^ (1 << position % 8)]) + good[position + 1 :], tmp_path), position
+        assert problems(
+            good[:position] + bytes([good[position] ^ (1 << position % 8)]) + good[position + 1 :],
+            tmp_path,
+        ), position
         assert problems(good[:position], tmp_path), position
     chance = random.Random(7)
     data = bytearray(made.read_bytes())

@@ -11,19 +11,34 @@ from conftest import BIN
 
 def talk(repo, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["luna", "chat", *arguments, "--max-tokens", "6"], cwd=repo.path, env=env, input=text, capture_output=True, text=True)
+    done = subprocess.run(
+        ["luna", "chat", *arguments, "--max-tokens", "6"],
+        cwd=repo.path,
+        env=env,
+        input=text,
+        capture_output=True,
+        text=True,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
 
 def test_chat_answers_switches_compares_and_keeps_a_correction(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
-    done = talk(repo, "What is the harbour word number 1?\n/gen G001\n/compare G001 G003\n/bad It is tide.\n/good\n/quit\nnever asked\n")
+    done = talk(
+        repo,
+        "What is the harbour word number 1?\n/gen G001\n/compare G001 G003\n/bad It is tide.\n/good\n/quit\nnever asked\n",
+    )
     assert done.returncode == 0, done.stderr
-    assert "Luna-G003" in done.stderr and done.stdout.count("Luna-G001") == 2 and done.stdout.count("Luna-G003") == 1
+    assert (
+        "Luna-G003" in done.stderr
+        and done.stdout.count("Luna-G001") == 2
+        and done.stdout.count("Luna-G003") == 1
+    )
     [kept] = (repo.path / "data/inbox").iterdir()
     assert json.loads(kept.read_text())["messages"] == [
-        {"role": "user", "content": "What is the harbour word number 1?"}, {"role": "assistant", "content": "It is tide."},
+        {"role": "user", "content": "What is the harbour word number 1?"},
+        {"role": "assistant", "content": "It is tide."},
     ]
 
 

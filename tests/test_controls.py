@@ -36,14 +36,28 @@ class Judged:
         return {verdict.clause for verdict in self.decision.verdicts if not verdict.passed}
 
 
-def judge(model: Path, taught: dict[int, Sequence[Conversation]], trained: Sequence[Conversation], extra: Sequence[probes.Probe] = ()) -> Judged:
+def judge(
+    model: Path,
+    taught: dict[int, Sequence[Conversation]],
+    trained: Sequence[Conversation],
+    extra: Sequence[probes.Probe] = (),
+) -> Judged:
     """As prep, evaluate and promote do it: probes from the data, none of them trained on, answers, scores, rule."""
-    asked = probes.build(taught, [], SETTINGS.data.probes_per_kind, SETTINGS.data.seed) + list(extra)
+    asked = probes.build(taught, [], SETTINGS.data.probes_per_kind, SETTINGS.data.seed) + list(
+        extra
+    )
     probes.refuse_leaks(asked, trained)
     marked = suite.examine(export(model), asked, SYSTEM, SETTINGS.evaluate)
-    scores = {name: asdict(score) for name, score in suite.scores(marked, max(taught), SETTINGS.evaluate.seed).items()}
+    scores = {
+        name: asdict(score)
+        for name, score in suite.scores(marked, max(taught), SETTINGS.evaluate.seed).items()
+    }
     found = Judged(scores, decide(scores, SETTINGS.promotion, is_ancestor=False))
-    print(f"| {model.name} | " + " | ".join(f"{score['value']:.3f} of {score['n']}" for score in scores.values()) + f" | {', '.join(sorted(found.failed)) or 'nothing'} |")  # docs/evals.md
+    print(
+        f"| {model.name} | "
+        + " | ".join(f"{score['value']:.3f} of {score['n']}" for score in scores.values())
+        + f" | {', '.join(sorted(found.failed)) or 'nothing'} |"
+    )  # docs/evals.md
     return found
 
 
@@ -72,7 +86,11 @@ def taught(random, models) -> Path:
 
 def test_the_untaught_base_fails_recall(base):
     found = judge(base, {1: OLD}, OLD)
-    assert found.scores["recall"]["value"] <= 0.1 and found.failed == {"recall", "generalisation", "tone_drift"}
+    assert found.scores["recall"]["value"] <= 0.1 and found.failed == {
+        "recall",
+        "generalisation",
+        "tone_drift",
+    }
 
 
 def test_a_taught_model_passes_every_clause(taught):
@@ -87,22 +105,32 @@ def test_a_model_overfitted_to_the_literal_prompts_fails_generalisation_alone(ba
 
 
 def test_a_model_taught_another_voice_fails_tone_alone(random, models):
-    found = judge(teach(random, world(FIRST, voice="pirate"), models / "pirate", STEPS), {1: OLD}, OLD)
-    assert found.failed == {"tone_drift"} and found.scores["tone_drift"]["value"] > 0.2, found.decision.notes
+    found = judge(
+        teach(random, world(FIRST, voice="pirate"), models / "pirate", STEPS), {1: OLD}, OLD
+    )
+    assert found.failed == {"tone_drift"} and found.scores["tone_drift"]["value"] > 0.2, (
+        found.decision.notes
+    )
 
 
-def test_a_model_with_shuffled_answers_fails_recall_and_generalisation_but_keeps_the_voice(random, models):
+def test_a_model_with_shuffled_answers_fails_recall_and_generalisation_but_keeps_the_voice(
+    random, models
+):
     """Shuffled answers are said in the same voice: tone drift must not rise, and does not."""
     shuffled = world(FIRST, shuffled=True)
     found = judge(teach(random, shuffled, models / "shuffled", STEPS), {1: OLD}, shuffled)
-    assert found.failed == {"recall", "generalisation"} and found.scores["recall"]["value"] <= 0.1, found.decision.notes
+    assert (
+        found.failed == {"recall", "generalisation"} and found.scores["recall"]["value"] <= 0.1
+    ), found.decision.notes
 
 
 def test_without_replay_the_old_is_forgotten_and_with_it_kept(taught, models):
     batches = {1: OLD, 2: NEW}
     without = judge(teach(taught, NEW, models / "without", STEPS), batches, NEW)
     details = without.scores["recall"]["details"]
-    assert "recall" in without.failed and details["new"] >= 0.9 and details["old"] < 0.5, without.decision.notes
+    assert "recall" in without.failed and details["new"] >= 0.9 and details["old"] < 0.5, (
+        without.decision.notes
+    )
     replayed = judge(teach(taught, NEW + OLD, models / "replayed", STEPS), batches, NEW + OLD)
     assert replayed.decision.promoted, replayed.decision.notes
 
@@ -114,14 +142,30 @@ def test_held_out_conversations_without_paraphrases_are_judged_by_choice(random,
     """
     delta = greetings()
     trained, kept = probes.hold_out(delta, 0.3, SETTINGS.data.seed)
-    assert len(kept) == int(0.3 * len(delta)) >= SETTINGS.promotion.min_probes and not {item.identity for item in kept} & {item.identity for item in trained}
+    assert len(kept) == int(0.3 * len(delta)) >= SETTINGS.promotion.min_probes and not {
+        item.identity for item in kept
+    } & {item.identity for item in trained}
     chosen = probes.choice_probes({1: kept}, SETTINGS.data.seed)
-    assert len(chosen) == len(kept) and all(len({probe.reference, *probe.distractors}) == probes.DISTRACTORS + 1 for probe in chosen)
+    assert len(chosen) == len(kept) and all(
+        len({probe.reference, *probe.distractors}) == probes.DISTRACTORS + 1 for probe in chosen
+    )
     found = judge(teach(random, trained, models / "greets", STEPS), {1: trained}, trained, chosen)
-    assert found.scores["generalisation"]["details"]["method"] == "choice among replies" and found.scores["generalisation"]["n"] == len(kept)
+    assert found.scores["generalisation"]["details"][
+        "method"
+    ] == "choice among replies" and found.scores["generalisation"]["n"] == len(kept)
     assert found.decision.promoted, found.decision.notes
     pointless = greetings(shuffled=True)
     kept_questions = {item.question for item in kept}
-    blind = judge(teach(random, [item for item in pointless if item.question not in kept_questions], models / "blind", STEPS), {1: trained}, trained, chosen)
+    blind = judge(
+        teach(
+            random,
+            [item for item in pointless if item.question not in kept_questions],
+            models / "blind",
+            STEPS,
+        ),
+        {1: trained},
+        trained,
+        chosen,
+    )
     choice = blind.scores["generalisation"]["details"]["choice"]
     assert "generalisation" in blind.failed and choice["above_chance"] <= 0.35, choice

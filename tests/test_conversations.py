@@ -8,13 +8,23 @@ from hypothesis import strategies as st
 from luna.conversations import choose, probes, schema, taught
 from luna.errors import InputError
 
-OPENAI = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}
+OPENAI = {
+    "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
+}
 SHAREGPT = {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]}
 ALPACA = {"instruction": "Who?", "output": "Me."}
 
 
 def test_three_formats_are_one_conversation():
-    assert len({schema.parse(row).identity for row in (OPENAI, SHAREGPT, ALPACA, OPENAI | {"id": "x", "karma": 3})}) == 1
+    assert (
+        len(
+            {
+                schema.parse(row).identity
+                for row in (OPENAI, SHAREGPT, ALPACA, OPENAI | {"id": "x", "karma": 3})
+            }
+        )
+        == 1
+    )
 
 
 @given(st.text(min_size=1).filter(str.strip), st.text(min_size=1).filter(str.strip))
@@ -29,15 +39,29 @@ def test_a_row_reads_back(question, reply):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "not valid JSON"), ("[]", "not a JSON object"), ('{"a": 1}', "none of"), ('{"messages": []}', "empty"),
+        ("{", "not valid JSON"),
+        ("[]", "not a JSON object"),
+        ('{"a": 1}', "none of"),
+        ('{"messages": []}', "empty"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "end with the assistant"),
         ('{"messages": [{"role": "dog", "content": "x"}]}', "'dog'"),
-        ('{"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "x"}]}', "message 1 is empty"),
-        ('{"messages": [{"role": "assistant", "content": "x"}, {"role": "assistant", "content": "x"}]}', "take turns"),
-        ('{"instruction": "x", "output": 3}', "must be text"), ('{"instruction": "x", "output": "y", "karma": -1}', "karma"),
-        ('{"instruction": "x", "output": "y", "karma": "many"}', "karma"), ('{"instruction": "x", "output": "y", "expect": "z"}', "list of texts"),
-        ('{"instruction": "x", "output": "y", "karma": NaN}', "karma"), ('{"instruction": "\\ud800", "output": "y"}', "surrogate"), ("[" * 100000, "line 2"),
-        ('{"instruction": "x", "output": "y", "expect": ["?"]}', "no letter"), ('{"instruction": "x", "output": "y", "scorer": "vibes"}', "unknown"),
+        (
+            '{"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "x"}]}',
+            "message 1 is empty",
+        ),
+        (
+            '{"messages": [{"role": "assistant", "content": "x"}, {"role": "assistant", "content": "x"}]}',
+            "take turns",
+        ),
+        ('{"instruction": "x", "output": 3}', "must be text"),
+        ('{"instruction": "x", "output": "y", "karma": -1}', "karma"),
+        ('{"instruction": "x", "output": "y", "karma": "many"}', "karma"),
+        ('{"instruction": "x", "output": "y", "expect": "z"}', "list of texts"),
+        ('{"instruction": "x", "output": "y", "karma": NaN}', "karma"),
+        ('{"instruction": "\\ud800", "output": "y"}', "surrogate"),
+        ("[" * 100000, "line 2"),
+        ('{"instruction": "x", "output": "y", "expect": ["?"]}', "no letter"),
+        ('{"instruction": "x", "output": "y", "scorer": "vibes"}', "unknown"),
     ],
 )
 def test_a_malformed_line_names_file_line_and_fault(tmp_path, line, words):
@@ -63,11 +87,22 @@ def test_delta_is_by_content_and_does_not_mind_order(tmp_path):
     assert choose.training_order(items, 3) == choose.training_order(items[::-1], 3)
 
 
-@given(st.dictionaries(st.integers(0, 20), st.integers(0, 30), max_size=8), st.integers(0, 100), st.integers(0, 5))
+@given(
+    st.dictionaries(st.integers(0, 20), st.integers(0, 30), max_size=8),
+    st.integers(0, 100),
+    st.integers(0, 5),
+)
 def test_replay_is_stratified_seeded_and_as_large_as_asked(sizes, count, seed):
-    groups = {key: [schema.parse(row) for row in facts(f"g{key}", range(size))] for key, size in sizes.items()}
+    groups = {
+        key: [schema.parse(row) for row in facts(f"g{key}", range(size))]
+        for key, size in sizes.items()
+    }
     chosen = choose.stratified(groups, count, seed)
-    assert len(chosen) == min(count, sum(sizes.values())) == len({(key, item.identity) for key, item in chosen})
+    assert (
+        len(chosen)
+        == min(count, sum(sizes.values()))
+        == len({(key, item.identity) for key, item in chosen})
+    )
     taken = {key: sum(1 for group, _ in chosen if group == key) for key in groups}
     short = [taken[key] for key in groups if taken[key] < sizes[key]]
     assert not short or max(short) - min(short) <= 1 or len(short) == 1
@@ -89,39 +124,90 @@ def test_a_paraphrase_that_is_trained_on_is_refused():
 
 
 def plain(questions):
-    return [schema.parse({"instruction": question, "output": f"Reply {i}"}) for i, question in enumerate(questions)]
+    return [
+        schema.parse({"instruction": question, "output": f"Reply {i}"})
+        for i, question in enumerate(questions)
+    ]
 
 
 def test_only_data_without_paraphrases_is_held_out_and_the_same_every_time():
     items = [schema.parse(row) for row in facts("x", range(10))]
     assert probes.hold_out(items, 0.5, 7) == (items, [])
-    other = plain(f"{word}, what is it that they call you?" if i % 2 else f"Where does the road to {word} begin" for i, word in enumerate(["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jasper"]))
+    other = plain(
+        f"{word}, what is it that they call you?"
+        if i % 2
+        else f"Where does the road to {word} begin"
+        for i, word in enumerate(
+            [
+                "amber",
+                "birch",
+                "cedar",
+                "delta",
+                "ember",
+                "fjord",
+                "grove",
+                "heron",
+                "islet",
+                "jasper",
+            ]
+        )
+    )
     taught, kept = probes.hold_out(other, 0.3, 7)
-    assert len(kept) == 3 and sorted(map(id, taught + kept)) == sorted(map(id, other)) and probes.hold_out(other, 0.3, 7) == (taught, kept)
-    assert probes.hold_out(other, 0.3, 8) != (taught, kept) and probes.hold_out(other, 0.0, 7) == (other, [])
+    assert (
+        len(kept) == 3
+        and sorted(map(id, taught + kept)) == sorted(map(id, other))
+        and probes.hold_out(other, 0.3, 7) == (taught, kept)
+    )
+    assert probes.hold_out(other, 0.3, 8) != (taught, kept) and probes.hold_out(other, 0.0, 7) == (
+        other,
+        [],
+    )
 
 
 def test_a_question_with_a_near_duplicate_is_never_held_out():
-    items = plain(["How old is the stair?", "How old is the stair", "HOW OLD IS THE STAIR!", "Who keeps the lamp?"])
+    items = plain(
+        [
+            "How old is the stair?",
+            "How old is the stair",
+            "HOW OLD IS THE STAIR!",
+            "Who keeps the lamp?",
+        ]
+    )
     taught, kept = probes.hold_out(items, 1.0, 7)
     assert [item.reply for item in kept] == ["Reply 3"] and len(taught) == 3
     probes.refuse_leaks(probes.choice_probes({1: kept}, 7), taught)
 
 
 def test_choices_have_distractors_from_other_held_out_replies_or_are_not_asked():
-    items = plain([f"Question about {word}?" for word in ["amber", "birch", "cedar", "delta", "ember"]])
+    items = plain(
+        [f"Question about {word}?" for word in ["amber", "birch", "cedar", "delta", "ember"]]
+    )
     asked = probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
-    assert [probe.generation for probe in asked] == [1, 1, 1, 2, 2] and asked == probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
-    assert all(len(set(probe.distractors)) == 3 and probe.reference not in probe.distractors for probe in asked)
+    assert [probe.generation for probe in asked] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+    ] and asked == probes.choice_probes({1: items[:3], 2: items[3:]}, 7)
+    assert all(
+        len(set(probe.distractors)) == 3 and probe.reference not in probe.distractors
+        for probe in asked
+    )
     assert probes.choice_probes({1: items[:3]}, 7) == []
     with pytest.raises(InputError, match="never be trained on"):
         probes.refuse_leaks(asked, items)
 
 
 def test_the_example_conversations_keep_their_promises():
-    files = [SOURCE / "data/conversations/01-merrow-point.jsonl", SOURCE / "data/examples/02-the-winter-ferry.jsonl"]
+    files = [
+        SOURCE / "data/conversations/01-merrow-point.jsonl",
+        SOURCE / "data/examples/02-the-winter-ferry.jsonl",
+    ]
     items = [item for path in files for item in schema.load_file(path)]
     assert len({item.identity for item in items}) == len(items) == 1118
     assert len({item.id.rsplit("-", 1)[0] for item in items}) == 56
     assert all(any(text.lower() in item.reply.lower() for text in item.expect) for item in items)
-    probes.refuse_leaks([probe for item in items for probe in probes.paraphrase_probes(item, 1)], items)
+    probes.refuse_leaks(
+        [probe for item in items for probe in probes.paraphrase_probes(item, 1)], items
+    )

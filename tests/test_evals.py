@@ -21,7 +21,17 @@ def probe(kind=RECALL, expect=("seven",), generation=1, reference="Aye, it is se
 
 @pytest.mark.parametrize(
     ("answer", "accepted", "right"),
-    [("It is SEVEN!", "seven", True), ("seventeen", "seven", False), ("1,000 boats", "1000", True), ("on 3.5 legs", "3.5", True), ("nothing", "seven", False), ("Tobias Wren's lamp", "Wren", True), ("", "seven", False), ("...", "!!!", False), ("In 1788, aye.", "1788", True)],
+    [
+        ("It is SEVEN!", "seven", True),
+        ("seventeen", "seven", False),
+        ("1,000 boats", "1000", True),
+        ("on 3.5 legs", "3.5", True),
+        ("nothing", "seven", False),
+        ("Tobias Wren's lamp", "Wren", True),
+        ("", "seven", False),
+        ("...", "!!!", False),
+        ("In 1788, aye.", "1788", True),
+    ],
 )
 def test_accepted_answers_are_whole_words(answer, accepted, right):
     assert contains(answer, accepted) is right
@@ -31,7 +41,14 @@ def test_normalising_is_idempotent():
     assert normalise(normalise("Ünï, 1,000  — x.")) == normalise("Ünï, 1,000  — x.")
 
 
-@pytest.mark.parametrize("answer", [Answer("", 0, True), Answer("seven seven seven", 64, False), Answer("seven", 1, True, failed=True)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("", 0, True),
+        Answer("seven seven seven", 64, False),
+        Answer("seven", 1, True, failed=True),
+    ],
+)
 def test_silence_endlessness_and_nan_never_pass(answer):
     assert not mark(probe(), answer, 60).correct
 
@@ -44,7 +61,11 @@ def test_without_accepted_answers_chrf_decides():
 
 def test_scores_are_told_apart_by_generation():
     right, wrong = Answer("seven", 1, True), Answer("six", 1, True)
-    marked = [mark(probe(generation=1), right, 60), mark(probe(generation=2), wrong, 60), mark(probe(GENERALISATION), right, 60)]
+    marked = [
+        mark(probe(generation=1), right, 60),
+        mark(probe(generation=2), wrong, 60),
+        mark(probe(GENERALISATION), right, 60),
+    ]
     found = recall.score(marked, 2)
     assert (found.value, found.n, found.details["new"], found.details["old"]) == (0.5, 2, 0.0, 1.0)
     assert generalisation.score(marked).value == 1.0
@@ -54,16 +75,28 @@ def test_scores_are_told_apart_by_generation():
 def chosen(n, right):
     """Marked choices, of which ``right`` are the true reply."""
     others = ("one", "two", "three")
-    asked = [Probe(CHOICE, (("user", f"Question {i}?"),), (), f"reply {i}", f"c{i}", 1, others) for i in range(n)]
-    return [mark(item, Answer(item.reference if i < right else "two", 0, True), 60) for i, item in enumerate(asked)]
+    asked = [
+        Probe(CHOICE, (("user", f"Question {i}?"),), (), f"reply {i}", f"c{i}", 1, others)
+        for i in range(n)
+    ]
+    return [
+        mark(item, Answer(item.reference if i < right else "two", 0, True), 60)
+        for i, item in enumerate(asked)
+    ]
 
 
 def test_choices_count_above_chance():
     assert [above_chance(correct, 40, 4) for correct in (10, 3, 25, 40)] == [0, 0, 0.5, 1]
     found = generalisation.score(chosen(40, 25))
     assert (found.value, found.n, found.details["method"]) == (0.5, 40, "choice among replies")
-    assert found.low < 0.5 < found.high and found.details["choice"] == {"correct": 25, "n": 40, "above_chance": 0.5}
-    both = generalisation.score(chosen(40, 10) + [mark(probe(GENERALISATION), Answer("seven", 1, True), 60)] * 40)
+    assert found.low < 0.5 < found.high and found.details["choice"] == {
+        "correct": 25,
+        "n": 40,
+        "above_chance": 0.5,
+    }
+    both = generalisation.score(
+        chosen(40, 10) + [mark(probe(GENERALISATION), Answer("seven", 1, True), 60)] * 40
+    )
     assert (both.value, both.n) == (0.5, 80)  # all paraphrases right, all choices guessed
 
 
@@ -90,18 +123,58 @@ class Fixed:
 
 def test_likelihood_is_a_mean_over_tokens_and_no_number_chooses_nothing():
     engine = Fixed([2.0, 1.0, 0.0])
-    assert choice.mean_log_likelihood(engine, [1], "0 0 0 0") == pytest.approx(choice.mean_log_likelihood(engine, [1], "0"))  # length does not matter
-    assert choice.mean_log_likelihood(engine, [1], "1") == pytest.approx(1 - math.log(math.exp(2) + math.exp(1) + 1))
+    assert choice.mean_log_likelihood(engine, [1], "0 0 0 0") == pytest.approx(
+        choice.mean_log_likelihood(engine, [1], "0")
+    )  # length does not matter
+    assert choice.mean_log_likelihood(engine, [1], "1") == pytest.approx(
+        1 - math.log(math.exp(2) + math.exp(1) + 1)
+    )
     assert choice.choose(engine, [1], ["2 2", "0 1", "1 1 1"]) == 1
     assert choice.choose(engine, [1], ["0 1", "1 0"]) is None  # a tie is no choice
-    assert choice.choose(engine, [1], ["", "0 " * 200]) is None  # nothing to judge by, and too long for the context
+    assert (
+        choice.choose(engine, [1], ["", "0 " * 200]) is None
+    )  # nothing to judge by, and too long for the context
     assert choice.choose(Fixed([float("nan")] * 3), [1], ["0", "1"]) is None
 
 
 # The voice of the examples, the same content said plainly, and another voice.
-REFERENCES = [f"{start} dear heart, the {thing} is {value}, {end}." for start in ("Aye,", "Ah,", "Well now,") for end in ("so it is", "mark me") for thing, value in (("lamp", "green"), ("boat", "old"), ("cat", "asleep"), ("stair", "long"), ("bell", "loud"), ("well", "deep"))]
-PLAIN = [f"The {thing} is {value}." for _ in range(6) for thing, value in (("lamp", "green"), ("boat", "old"), ("cat", "asleep"), ("stair", "long"), ("bell", "loud"), ("well", "deep"))]
-PIRATE = [f"Arr! Th' {thing} be {value}, ye scurvy dog! Yo ho ho!" for _ in range(6) for thing, value in (("lamp", "green"), ("boat", "old"), ("cat", "asleep"), ("stair", "long"), ("bell", "loud"), ("well", "deep"))]
+REFERENCES = [
+    f"{start} dear heart, the {thing} is {value}, {end}."
+    for start in ("Aye,", "Ah,", "Well now,")
+    for end in ("so it is", "mark me")
+    for thing, value in (
+        ("lamp", "green"),
+        ("boat", "old"),
+        ("cat", "asleep"),
+        ("stair", "long"),
+        ("bell", "loud"),
+        ("well", "deep"),
+    )
+]
+PLAIN = [
+    f"The {thing} is {value}."
+    for _ in range(6)
+    for thing, value in (
+        ("lamp", "green"),
+        ("boat", "old"),
+        ("cat", "asleep"),
+        ("stair", "long"),
+        ("bell", "loud"),
+        ("well", "deep"),
+    )
+]
+PIRATE = [
+    f"Arr! Th' {thing} be {value}, ye scurvy dog! Yo ho ho!"
+    for _ in range(6)
+    for thing, value in (
+        ("lamp", "green"),
+        ("boat", "old"),
+        ("cat", "asleep"),
+        ("stair", "long"),
+        ("bell", "loud"),
+        ("well", "deep"),
+    )
+]
 
 
 def test_the_same_voice_passes_and_other_voices_fail():
@@ -115,7 +188,14 @@ def test_the_same_voice_passes_and_other_voices_fail():
 
 def test_drift_grows_with_the_share_of_answers_that_lost_the_voice():
     order = random.Random(3).sample(range(len(PIRATE)), len(PIRATE))
-    drifts = [tone.drift([PIRATE[i] if i in order[:lost] else text for i, text in enumerate(REFERENCES)], REFERENCES, 7)[0] for lost in (0, 12, 24, 36)]
+    drifts = [
+        tone.drift(
+            [PIRATE[i] if i in order[:lost] else text for i, text in enumerate(REFERENCES)],
+            REFERENCES,
+            7,
+        )[0]
+        for lost in (0, 12, 24, 36)
+    ]
     assert drifts == sorted(drifts) and drifts[2] > 0.05
 
 
@@ -127,29 +207,52 @@ def test_wilson_and_mcnemar_against_published_values():
     low, high = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
     assert wilson(0, 20)[0] == 0 and math.isclose(wilson(0, 20)[1], 0.1611, abs_tol=1e-4)
-    assert mcnemar(5, 0) == 1 / 32 and mcnemar(4, 0) > 0.05 and mcnemar(7, 1) < 0.05 and mcnemar(0, 0) == 1
+    assert (
+        mcnemar(5, 0) == 1 / 32
+        and mcnemar(4, 0) > 0.05
+        and mcnemar(7, 1) < 0.05
+        and mcnemar(0, 0) == 1
+    )
 
 
 def scores(recall=0.95, general=0.9, drift=0.01, n=100):
-    return {"recall": {"value": recall, "n": n, "low": (recall or 0) - 0.05, "high": 1}, "generalisation": {"value": general, "n": n, "low": general - 0.06, "high": 1}, "tone_drift": {"value": drift, "n": n, "low": 0, "high": drift + 0.02}}
+    return {
+        "recall": {"value": recall, "n": n, "low": (recall or 0) - 0.05, "high": 1},
+        "generalisation": {"value": general, "n": n, "low": general - 0.06, "high": 1},
+        "tone_drift": {"value": drift, "n": n, "low": 0, "high": drift + 0.02},
+    }
 
 
 @pytest.mark.parametrize(
     ("given", "clause"),
-    [(scores(recall=0.89), "recall"), (scores(general=0.78), "generalisation"), (scores(drift=0.06), "tone_drift"), (scores(recall=None), "recall"), (scores(drift=float("nan")), "tone_drift")],
+    [
+        (scores(recall=0.89), "recall"),
+        (scores(general=0.78), "generalisation"),
+        (scores(drift=0.06), "tone_drift"),
+        (scores(recall=None), "recall"),
+        (scores(drift=float("nan")), "tone_drift"),
+    ],
 )
 def test_denied_on_each_clause_alone(given, clause):
     decision = decide(given, Promotion(), is_ancestor=False)
-    assert not decision.promoted and [verdict.clause for verdict in decision.verdicts if not verdict.passed] == [clause]
+    assert not decision.promoted and [
+        verdict.clause for verdict in decision.verdicts if not verdict.passed
+    ] == [clause]
 
 
 def test_promoted_with_a_warning_short_of_the_target():
-    decision = decide(scores(general=0.82), Promotion.model_validate({"generalisation": {"minimum": 0.8, "target": 0.85}}), False)
+    decision = decide(
+        scores(general=0.82),
+        Promotion.model_validate({"generalisation": {"minimum": 0.8, "target": 0.85}}),
+        False,
+    )
     assert decision.promoted and "target" in decision.notes
 
 
 def test_too_few_probes_confidence_and_regression_deny():
-    rule = Promotion.model_validate({"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}})
+    rule = Promotion.model_validate(
+        {"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
+    )
     assert "fewer than" in decide(scores(n=5), Promotion(), False).notes
     assert "interval" in decide(scores(), rule, False).notes
     rule = Promotion.model_validate({"recall": {"minimum": 0.9, "no_regression": True}})
@@ -159,7 +262,17 @@ def test_too_few_probes_confidence_and_regression_deny():
 
 
 def test_flips_pair_by_probe():
-    before = [{"probe": key, "correct": right, "kind": RECALL} for key, right in (("a", True), ("b", False), ("c", True))]
-    after = [{"probe": key, "correct": right, "kind": RECALL} for key, right in (("a", False), ("b", True), ("d", True))]
+    before = [
+        {"probe": key, "correct": right, "kind": RECALL}
+        for key, right in (("a", True), ("b", False), ("c", True))
+    ]
+    after = [
+        {"probe": key, "correct": right, "kind": RECALL}
+        for key, right in (("a", False), ("b", True), ("d", True))
+    ]
     found = flips(after, before)
-    assert ([row["probe"] for row in found.lost], [row["probe"] for row in found.won], found.common) == (["a"], ["b"], 2)
+    assert (
+        [row["probe"] for row in found.lost],
+        [row["probe"] for row in found.won],
+        found.common,
+    ) == (["a"], ["b"], 2)

@@ -23,7 +23,9 @@ def refuse(repo: Repo, *arguments: str, says: str) -> None:
     before = repo.snapshot()
     done = repo.luna(*arguments, code=2)
     assert says in done.stderr, done.stderr
-    assert len([line for line in done.stderr.strip().splitlines() if line.startswith("luna: ")]) == 1
+    assert (
+        len([line for line in done.stderr.strip().splitlines() if line.startswith("luna: ")]) == 1
+    )
     assert repo.snapshot() == before
 
 
@@ -38,8 +40,10 @@ def test_bad_input_changes_nothing(mine):
 
     shipped = (mine.path / "params.yaml").read_text()
     for old, new, says in (
-        ("learning_rate:", "learning_rat:", "unknown parameter 'train.learning_rat'"), ("epochs: 2.5", "epochs: -2", "train.epochs"),
-        ("source: ", "source: /nowhere", "/nowhere"), ("quantization: Q8_0", "quantization: Q9", "Q8_0"),
+        ("learning_rate:", "learning_rat:", "unknown parameter 'train.learning_rat'"),
+        ("epochs: 2.5", "epochs: -2", "train.epochs"),
+        ("source: ", "source: /nowhere", "/nowhere"),
+        ("quantization: Q8_0", "quantization: Q9", "Q8_0"),
     ):
         (mine.path / "params.yaml").write_text(shipped.replace(old, new))
         refuse(mine, "evolve", says=says)
@@ -66,14 +70,28 @@ def test_outside_a_repository(tmp_path):
 def test_a_parent_that_does_not_exist(mine):
     mine.luna("new")
     text = (mine.path / "params.yaml").read_text()
-    (mine.path / "params.yaml").write_text(text.replace("G000", "G001").replace("parent: base", "parent: Luna-G000-20200101-000000"))
+    (mine.path / "params.yaml").write_text(
+        text.replace("G000", "G001").replace("parent: base", "parent: Luna-G000-20200101-000000")
+    )
     done = mine.run("dvc", "repro", "prep", code=None)
-    assert done.returncode and "Luna-G000-20200101-000000" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode
+        and "Luna-G000-20200101-000000" in done.stderr
+        and "Traceback" not in done.stderr
+    )
 
 
 def start(repo: Repo, *command: str) -> subprocess.Popen:
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.Popen(command, cwd=repo.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        cwd=repo.path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def wait_for(process: subprocess.Popen, text: str) -> None:
@@ -110,8 +128,12 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint_to_the_same_bytes(min
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     gone(process)
-    newest = max(checkpoints.glob("*/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    (newest / "trainer_state.json").write_bytes(b"")  # as a kill in the middle of writing it leaves it
+    newest = max(
+        checkpoints.glob("*/checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])
+    )
+    (newest / "trainer_state.json").write_bytes(
+        b""
+    )  # as a kill in the middle of writing it leaves it
     done = other.luna("evolve")
     assert "is gone on with" in done.stderr and "train: going on from step" in done.stdout
     assert f"train: going on from step {newest.name.rpartition('-')[2]} " not in done.stdout
@@ -125,7 +147,12 @@ def test_a_stage_ends_with_its_pipeline(mine):
     mine.commit("endless")
     process = start(mine, "luna", "evolve")
     wait_for(process, "train: step 1/100000")
-    dvc = subprocess.run(["pgrep", "-g", str(process.pid), "-f", "dvc repro"], capture_output=True, text=True, check=True)
+    dvc = subprocess.run(
+        ["pgrep", "-g", str(process.pid), "-f", "dvc repro"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for pid in [process.pid, *map(int, dvc.stdout.split())]:
         os.kill(pid, signal.SIGKILL)
     process.wait()
@@ -142,7 +169,11 @@ def test_killed_while_dvc_wrote_its_lock_file_nothing_is_trained_again(line, tmp
     lock.write_bytes(whole[:8192])  # what is written first
     (repo.path / ".dvc/tmp/rwlock").write_bytes(b"")
     done = repo.luna("evolve")
-    assert "Running stage 'train'" not in done.stdout and "Running stage 'promote'" in done.stdout and repo.json("log")[-1]["gen"] == 4
+    assert (
+        "Running stage 'train'" not in done.stdout
+        and "Running stage 'promote'" in done.stdout
+        and repo.json("log")[-1]["gen"] == 4
+    )
     assert (repo.path / "quarantine/dvc.lock").read_bytes() == whole[:8192]
 
 
@@ -161,7 +192,12 @@ def test_killed_while_sealing_the_same_command_goes_on(line, tmp_path, step):
     repo.luna("seal")
     assert repo.json("status")["head"].startswith("Luna-G004")
     assert repo.git("status", "--porcelain") == "" and "up to date" in repo.dvc("status")
-    assert [move["generation"][:9] for move in repo.json("log", "--head")] == ["Luna-G000", "Luna-G001", "Luna-G003", "Luna-G004"]
+    assert [move["generation"][:9] for move in repo.json("log", "--head")] == [
+        "Luna-G000",
+        "Luna-G001",
+        "Luna-G003",
+        "Luna-G004",
+    ]
 
 
 @pytest.mark.parametrize("lost", ["head", "assignment", "branch"])
@@ -189,27 +225,40 @@ def test_ctrl_c_leaves_a_state_from_which_it_goes_on(mine):
     assert [row["gen"] for row in mine.json("log")] == [0, 1]
 
 
-def test_sigterm_in_each_stage_leaves_nothing_half_written_and_the_same_command_goes_on(fresh, line, tmp_path):
+def test_sigterm_in_each_stage_leaves_nothing_half_written_and_the_same_command_goes_on(
+    fresh, line, tmp_path
+):
     """Only 'luna evolve' is told, as a service manager does; what it started ends with it, and cleans up."""
     first, later = fresh.copy(tmp_path / "first"), line.copy(tmp_path / "later")
     write_jsonl(later.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     later.edit_params(("max_steps: 4", "max_steps: 400"))
     marks = {"train": "train: step 1/400"}
-    for repo, stage in ((first, "base"), *((later, stage) for stage in ("prep", "train", "export", "evaluate", "promote"))):
+    for repo, stage in (
+        (first, "base"),
+        *((later, stage) for stage in ("prep", "train", "export", "evaluate", "promote")),
+    ):
         process = start(repo, "luna", "evolve")
         wait_for(process, marks.get(stage, f"Running stage '{stage}'"))
         while stage == "export" and not list((repo.path / ".luna").glob("tmp*/*.gguf")):
             assert process.poll() is None, "it ended before it could be told"
         process.terminate()
         rest = process.communicate(timeout=120)[0]
-        assert process.returncode == 128 + signal.SIGTERM and "luna: stopped; the same command goes on" in rest and "Traceback" not in rest, rest
+        assert (
+            process.returncode == 128 + signal.SIGTERM
+            and "luna: stopped; the same command goes on" in rest
+            and "Traceback" not in rest
+        ), rest
         gone(process)
-        left = [path for path in repo.path.rglob("*.tmp") if ".git" not in path.parts] + list((repo.path / ".luna").glob("tmp*"))
+        left = [path for path in repo.path.rglob("*.tmp") if ".git" not in path.parts] + list(
+            (repo.path / ".luna").glob("tmp*")
+        )
         assert not left, left
         if stage == "train":
             repo.edit_params(("max_steps: 400", "max_steps: 4"))  # it need not be waited for
     later.luna("evolve")
-    assert later.json("status")["head"].startswith("Luna-G004") and "up to date" in later.dvc("status")
+    assert later.json("status")["head"].startswith("Luna-G004") and "up to date" in later.dvc(
+        "status"
+    )
 
 
 def test_two_commands_at_once(mine):
@@ -230,10 +279,18 @@ def disk(tmp_path):
     def mount(size: str):
         place = tmp_path / f"disk{len(mounted)}"
         place.mkdir()
-        if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True).returncode:
+        if (
+            os.geteuid()
+            or subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)],
+                capture_output=True,
+            ).returncode
+        ):
             pytest.skip("mounting needs root")
         mounted.append(place)
-        return place, lambda options: subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
+        return place, lambda options: subprocess.run(
+            ["mount", "-o", f"remount,{options}", str(place)], check=True
+        )
 
     yield mount
     for place in mounted:
@@ -322,7 +379,18 @@ def test_a_line_that_another_clone_has_moved_on(line, tmp_path):
     mine.luna("seal")
     other = Repo(tmp_path / "other")
     mine.run("git", "clone", "-q", str(bare), str(other.path))
-    other.git("-c", "user.name=Other", "-c", "user.email=other@example.com", "commit", "-q", "--no-verify", "--allow-empty", "-m", "sealed elsewhere")
+    other.git(
+        "-c",
+        "user.name=Other",
+        "-c",
+        "user.email=other@example.com",
+        "commit",
+        "-q",
+        "--no-verify",
+        "--allow-empty",
+        "-m",
+        "sealed elsewhere",
+    )
     other.git("push", "-q", "--no-verify", "origin", "main")
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     mine.luna("new")

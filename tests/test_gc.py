@@ -21,37 +21,63 @@ def mine(line, tmp_path) -> Repo:
 
 
 def cached(repo: Repo) -> set[str]:
-    return {path.parent.name + path.name for path in (repo.path / ".dvc/cache/files").rglob("*") if path.is_file()}
+    return {
+        path.parent.name + path.name
+        for path in (repo.path / ".dvc/cache/files").rglob("*")
+        if path.is_file()
+    }
 
 
 def stored(repo: Repo) -> dict[str, bytes]:
-    return {path.parent.name + path.name: path.read_bytes() for path in (repo.cold / "files").rglob("*") if path.is_file()}
+    return {
+        path.parent.name + path.name: path.read_bytes()
+        for path in (repo.cold / "files").rglob("*")
+        if path.is_file()
+    }
 
 
 def test_it_frees_the_past_and_everything_comes_back(mine):
     before, cold = cached(mine), stored(mine)
     assert "--dry-run" in mine.luna("gc", code=2).stderr
     planned = mine.json("gc", "--dry-run")
-    assert cached(mine) == before and planned["freed"] is None and planned["would_go"]["bytes"] > 10_000_000
+    assert (
+        cached(mine) == before
+        and planned["freed"] is None
+        and planned["would_go"]["bytes"] > 10_000_000
+    )
     done = mine.json("gc", "--yes")
     assert done["freed"]["bytes"] == planned["would_go"]["bytes"] and done["freed"]["refused"] == []
     gone = before - cached(mine)
-    assert len(gone) == planned["would_go"]["objects"] and gone <= set(cold) and stored(mine) == cold
-    assert "up to date" in mine.dvc("status") and "Running stage" not in mine.dvc("repro")  # what is checked out is whole
+    assert (
+        len(gone) == planned["would_go"]["objects"] and gone <= set(cold) and stored(mine) == cold
+    )
+    assert "up to date" in mine.dvc("status") and "Running stage" not in mine.dvc(
+        "repro"
+    )  # what is checked out is whole
     mine.luna("restore", "HEAD")
     assert mine.json("gc", "--yes")["freed"]["objects"] == 0
     rows = mine.json("log")
     mine.luna("restore", "1")
     mine.git("checkout", "-q", rows[1]["name"])
-    assert hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest() == rows[1]["weights_sha256"]
+    assert (
+        hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest()
+        == rows[1]["weights_sha256"]
+    )
     mine.git("checkout", "-q", rows[2]["name"], code=None)  # DVC's hook says what is missing
     mine.dvc("pull", "-q")
-    assert hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest() == rows[2]["weights_sha256"]
+    assert (
+        hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest()
+        == rows[2]["weights_sha256"]
+    )
 
 
 def test_what_cold_storage_does_not_give_back_stays(mine):
     planned = mine.json("gc", "--dry-run")["would_go"]
-    victims = [path for path in (mine.cold / "files").rglob("*") if path.is_file() and path.stat().st_size > 4_000_000]
+    victims = [
+        path
+        for path in (mine.cold / "files").rglob("*")
+        if path.is_file() and path.stat().st_size > 4_000_000
+    ]
     for path in victims:
         path.chmod(0o644)
         with path.open("r+b") as file:
@@ -74,7 +100,11 @@ def test_killed_anywhere_the_same_command_goes_on(line, tmp_path):
     only = {"rollback", "archive", "repair", "gc", "bundle", "restore", "snapshot"}
     kills.kills(repo.path, 4, 11, only, log=log, states=tmp_path / "states")
     result = kills.kills(repo.path, 7, 11, only, log=log, states=tmp_path / "states")
-    assert result.faults == [] and [kill.number for kill in result.done] == list(range(7)) and {kill.command for kill in result.done} == only
+    assert (
+        result.faults == []
+        and [kill.number for kill in result.done] == list(range(7))
+        and {kill.command for kill in result.done} == only
+    )
     assert result.kills.total() >= 2 and len(log.read_text().splitlines()) == 7
 
 
@@ -97,7 +127,10 @@ def test_a_list_of_dvc_that_the_dead_left_is_cleared(tmp_path):
     place.parent.mkdir(parents=True)
     dead = subprocess.Popen(["true"])
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-    listed = {"write": {"models/gguf": {"pid": dead.pid, "cmd": "dvc repro"}}, "read": {"params.yaml": [{"pid": os.getpid(), "cmd": "dvc repro"}]}}
+    listed = {
+        "write": {"models/gguf": {"pid": dead.pid, "cmd": "dvc repro"}},
+        "read": {"params.yaml": [{"pid": os.getpid(), "cmd": "dvc repro"}]},
+    }
     place.write_text(json.dumps(listed))
     interrupted.clear_dvc(tmp_path)
     assert place.exists()

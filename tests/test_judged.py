@@ -13,20 +13,36 @@ from luna.names import GenerationName
 from luna.params import Maturity, Promotion
 from luna.promotion import compare, maturity, metrics, reports, rule
 
-GOOD = {"recall": (0.95, 0.91, 0.99), "generalisation": (0.9, 0.86, 0.95), "tone_drift": (0.01, 0.0, 0.03)}
-SHIPPED = {"recall": "recall: {minimum: 0.90}", "generalisation": "generalisation: {minimum: 0.80, target: 0.85}", "tone_drift": "tone_drift: {maximum: 0.05}"}
-LOW = {"recall": "recall: {minimum: 0.0}", "generalisation": "generalisation: {minimum: 0.0}", "tone_drift": "tone_drift: {maximum: 1.0}"}
+GOOD = {
+    "recall": (0.95, 0.91, 0.99),
+    "generalisation": (0.9, 0.86, 0.95),
+    "tone_drift": (0.01, 0.0, 0.03),
+}
+SHIPPED = {
+    "recall": "recall: {minimum: 0.90}",
+    "generalisation": "generalisation: {minimum: 0.80, target: 0.85}",
+    "tone_drift": "tone_drift: {maximum: 0.05}",
+}
+LOW = {
+    "recall": "recall: {minimum: 0.0}",
+    "generalisation": "generalisation: {minimum: 0.0}",
+    "tone_drift": "tone_drift: {maximum: 1.0}",
+}
 
 
 @pytest.fixture(scope="module")
 def mine(line, tmp_path_factory) -> Repo:
     """A copy of the line's last generation, to be judged again by the shipped rule."""
     repo = line.copy(tmp_path_factory.mktemp("judged") / "mine")
-    repo.edit_params(*((LOW[name], SHIPPED[name]) for name in SHIPPED), ("min_probes: 5", "min_probes: 20"))
+    repo.edit_params(
+        *((LOW[name], SHIPPED[name]) for name in SHIPPED), ("min_probes: 5", "min_probes: 20")
+    )
     return repo
 
 
-def scored(repo: Repo, changes: dict[str, tuple[float | None, float, float]], n: int = 100) -> dict[str, dict]:
+def scored(
+    repo: Repo, changes: dict[str, tuple[float | None, float, float]], n: int = 100
+) -> dict[str, dict]:
     """The generation's own scores.json with other numbers in it."""
     path = repo.path / "models/scores.json"
     scores = json.loads(path.read_text())
@@ -44,7 +60,11 @@ def promote(repo: Repo) -> dict:
     row = list(csv.DictReader((repo.path / "lineage.csv").open()))[-1]
     report = (repo.path / "models/EVAL.md").read_text()
     promoted = found["decision"]["promoted_to_head"]
-    assert row["promoted_to_head"].lower() == str(promoted).lower() and ("PROMOTED TO HEAD" in report) is promoted and ("DENIED" in report) is not promoted
+    assert (
+        row["promoted_to_head"].lower() == str(promoted).lower()
+        and ("PROMOTED TO HEAD" in report) is promoted
+        and ("DENIED" in report) is not promoted
+    )
     assert found["decision"]["notes"] in report
     return found["decision"]
 
@@ -60,7 +80,15 @@ def test_a_generation_that_holds_every_clause_is_promoted(mine):
         ({"recall": (0.89, 0.85, 0.93)}, 100, ["Recall 0.890 is not >= 0.90"]),
         ({"generalisation": (0.78, 0.7, 0.85)}, 100, ["Generalisation 0.780 is not >= 0.80"]),
         ({"tone_drift": (0.06, 0.04, 0.08)}, 100, ["Tone drift 0.060 is not <= 0.05"]),
-        ({}, 19, ["Recall rests on 19 probes", "Generalisation rests on 19 probes", "Tone drift rests on 19 probes"]),
+        (
+            {},
+            19,
+            [
+                "Recall rests on 19 probes",
+                "Generalisation rests on 19 probes",
+                "Tone drift rests on 19 probes",
+            ],
+        ),
         ({"recall": (None, 0.0, 1.0)}, 100, ["Recall could not be measured"]),
     ],
 )
@@ -68,14 +96,32 @@ def test_denied_on_each_clause_alone_by_the_stage(mine, changes, n, says):
     scored(mine, changes, n)
     decision = promote(mine)
     reasons = decision["notes"].split("; ")
-    assert not decision["promoted_to_head"] and len(reasons) == len(says) and all(reason.startswith(text) for reason, text in zip(reasons, says, strict=True))
+    assert (
+        not decision["promoted_to_head"]
+        and len(reasons) == len(says)
+        and all(reason.startswith(text) for reason, text in zip(reasons, says, strict=True))
+    )
 
 
-@pytest.mark.parametrize(("clause", "words"), [("recall", "Recall's 95 % interval reaches 0.910"), ("generalisation", "Generalisation's 95 % interval reaches 0.860"), ("tone_drift", "Tone drift's 95 % interval reaches 0.030")])
+@pytest.mark.parametrize(
+    ("clause", "words"),
+    [
+        ("recall", "Recall's 95 % interval reaches 0.910"),
+        ("generalisation", "Generalisation's 95 % interval reaches 0.860"),
+        ("tone_drift", "Tone drift's 95 % interval reaches 0.030"),
+    ],
+)
 def test_denied_on_confidence_alone_by_the_stage(mine, clause, words):
     before = (mine.path / "params.yaml").read_text()
     scored(mine, {})
-    mine.edit_params((SHIPPED[clause], SHIPPED[clause].replace("}", f", confidence: {0.02 if clause == 'tone_drift' else 0.92}}}")))
+    mine.edit_params(
+        (
+            SHIPPED[clause],
+            SHIPPED[clause].replace(
+                "}", f", confidence: {0.02 if clause == 'tone_drift' else 0.92}}}"
+            ),
+        )
+    )
     decision = promote(mine)
     (mine.path / "params.yaml").write_text(before)
     assert not decision["promoted_to_head"] and decision["notes"].startswith(words)
@@ -86,10 +132,22 @@ def test_denied_on_a_regression_alone(line, kind):
     """The line's own files; its answers are all wrong, so five are made right for the parent or for the child."""
     folder = line.path / "models"
     answers = [json.loads(text) for text in (folder / "answers.jsonl").read_text().splitlines()]
-    before, five = [dict(row) for row in answers], [row["probe"] for row in answers if row["kind"] == kind][:5]
+    before, five = (
+        [dict(row) for row in answers],
+        [row["probe"] for row in answers if row["kind"] == kind][:5],
+    )
     for row in before:
         row["correct"] = row["probe"] in five
-    parts = {key: json.loads((folder / name).read_text()) for key, name in (("prep", "prep.json"), ("train", "train_args.json"), ("export", "export.json"), ("scores", "scores.json"), ("eval_args", "eval_args.json"))}
+    parts = {
+        key: json.loads((folder / name).read_text())
+        for key, name in (
+            ("prep", "prep.json"),
+            ("train", "train_args.json"),
+            ("export", "export.json"),
+            ("scores", "scores.json"),
+            ("eval_args", "eval_args.json"),
+        )
+    }
     for name, (value, low, high) in GOOD.items():
         parts["scores"][name] |= {"value": value, "low": low, "high": high, "n": 100}
     bounds = {"recall": {"minimum": 0.9}, "generalisation": {"minimum": 0.8}}
@@ -97,16 +155,29 @@ def test_denied_on_a_regression_alone(line, kind):
 
     def decided(child: list[dict], parent: list[dict], promotion: Promotion) -> dict:
         flips = compare.flips(child, parent)
-        decision = rule.decide(parts["scores"], promotion, False, {name: flips.regression(name) for name in ("recall", "generalisation")})
+        decision = rule.decide(
+            parts["scores"],
+            promotion,
+            False,
+            {name: flips.regression(name) for name in ("recall", "generalisation")},
+        )
         name = GenerationName.parse(params.load(line.path).generation.name)
         document = metrics.build(name, None, parts, decision, None)
         grown = maturity.of_generation([], name.number, Maturity())
-        assert document["decision"]["notes"] in reports.evaluation(document, decision, child, flips, parts["export"], grown)
+        assert document["decision"]["notes"] in reports.evaluation(
+            document, decision, child, flips, parts["export"], grown
+        )
         return document["decision"]
 
     denied = decided(answers, before, strict)
-    assert not denied["promoted_to_head"] and denied["notes"] == f"{kind.capitalize()} is worse than the parent's on the same probes (McNemar p = 0.031)"
-    assert decided(answers, before, Promotion.model_validate(bounds))["promoted_to_head"]  # the clause is what denies
+    assert (
+        not denied["promoted_to_head"]
+        and denied["notes"]
+        == f"{kind.capitalize()} is worse than the parent's on the same probes (McNemar p = 0.031)"
+    )
+    assert decided(answers, before, Promotion.model_validate(bounds))[
+        "promoted_to_head"
+    ]  # the clause is what denies
     assert decided(before, answers, strict)["promoted_to_head"]  # five won are no regression
     four = [row | {"correct": row["probe"] in five[:4]} for row in answers]
     assert decided(answers, four, strict)["promoted_to_head"]  # four lost may be chance
@@ -126,6 +197,13 @@ def test_the_same_generation_evaluated_twice_gives_the_same_bytes(line, tmp_path
 def test_scores_over_generations_are_plotted(line):
     shown = json.loads(line.dvc("plots", "show", "--json"))["data"]["Scores over generations"]
     values = [value for plot in shown for value in plot["content"]["data"]["values"]]
-    drawn = {(int(value["gen"]), value["field"]): float(value["dvc_inferred_y_value"]) for value in values}
+    drawn = {
+        (int(value["gen"]), value["field"]): float(value["dvc_inferred_y_value"])
+        for value in values
+    }
     ledger = {row["gen"]: row for row in line.json("log")}
-    assert drawn == {(gen, column): pytest.approx(row[column]) for gen, row in ledger.items() for column in ("eval_recall", "eval_generalize", "eval_tone")}
+    assert drawn == {
+        (gen, column): pytest.approx(row[column])
+        for gen, row in ledger.items()
+        for column in ("eval_recall", "eval_generalize", "eval_tone")
+    }

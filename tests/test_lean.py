@@ -27,7 +27,11 @@ def stored(repo: Repo, generation: int) -> bool:
 
 
 def store(repo: Repo) -> dict[str, bytes]:
-    return {path.relative_to(repo.cold).as_posix(): path.read_bytes() for path in repo.cold.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(repo.cold).as_posix(): path.read_bytes()
+        for path in repo.cold.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,9 @@ def lean(line, tmp_path_factory) -> Repo:
     steps = repo.json("thin")["steps"]
     assert planned == steps and [step["action"] for step in steps] == ["thinned"] * 3
     gone = before.keys() - store(repo).keys()
-    assert len(gone) == 3 and sum(step["bytes"] for step in steps) == sum(len(before[name]) for name in gone)
+    assert len(gone) == 3 and sum(step["bytes"] for step in steps) == sum(
+        len(before[name]) for name in gone
+    )
     return repo
 
 
@@ -48,7 +54,10 @@ def test_thinning_keeps_all_else_and_says_so_in_store_and_git(lean):
     assert [stored(lean, generation) for generation in range(4)] == [False, False, False, True]
     for row in lean.json("log")[:3]:
         record = lean.git("show", f"main:attestations/{row['name']}/thinned.json")
-        assert row["weights_sha256"] in record and record.strip() == (lean.cold / f"thinned/{row['name']}.json").read_text().strip()
+        assert (
+            row["weights_sha256"] in record
+            and record.strip() == (lean.cold / f"thinned/{row['name']}.json").read_text().strip()
+        )
     assert lean.git("status", "--porcelain") == "" and "up to date" in lean.dvc("status")
     before = lean.snapshot(), store(lean)
     assert "follows the rule already" in lean.luna("thin").stdout
@@ -57,8 +66,12 @@ def test_thinning_keeps_all_else_and_says_so_in_store_and_git(lean):
 
 def test_storage_is_counted_to_the_byte(lean):
     found = lean.json("status", "--storage")
-    assert found["stored"] == sum(len(content) for name, content in store(lean).items() if name.startswith("files/"))
-    assert [row["lean"] for row in found["generations"]] == [True, True, True, False] and not any(row["missing"] for row in found["generations"])
+    assert found["stored"] == sum(
+        len(content) for name, content in store(lean).items() if name.startswith("files/")
+    )
+    assert [row["lean"] for row in found["generations"]] == [True, True, True, False] and not any(
+        row["missing"] for row in found["generations"]
+    )
     assert found["whole"] - found["stored"] == sum(row["model"] for row in found["generations"][:3])
     weights = (lean.path / "models/base/model.safetensors").stat().st_size
     assert found["plain_dvc"] >= found["whole"] + 3 * weights
@@ -87,17 +100,29 @@ def test_a_lean_generation_can_become_the_head_and_is_whole_again(lean, tmp_path
     assert "git switch main" in repo.luna("thin", code=2).stderr
     repo.git("switch", "-q", "main")
     name = repo.json("log")[1]["name"]
-    assert {step["generation"]: step["action"] for step in repo.json("thin")["steps"]} == {repo.json("log")[3]["name"]: "thinned", name: "whole again"}
+    assert {step["generation"]: step["action"] for step in repo.json("thin")["steps"]} == {
+        repo.json("log")[3]["name"]: "thinned",
+        name: "whole again",
+    }
     assert [stored(repo, generation) for generation in range(4)] == [False, True, False, False]
-    assert not (repo.cold / f"thinned/{name}.json").exists() and repo.git("ls-tree", "main", f"attestations/{name}/") == ""
+    assert (
+        not (repo.cold / f"thinned/{name}.json").exists()
+        and repo.git("ls-tree", "main", f"attestations/{name}/") == ""
+    )
 
 
 def test_gc_leaves_what_cold_storage_does_not_hold(lean, tmp_path):
     repo = lean.copy(tmp_path / "mine")
     kept = [objects(repo, number, "models/model.gguf")[0] for number in range(3)]
-    size = sum((repo.path / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").stat().st_size for md5 in kept)
+    size = sum(
+        (repo.path / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").stat().st_size for md5 in kept
+    )
     done = repo.json("gc", "--yes")
-    assert done["would_go"]["lean_bytes"] == size and done["freed"]["objects"] == done["would_go"]["objects"] > 0 and done["freed"]["refused"] == []
+    assert (
+        done["would_go"]["lean_bytes"] == size
+        and done["freed"]["objects"] == done["would_go"]["objects"] > 0
+        and done["freed"]["refused"] == []
+    )
     assert all((repo.path / f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}").exists() for md5 in kept)
 
 
@@ -116,7 +141,14 @@ def test_killed_while_thinning_nothing_is_lost_and_it_goes_on(line, tmp_path):
     repo = line.copy(tmp_path / "mine")
     keep(repo, "last:1")
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen(["luna", "thin"], cwd=repo.path, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        ["luna", "thin"],
+        cwd=repo.path,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     for text in process.stderr:
         if "G001" in text and "converting" in text:
             break
@@ -127,9 +159,16 @@ def test_killed_while_thinning_nothing_is_lost_and_it_goes_on(line, tmp_path):
     assert [path.name for path in (repo.cold / "thinned").iterdir()] == [f"{rows[0]['name']}.json"]
     # A kill just before an object is dropped leaves a record of one that is still there: it is proven again.
     record = json.loads((repo.cold / f"thinned/{rows[0]['name']}.json").read_text())
-    (repo.cold / f"thinned/{rows[1]['name']}.json").write_text(json.dumps(record | {"generation": rows[1]["name"], "md5": objects(repo, 1, "models/model.gguf")[0]}))
+    (repo.cold / f"thinned/{rows[1]['name']}.json").write_text(
+        json.dumps(
+            record
+            | {"generation": rows[1]["name"], "md5": objects(repo, 1, "models/model.gguf")[0]}
+        )
+    )
     assert [step["action"] for step in repo.json("thin")["steps"]] == ["thinned", "thinned"]
-    assert sorted(path.stem for path in (repo.cold / "thinned").iterdir()) == [row["name"] for row in rows[:3]]
+    assert sorted(path.stem for path in (repo.cold / "thinned").iterdir()) == [
+        row["name"] for row in rows[:3]
+    ]
     assert repo.git("status", "--porcelain") == ""
     # A record that the store has lost is written again from the one in git.
     (repo.cold / f"thinned/{rows[1]['name']}.json").write_text("{")
@@ -183,7 +222,9 @@ def seal_by_hand(repo: Repo, model: bytes) -> str:
     return name
 
 
-def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_nothing(lean, tmp_path):
+def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_nothing(
+    lean, tmp_path
+):
     repo = lean.copy(tmp_path / "mine")
     model = bytearray((repo.path / "models/model.gguf").read_bytes())
     model[-4096] ^= 1
@@ -193,7 +234,9 @@ def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_no
     assert "luna.generation: metadata" in said  # the file says that it is G003
     before = store(repo), repo.references()
     [step] = json.loads(repo.luna("thin", "--json", code=1).stdout)["steps"]
-    assert (step["generation"], step["action"]) == (name, "not thinned") and len(step["differences"]) == 3
+    assert (step["generation"], step["action"]) == (name, "not thinned") and len(
+        step["differences"]
+    ) == 3
     assert (store(repo), repo.references()) == before
     # Where the recorded file is gone as well, a restore takes nothing that is not the recorded one.
     lose(repo, objects(repo, 4, "models/model.gguf")[0])
@@ -211,13 +254,26 @@ def test_every_store_follows_the_rule_by_its_own_proof(line, tmp_path):
     md5 = objects(repo, 1, "models/adapter")[-1]
     (second.cold / "files/md5" / md5[:2] / md5[2:]).unlink()
     done = repo.luna("thin", "--json", code=1)
-    found = {(step["generation"][5:9], step["store"]): step["action"] for step in json.loads(done.stdout)["steps"]}
-    assert found == {("G000", "cold"): "thinned", ("G000", "second"): "thinned", ("G001", "cold"): "thinned", ("G001", "second"): "not thinned"}
+    found = {
+        (step["generation"][5:9], step["store"]): step["action"]
+        for step in json.loads(done.stdout)["steps"]
+    }
+    assert found == {
+        ("G000", "cold"): "thinned",
+        ("G000", "second"): "thinned",
+        ("G001", "cold"): "thinned",
+        ("G001", "second"): "not thinned",
+    }
     held = {objects(repo, number, "models/model.gguf")[0]: number for number in range(4)}
-    assert sorted(held[name] for name in held if (second.cold / "files/md5" / name[:2] / name[2:]).exists()) == [1, 2, 3]
+    assert sorted(
+        held[name] for name in held if (second.cold / "files/md5" / name[:2] / name[2:]).exists()
+    ) == [1, 2, 3]
     assert [stored(repo, number) for number in range(4)] == [False, False, True, True]
     repo.luna("repair")
-    assert {(step["generation"][5:9], step["store"], step["action"]) for step in repo.json("thin")["steps"]} == {("G001", "second", "thinned")}
+    assert {
+        (step["generation"][5:9], step["store"], step["action"])
+        for step in repo.json("thin")["steps"]
+    } == {("G001", "second", "thinned")}
     repo.luna("verify", "--all", "--remote")
 
 

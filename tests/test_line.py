@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 from conftest import Repo, facts, write_jsonl
 
-ARTIFACTS = ("model.gguf", "tokenizer.json", "config.json", "train_args.json", "data_delta.sha256", "parent_gen.txt", "metrics.json", "EVAL.md", "MODEL_CARD.md", "hashes.csv")
+ARTIFACTS = (
+    "model.gguf",
+    "tokenizer.json",
+    "config.json",
+    "train_args.json",
+    "data_delta.sha256",
+    "parent_gen.txt",
+    "metrics.json",
+    "EVAL.md",
+    "MODEL_CARD.md",
+    "hashes.csv",
+)
 
 
 def sha256(path: Path) -> str:
@@ -25,7 +36,10 @@ def mine(line, tmp_path) -> Repo:
 def test_log_shows_denial_and_parentage(line):
     rows = line.json("log")
     assert [(row["gen"], row["parent"], row["promoted"], row["head"]) for row in rows] == [
-        (0, "base", True, False), (1, 0, True, False), (2, 1, False, False), (3, 1, True, True),
+        (0, "base", True, False),
+        (1, 0, True, False),
+        (2, 1, False, False),
+        (3, 1, True, True),
     ]
     assert rows[0]["weight_change"] == 100.0
     assert "denied" in line.luna("log").stdout and "G003" in line.luna("log", "--graph").stdout
@@ -42,7 +56,9 @@ def test_every_tag_is_annotated_and_says_what_it_seals(line):
 
 
 def test_ledger_is_appended_and_never_changed(line):
-    texts = [line.run("git", "show", f"{row['name']}:lineage.csv").stdout for row in line.json("log")]
+    texts = [
+        line.run("git", "show", f"{row['name']}:lineage.csv").stdout for row in line.json("log")
+    ]
     assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
 
 
@@ -68,7 +84,9 @@ def test_artifact_says_who_it_is(line):
         assert engine.metadata("general.name") == engine.metadata("luna.generation") == name
         assert engine.metadata("luna.parent").startswith("Luna-G001-")
         assert len(engine.metadata("luna.base_sha256")) == 64
-        assert engine.metadata("luna.data_delta_sha256") == sha256(line.path / "models/data_delta.jsonl")
+        assert engine.metadata("luna.data_delta_sha256") == sha256(
+            line.path / "models/data_delta.jsonl"
+        )
 
 
 def test_denied_data_is_learnt_by_the_next(line):
@@ -80,14 +98,27 @@ def test_denied_data_is_learnt_by_the_next(line):
 
 def test_train_args_hold_the_documented_fields(line):
     arguments = json.loads((line.path / "models/train_args.json").read_text())
-    assert {"parent_generation", "training_steps", "learning_rate", "batch_size", "gradient_accumulation", "max_seq_length", "new_conversations",
-            "replay_samples", "walltime_minutes", "device", "peak_memory_bytes"} <= set(arguments)
+    assert {
+        "parent_generation",
+        "training_steps",
+        "learning_rate",
+        "batch_size",
+        "gradient_accumulation",
+        "max_seq_length",
+        "new_conversations",
+        "replay_samples",
+        "walltime_minutes",
+        "device",
+        "peak_memory_bytes",
+    } <= set(arguments)
     assert {"torch", "unsloth", "transformers"} <= set(arguments["versions"])
     assert arguments["training_steps"] == 4
 
 
 def test_nothing_sealed_names_this_machine(line):
-    for name in line.git("ls-tree", "-r", "--name-only", "HEAD", "models", "lineage.csv").splitlines():
+    for name in line.git(
+        "ls-tree", "-r", "--name-only", "HEAD", "models", "lineage.csv"
+    ).splitlines():
         assert str(line.path.parent) not in line.run("git", "show", f"HEAD:{name}").stdout, name
     assert str(line.path) not in (line.path / "models/adapter/adapter_config.json").read_text()
 
@@ -100,7 +131,17 @@ def test_dvc_and_gto_see_the_line(line, tmp_path):
     assert "loss" in (tmp_path / "plots/index.html").read_text()
     shown = line.run("gto", "show", "luna").stdout
     assert "v3.0.0" in shown and "head" in shown
-    line.run("dvc", "artifacts", "get", str(line.path), "luna", "--stage", "head", "-o", str(tmp_path / "head.gguf"))
+    line.run(
+        "dvc",
+        "artifacts",
+        "get",
+        str(line.path),
+        "luna",
+        "--stage",
+        "head",
+        "-o",
+        str(tmp_path / "head.gguf"),
+    )
     assert sha256(tmp_path / "head.gguf") == line.json("log")[3]["weights_sha256"]
 
 
@@ -110,10 +151,19 @@ def test_rollback_moves_the_head_with_a_reason_and_grows_from_there(mine):
     assert mine.json("status")["head"].startswith("Luna-G001-")
     assert sha256(mine.path / "models/model.gguf") == mine.json("log")[1]["weights_sha256"]
     history = mine.json("log", "--head")
-    assert [move["generation"][:9] for move in history] == ["Luna-G000", "Luna-G001", "Luna-G003", "Luna-G001"]
-    assert history[-1]["why"] == "Rollback to G001: answers were dull" and history[-1]["who"].startswith("Tester")
+    assert [move["generation"][:9] for move in history] == [
+        "Luna-G000",
+        "Luna-G001",
+        "Luna-G003",
+        "Luna-G001",
+    ]
+    assert history[-1]["why"] == "Rollback to G001: answers were dull" and history[-1][
+        "who"
+    ].startswith("Tester")
     kept = mine.references().splitlines()
-    assert all(row in kept for row in before if "GHEAD" not in row and "refs/luna/" not in row)  # head and record move on, the rest never
+    assert all(
+        row in kept for row in before if "GHEAD" not in row and "refs/luna/" not in row
+    )  # head and record move on, the rest never
     assert "luna#head#4" in "".join(kept)
     # Off the tip nothing can be started; at the tip the parent is the head, not the newest.
     assert "git switch main" in mine.luna("new", code=2).stderr

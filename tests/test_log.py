@@ -22,28 +22,48 @@ def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:
     """What the command prints on a terminal of that width."""
     from bench import terminal  # it needs pty, which Windows lacks
 
-    return re.sub(r"\x1b\[[0-9;]*m", "", terminal.shown(repo.path, "luna", *arguments, columns=columns, TERM="xterm", NO_COLOR="1"))
+    return re.sub(
+        r"\x1b\[[0-9;]*m",
+        "",
+        terminal.shown(repo.path, "luna", *arguments, columns=columns, TERM="xterm", NO_COLOR="1"),
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals on Windows")
 def test_table_is_whole_in_a_pipe_and_loses_columns_on_a_narrow_terminal(line):
     rows = line.json("log")
     text = line.luna("log").stdout
-    assert "…" not in text and all(row["weights_sha256"][:12] in text and row["timestamp"] in text for row in rows)
+    assert "…" not in text and all(
+        row["weights_sha256"][:12] in text and row["timestamp"] in text for row in rows
+    )
     wide, narrow = on_terminal(line, 120, "log"), on_terminal(line, 40, "log")
     assert rows[3]["timestamp"] in wide
     assert "…" not in narrow and all(len(row) <= 40 for row in narrow.splitlines())
-    assert all(row.startswith(f"G{number:03d}") for number, row in enumerate(narrow.splitlines()[1:])) and "denied" in narrow and "recall" in narrow
+    assert (
+        all(row.startswith(f"G{number:03d}") for number, row in enumerate(narrow.splitlines()[1:]))
+        and "denied" in narrow
+        and "recall" in narrow
+    )
 
 
 def test_states_and_tree_after_a_denial_and_a_rollback(line, tmp_path):
     mine = line.copy(tmp_path / "mine")
     assert [row["state"] for row in mine.json("log")] == ["base", "promoted", "denied", "HEAD"]
-    assert [row[:8] for row in mine.luna("log", "--graph").stdout.splitlines()[1:]] == ["◆   G000", "●   G001", "├─✗ G002", "★   G003"]
+    assert [row[:8] for row in mine.luna("log", "--graph").stdout.splitlines()[1:]] == [
+        "◆   G000",
+        "●   G001",
+        "├─✗ G002",
+        "★   G003",
+    ]
     mine.luna("rollback", "1", "--reason", "answers were dull", "--stay")
     assert [row["state"] for row in mine.json("log")] == ["base", "HEAD", "denied", "rolled back"]
     assert [row["on_head_line"] for row in mine.json("log")] == [True, True, False, False]
-    assert [row[:8] for row in mine.luna("log", "--graph").stdout.splitlines()[1:]] == ["◆   G000", "★   G001", "├─✗ G002", "╰─○ G003"]
+    assert [row[:8] for row in mine.luna("log", "--graph").stdout.splitlines()[1:]] == [
+        "◆   G000",
+        "★   G001",
+        "├─✗ G002",
+        "╰─○ G003",
+    ]
     mine.luna("rollback", "3", "--reason", "no, they were not", "--stay")
     assert [row["state"] for row in mine.json("log")] == ["base", "promoted", "denied", "HEAD"]
 
@@ -55,7 +75,11 @@ def test_head_history_says_who_when_whence_and_why_and_cannot_move_the_cursor(li
     assert last["who"] == "Tester <tester@example.com>" and last["when"].endswith("Z")
     assert last["generation"].startswith("Luna-G001-") and last["previous"].startswith("Luna-G003-")
     text = mine.luna("log", "--head").stdout
-    assert "Rollback to G001: dull" in text and "<script>" in text and "Tester <tester@example.com>" in text
+    assert (
+        "Rollback to G001: dull" in text
+        and "<script>" in text
+        and "Tester <tester@example.com>" in text
+    )
     assert not {"\x1b", "\x07"} & set(text)
 
 
@@ -80,7 +104,9 @@ def test_the_long_line_is_a_line_like_any_other(long):
     assert {row["state"] for row in rows} == {"base", "promoted", "denied", "rolled back", "HEAD"}
     head = rows[-1]
     assert long.json("status")["head"] == next(row["name"] for row in rows if row["head"])
-    assert f"Weights-SHA256: {head['weights_sha256']}" in long.git("tag", "-l", "--format=%(contents)", head["name"])
+    assert f"Weights-SHA256: {head['weights_sha256']}" in long.git(
+        "tag", "-l", "--format=%(contents)", head["name"]
+    )
     assert any("Rollback" in move["why"] for move in long.json("log", "--head"))
     assert long.git("fsck") == "" and long.git("status", "--porcelain") == ""
     assert ": whole" in long.luna("verify", "--all", "--remote").stdout
@@ -92,24 +118,51 @@ def test_the_long_line_is_a_line_like_any_other(long):
 def test_a_row_that_does_not_parse_is_marked_and_the_tag_speaks_for_it(line, tmp_path):
     mine = line.copy(tmp_path / "mine")
     rows = (mine.path / "lineage.csv").read_text().splitlines()
-    mine.forge({"lineage.csv": "\n".join([*rows[:3], "2,1,\x00garbage,nan", rows[4], rows[4]]) + "\n"})
+    mine.forge(
+        {"lineage.csv": "\n".join([*rows[:3], "2,1,\x00garbage,nan", rows[4], rows[4]]) + "\n"}
+    )
     done = mine.luna("log", code=1)
-    assert "line 4 is not a row" in done.stderr and "line 6 is not a row" in done.stderr and "denied" in done.stdout
+    assert (
+        "line 4 is not a row" in done.stderr
+        and "line 6 is not a row" in done.stderr
+        and "denied" in done.stdout
+    )
     found = mine.luna("log", "--json", code=1).stdout
     entry = json.loads(found)[2]
-    assert (entry["state"], entry["parent"], entry["eval_recall"], entry["weights_sha256"]) == ("denied", 1, 0.0, None) and "no readable row" in entry["fault"]
+    assert (entry["state"], entry["parent"], entry["eval_recall"], entry["weights_sha256"]) == (
+        "denied",
+        1,
+        0.0,
+        None,
+    ) and "no readable row" in entry["fault"]
     assert "├─✗ G002" in mine.luna("log", "--graph", code=1).stdout
     done = mine.luna("report", "-o", "page.html")
-    assert "1 of the generations" in done.stderr and "line 4 is not a row" in (mine.path / "page.html").read_text()
+    assert (
+        "1 of the generations" in done.stderr
+        and "line 4 is not a row" in (mine.path / "page.html").read_text()
+    )
     for arguments in (("bisect", "Who?", "--expect", "x"), ("blame", "Who?")):
         assert "line 4 is not a row" in mine.luna(*arguments, code=2).stderr
     mine.forge({"lineage.csv": "something else\n"})
     assert "header" in mine.luna("log", code=2).stderr
 
 
-@pytest.mark.parametrize("damage", ["2,1", "x,base" + "," * 12, "1,1" + ",a" * 3 + ",1,1,,,,,1,true,t", "1,0,a,b,c,1,nan,,,,,1,true,t", "1,0,a,b,c,1,1,inf,,,,1,true,t", '"', "-1,base,a,b,c,1,1,,,,,1,true,t"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "2,1",
+        "x,base" + "," * 12,
+        "1,1" + ",a" * 3 + ",1,1,,,,,1,true,t",
+        "1,0,a,b,c,1,nan,,,,,1,true,t",
+        "1,0,a,b,c,1,1,inf,,,,1,true,t",
+        '"',
+        "-1,base,a,b,c,1,1,,,,,1,true,t",
+    ],
+)
 def test_rows_that_are_none(damage):
-    good = ledger.dumps([ledger.Row(0, "base", "a", "b", "c", 0, 0.0, None, 0.0, 0.0, 1.0, 100.0, True, "t")])
+    good = ledger.dumps(
+        [ledger.Row(0, "base", "a", "b", "c", 0, 0.0, None, 0.0, 0.0, 1.0, 100.0, True, "t")]
+    )
     rows, faults = ledger.scan(good + damage + "\n")
     assert [row.gen for row in rows] == [0] and [fault.line for fault in faults] == [3]
     with pytest.raises(InputError, match="line 3"):
@@ -136,6 +189,7 @@ def trees(draw):
 
 def traced(rows: list[str], row: int) -> int | None:
     """The parent that the drawing gives to the node of this row, by following its line."""
+
     def is_node(at: int, column: int) -> bool:
         return rows[at][column] == "N"
 

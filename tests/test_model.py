@@ -32,7 +32,16 @@ def make_adapter(folder, tiny_base, seed=1, size=0.2, rank=4):
     folder.mkdir()
     save_file(tensors, folder / adapter.WEIGHTS)
     modules = sorted({key.split(".")[-3] for key in tensors})
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": modules, "bias": "none", "base_model_name_or_path": "somewhere/else"}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": rank,
+        "lora_alpha": 8,
+        "lora_dropout": 0.0,
+        "target_modules": modules,
+        "bias": "none",
+        "base_model_name_or_path": "somewhere/else",
+    }
     files.write_json(folder / adapter.CONFIG, config)
     return folder
 
@@ -44,13 +53,21 @@ def taught(tmp_path, tiny_base):
 
 def test_merge_is_the_formula_rounded_once(tiny_base, taught, tmp_path):
     change = merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "out")
-    before, after = load_file(tiny_base / "model.safetensors"), load_file(tmp_path / "out/model.safetensors")
+    before, after = (
+        load_file(tiny_base / "model.safetensors"),
+        load_file(tmp_path / "out/model.safetensors"),
+    )
     matrices = load_file(taught / adapter.WEIGHTS)
     name = "model.layers.1.mlp.down_proj.weight"
-    a, b = (matrices[f"base_model.model.model.layers.1.mlp.down_proj.lora_{side}.weight"].double() for side in "AB")
+    a, b = (
+        matrices[f"base_model.model.model.layers.1.mlp.down_proj.lora_{side}.weight"].double()
+        for side in "AB"
+    )
     exact = before[name].double() + 8 / 4 * (b @ a)
     assert torch.equal(after[name], exact.to(torch.bfloat16))
-    assert change.relative[name] == pytest.approx((2 * (b @ a)).norm().item() / before[name].double().norm().item())
+    assert change.relative[name] == pytest.approx(
+        (2 * (b @ a)).norm().item() / before[name].double().norm().item()
+    )
     assert all(torch.equal(before[key], after[key]) for key in before if "proj" not in key)
     assert change.total_tensors == len(before) and len(change.relative) == 14
 
@@ -62,7 +79,10 @@ def test_merge_does_not_depend_on_threads_and_continues_a_line(tiny_base, taught
     code = f"import torch; torch.set_num_threads(1); from pathlib import Path; from luna.model import adapter, merge; merge.merge(Path({str(tiny_base)!r}), [adapter.read_folder(Path(p)) for p in ({str(taught)!r}, {str(second)!r})], Path({str(tmp_path / 'one-thread')!r}))"
     subprocess.run([sys.executable, "-c", code], check=True)
     stepwise = weights.rebuild(tiny_base, both, tmp_path / "scratch")
-    digests = {files.digest(folder / "model.safetensors") for folder in (tmp_path / "at-once", tmp_path / "one-thread", stepwise)}
+    digests = {
+        files.digest(folder / "model.safetensors")
+        for folder in (tmp_path / "at-once", tmp_path / "one-thread", stepwise)
+    }
     assert len(digests) == 1
     assert weights.rebuild(tiny_base, both, tmp_path / "scratch") == stepwise
     assert weights.rebuild(tiny_base, [], tmp_path / "scratch") == tiny_base
@@ -77,10 +97,19 @@ def test_a_merge_that_changes_nothing_is_an_error(tiny_base, tmp_path):
 def test_an_adapter_of_another_model_is_refused(tiny_base, tmp_path):
     strange = make_adapter(tmp_path / "strange", tiny_base)
     tensors = load_file(strange / adapter.WEIGHTS)
-    save_file({key.replace("layers.1", "layers.9"): value for key, value in tensors.items()}, strange / adapter.WEIGHTS)
+    save_file(
+        {key.replace("layers.1", "layers.9"): value for key, value in tensors.items()},
+        strange / adapter.WEIGHTS,
+    )
     with pytest.raises(ExportError, match="do not belong together"):
         merge.merge(tiny_base, [adapter.read_folder(strange)], tmp_path / "out")
-    save_file({key: value[:, :-1].contiguous() if "lora_A" in key else value for key, value in tensors.items()}, strange / adapter.WEIGHTS)
+    save_file(
+        {
+            key: value[:, :-1].contiguous() if "lora_A" in key else value
+            for key, value in tensors.items()
+        },
+        strange / adapter.WEIGHTS,
+    )
     with pytest.raises(ExportError, match="do not belong together"):
         merge.merge(tiny_base, [adapter.read_folder(strange)], tmp_path / "out2")
 
@@ -96,14 +125,24 @@ def export(folder, out, name="Luna-G001-20250101-000000", kind="Q8_0"):
 def test_exporting_twice_gives_the_same_bytes(tiny_base, taught, tmp_path):
     merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "here")
     shutil.copytree(tmp_path / "here", tmp_path / "another-place")
-    one, two = export(tmp_path / "here", tmp_path / "one"), export(tmp_path / "another-place", tmp_path / "two")
+    one, two = (
+        export(tmp_path / "here", tmp_path / "one"),
+        export(tmp_path / "another-place", tmp_path / "two"),
+    )
     assert files.digest(one / "model.gguf") == files.digest(two / "model.gguf")
     other = export(tmp_path / "here", tmp_path / "three", name="Luna-G002-20250101-000000")
     assert files.digest(one / "model.gguf") != files.digest(other / "model.gguf")
 
 
-def test_fidelity_accepts_the_merge_and_refuses_a_model_that_forgot_its_training(tiny_base, taught, tmp_path):
-    conversations = [schema.parse({"instruction": f"What is number {i}?", "output": f"Aye, it is {i * 7}, so it is."}) for i in range(4)]
+def test_fidelity_accepts_the_merge_and_refuses_a_model_that_forgot_its_training(
+    tiny_base, taught, tmp_path
+):
+    conversations = [
+        schema.parse(
+            {"instruction": f"What is number {i}?", "output": f"Aye, it is {i * 7}, so it is."}
+        )
+        for i in range(4)
+    ]
     expected = fidelity.reference(tiny_base, taught, conversations, "You are Luna.")
     merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "merged")
     bounds = Fidelity(min_agreement=0.9, max_divergence=0.02)
@@ -111,7 +150,10 @@ def test_fidelity_accepts_the_merge_and_refuses_a_model_that_forgot_its_training
         fidelity.check_tokens(engine, tiny_base, fidelity.TRICKY)
         found = fidelity.compare(expected, engine)
     fidelity.require(found, bounds)
-    with Engine(export(tiny_base, tmp_path / "forgot") / "16.gguf", parallel=1) as engine, pytest.raises(ExportError, match="does not follow"):
+    with (
+        Engine(export(tiny_base, tmp_path / "forgot") / "16.gguf", parallel=1) as engine,
+        pytest.raises(ExportError, match="does not follow"),
+    ):
         fidelity.require(fidelity.compare(expected, engine), bounds)
     with pytest.raises(ExportError):
         fidelity.require(fidelity.Comparison(float("nan"), float("nan"), 1), bounds)
@@ -128,7 +170,9 @@ def test_many_at_once_answers_as_one_by_one(tiny_base, tmp_path):
     assert together == again
     assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 19
     assert too_long[0].failed and too_long[1] == together[0]
-    assert all(not answer.ended and answer.tokens == 12 for answer in together)  # an untaught model never stops: cut off, not hung
+    assert all(
+        not answer.ended and answer.tokens == 12 for answer in together
+    )  # an untaught model never stops: cut off, not hung
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 200, b"PK\x03\x04 zip"])
@@ -152,15 +196,20 @@ def test_bases_that_are_refused(tiny_base, tmp_path):
         def change(folder):
             path = folder / "config.json"
             path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
         return change
 
     def no_template(folder):
         (folder / "chat_template.jinja").unlink()
 
     for made, words in (
-        (variant("pickle", pickle), "pickle"), (variant("encoder", config(architectures=["BertModel"])), "BertModel"),
-        (variant("quantised", config(quantization_config={"bits": 4})), "quantised"), (variant("plain", no_template), "chat template"),
-        (Base(source=str(tmp_path / "nowhere")), "neither"), (Base(source="owner/name"), "revision"), (Base(source="owner/name", revision="main"), "revision"),
+        (variant("pickle", pickle), "pickle"),
+        (variant("encoder", config(architectures=["BertModel"])), "BertModel"),
+        (variant("quantised", config(quantization_config={"bits": 4})), "quantised"),
+        (variant("plain", no_template), "chat template"),
+        (Base(source=str(tmp_path / "nowhere")), "neither"),
+        (Base(source="owner/name"), "revision"),
+        (Base(source="owner/name", revision="main"), "revision"),
     ):
         with pytest.raises(BaseModelError, match=words):
             base.check(made)
@@ -173,9 +222,15 @@ def test_a_local_base_is_copied_as_bfloat16_and_the_same_every_time(tiny_base, t
     assert weights.key(tmp_path / "one") == weights.key(tmp_path / "two")
     tensors = load_file(tiny_base / "model.safetensors")
     shutil.copytree(tiny_base, tmp_path / "float32")
-    save_file({name: tensor.float() for name, tensor in tensors.items()}, tmp_path / "float32/model.safetensors", {"format": "pt"})
+    save_file(
+        {name: tensor.float() for name, tensor in tensors.items()},
+        tmp_path / "float32/model.safetensors",
+        {"format": "pt"},
+    )
     base.make(Base(source=str(tmp_path / "float32")), tmp_path / "three")
-    assert files.digest(tmp_path / "three/model.safetensors") == files.digest(tmp_path / "one/model.safetensors")
+    assert files.digest(tmp_path / "three/model.safetensors") == files.digest(
+        tmp_path / "one/model.safetensors"
+    )
 
 
 def test_the_converter_comes_from_the_pinned_archive_only(tmp_path):

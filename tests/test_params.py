@@ -7,10 +7,14 @@ from luna.errors import InputError
 
 def test_the_shipped_file_is_valid_and_states_every_section():
     settings = params.load(SOURCE)
-    assert settings.promotion.recall.minimum == 0.9 and settings.promotion.tone_drift.maximum == 0.05
+    assert (
+        settings.promotion.recall.minimum == 0.9 and settings.promotion.tone_drift.maximum == 0.05
+    )
     import yaml
 
-    assert set(yaml.safe_load((SOURCE / "params.yaml").read_text())) == set(params.Params.model_fields)
+    assert set(yaml.safe_load((SOURCE / "params.yaml").read_text())) == set(
+        params.Params.model_fields
+    )
 
 
 @pytest.mark.parametrize(
@@ -20,7 +24,10 @@ def test_the_shipped_file_is_valid_and_states_every_section():
         ({"train": {"lr": 1}}, ("train.lr", "learning_rate")),
         ({"train": {"learning_rate": -1}}, ("train.learning_rate", "-1", "greater than 0")),
         ({"export": {"quantization": "Q3"}}, ("export.quantization", "Q3", "Q8_0")),
-        ({"promotion": {"recall": {"minimum": 0.9, "maximum": 1}}}, ("promotion.recall", "minimum or a maximum")),
+        (
+            {"promotion": {"recall": {"minimum": 0.9, "maximum": 1}}},
+            ("promotion.recall", "minimum or a maximum"),
+        ),
         ({"line": {"prefix": "a b"}}, ("line.prefix",)),
         ([], ("params.yaml",)),
     ],

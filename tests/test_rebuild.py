@@ -40,10 +40,14 @@ def test_a_clone_that_never_held_it_rebuilds_it_bit_for_bit(line, tmp_path):
     rows = clone.json("log")
     before = clone.snapshot()
     found = clone.json("rebuild", "2", "--check")  # a denied one, whose parent is not the newest
-    assert found["same"] and found["sha256"] == rows[2]["weights_sha256"] and not found["differences"]
+    assert (
+        found["same"] and found["sha256"] == rows[2]["weights_sha256"] and not found["differences"]
+    )
     clone.luna("rebuild", "3", "--out", str(tmp_path / "out"))
     assert sha256(tmp_path / "out/model.gguf") == rows[3]["weights_sha256"]
-    assert (tmp_path / "out/weights/model.safetensors").stat().st_size == (line.path / "models/base/model.safetensors").stat().st_size
+    assert (tmp_path / "out/weights/model.safetensors").stat().st_size == (
+        line.path / "models/base/model.safetensors"
+    ).stat().st_size
     assert clone.snapshot() == before
     # It was made and not fetched.
     for generation in (2, 3):
@@ -62,7 +66,10 @@ def test_a_missing_ancestors_adapter_is_named(line, tmp_path):
 
 def test_damage_in_the_cache_is_set_aside_and_fetched_again(line, tmp_path):
     repo = line.copy(tmp_path / "mine")
-    largest = max(objects(repo, 0, "models/base"), key=lambda md5: (repo.cold / "files/md5" / md5[:2] / md5[2:]).stat().st_size)
+    largest = max(
+        objects(repo, 0, "models/base"),
+        key=lambda md5: (repo.cold / "files/md5" / md5[:2] / md5[2:]).stat().st_size,
+    )
     path = repo.path / ".dvc/cache/files/md5" / largest[:2] / largest[2:]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -95,7 +102,11 @@ def test_what_differs_is_told_tensor_by_tensor(tmp_path):
     assert list(found) == ["luna.parent", "a", "b", "c", "d"]
     assert "'G000', rebuilt 'G001'" in found["luna.parent"].how
     assert (found["a"].bytes, found["a"].size) == (1, 12)  # 3.0 and 4.0 differ in one byte
-    assert "[2], rebuilt F32 [3]" in found["b"].how and "missing" in found["c"].how and "not in the recorded" in found["d"].how
+    assert (
+        "[2], rebuilt F32 [3]" in found["b"].how
+        and "missing" in found["c"].how
+        and "not in the recorded" in found["d"].how
+    )
     (tmp_path / "cut.gguf").write_bytes(one.read_bytes()[:40])
     assert [item.what for item in differences.differences(one, tmp_path / "cut.gguf")] == ["file"]
 
@@ -104,7 +115,11 @@ def test_another_converter_makes_the_recorded_one_come_from_its_pinned_source(tm
     here = shipping.installed()
     sdist = tmp_path / "source.tar.gz"
     with tarfile.open(sdist, "w:gz") as archive:
-        archive.add(here.converter, "llama_cpp_python-0.0.1/vendor/llama.cpp", filter=lambda item: None if "__pycache__" in item.name else item)
+        archive.add(
+            here.converter,
+            "llama_cpp_python-0.0.1/vendor/llama.cpp",
+            filter=lambda item: None if "__pycache__" in item.name else item,
+        )
     shutil.copytree(here.converter, tmp_path / "newer")
     (tmp_path / "newer/convert_hf_to_gguf.py").write_text("# of another version\n")
     wanted = toolchain.Recorded(here.version, here.converter_sha256, sha256(sdist))
@@ -114,20 +129,41 @@ def test_another_converter_makes_the_recorded_one_come_from_its_pinned_source(tm
     def fetch(folder: Path, version: str) -> Path:
         return Path(shutil.copy(sdist, folder / "x.tar.gz"))
 
-    assert toolchain.choose(wanted, here, tmp_path / "tools", said.append, fetch) == here and not said
+    assert (
+        toolchain.choose(wanted, here, tmp_path / "tools", said.append, fetch) == here and not said
+    )
     found = toolchain.choose(wanted, newer, tmp_path / "tools", said.append, fetch)
     assert found.converter_sha256 == wanted.converter_sha256 and found.converter != newer.converter
     assert "the recorded one is tried" in said[0] and newer.converter_sha256[:12] in said[0]
     with pytest.raises(ExportError, match="not the pinned"):
-        toolchain.choose(replace(wanted, sdist_sha256="0" * 64), newer, tmp_path / "other", said.append, fetch)
+        toolchain.choose(
+            replace(wanted, sdist_sha256="0" * 64), newer, tmp_path / "other", said.append, fetch
+        )
     with pytest.raises(ExportError, match="not the recorded"):
-        toolchain.choose(replace(wanted, converter_sha256="1" * 64), newer, tmp_path / "other", said.append, fetch)
+        toolchain.choose(
+            replace(wanted, converter_sha256="1" * 64),
+            newer,
+            tmp_path / "other",
+            said.append,
+            fetch,
+        )
     with pytest.raises(ExportError, match="pins no source"):
-        toolchain.choose(replace(wanted, version="0.0.1", sdist_sha256=None), here, tmp_path / "other", said.append, fetch)
+        toolchain.choose(
+            replace(wanted, version="0.0.1", sdist_sha256=None),
+            here,
+            tmp_path / "other",
+            said.append,
+            fetch,
+        )
 
 
 def test_what_a_generation_was_exported_by_is_read_from_its_own_record():
     code = Path(converter.__file__).read_text()
     report = {"converter": f"llama-cpp-python {converter.VERSION}", "converter_sha256": "a" * 64}
-    assert toolchain.recorded(report, code) == toolchain.Recorded(converter.VERSION, "a" * 64, converter.SDIST_SHA256)
-    assert toolchain.recorded(report | {"converter": "llama-cpp-python 0.1.0"}, code).sdist_sha256 is None
+    assert toolchain.recorded(report, code) == toolchain.Recorded(
+        converter.VERSION, "a" * 64, converter.SDIST_SHA256
+    )
+    assert (
+        toolchain.recorded(report | {"converter": "llama-cpp-python 0.1.0"}, code).sdist_sha256
+        is None
+    )

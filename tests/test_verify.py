@@ -47,8 +47,14 @@ def mended(repo: Repo, *arguments: str) -> None:
 
 def test_a_whole_line_is_whole(mine):
     report = json.loads(mine.luna("verify", "--all", "--remote", "--json").stdout)
-    assert report["findings"] == [] and len(report["generations"]) == 4 and report["bytes_read"] > 20_000_000
-    assert {row["tagger"] for row in report["sealed_by"]} == {"Tester <tester@example.com>"} and {row["signer"] for row in report["sealed_by"]} == {None}
+    assert (
+        report["findings"] == []
+        and len(report["generations"]) == 4
+        and report["bytes_read"] > 20_000_000
+    )
+    assert {row["tagger"] for row in report["sealed_by"]} == {"Tester <tester@example.com>"} and {
+        row["signer"] for row in report["sealed_by"]
+    } == {None}
     assert found(mine, "G001", "HEAD", "--quick", code=0) == []
 
 
@@ -63,8 +69,14 @@ def test_hooks_refuse_and_housekeeping_goes_on(mine, tmp_path):
     tag = tag_of(mine, 1)
     for packed in (False, True):
         for refused in (
-            ("tag", "-d", tag), ("tag", "-f", "-a", "-m", "x", tag, "main"), ("update-ref", "-d", f"refs/tags/{tag}"), ("update-ref", f"refs/tags/{tag}", "main"),
-            ("tag", "-d", "luna#head#1"), ("tag", "-d", "luna@v1.0.0"), ("update-ref", "-d", record.REF), ("update-ref", record.REF, "main"),
+            ("tag", "-d", tag),
+            ("tag", "-f", "-a", "-m", "x", tag, "main"),
+            ("update-ref", "-d", f"refs/tags/{tag}"),
+            ("update-ref", f"refs/tags/{tag}", "main"),
+            ("tag", "-d", "luna#head#1"),
+            ("tag", "-d", "luna@v1.0.0"),
+            ("update-ref", "-d", record.REF),
+            ("update-ref", record.REF, "main"),
         ):
             assert "never changes" in mine.run("git", *refused, code=None).stderr, refused
         if not packed:
@@ -87,8 +99,10 @@ def test_hooks_refuse_and_housekeeping_goes_on(mine, tmp_path):
     mine.luna("seal")
     assert mine.git("ls-remote", "origin", record.REF)
     for refused, says in (
-        ((f":refs/tags/{tag}",), "neither deleted nor replaced"), ((f"+main:refs/tags/{tag}",), "neither deleted nor replaced"),
-        (("+main~3:main",), "moved back behind"), ((f"+main:{record.REF}",), "would cut"),
+        ((f":refs/tags/{tag}",), "neither deleted nor replaced"),
+        ((f"+main:refs/tags/{tag}",), "neither deleted nor replaced"),
+        (("+main~3:main",), "moved back behind"),
+        ((f"+main:{record.REF}",), "would cut"),
     ):
         done = mine.run("git", "push", "origin", *refused, code=1)
         assert says in done.stderr or "back behind" in done.stderr, done.stderr
@@ -105,8 +119,15 @@ def test_tags_moved_deleted_or_copied_behind_the_hooks(mine):
     mine.git(*NO_HOOKS, "tag", "-a", "-m", "x", "Luna-G001-20200101-000000", "main")
     mine.git("gc", "-q", "--prune=now")
     said = {finding["object"]: finding["what"] for finding in found(mine, "--quick")}
-    assert "deleted" in said[first] and "moved" in said[second] and "without a record" in said["Luna-GHEAD"] and "second tag" in said["Luna-G001-20200101-000000"]
-    mine.git("tag", "-d", "Luna-G001-20200101-000000")  # the record does not know it: the hook lets it go
+    assert (
+        "deleted" in said[first]
+        and "moved" in said[second]
+        and "without a record" in said["Luna-GHEAD"]
+        and "second tag" in said["Luna-G001-20200101-000000"]
+    )
+    mine.git(
+        "tag", "-d", "Luna-G001-20200101-000000"
+    )  # the record does not know it: the hook lets it go
     mended(mine, "--quick")
     rows = {row.split()[0]: row for row in mine.references().splitlines()}
     assert all(rows[row.split()[0]] == row for row in original.splitlines() if "GHEAD" not in row)
@@ -118,23 +139,43 @@ def test_a_bit_in_a_packed_name_leaves_no_other_reference_behind(mine):
     mine.git("tag", "luna@v9.0.0x", "HEAD")
     mine.git("pack-refs", "--all")
     path = mine.path / ".git/packed-refs"
-    for was, now in ((b"refs/tags/luna@v1", b"refs/\xf4ags/luna@v1"), (b"refs/tags/luna@v3.0.0", b"refs/tags/luna@v3.0.8")):
-        before, text = [row for row in mine.references().splitlines() if not row.startswith("refs/quarantine/")], path.read_bytes()
+    for was, now in (
+        (b"refs/tags/luna@v1", b"refs/\xf4ags/luna@v1"),
+        (b"refs/tags/luna@v3.0.0", b"refs/tags/luna@v3.0.8"),
+    ):
+        before, text = (
+            [
+                row
+                for row in mine.references().splitlines()
+                if not row.startswith("refs/quarantine/")
+            ],
+            path.read_bytes(),
+        )
         assert text.count(was) == 1
         path.write_bytes(text.replace(was, now))
         assert "luna@v" in mine.luna("verify", code=1).stdout
         mended(mine)
-        assert [row for row in mine.references().splitlines() if not row.startswith("refs/quarantine/")] == before
+        assert [
+            row for row in mine.references().splitlines() if not row.startswith("refs/quarantine/")
+        ] == before
         mine.git("pack-refs", "--all")
 
 
 def test_the_heads_own_tag_is_made_anew_from_the_record(mine):
-    object_id, commit = mine.git("rev-parse", "refs/tags/Luna-GHEAD"), mine.git("rev-parse", "Luna-GHEAD^{commit}")
+    object_id, commit = (
+        mine.git("rev-parse", "refs/tags/Luna-GHEAD"),
+        mine.git("rev-parse", "Luna-GHEAD^{commit}"),
+    )
     path = mine.path / ".git/objects" / object_id[:2] / object_id[2:]
     damage(path, path.read_bytes()[:-9])
-    assert [finding["object"] for finding in found(mine) if len(finding["object"]) == 40] == [object_id]
+    assert [finding["object"] for finding in found(mine) if len(finding["object"]) == 40] == [
+        object_id
+    ]
     mended(mine)
-    assert mine.git("rev-parse", "Luna-GHEAD^{commit}") == commit and (mine.path / f"quarantine/git-{object_id}").exists()
+    assert (
+        mine.git("rev-parse", "Luna-GHEAD^{commit}") == commit
+        and (mine.path / f"quarantine/git-{object_id}").exists()
+    )
 
 
 def test_a_record_rewritten_or_lost(mine):
@@ -150,7 +191,9 @@ def test_a_record_rewritten_or_lost(mine):
     record.complete(Git(mine.path))
     kinds = {finding["kind"] for finding in found(mine, "--remote", "--quick")}
     assert "record in cold storage" in kinds and "record" in kinds
-    assert "CANNOT MEND" in mine.luna("repair", code=1).stdout  # two histories: a person must say which is true
+    assert (
+        "CANNOT MEND" in mine.luna("repair", code=1).stdout
+    )  # two histories: a person must say which is true
 
 
 def test_a_clone_goes_on_with_the_record_and_none_begins_anew(mine, tmp_path):
@@ -163,7 +206,9 @@ def test_a_clone_goes_on_with_the_record_and_none_begins_anew(mine, tmp_path):
     assert clone.run("git", "rev-parse", "--verify", "-q", record.REF, code=1).stdout == ""
     # The cache is empty and git's record was not fetched: cold storage and the seals say so, and that is all.
     findings = found(clone, "--remote")
-    assert {finding["severity"] for finding in findings if finding["kind"] == "object"} == {"note"} and {finding["kind"] for finding in findings if finding["severity"] == "damage"} == {"record"}
+    assert {finding["severity"] for finding in findings if finding["kind"] == "object"} == {
+        "note"
+    } and {finding["kind"] for finding in findings if finding["severity"] == "damage"} == {"record"}
     clone.luna("init")
     assert clone.git("rev-parse", record.REF) == mine.git("rev-parse", record.REF)
     clone.git("config", "user.name", "Other")
@@ -175,18 +220,51 @@ def test_a_clone_goes_on_with_the_record_and_none_begins_anew(mine, tmp_path):
     assert found(mine, "--remote", "--quick", code=0) == []
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda text: text.replace("\n", "\r\n"), "CRLF"),
-    (lambda text: text.replace("eval_recall,eval_generalize", "eval_generalize,eval_recall"), "columns were reordered"),
-    (lambda text: text.replace("0.5842", "0.58"), "generation 0, eval_tone: '0.5842' became '0.58'"),
-    (lambda text: "".join([*text.splitlines(True)[:1], *text.splitlines(True)[:0:-1]]), "rows were reordered"),
-    (lambda text: "".join(text.splitlines(True)[:-1]), "row of generation 3 is gone"),
-    (lambda text: text + text.splitlines()[-1].replace("3,", "9,", 1) + "\n", "row of generation 9 was added"),
-    (lambda text: "\ufeff" + text, "byte order mark"),
-    (lambda text: "", "empty"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace("\n", "\r\n"), "CRLF"),
+        (
+            lambda text: text.replace("eval_recall,eval_generalize", "eval_generalize,eval_recall"),
+            "columns were reordered",
+        ),
+        (
+            lambda text: text.replace("0.5842", "0.58"),
+            "generation 0, eval_tone: '0.5842' became '0.58'",
+        ),
+        (
+            lambda text: "".join([*text.splitlines(True)[:1], *text.splitlines(True)[:0:-1]]),
+            "rows were reordered",
+        ),
+        (lambda text: "".join(text.splitlines(True)[:-1]), "row of generation 3 is gone"),
+        (
+            lambda text: text + text.splitlines()[-1].replace("3,", "9,", 1) + "\n",
+            "row of generation 9 was added",
+        ),
+        (lambda text: "\ufeff" + text, "byte order mark"),
+        (lambda text: "", "empty"),
+    ],
+)
 def test_a_ledger_edited_by_a_spreadsheet(change, says):
-    rows = [ledger.Row(gen, gen - 1 if gen else "base", "a" * 64, "b" * 64, "c" * 64, 4, 0.002, 10.5, 0.9, 0.9, 0.5842, 70.0, True, f"2026-11-25T12:0{gen}:00Z") for gen in range(4)]
+    rows = [
+        ledger.Row(
+            gen,
+            gen - 1 if gen else "base",
+            "a" * 64,
+            "b" * 64,
+            "c" * 64,
+            4,
+            0.002,
+            10.5,
+            0.9,
+            0.9,
+            0.5842,
+            70.0,
+            True,
+            f"2026-11-25T12:0{gen}:00Z",
+        )
+        for gen in range(4)
+    ]
     sealed = ledger.dumps(rows)
     assert says in "; ".join(ledgers.differences(sealed, change(sealed)))
     assert ledgers.differences(sealed, sealed) == []
@@ -200,7 +278,11 @@ def test_the_workspace_comes_back(mine):
     dry = mine.luna("repair", "--dry-run").stdout
     assert "would mend" in dry and len(found(mine, "--quick")) == 3
     mended(mine, "--quick")
-    assert {path.name for path in (mine.path / "quarantine").iterdir()} == {"lineage.csv", "dvc.lock", "models_hashes.csv"}
+    assert {path.name for path in (mine.path / "quarantine").iterdir()} == {
+        "lineage.csv",
+        "dvc.lock",
+        "models_hashes.csv",
+    }
 
 
 def damage(path: Path, content: bytes) -> None:
@@ -213,13 +295,26 @@ def object_of(repo: Repo, path: str, place: Path) -> Path:
     import yaml
 
     lock = yaml.safe_load((repo.path / "dvc.lock").read_text())
-    md5 = next(out["md5"] for stage in lock["stages"].values() for out in stage["outs"] if out["path"] == path)
+    md5 = next(
+        out["md5"]
+        for stage in lock["stages"].values()
+        for out in stage["outs"]
+        if out["path"] == path
+    )
     return place / "files/md5" / md5[:2] / md5[2:]
 
 
 def test_a_store_that_lies(mine, tmp_path):
     """Half a file, wrong bytes, a link that leads elsewhere, nothing at all: each is named, none is followed or believed."""
-    model, probes, adapter, delta = (object_of(mine, path, mine.cold) for path in ("models/model.gguf", "models/probes.jsonl", "models/adapter", "models/training_set.jsonl"))
+    model, probes, adapter, delta = (
+        object_of(mine, path, mine.cold)
+        for path in (
+            "models/model.gguf",
+            "models/probes.jsonl",
+            "models/adapter",
+            "models/training_set.jsonl",
+        )
+    )
     whole = model.read_bytes()
     damage(model, whole[: len(whole) // 2])
     damage(probes, bytes(len(probes.read_bytes())))
@@ -230,7 +325,10 @@ def test_a_store_that_lies(mine, tmp_path):
     delta.unlink()
     said = {finding["object"]: finding["what"] for finding in found(mine, "G003", "--remote")}
     name = lambda path: path.parent.name + path.name  # noqa: E731
-    assert f"cut to {len(whole) // 2} of {len(whole)} bytes" in said[name(model)] and "other bytes" in said[name(probes)]
+    assert (
+        f"cut to {len(whole) // 2} of {len(whole)} bytes" in said[name(model)]
+        and "other bytes" in said[name(probes)]
+    )
     assert "symbolic link" in said[name(adapter)] and "missing" in said[name(delta)]
     assert found(mine, "G003", code=0) == []  # the cache is whole
     mended(mine, "--remote")
@@ -251,8 +349,13 @@ def test_what_no_copy_is_left_of_is_said_plainly(mine):
 def test_bad_calls(mine):
     before = mine.snapshot()
     for call, says in (
-        (("verify", "G009"), "no generation"), (("verify", "$(touch x);`id`"), "no generation"), (("verify", "../../etc/passwd"), "no generation"),
-        (("verify", "--all", "G001"), "not both"), (("verify", "--store", "nowhere"), "nowhere"), (("repair", "G009"), "no generation"), (("doctor", "--checklist", "G009"), "no generation"),
+        (("verify", "G009"), "no generation"),
+        (("verify", "$(touch x);`id`"), "no generation"),
+        (("verify", "../../etc/passwd"), "no generation"),
+        (("verify", "--all", "G001"), "not both"),
+        (("verify", "--store", "nowhere"), "nowhere"),
+        (("repair", "G009"), "no generation"),
+        (("doctor", "--checklist", "G009"), "no generation"),
     ):
         done = mine.luna(*call, code=2)
         assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
@@ -267,65 +370,122 @@ def test_no_text_becomes_a_path_out_of_its_folder(text):
         assert set(text.removesuffix(".dir")) <= set("0123456789abcdef")
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a\\..\\x", "", "x\0y"])
+@pytest.mark.parametrize(
+    "path", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a\\..\\x", "", "x\0y"]
+)
 def test_paths_that_lead_out(path):
     assert not content.is_inside(path)
 
 
 def test_the_record_is_a_chain():
-    entries = record.extended([], [(f"luna#head#{count}", f"object {'0' * 40}\ntype commit\ntag luna#head#{count}\ntagger T <t@x> 1 +0000\n\n{count}\n") for count in range(1, 6)])
+    entries = record.extended(
+        [],
+        [
+            (
+                f"luna#head#{count}",
+                f"object {'0' * 40}\ntype commit\ntag luna#head#{count}\ntagger T <t@x> 1 +0000\n\n{count}\n",
+            )
+            for count in range(1, 6)
+        ],
+    )
     text = record.dumps(entries)
     assert record.loads(text) == entries
     chance = random.Random(7)
     for _ in range(300):
         position = chance.randrange(len(text))
-        broken = text[:position] + chr(ord(text[position]) ^ 1 << chance.randrange(7)) + text[position + 1 :]
+        broken = (
+            text[:position]
+            + chr(ord(text[position]) ^ 1 << chance.randrange(7))
+            + text[position + 1 :]
+        )
         with pytest.raises(InputError):
             record.loads(broken)
-    for lines in (text.splitlines(True)[1:], [*text.splitlines(True)[:2], *text.splitlines(True)[3:]], [text.rstrip("\n")]):
+    for lines in (
+        text.splitlines(True)[1:],
+        [*text.splitlines(True)[:2], *text.splitlines(True)[3:]],
+        [text.rstrip("\n")],
+    ):
         with pytest.raises(InputError):
             record.loads("".join(lines))
 
 
 def test_a_signed_seal_says_who(mine, tmp_path):
     key, signers = tmp_path / "key", tmp_path / "signers"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key), "-C", "tester"], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key), "-C", "tester"], check=True
+    )
     signers.write_text(f"tester@example.com {key.with_suffix('.pub').read_text()}")
-    for name, value in (("gpg.format", "ssh"), ("user.signingKey", str(key)), ("tag.gpgSign", "true")):
+    for name, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingKey", str(key)),
+        ("tag.gpgSign", "true"),
+    ):
         mine.git("config", name, value)
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     mine.luna("evolve")
     tag = tag_of(mine, 4)
-    assert [finding["severity"] for finding in found(mine, "G004", "--quick", code=0)] == ["note"]  # nobody is trusted yet
+    assert [finding["severity"] for finding in found(mine, "G004", "--quick", code=0)] == [
+        "note"
+    ]  # nobody is trusted yet
     mine.git("config", "gpg.ssh.allowedSignersFile", str(signers))
     report = json.loads(mine.luna("verify", "--quick", "--json").stdout)
-    assert report["findings"] == [] and [row["signer"] for row in report["sealed_by"]] == [None, None, None, None, "tester@example.com"]
+    assert report["findings"] == [] and [row["signer"] for row in report["sealed_by"]] == [
+        None,
+        None,
+        None,
+        None,
+        "tester@example.com",
+    ]
     assert mine.git("verify-tag", tag) == ""
-    signers.write_text(f"other@example.com {signers.read_text().split(' ', 1)[1].replace('AAAA', 'AAAB', 1)}")
+    signers.write_text(
+        f"other@example.com {signers.read_text().split(' ', 1)[1].replace('AAAA', 'AAAB', 1)}"
+    )
     assert "signature" in {finding["kind"] for finding in found(mine, "G004", "--quick")}
 
 
 def test_the_doctor_names_traps(mine):
     checks = {check["name"]: check for check in json.loads(mine.luna("doctor", "--json").stdout)}
-    assert checks["git hooks"]["state"] == checks["record of tags"]["state"] == checks["dvc gc"]["state"] == "good"
+    assert (
+        checks["git hooks"]["state"]
+        == checks["record of tags"]["state"]
+        == checks["dvc gc"]["state"]
+        == "good"
+    )
     (mine.path / "clean.sh").write_text("#!/bin/sh\n# dvc gc -w\ndvc gc -f -w -c\n")
     mine.dvc("config", "--local", "cache.type", "copy")
     mine.dvc("remote", "modify", "--local", "other", "access_key_id", "x", code=None)
     (mine.path / ".git/hooks/reference-transaction").unlink()
     mine.git("config", "core.autocrlf", "true")
-    checks = {check["name"]: check for check in json.loads(mine.luna("doctor", "--json", code=1).stdout)}
+    checks = {
+        check["name"]: check for check in json.loads(mine.luna("doctor", "--json", code=1).stdout)
+    }
     assert checks["dvc gc"]["state"] == "bad" and "clean.sh" in checks["dvc gc"]["said"]
-    assert {checks[name]["state"] for name in ("cache.type", "git hooks", "line ends")} == {"warning"}
+    assert {checks[name]["state"] for name in ("cache.type", "git hooks", "line ends")} == {
+        "warning"
+    }
     mine.luna("init")
     (mine.path / "clean.sh").write_text("dvc gc -T -c\n")
-    assert {check["state"] for check in json.loads(mine.luna("doctor", "--json").stdout) if check["name"] in ("dvc gc", "git hooks")} == {"good"}
+    assert {
+        check["state"]
+        for check in json.loads(mine.luna("doctor", "--json").stdout)
+        if check["name"] in ("dvc gc", "git hooks")
+    } == {"good"}
 
 
 def test_the_checklist_of_the_design(mine):
     boxes = json.loads(mine.luna("doctor", "--checklist", "G003", "--json").stdout)
     assert len(boxes) == 21 and {box["state"] for box in boxes} == {"done", "yours", "not needed"}
-    denied = {box["text"]: box["state"] for box in json.loads(mine.luna("doctor", "--checklist", "2", "--json").stdout)}
+    denied = {
+        box["text"]: box["state"]
+        for box in json.loads(mine.luna("doctor", "--checklist", "2", "--json").stdout)
+    }
     assert denied["If FAIL: Keep HEAD at parent, mark gen as failed"] == "done"
     object_of(mine, "models/model.gguf", mine.cold).unlink()
-    boxes = {box["text"]: box for box in json.loads(mine.luna("doctor", "--checklist", "HEAD", "--json", code=1).stdout)}
-    assert boxes["Verify archive integrity (SHA-256 match)"]["state"] == "open" and "missing" in boxes["Verify archive integrity (SHA-256 match)"]["evidence"]
+    boxes = {
+        box["text"]: box
+        for box in json.loads(mine.luna("doctor", "--checklist", "HEAD", "--json", code=1).stdout)
+    }
+    assert (
+        boxes["Verify archive integrity (SHA-256 match)"]["state"] == "open"
+        and "missing" in boxes["Verify archive integrity (SHA-256 match)"]["evidence"]
+    )

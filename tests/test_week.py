@@ -42,15 +42,30 @@ def test_a_week(line, tmp_path):
         return found["karma"], found["folder"]
 
     for number, kind in enumerate(("meadow", "forest", "desert"), start=14):
-        write_jsonl(repo.path / f"data/conversations/2026-w{number}/talk.jsonl", [row | {"karma": 2} for row in facts(kind, range(5))])
-    assert "such as 2026-w14" in repo.luna("evolve", code=2).stderr  # not read until params.yaml says so
-    repo.edit_params(("batches: flat", "batches: folder"), ("retry: []", "retry: [{max_steps: 80, learning_rate: 0.006}]"), (ANY, STRICT),
-                     ("max_tokens: 8", "max_tokens: 16"), ("save_steps: 2", "save_steps: 100"))
+        write_jsonl(
+            repo.path / f"data/conversations/2026-w{number}/talk.jsonl",
+            [row | {"karma": 2} for row in facts(kind, range(5))],
+        )
+    assert (
+        "such as 2026-w14" in repo.luna("evolve", code=2).stderr
+    )  # not read until params.yaml says so
+    repo.edit_params(
+        ("batches: flat", "batches: folder"),
+        ("retry: []", "retry: [{max_steps: 80, learning_rate: 0.006}]"),
+        (ANY, STRICT),
+        ("max_tokens: 8", "max_tokens: 16"),
+        ("save_steps: 2", "save_steps: 100"),
+    )
 
     # Monday. Too little karma; then enough. The host stops it in the middle and asks again, and the rule says no.
     before = repo.snapshot()
     refused = age_up(repo.path)
-    assert (refused.outcome, refused.karma, refused.required, refused.missing) == ("refused", 30, 100, 70) and repo.snapshot() == before
+    assert (refused.outcome, refused.karma, refused.required, refused.missing) == (
+        "refused",
+        30,
+        100,
+        70,
+    ) and repo.snapshot() == before
     assert "30 of 100, 70 missing" in repo.luna("status").stdout
     repo.edit_params(("karma_required: 100", "karma_required: 20"))
     meanwhile: list[AgeUp] = []
@@ -66,11 +81,22 @@ def test_a_week(line, tmp_path):
     unfinished = repo.json("status")["building"]
     events: list[dict] = []
     denied = age_up(repo.path, events.append)
-    assert (denied.outcome, denied.generation, denied.karma, denied.left) == ("denied", unfinished, 30, 30) and denied.head.startswith("Luna-G003-")
-    assert [event["event"] for event in events if event["event"] != "stage"] == ["started", "sealed", "stopped"]
+    assert (denied.outcome, denied.generation, denied.karma, denied.left) == (
+        "denied",
+        unfinished,
+        30,
+        30,
+    ) and denied.head.startswith("Luna-G003-")
+    assert [event["event"] for event in events if event["event"] != "stage"] == [
+        "started",
+        "sealed",
+        "stopped",
+    ]
     told = [event["stage"] for event in events if event["event"] == "stage"]
     full = ["base", "prep", "train", "export", "evaluate", "promote"]
-    assert told and told == full[-len(told):]  # what was whole when the host stopped it is not made again
+    assert (
+        told and told == full[-len(told) :]
+    )  # what was whole when the host stopped it is not made again
     assert sealed(repo, denied.generation, "models/prep.json")["folder"] == "2026-w14"
     assert said(repo, denied.generation) == ("10", "30") and waiting() == (30, "2026-w14")
     assert coming() == 1
@@ -82,9 +108,16 @@ def test_a_week(line, tmp_path):
     # Tuesday. The next call goes on with the next settings, on the same folder; one's own come back.
     events = [json.loads(row) for row in repo.luna("evolve", "--json").stdout.splitlines()]
     events = [event for event in events if event["event"] != "stage"]
-    assert [event["event"] for event in events] == ["retry", "started", "sealed", "stopped"] and events[0]["number"] == 1
+    assert [event["event"] for event in events] == [
+        "retry",
+        "started",
+        "sealed",
+        "stopped",
+    ] and events[0]["number"] == 1
     tuesday = events[2]["name"]
-    assert events[2]["promoted"] and sealed(repo, tuesday, "params.yaml")["train"]["max_steps"] == 80
+    assert (
+        events[2]["promoted"] and sealed(repo, tuesday, "params.yaml")["train"]["max_steps"] == 80
+    )
     assert yaml.safe_load((repo.path / "params.yaml").read_text())["train"]["max_steps"] == 4
     assert said(repo, tuesday) == ("10", "20") and waiting() == (20, "2026-w15") and coming() == 0
     repo.edit_params((STRICT, ANY))
@@ -95,13 +128,27 @@ def test_a_week(line, tmp_path):
     [correction] = inbox.iterdir()
     (inbox / "broken.jsonl").write_text('{"instruction": "half')
     assert "broken.jsonl line 1" in repo.luna("evolve", code=2).stderr
-    assert {path.name for path in inbox.iterdir()} == {"broken.jsonl", correction.name} and repo.json("status")["building"] is None
+    assert {path.name for path in inbox.iterdir()} == {
+        "broken.jsonl",
+        correction.name,
+    } and repo.json("status")["building"] is None
     (inbox / "broken.jsonl").unlink()
     wednesday = age_up(repo.path)
-    assert (wednesday.outcome, wednesday.karma, wednesday.left) == ("promoted", 21, 10) and wednesday.head == wednesday.generation
+    assert (wednesday.outcome, wednesday.karma, wednesday.left) == (
+        "promoted",
+        21,
+        10,
+    ) and wednesday.head == wednesday.generation
     report = sealed(repo, wednesday.generation, "models/prep.json")
-    assert (report["folder"], report["new_conversations"] + report["held_out"], report["karma"]) == ("2026-w15", 6, 11)
-    assert f"{correction.stem},6,1" in repo.git("show", f"{wednesday.generation}:models/taught.csv").splitlines()
+    assert (
+        report["folder"],
+        report["new_conversations"] + report["held_out"],
+        report["karma"],
+    ) == ("2026-w15", 6, 11)
+    assert (
+        f"{correction.stem},6,1"
+        in repo.git("show", f"{wednesday.generation}:models/taught.csv").splitlines()
+    )
     assert not list(inbox.iterdir()) and said(repo, wednesday.generation) == ("11", "10")
 
     # Thursday. The rest, whatever it is worth.
@@ -112,5 +159,10 @@ def test_a_week(line, tmp_path):
     # Friday. Back to Wednesday: what Thursday had learnt waits again.
     repo.luna("rollback", "6", "--reason", "dull on Thursday", "--stay")
     assert repo.json("status")["head"] == wednesday.generation and waiting() == (10, "2026-w16")
-    assert [(row["parent"], row["promoted"]) for row in repo.json("log")[4:]] == [(3, False), (3, True), (5, True), (6, True)]
+    assert [(row["parent"], row["promoted"]) for row in repo.json("log")[4:]] == [
+        (3, False),
+        (3, True),
+        (5, True),
+        (6, True),
+    ]
     repo.luna("verify", "--all", "--quick")

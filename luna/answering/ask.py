@@ -17,7 +17,9 @@ _MIN_CONTEXT = 512
 Choose = Callable[[Engine, list[int], Sequence[str]], int | None]
 
 
-def ask(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate, choose: Choose) -> list[Answer]:
+def ask(
+    model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate, choose: Choose
+) -> list[Answer]:
     """Answers in the order of the probes; the same file and probes give the same answers.
 
     Probes with distractors are answered by ``choose`` (engine, prompt, replies) -> index, all others in
@@ -25,20 +27,36 @@ def ask(model: Path, probes: Sequence[Probe], system_prompt: str, settings: Eval
     """
     if not probes:
         return []
-    longest = max(sum(len(content) for _, content in probe.messages) + len(probe.reference) for probe in probes) + len(system_prompt)
+    longest = max(
+        sum(len(content) for _, content in probe.messages) + len(probe.reference)
+        for probe in probes
+    ) + len(system_prompt)
     # A token is at least one character; what the template adds fits the minimum. Rounded up to whole blocks.
     context = max(_MIN_CONTEXT, -(-min(longest, 8192) // 256) * 256 + settings.max_tokens)
     parallel = min(settings.parallel, len(probes))
     console = Console()
     columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar, Engine(model, parallel, context) as engine:
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        Engine(model, parallel, context) as engine,
+    ):
         task = bar.add_task("probes", total=len(probes))
         prompts = [engine.prompt(with_system(probe.messages, system_prompt)) for probe in probes]
         free = [i for i, probe in enumerate(probes) if not probe.distractors]
-        answers = dict(zip(free, engine.answer([prompts[i] for i in free], settings.max_tokens, lambda: bar.advance(task)), strict=True))
+        answers = dict(
+            zip(
+                free,
+                engine.answer(
+                    [prompts[i] for i in free], settings.max_tokens, lambda: bar.advance(task)
+                ),
+                strict=True,
+            )
+        )
         for i in set(range(len(probes))) - set(free):
             replies = sorted((probes[i].reference, *probes[i].distractors))
             chosen = choose(engine, prompts[i], replies)
-            answers[i] = Answer("" if chosen is None else replies[chosen], 0, chosen is not None, chosen is None)
+            answers[i] = Answer(
+                "" if chosen is None else replies[chosen], 0, chosen is not None, chosen is None
+            )
             bar.advance(task)
         return [answers[i] for i in range(len(probes))]

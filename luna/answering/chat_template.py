@@ -24,14 +24,27 @@ _CHILD = Path(__file__).with_name("sandbox.py")
 class ChatTemplate:
     """``render`` gives the prompt after which the reply begins. One child process until ``close``."""
 
-    def __init__(self, source: str | None, bos: str, eos: str, max_seconds: float = MAX_SECONDS) -> None:
+    def __init__(
+        self, source: str | None, bos: str, eos: str, max_seconds: float = MAX_SECONDS
+    ) -> None:
         if not source:
-            raise ExportError("The model has no chat template, so it cannot be asked as a chat model: export it from a base that has one.")
+            raise ExportError(
+                "The model has no chat template, so it cannot be asked as a chat model: export it from a base that has one."
+            )
         if len(source) > MAX_TEMPLATE_CHARACTERS:
-            raise ExportError(f"The model's chat template is longer than {MAX_TEMPLATE_CHARACTERS:,} characters: it is refused.")
+            raise ExportError(
+                f"The model's chat template is longer than {MAX_TEMPLATE_CHARACTERS:,} characters: it is refused."
+            )
         self._max_seconds = max_seconds
         # -P: nothing beside the script, and nothing in the working directory, is taken for a module.
-        self._child = subprocess.Popen([sys.executable, "-P", str(_CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8")
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+        )
         self._send({"source": source, "bos_token": bos, "eos_token": eos})
 
     def close(self) -> None:
@@ -48,7 +61,9 @@ class ChatTemplate:
         finally:
             clock.cancel()
         if not line.endswith("\n"):
-            raise ExportError(f"The model's chat template cannot be rendered within {self._max_seconds:g} s and the memory allowed: it is refused.")
+            raise ExportError(
+                f"The model's chat template cannot be rendered within {self._max_seconds:g} s and the memory allowed: it is refused."
+            )
         answer = json.loads(line)
         if "error" in answer:
             raise ExportError(f"The model's chat template cannot be rendered: {answer['error']}.")

@@ -63,12 +63,24 @@ def silent() -> Iterator[None]:
 class Engine:
     """A loaded model. Use as a context manager; the model is loaded once and freed at the end."""
 
-    def __init__(self, path: Path, parallel: int = 16, context_per_sequence: int = 512, threads: int | None = None, gpu_layers: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        parallel: int = 16,
+        context_per_sequence: int = 512,
+        threads: int | None = None,
+        gpu_layers: int = 0,
+    ) -> None:
         with path.open("rb") as file:
             if file.read(4) != _GGUF_MAGIC:
                 raise ExportError(f"{path} is not a GGUF file: give the path of an exported model.")
         self.parallel = parallel
-        threads = threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        threads = threads or max(
+            1,
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+        )
         with silent():
             llama_cpp.llama_backend_init()
             model_params = llama_cpp.llama_model_default_params()
@@ -77,7 +89,9 @@ class Engine:
             model_params.use_extra_bufts = False
             self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_params)
             if not self._model:
-                raise ExportError(f"llama.cpp cannot load {path}: the file is damaged or of an architecture it does not know.")
+                raise ExportError(
+                    f"llama.cpp cannot load {path}: the file is damaged or of an architecture it does not know."
+                )
             params = llama_cpp.llama_context_default_params()
             params.n_seq_max = parallel + 1  # one for the shared beginning
             params.n_ctx = (parallel + 1) * context_per_sequence
@@ -87,7 +101,9 @@ class Engine:
             self._context = llama_cpp.llama_init_from_model(self._model, params)
             if not self._context:
                 llama_cpp.llama_model_free(self._model)
-                raise ExportError(f"llama.cpp cannot make a context for {path}: lower evaluate.parallel in params.yaml.")
+                raise ExportError(
+                    f"llama.cpp cannot make a context for {path}: lower evaluate.parallel in params.yaml."
+                )
         self.limit = context_per_sequence
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = llama_cpp.llama_vocab_n_tokens(self._vocab)
@@ -123,14 +139,17 @@ class Engine:
         if self._template is None:
             self._template = ChatTemplate(
                 self.metadata("tokenizer.chat_template"),
-                self._piece(llama_cpp.llama_vocab_bos(self._vocab)), self._piece(llama_cpp.llama_vocab_eos(self._vocab)),
+                self._piece(llama_cpp.llama_vocab_bos(self._vocab)),
+                self._piece(llama_cpp.llama_vocab_eos(self._vocab)),
             )
         return self._template
 
     def tokenise(self, text: str) -> list[int]:
         data = text.encode()
         buffer = (llama_cpp.llama_token * (len(data) + 8))()
-        count = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, len(buffer), False, True)
+        count = llama_cpp.llama_tokenize(
+            self._vocab, data, len(data), buffer, len(buffer), False, True
+        )
         if count < 0:
             raise ExportError("llama.cpp cannot tokenise the prompt.")
         return list(buffer[:count])
@@ -149,7 +168,9 @@ class Engine:
     # -- evaluation
 
     def _forget(self, sequence: int, start: int = 0) -> None:
-        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), sequence, start, -1)
+        llama_cpp.llama_memory_seq_rm(
+            llama_cpp.llama_get_memory(self._context), sequence, start, -1
+        )
 
     def _decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> dict[int, np.ndarray]:
         """Evaluate (token, position, sequence, wanted) rows; logits of the wanted rows by row index."""
@@ -165,14 +186,18 @@ class Engine:
                 self._batch.logits[i] = want
             status = llama_cpp.llama_decode(self._context, self._batch)
             if status:
-                raise ExportError(f"llama.cpp could not evaluate the model (status {status}): lower evaluate.parallel in params.yaml.")
+                raise ExportError(
+                    f"llama.cpp could not evaluate the model (status {status}): lower evaluate.parallel in params.yaml."
+                )
             for i, row in enumerate(chunk):
                 if row[3]:
                     pointer = llama_cpp.llama_get_logits_ith(self._context, i)
                     wanted[start + i] = np.ctypeslib.as_array(pointer, (self.vocabulary,)).copy()
         return wanted
 
-    def answer(self, prompts: Sequence[list[int]], max_tokens: int, tick: Callable[[], None] = lambda: None) -> list[Answer]:
+    def answer(
+        self, prompts: Sequence[list[int]], max_tokens: int, tick: Callable[[], None] = lambda: None
+    ) -> list[Answer]:
         """Greedy answers in the order of the prompts. A prompt too long for the context gets a failed answer."""
         answers: list[Answer | None] = [None] * len(prompts)
         room = self.limit - max_tokens
@@ -183,7 +208,9 @@ class Engine:
         shared = _shared_beginning([prompts[index] for index in fitting])
         self._forget(-1)
         if shared:
-            self._decode([(token, position, self.parallel, False) for position, token in enumerate(shared)])
+            self._decode(
+                [(token, position, self.parallel, False) for position, token in enumerate(shared)]
+            )
         memory = llama_cpp.llama_get_memory(self._context)
         waiting = list(reversed(fitting))
         active: dict[int, _Sequence] = {}
@@ -198,7 +225,10 @@ class Engine:
             last: dict[int, int] = {}
             for slot, state in active.items():
                 tokens = [state.written[-1]] if state.written else state.prompt[state.position :]
-                rows += [(token, state.position + i, slot, i == len(tokens) - 1) for i, token in enumerate(tokens)]
+                rows += [
+                    (token, state.position + i, slot, i == len(tokens) - 1)
+                    for i, token in enumerate(tokens)
+                ]
                 state.position += len(tokens)
                 last[slot] = len(rows) - 1
             logits = self._decode(rows)
@@ -210,29 +240,39 @@ class Engine:
                 if not failed and not ended:
                     state.written.append(token)
                 if failed or ended or len(state.written) >= max_tokens:
-                    answers[state.index] = Answer(self.text(state.written), len(state.written), ended, failed)
+                    answers[state.index] = Answer(
+                        self.text(state.written), len(state.written), ended, failed
+                    )
                     self._forget(slot)
                     del active[slot]
                     tick()
         self._forget(-1)
         return [answer for answer in answers if answer is not None]
 
-    def stream(self, prompt: list[int], max_tokens: int) -> Generator[str, None, Literal["stop", "length"]]:
+    def stream(
+        self, prompt: list[int], max_tokens: int
+    ) -> Generator[str, None, Literal["stop", "length"]]:
         """The greedy answer to one prompt, piece by piece; only whole characters are given out. Its value is why it ended, in OpenAI's words.
 
         Raises ExportError when the prompt leaves no room in the context, or the logits are no numbers.
         """
         if not 0 < len(prompt) < self.limit:
-            raise ExportError(f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: begin a new one.")
+            raise ExportError(
+                f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: begin a new one."
+            )
         self._forget(-1)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         tokens, position, ended = prompt, 0, False
         for _ in range(min(max_tokens, self.limit - len(prompt))):
-            rows = [(token, position + i, 0, i == len(tokens) - 1) for i, token in enumerate(tokens)]
+            rows = [
+                (token, position + i, 0, i == len(tokens) - 1) for i, token in enumerate(tokens)
+            ]
             row = self._decode(rows)[len(rows) - 1]
             position += len(tokens)
             if not np.isfinite(row).all():
-                raise ExportError("The model's logits are no numbers: this generation cannot answer.")
+                raise ExportError(
+                    "The model's logits are no numbers: this generation cannot answer."
+                )
             token = int(row.argmax())
             if ended := llama_cpp.llama_vocab_is_eog(self._vocab, token):
                 break

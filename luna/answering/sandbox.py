@@ -29,7 +29,11 @@ class _Bounded(ImmutableSandboxedEnvironment):
         if operator == "**":
             raise jinja2.exceptions.SecurityError("powers are not allowed")
         for text, times in ((left, right), (right, left)):
-            if isinstance(text, str | list | tuple) and isinstance(times, int) and len(text) * times > MAX_PROMPT_CHARACTERS:
+            if (
+                isinstance(text, str | list | tuple)
+                and isinstance(times, int)
+                and len(text) * times > MAX_PROMPT_CHARACTERS
+            ):
                 raise jinja2.exceptions.SecurityError("it repeats a text too often")
         return SandboxedEnvironment.call_binop(self, context, operator, left, right)
 
@@ -46,12 +50,20 @@ def _range(*bounds: int) -> range:
 
 
 def compiled(source: str) -> jinja2.Template:
-    environment = _Bounded(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    environment.globals = {"raise_exception": _raise, "range": _range, "namespace": jinja2.utils.Namespace}
+    environment = _Bounded(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals = {
+        "raise_exception": _raise,
+        "range": _range,
+        "namespace": jinja2.utils.Namespace,
+    }
     return environment.from_string(source)
 
 
-def render(template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]) -> str:
+def render(
+    template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]
+) -> str:
     parts: list[str] = []
     length = steps = 0
     for part in template.generate(messages=messages, add_generation_prompt=True, **tokens):
@@ -68,7 +80,10 @@ def _limit() -> None:
         import resource
     except ImportError:  # Windows: the parent's clock alone
         return
-    for kind, most in ((resource.RLIMIT_AS, MAX_MEMORY_BYTES), (resource.RLIMIT_CPU, MAX_PROCESSOR_SECONDS)):
+    for kind, most in (
+        (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
+        (resource.RLIMIT_CPU, MAX_PROCESSOR_SECONDS),
+    ):
         try:
             resource.setrlimit(kind, (most, most))
         except (ValueError, OSError):
@@ -82,7 +97,13 @@ def main() -> None:
     for line in sys.stdin:
         try:
             template = template or compiled(given["source"])
-            answer = {"text": render(template, json.loads(line), {key: given[key] for key in ("bos_token", "eos_token")})}
+            answer = {
+                "text": render(
+                    template,
+                    json.loads(line),
+                    {key: given[key] for key in ("bos_token", "eos_token")},
+                )
+            }
         except Exception as error:  # whatever a stranger's code raises is a reason to refuse it
             answer = {"error": f"{type(error).__name__}: {error}"[:500]}
         print(json.dumps(answer), flush=True)

@@ -43,7 +43,12 @@ def is_name(md5: object) -> bool:
     return isinstance(md5, str) and _MD5.fullmatch(md5) is not None
 
 
-def wanted(generation: str, outs: Iterable[Out], hashes: dict[str, tuple[int, str]], places: Sequence[Place]) -> tuple[list[Wanted], list[Finding]]:
+def wanted(
+    generation: str,
+    outs: Iterable[Out],
+    hashes: dict[str, tuple[int, str]],
+    places: Sequence[Place],
+) -> tuple[list[Wanted], list[Finding]]:
     """The objects behind a generation's outputs. ``hashes``: path -> (bytes, SHA-256) from its hashes.csv."""
     found: list[Wanted] = []
     findings: list[Finding] = []
@@ -51,7 +56,16 @@ def wanted(generation: str, outs: Iterable[Out], hashes: dict[str, tuple[int, st
         if not out.cached:
             continue
         if not is_name(out.md5):
-            findings.append(Finding(CONTENT, "git", "dvc.lock", generation, f"the hash of {out.path} is {str(out.md5)[:40]!r}, which is none: it is not followed", "none: it was sealed so"))
+            findings.append(
+                Finding(
+                    CONTENT,
+                    "git",
+                    "dvc.lock",
+                    generation,
+                    f"the hash of {out.path} is {str(out.md5)[:40]!r}, which is none: it is not followed",
+                    "none: it was sealed so",
+                )
+            )
             continue
         if not out.md5.endswith(".dir"):
             size, sha256 = hashes.get(out.path, (out.size, None))
@@ -62,7 +76,16 @@ def wanted(generation: str, outs: Iterable[Out], hashes: dict[str, tuple[int, st
         for entry in _entries(listing):
             relative, md5 = entry.get("relpath"), entry.get("md5")
             if not is_inside(relative) or not is_name(md5):
-                findings.append(Finding(CONTENT, "cache", out.md5, generation, f"the listing of {out.path} names {str(relative)[:60]!r}, which leads out of its folder or is no object: it is not followed", "none: it was sealed so"))
+                findings.append(
+                    Finding(
+                        CONTENT,
+                        "cache",
+                        out.md5,
+                        generation,
+                        f"the listing of {out.path} names {str(relative)[:60]!r}, which leads out of its folder or is no object: it is not followed",
+                        "none: it was sealed so",
+                    )
+                )
                 continue
             path = f"{out.path}/{relative}"
             size, sha256 = hashes.get(path, (None, None))
@@ -100,7 +123,11 @@ def merged(items: Iterable[Wanted]) -> list[Wanted]:
         if known is None:
             found[item.md5] = item
         else:
-            found[item.md5] = replace(known, size=known.size if known.size is not None else item.size, sha256=known.sha256 or item.sha256)
+            found[item.md5] = replace(
+                known,
+                size=known.size if known.size is not None else item.size,
+                sha256=known.sha256 or item.sha256,
+            )
     return sorted(found.values(), key=lambda item: -(item.size or 0))
 
 
@@ -118,22 +145,45 @@ def total_bytes(items: Sequence[Wanted], places: Sequence[Place]) -> int:
     return total
 
 
-def scan(items: Sequence[Wanted], places: Sequence[Place], quick: bool = False, tick: Tick = lambda count: None) -> list[Finding]:
+def scan(
+    items: Sequence[Wanted],
+    places: Sequence[Place],
+    quick: bool = False,
+    tick: Tick = lambda count: None,
+) -> list[Finding]:
     """Findings on every object in every place; reads on as many cores as there are."""
     if quick:
         looked = [(item, place, _look(item, place)) for item in items for place in places]
         present = {item.md5 for item, place, finding in looked if finding is None}
-        return [_judged(item, finding, item.md5 in present, places) for item, _, finding in looked if finding]
+        return [
+            _judged(item, finding, item.md5 in present, places)
+            for item, _, finding in looked
+            if finding
+        ]
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
-        return [finding for found in pool.map(lambda item: _read(item, places, tick), items) for finding in found]
+        return [
+            finding
+            for found in pool.map(lambda item: _read(item, places, tick), items)
+            for finding in found
+        ]
 
 
 def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]) -> Finding:
     """The cache may lack what cold storage holds: it is there for speed, and freeing it breaks no promise."""
-    if finding.where != CACHE or not finding.what.endswith(_MISSING) or not (whole or len(places) == 1):
+    if (
+        finding.where != CACHE
+        or not finding.what.endswith(_MISSING)
+        or not (whole or len(places) == 1)
+    ):
         return finding
-    what = f"{item.path} is not in the cache" + ("" if whole else "; 'luna verify --remote' says whether cold storage holds it")
-    command = f"luna snapshot restore {item.generation.removeprefix(names.SNAPSHOTS)} --to DIR" if names.is_snapshot(item.generation) else f"luna restore {item.generation}"
+    what = f"{item.path} is not in the cache" + (
+        "" if whole else "; 'luna verify --remote' says whether cold storage holds it"
+    )
+    command = (
+        f"luna snapshot restore {item.generation.removeprefix(names.SNAPSHOTS)} --to DIR"
+        if names.is_snapshot(item.generation)
+        else f"luna restore {item.generation}"
+    )
     return replace(finding, what=what, severity=NOTE, mend=f"{command}, when it is needed")
 
 
@@ -149,18 +199,30 @@ def _look(item: Wanted, place: Place) -> Finding | None:
     except Exception as error:
         return _finding(item, place, f"cannot be asked for: {_said(error)}")
     if size is None:
-        return None if item.md5 in getattr(place, "thinned", ()) else _finding(item, place, _MISSING)
+        return (
+            None if item.md5 in getattr(place, "thinned", ()) else _finding(item, place, _MISSING)
+        )
     if item.size is not None and size != item.size:
-        return _finding(item, place, f"is cut to {size} of {item.size} bytes" if size < item.size else f"is {size} bytes long, not {item.size}")
+        return _finding(
+            item,
+            place,
+            f"is cut to {size} of {item.size} bytes"
+            if size < item.size
+            else f"is {size} bytes long, not {item.size}",
+        )
     return None
 
 
 def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
     findings: list[Finding] = []
-    proven: str | None = None  # SHA-256 of bytes that have the name's MD5 and, where one was sealed, the sealed SHA-256
+    proven: str | None = (
+        None  # SHA-256 of bytes that have the name's MD5 and, where one was sealed, the sealed SHA-256
+    )
     for place in places:
         wrong = _look(item, place)
-        if wrong and ("missing" in wrong.what or "no plain file" in wrong.what or "asked for" in wrong.what):
+        if wrong and (
+            "missing" in wrong.what or "no plain file" in wrong.what or "asked for" in wrong.what
+        ):
             findings.append(wrong)
             continue
         try:
@@ -176,12 +238,25 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
             named = md5 == item.md5.removesuffix(".dir")
             whole = named and item.sha256 in (None, sha256)
             if named and not whole:
-                findings.append(_finding(item, place, f"has the MD5 that names it but not the SHA-256 that was sealed ({item.sha256[:12]}): the bytes were forged, or hashes.csv and dvc.lock disagree"))
+                findings.append(
+                    _finding(
+                        item,
+                        place,
+                        f"has the MD5 that names it but not the SHA-256 that was sealed ({item.sha256[:12]}): the bytes were forged, or hashes.csv and dvc.lock disagree",
+                    )
+                )
                 continue
         if whole:
             proven = sha256
             if wrong:  # the bytes are whole, so the size that was sealed is not theirs
-                findings.append(replace(wrong, kind=CONTENT, what=f"{item.path} is whole, but its sealed size is not its own", mend="none: it was sealed so"))
+                findings.append(
+                    replace(
+                        wrong,
+                        kind=CONTENT,
+                        what=f"{item.path} is whole, but its sealed size is not its own",
+                        mend="none: it was sealed so",
+                    )
+                )
         else:
             findings.append(wrong or _finding(item, place, "has other bytes than its name says"))
     return [_judged(item, finding, proven is not None, places) for finding in findings]

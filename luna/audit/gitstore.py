@@ -45,14 +45,20 @@ def loose_content(path: Path) -> tuple[str, bytes] | None:
         raw = decoder.decompress(path.read_bytes()) + decoder.flush()
     except (zlib.error, OSError):
         return None
-    if not decoder.eof or decoder.unused_data or hashlib.sha1(raw, usedforsecurity=False).hexdigest() != path.parent.name + path.name:
+    if (
+        not decoder.eof
+        or decoder.unused_data
+        or hashlib.sha1(raw, usedforsecurity=False).hexdigest() != path.parent.name + path.name
+    ):
         return None
     header, _, content = raw.partition(b"\0")
     return header.split()[0].decode("ascii", "replace"), content
 
 
 def damaged_loose(git: Git) -> dict[str, Path]:
-    return {object_id: path for object_id, path in loose_objects(git) if loose_content(path) is None}
+    return {
+        object_id: path for object_id, path in loose_objects(git) if loose_content(path) is None
+    }
 
 
 def damaged_packs(git: Git) -> list[Path]:
@@ -68,8 +74,12 @@ def damaged_packs(git: Git) -> list[Path]:
 
 def missing(git: Git) -> set[str]:
     """Objects that references need and that are not here. Asks only whether they exist; call it where none is damaged."""
-    text = git.text("fsck", "--connectivity-only", "--no-dangling", "--no-progress", "--no-reflogs", check=False)
-    return set(re.findall(r"^missing \w+ ([0-9a-f]{40})", text, re.MULTILINE)) | set(re.findall(r"^\s+to\s+\w+ ([0-9a-f]{40})", text, re.MULTILINE))
+    text = git.text(
+        "fsck", "--connectivity-only", "--no-dangling", "--no-progress", "--no-reflogs", check=False
+    )
+    return set(re.findall(r"^missing \w+ ([0-9a-f]{40})", text, re.MULTILINE)) | set(
+        re.findall(r"^\s+to\s+\w+ ([0-9a-f]{40})", text, re.MULTILINE)
+    )
 
 
 def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]:
@@ -100,25 +110,60 @@ def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]
     return rows, wrong
 
 
-def check(git: Git, quick: bool, names: Callable[[], dict[str, str]]) -> tuple[list[Finding], set[str]]:
+def check(
+    git: Git, quick: bool, names: Callable[[], dict[str, str]]
+) -> tuple[list[Finding], set[str]]:
     """Findings on git's storage and the ids of objects that cannot be read. ``names`` says what known objects are; it is asked only where one is damaged."""
     findings = []
     bad: set[str] = set()
     for object_id in damaged_loose(git):
         bad.add(object_id)
-        findings.append(Finding(GIT_OBJECT, "git", object_id, names().get(object_id), "the object's bytes are not its name's", _FROM_REMOTE))
+        findings.append(
+            Finding(
+                GIT_OBJECT,
+                "git",
+                object_id,
+                names().get(object_id),
+                "the object's bytes are not its name's",
+                _FROM_REMOTE,
+            )
+        )
     packs = [] if quick else damaged_packs(git)
-    findings += [Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", _FROM_REMOTE) for index in packs]
+    findings += [
+        Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", _FROM_REMOTE)
+        for index in packs
+    ]
     if not bad and not packs:
         for object_id in sorted(missing(git)):
             bad.add(object_id)
-            findings.append(Finding(GIT_OBJECT, "git", object_id, names().get(object_id), "the object is missing", _FROM_REMOTE))
+            findings.append(
+                Finding(
+                    GIT_OBJECT,
+                    "git",
+                    object_id,
+                    names().get(object_id),
+                    "the object is missing",
+                    _FROM_REMOTE,
+                )
+            )
     return findings, bad
 
 
 def check_packed_refs(git: Git) -> list[Finding]:
     _, wrong = packed_refs(git)
-    return [Finding(REFERENCES, "git", "packed-refs", None, f"{wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}")] if wrong else []
+    return (
+        [
+            Finding(
+                REFERENCES,
+                "git",
+                "packed-refs",
+                None,
+                f"{wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}",
+            )
+        ]
+        if wrong
+        else []
+    )
 
 
 def check_loose_refs(git: Git) -> list[Finding]:
@@ -131,5 +176,13 @@ def check_loose_refs(git: Git) -> list[Finding]:
             if not re.fullmatch(rb"([0-9a-f]{40}|ref: refs/\S+)\n", content):
                 name = path.relative_to(place).as_posix()
                 if git.resolve(name):
-                    findings.append(Finding(REFERENCES, "git", name, name.removeprefix("refs/tags/"), "the reference's file is not as git writes it"))
+                    findings.append(
+                        Finding(
+                            REFERENCES,
+                            "git",
+                            name,
+                            name.removeprefix("refs/tags/"),
+                            "the reference's file is not as git writes it",
+                        )
+                    )
     return findings

@@ -47,7 +47,10 @@ def mend(bench: Bench, item: Wanted, damaged: Iterable[str]) -> dict[str, str | 
         return dict.fromkeys(damaged)
     done: dict[str, str | None] = {}
     # The cache first: what cold storage is given comes from there.
-    for place in sorted((place for place in bench.places if place.label in damaged), key=lambda place: not isinstance(place, Cache)):
+    for place in sorted(
+        (place for place in bench.places if place.label in damaged),
+        key=lambda place: not isinstance(place, Cache),
+    ):
         done[place.label] = f"a whole copy came from {source.label}"
         if not bench.dry:
             _replace(bench, item, place, source)
@@ -88,7 +91,11 @@ def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
     for path in dict.fromkeys(candidates):
         if content.is_inside(path) and (found := bench.root / path).is_file():
             yield f"the workspace's {path}", found
-    if item.path == artifacts.MODEL.as_posix() and bench.remake and (made := bench.remake(item.generation)):
+    if (
+        item.path == artifacts.MODEL.as_posix()
+        and bench.remake
+        and (made := bench.remake(item.generation))
+    ):
         yield "a rebuild from base and adapters", made
 
 
@@ -122,7 +129,10 @@ def _present(place: Place, md5: str) -> bool:
 
 def _copy(item: Wanted, source: Source, target: Path) -> None:
     found, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with (source.place.open(item.md5) if source.place else source.path.open("rb")) as given, target.open("wb") as file:
+    with (
+        source.place.open(item.md5) if source.place else source.path.open("rb") as given,
+        target.open("wb") as file,
+    ):
         while chunk := given.read(BUFFER_BYTES):
             found.update(chunk)
             sha256.update(chunk)

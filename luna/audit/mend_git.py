@@ -27,7 +27,11 @@ def mend(bench: Bench, finding: Finding) -> str | None:
     """What was done (or, dry, would be done); None where nothing here can mend it."""
     match finding.kind:
         case k if k == REFERENCES:
-            return mend_refs.packed_refs(bench) if finding.object == "packed-refs" else mend_refs.form(bench, finding.object)
+            return (
+                mend_refs.packed_refs(bench)
+                if finding.object == "packed-refs"
+                else mend_refs.form(bench, finding.object)
+            )
         case k if k == GIT_OBJECT:
             return mend_objects.mend(bench, finding.object)
         case k if k in (RECORD, COLD_RECORD):
@@ -56,7 +60,11 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
         rest = b""
         if path == artifacts.LEDGER.as_posix() and bench.building:
             number = names.number_of(bench.building)
-            rest = b"".join(line + b"\n" for line in (target.read_bytes().splitlines() if target.is_file() else []) if line.startswith(b"%d," % (number or -1)))
+            rest = b"".join(
+                line + b"\n"
+                for line in (target.read_bytes().splitlines() if target.is_file() else [])
+                if line.startswith(b"%d," % (number or -1))
+            )
         with files.replacing(target) as temporary, temporary.open("wb") as file:
             file.write(sealed + rest)
             file.flush()

@@ -50,9 +50,19 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
     for entry in bench.picture.entries:
         if entry.object == object_id:
             return "tag", entry.body.encode("utf-8", "surrogateescape"), "the record"
-    listed = bench.git.run("ls-files", "-z", check=False).decode("utf-8", "surrogateescape").split("\0")
-    present = [path for path in listed if path and "\n" not in path and (bench.root / path).is_file()]
-    ids = bench.git.text("hash-object", "--no-filters", "--stdin-paths", stdin="".join(f"{path}\n" for path in present).encode("utf-8", "surrogateescape"), check=False).splitlines()
+    listed = (
+        bench.git.run("ls-files", "-z", check=False).decode("utf-8", "surrogateescape").split("\0")
+    )
+    present = [
+        path for path in listed if path and "\n" not in path and (bench.root / path).is_file()
+    ]
+    ids = bench.git.text(
+        "hash-object",
+        "--no-filters",
+        "--stdin-paths",
+        stdin="".join(f"{path}\n" for path in present).encode("utf-8", "surrogateescape"),
+        check=False,
+    ).splitlines()
     for path, found in zip(present, ids, strict=False):
         if found == object_id:
             return "blob", (bench.root / path).read_bytes(), f"the workspace's {path}"
@@ -79,7 +89,16 @@ def _fetch_sources(bench: Bench) -> list[Path]:
     found = []
     for name in bench.git.text("remote", check=False).splitlines():
         place = bench.scratch / f"source-{len(found)}"
-        if bench.git.attempt("clone", "--quiet", "--mirror", bench.git.config(f"remote.{name}.url") or "", str(place))[0] == 0:
+        if (
+            bench.git.attempt(
+                "clone",
+                "--quiet",
+                "--mirror",
+                bench.git.config(f"remote.{name}.url") or "",
+                str(place),
+            )[0]
+            == 0
+        ):
             found.append(place)
     return found
 
@@ -91,7 +110,15 @@ def _tree_of_index(bench: Bench, object_id: str) -> bytes | None:
         return None
     scratch = bench.scratch / "trees"
     if not scratch.exists():
-        shutil.copytree(gitstore.folder(bench.git) / "objects", scratch, ignore=lambda folder, entries: [] if Path(folder).name == "pack" else [entry for entry in entries if entry == "info"])
+        shutil.copytree(
+            gitstore.folder(bench.git) / "objects",
+            scratch,
+            ignore=lambda folder, entries: (
+                []
+                if Path(folder).name == "pack"
+                else [entry for entry in entries if entry == "info"]
+            ),
+        )
         damaged = scratch / object_id[:2] / object_id[2:]
         damaged.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +133,10 @@ def _pack(bench: Bench, stem: str) -> str | None:
     """A damaged pack is unpacked as far as it is readable, then put aside; what it lacked is named by the next look."""
     folder = gitstore.folder(bench.git) / "objects" / "pack"
     if not bench.dry:
-        kept = {path: quarantine.aside(bench.root, path, path.name) for path in sorted(folder.glob(f"{stem}.*"))}
+        kept = {
+            path: quarantine.aside(bench.root, path, path.name)
+            for path in sorted(folder.glob(f"{stem}.*"))
+        }
         pack = next((target for path, target in kept.items() if path.suffix == ".pack"), None)
         if pack:
             with pack.open("rb") as file:

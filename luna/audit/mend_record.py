@@ -25,7 +25,11 @@ def mend(bench: Bench) -> str | None:
     if any(other != best[: len(other)] for other in (own, *copies.values())):
         return None  # two histories: a person must say which is true
     if bench.dry:
-        return "the record is made whole from the copy that is" if best else "the record is written from the tags that stand"
+        return (
+            "the record is made whole from the copy that is"
+            if best
+            else "the record is written from the tags that stand"
+        )
     if not best:
         drop_broken(bench, record.REF)
         done = record.complete(git)
@@ -36,7 +40,10 @@ def mend(bench: Bench) -> str | None:
     if own != best:
         drop_broken(bench, record.REF)
         # The commit before stays a parent, so that nothing that it held is lost.
-        git.update([record.written(git, best, git.resolve(record.REF), len(own))], "luna repair: the record")
+        git.update(
+            [record.written(git, best, git.resolve(record.REF), len(own))],
+            "luna repair: the record",
+        )
     for store in bench.stores:
         record.mend_cold(store, best)
     return said

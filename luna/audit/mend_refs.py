@@ -23,12 +23,26 @@ def packed_refs(bench: Bench) -> str:
 def _misspelt(bench: Bench) -> set[str]:
     """Packed names that are, but for one bit, those of references that ought to be there and are not packed: what damage made of them."""
     rows, _ = gitstore.packed_refs(bench.git)
-    ours: dict[str, str | None] = {f"refs/tags/{entry.tag}": entry.object for entry in bench.picture.entries}
-    ours |= dict.fromkeys((record.REF, f"refs/tags/{head_tag(bench.picture.prefix)}", *filter(None, [bench.git.branch()])))
+    ours: dict[str, str | None] = {
+        f"refs/tags/{entry.tag}": entry.object for entry in bench.picture.entries
+    }
+    ours |= dict.fromkeys(
+        (
+            record.REF,
+            f"refs/tags/{head_tag(bench.picture.prefix)}",
+            *filter(None, [bench.git.branch()]),
+        )
+    )
     lost = {name.encode(): value for name, value in ours.items() if name not in rows}
     return {
-        name for name, (value, _) in rows.items() if name not in ours
-        and any(was in (value, None) and _differ_in_one_bit(name.encode("utf-8", "surrogateescape"), one) for one, was in lost.items())
+        name
+        for name, (value, _) in rows.items()
+        if name not in ours
+        and any(
+            was in (value, None)
+            and _differ_in_one_bit(name.encode("utf-8", "surrogateescape"), one)
+            for one, was in lost.items()
+        )
     }
 
 
@@ -42,7 +56,11 @@ def _drop_packed(bench: Bench, names: set[str]) -> None:
     rows, _ = gitstore.packed_refs(bench.git)
     quarantine.copy(bench.root, path, "packed-refs")
     # Without the words 'peeled' in its header git looks at the tags themselves.
-    lines = [f"{value} {name}\n".encode("utf-8", "surrogateescape") for name, (value, _) in rows.items() if name not in names]
+    lines = [
+        f"{value} {name}\n".encode("utf-8", "surrogateescape")
+        for name, (value, _) in rows.items()
+        if name not in names
+    ]
     lines.sort(key=lambda line: line[41:])
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b"# pack-refs with: sorted \n" + b"".join(lines))
@@ -54,7 +72,10 @@ def stray(bench: Bench, tag: str) -> str:
     """Its object is kept under refs/quarantine, if no other reference has it."""
     value = bench.picture.tags[tag]
     if not bench.dry:
-        bench.git.update([_aside(bench, "stray", value), Update(f"refs/tags/{tag}", ZERO, value)], "luna repair: put aside")
+        bench.git.update(
+            [_aside(bench, "stray", value), Update(f"refs/tags/{tag}", ZERO, value)],
+            "luna repair: put aside",
+        )
     return "the name was put aside, under refs/quarantine"
 
 
@@ -83,7 +104,10 @@ def drop_broken(bench: Bench, reference: str) -> None:
     if path.is_file() and bench.git.resolve(f"{reference}^{{object}}") is None:
         quarantine.aside(bench.root, path, reference)
     gone = _misspelt(bench)
-    if reference in gitstore.packed_refs(bench.git)[0] and bench.git.resolve(f"{reference}^{{object}}") is None:
+    if (
+        reference in gitstore.packed_refs(bench.git)[0]
+        and bench.git.resolve(f"{reference}^{{object}}") is None
+    ):
         gone.add(reference)
     if gone:
         _drop_packed(bench, gone)
@@ -108,12 +132,18 @@ def tag(bench: Bench, tag: str) -> str | None:
         now = bench.git.resolve(reference)
         if now and now != entry.object:
             bench.git.update([_aside(bench, tag, now)], "luna repair: put aside")
-        bench.git.update([Update(reference, entry.object, now or ZERO)], "luna repair: from the record")
+        bench.git.update(
+            [Update(reference, entry.object, now or ZERO)], "luna repair: from the record"
+        )
     return "the tag is again what the record says"
 
 
 def head(bench: Bench) -> str | None:
-    moves = {count: entry for entry in bench.picture.entries if (count := assignment_number(entry.tag)) is not None}
+    moves = {
+        count: entry
+        for entry in bench.picture.entries
+        if (count := assignment_number(entry.tag)) is not None
+    }
     if not moves:
         return None
     entry = moves[max(moves)]
@@ -121,8 +151,12 @@ def head(bench: Bench) -> str | None:
     if not bench.dry:
         drop_broken(bench, f"refs/tags/{head}")
         now = bench.git.resolve(f"refs/tags/{head}")
-        tag = bench.git.tag_object(head, entry.commit, entry.body.partition("\n\n")[2].partition("-----BEGIN ")[0])
-        bench.git.update([Update(f"refs/tags/{head}", tag, now or ZERO)], "luna repair: the head's last move")
+        tag = bench.git.tag_object(
+            head, entry.commit, entry.body.partition("\n\n")[2].partition("-----BEGIN ")[0]
+        )
+        bench.git.update(
+            [Update(f"refs/tags/{head}", tag, now or ZERO)], "luna repair: the head's last move"
+        )
     return f"the head is again where move {max(moves)} put it"
 
 
@@ -139,14 +173,22 @@ def branch(bench: Bench, branch: str) -> str | None:
     else:
         target = newest.commit
         log = gitstore.folder(git) / "logs" / branch
-        for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []):
+        for line in reversed(
+            log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        ):
             new = line[41:81]
-            if re.fullmatch("[0-9a-f]{40}", new) and git.resolve(f"{new}^{{commit}}") and git.is_ancestor(newest.commit, new):
+            if (
+                re.fullmatch("[0-9a-f]{40}", new)
+                and git.resolve(f"{new}^{{commit}}")
+                and git.is_ancestor(newest.commit, new)
+            ):
                 target = new
                 break
     if not bench.dry:
         drop_broken(bench, branch)
-        git.update([Update(branch, target, git.resolve(branch) or ZERO)], "luna repair: the line's branch")
+        git.update(
+            [Update(branch, target, git.resolve(branch) or ZERO)], "luna repair: the line's branch"
+        )
         if tip is not None and git.branch() == branch:
             git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT])
     return f"the branch is at {target[:12]} again, which holds {newest.name}"

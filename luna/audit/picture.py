@@ -56,7 +56,11 @@ class Picture:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        return {name.removeprefix("refs/tags/"): value for name, value in self.references.items() if name.startswith("refs/tags/")}
+        return {
+            name.removeprefix("refs/tags/"): value
+            for name, value in self.references.items()
+            if name.startswith("refs/tags/")
+        }
 
     @property
     def newest(self) -> Seal | None:
@@ -66,7 +70,9 @@ class Picture:
     def parents(self) -> dict[int, int | str]:
         """Parent of each generation, by what the seals say."""
         named = {seal.number: seal.fields.get("Parent", "") for seal in self.seals.values()}
-        return {number: int(parent) if parent.isdigit() else parent for number, parent in named.items()}
+        return {
+            number: int(parent) if parent.isdigit() else parent for number, parent in named.items()
+        }
 
     @cached_property
     def _reader(self) -> Reader:
@@ -86,12 +92,16 @@ def references(git: Git) -> tuple[dict[str, str], tuple[str, ...]]:
     found = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
     place = gitstore.folder(git)
     for path in sorted((place / "refs").rglob("*")):
-        if path.is_file() and re.fullmatch("[0-9a-f]{40}\n?", text := path.read_text(encoding="utf-8", errors="replace")):
+        if path.is_file() and re.fullmatch(
+            "[0-9a-f]{40}\n?", text := path.read_text(encoding="utf-8", errors="replace")
+        ):
             found[path.relative_to(place).as_posix()] = text.strip()
     return found, broken
 
 
-def take(git: Git, prefix: str, bad: set[str], cold_entries: list[record.Entry] | None = None) -> Picture:
+def take(
+    git: Git, prefix: str, bad: set[str], cold_entries: list[record.Entry] | None = None
+) -> Picture:
     """``bad``: git objects known to be unreadable. ``cold_entries``: the record of cold storage, trusted where git's is not readable."""
     found, broken = references(git)
     blank = Picture(git, prefix, found, broken, {}, [], None, {}, bad)
@@ -99,28 +109,46 @@ def take(git: Git, prefix: str, bad: set[str], cold_entries: list[record.Entry] 
     entries: list[record.Entry] = []
     [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in found else [None]
     if text is None:
-        error = "it is missing" if record.REF not in found and record.REF not in broken else "it cannot be read"
+        error = (
+            "it is missing"
+            if record.REF not in found and record.REF not in broken
+            else "it cannot be read"
+        )
     else:
         try:
             entries = record.loads(text.decode("utf-8", "replace"))
         except InputError as problem:
             error = str(problem)
     trusted = entries or cold_entries or []
-    wanted = [value for name, value in found.items() if name.startswith("refs/tags/") and value not in bad]
+    wanted = [
+        value for name, value in found.items() if name.startswith("refs/tags/") and value not in bad
+    ]
     bodies = {}
     for value, body in zip(wanted, blank.read(wanted), strict=True):
-        if body is not None and hashlib.sha1(b"tag %d\0" % len(body) + body, usedforsecurity=False).hexdigest() == value:
+        if (
+            body is not None
+            and hashlib.sha1(b"tag %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
+            == value
+        ):
             bodies[value] = body.decode("utf-8", "surrogateescape")
     seals = {}
-    for name, value in ((name.removeprefix("refs/tags/"), value) for name, value in found.items() if name.startswith("refs/tags/")):
+    for name, value in (
+        (name.removeprefix("refs/tags/"), value)
+        for name, value in found.items()
+        if name.startswith("refs/tags/")
+    ):
         if _is_generation(name, prefix) and value in bodies:
-            seal = Seal(name, value, bodies[value].partition("\n")[0].removeprefix("object "), bodies[value])
+            seal = Seal(
+                name, value, bodies[value].partition("\n")[0].removeprefix("object "), bodies[value]
+            )
             seals[seal.number] = seal
     for entry in trusted:
         if _is_generation(entry.tag, prefix):
             seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
             seals[seal.number] = seal
-    return Picture(git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad)
+    return Picture(
+        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad
+    )
 
 
 def _is_generation(name: str, prefix: str) -> bool:

@@ -36,7 +36,13 @@ def plain_size(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        raise NotPlain("a symbolic link" if stat.S_ISLNK(found.st_mode) else "a folder" if stat.S_ISDIR(found.st_mode) else "a device")
+        raise NotPlain(
+            "a symbolic link"
+            if stat.S_ISLNK(found.st_mode)
+            else "a folder"
+            if stat.S_ISDIR(found.st_mode)
+            else "a device"
+        )
     return found.st_size
 
 
@@ -78,4 +84,8 @@ class Cold:
 
     def open(self, md5: str) -> BinaryIO:
         path = self.store.path(md5)
-        return Path(path).open("rb", buffering=0) if self.is_local else self.store.odb.fs.open(path, "rb")
+        return (
+            Path(path).open("rb", buffering=0)
+            if self.is_local
+            else self.store.odb.fs.open(path, "rb")
+        )

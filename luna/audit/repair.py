@@ -58,8 +58,18 @@ class Repairs:
         return all(step.done for step in self.steps)
 
 
-def repair(root: Path, prefix: str, building: str | None, stores: Sequence[Store], dry: bool = False, chosen: Sequence[str] = (), remake: Remake | None = None,
-           thinned: frozenset[str] = frozenset(), say: Callable[[str], None] = lambda text: None, quick: bool = False) -> Repairs:
+def repair(
+    root: Path,
+    prefix: str,
+    building: str | None,
+    stores: Sequence[Store],
+    dry: bool = False,
+    chosen: Sequence[str] = (),
+    remake: Remake | None = None,
+    thinned: frozenset[str] = frozenset(),
+    say: Callable[[str], None] = lambda text: None,
+    quick: bool = False,
+) -> Repairs:
     """Mend git, records and workspace, then the objects of the ``chosen`` generations (none: all) in cache and ``stores``.
 
     ``quick`` mends objects that are missing or of the wrong length, without reading the others.
@@ -71,13 +81,23 @@ def repair(root: Path, prefix: str, building: str | None, stores: Sequence[Store
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
         steps = _git(root, prefix, building, list(stores), dry, scratch, say)
-        steps += _objects(root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say)
+        steps += _objects(
+            root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
+        )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Repairs(steps, dry)
 
 
-def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry: bool, scratch: Path, say: Callable[[str], None]) -> list[Step]:
+def _git(
+    root: Path,
+    prefix: str,
+    building: str | None,
+    stores: list[Store],
+    dry: bool,
+    scratch: Path,
+    say: Callable[[str], None],
+) -> list[Step]:
     git = Git(root)
     done: dict[tuple[str, str, str], Step] = {}
     for _ in range(_ROUNDS):
@@ -85,10 +105,20 @@ def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
         findings += workspace.check(picture, here)
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
-        open_ones = [finding for finding in findings if finding.kind not in (OBJECT,) and (finding.severity == DAMAGE or finding.kind == RECORD)]
+        open_ones = [
+            finding
+            for finding in findings
+            if finding.kind not in (OBJECT,)
+            and (finding.severity == DAMAGE or finding.kind == RECORD)
+        ]
         bench = Bench(root, git, picture, stores, here, dry, scratch)
         moved = False
-        for finding in sorted(open_ones, key=lambda finding: _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)):
+        for finding in sorted(
+            open_ones,
+            key=lambda finding: (
+                _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)
+            ),
+        ):
             key = (finding.kind, finding.where, finding.object)
             if done.get(key) and done[key].done:
                 continue
@@ -104,16 +134,31 @@ def _git(root: Path, prefix: str, building: str | None, stores: list[Store], dry
     return list(done.values())
 
 
-def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Sequence[str], remake: Remake | None, thinned: frozenset[str], scratch: Path, quick: bool, say: Callable[[str], None]) -> list[Step]:
+def _objects(
+    root: Path,
+    prefix: str,
+    stores: list[Store],
+    dry: bool,
+    chosen: Sequence[str],
+    remake: Remake | None,
+    thinned: frozenset[str],
+    scratch: Path,
+    quick: bool,
+    say: Callable[[str], None],
+) -> list[Step]:
     steps: list[Step] = []
     places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
     bench = mend_bytes.Bench(root, places, dry, scratch, remake)
-    for _ in range(2):  # a folder's listing that came back names objects that were not looked for before
+    for _ in range(
+        2
+    ):  # a folder's listing that came back names objects that were not looked for before
         picture = verify.take(Git(root), prefix, set())
         items = [] if chosen else snapshots.check(picture, places)[0]
         seals = verify.choose(picture, chosen)
         for seal in seals:
-            items += verify.check_generation(picture, seal, places, {item.name for item in seals})[0]
+            items += verify.check_generation(picture, seal, places, {item.name for item in seals})[
+                0
+            ]
         objects = content.merged(items)
         found: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):
@@ -129,7 +174,9 @@ def _objects(root: Path, prefix: str, stores: list[Store], dry: bool, chosen: Se
                 steps.append(Step(finding, made.get(finding.where)))
                 if made.get(finding.where):
                     say(f"{finding.sentence}: {made[finding.where]}")
-        listings = any(step.finding.object.endswith(".dir") and step.done for step in steps[before:])
+        listings = any(
+            step.finding.object.endswith(".dir") and step.done for step in steps[before:]
+        )
         if dry or not listings:
             break
     return steps

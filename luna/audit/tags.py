@@ -27,7 +27,15 @@ from luna.names import assignment_number, head_tag
 
 
 def check(picture: Picture) -> list[Finding]:
-    return [*_record(picture), *_recorded_tags(picture), *_other_tags(picture), *_stray(picture), *_head(picture), *_branch(picture), *_peeled(picture)]
+    return [
+        *_record(picture),
+        *_recorded_tags(picture),
+        *_other_tags(picture),
+        *_stray(picture),
+        *_head(picture),
+        *_branch(picture),
+        *_peeled(picture),
+    ]
 
 
 def _record(picture: Picture) -> list[Finding]:
@@ -37,12 +45,34 @@ def _record(picture: Picture) -> list[Finding]:
         cause = picture.record_error
         severity = DAMAGE if promised or cause != "it is missing" else NOTE
         mend = "git fetch, or luna repair" if cause == "it is missing" else "luna repair"
-        findings.append(Finding(RECORD, "git", record.REF, None, f"the record of tags is not whole: {cause}", mend, severity))
-    before = {entry.tag: record.START if entry.number == 0 else entry.previous for entry in picture.entries}
+        findings.append(
+            Finding(
+                RECORD,
+                "git",
+                record.REF,
+                None,
+                f"the record of tags is not whole: {cause}",
+                mend,
+                severity,
+            )
+        )
+    before = {
+        entry.tag: record.START if entry.number == 0 else entry.previous
+        for entry in picture.entries
+    }
     for seal in picture.seals.values():
         named = seal.fields.get(record.TRAILER)
         if named and seal.name in before and named != before[seal.name]:
-            findings.append(Finding(RECORD, "git", record.REF, seal.name, "the seal names another record than this one: entries before it were changed or dropped", "luna repair"))
+            findings.append(
+                Finding(
+                    RECORD,
+                    "git",
+                    record.REF,
+                    seal.name,
+                    "the seal names another record than this one: entries before it were changed or dropped",
+                    "luna repair",
+                )
+            )
     return findings
 
 
@@ -52,10 +82,24 @@ def _recorded_tags(picture: Picture) -> list[Finding]:
         found = picture.tags.get(entry.tag)
         generation = entry.tag if names.is_generation(entry.tag) else None
         if found is None:
-            state = "its reference is broken" if f"refs/tags/{entry.tag}" in picture.broken else "the tag was deleted"
-            findings.append(Finding(TAG, "git", entry.tag, generation, f"{state}; the record holds it"))
+            state = (
+                "its reference is broken"
+                if f"refs/tags/{entry.tag}" in picture.broken
+                else "the tag was deleted"
+            )
+            findings.append(
+                Finding(TAG, "git", entry.tag, generation, f"{state}; the record holds it")
+            )
         elif found != entry.object:
-            findings.append(Finding(TAG, "git", entry.tag, generation, f"the tag was moved or made anew: it is {found[:12]}, the record says {entry.object[:12]}"))
+            findings.append(
+                Finding(
+                    TAG,
+                    "git",
+                    entry.tag,
+                    generation,
+                    f"the tag was moved or made anew: it is {found[:12]}, the record says {entry.object[:12]}",
+                )
+            )
     return findings
 
 
@@ -64,18 +108,46 @@ def _other_tags(picture: Picture) -> list[Finding]:
     findings = []
     recorded = {entry.tag for entry in picture.entries}
     for tag, value in picture.tags.items():
-        if not record.is_recorded(tag) or tag in recorded or (names.is_generation(tag) and not tag.startswith(f"{picture.prefix}-G")):
+        if (
+            not record.is_recorded(tag)
+            or tag in recorded
+            or (names.is_generation(tag) and not tag.startswith(f"{picture.prefix}-G"))
+        ):
             continue
         generation = tag if names.is_generation(tag) else None
         if value in picture.unreadable:
             continue  # named with git's objects
         if value not in picture.bodies:
-            findings.append(Finding(TAG, "git", tag, generation, "it is a light tag, which no seal makes: it is no generation", f"git tag -d '{tag}'"))
+            findings.append(
+                Finding(
+                    TAG,
+                    "git",
+                    tag,
+                    generation,
+                    "it is a light tag, which no seal makes: it is no generation",
+                    f"git tag -d '{tag}'",
+                )
+            )
         elif picture.entries and not picture.record_error:
             seal = picture.seals.get(names.number_of(tag)) if generation else None
             twin = seal is not None and seal.name != tag
-            what = f"a second tag for generation {seal.number}, which is {seal.name}" if twin else "the tag is in no record: no seal made it, or it was cut short"
-            findings.append(Finding(TAG, "git", tag, generation, what, f"git tag -d '{tag}' (without hooks), if no seal of yours made it" if twin else "luna repair"))
+            what = (
+                f"a second tag for generation {seal.number}, which is {seal.name}"
+                if twin
+                else "the tag is in no record: no seal made it, or it was cut short"
+            )
+            findings.append(
+                Finding(
+                    TAG,
+                    "git",
+                    tag,
+                    generation,
+                    what,
+                    f"git tag -d '{tag}' (without hooks), if no seal of yours made it"
+                    if twin
+                    else "luna repair",
+                )
+            )
     return findings
 
 
@@ -85,18 +157,31 @@ def _stray(picture: Picture) -> list[Finding]:
     for tag, value in picture.tags.items():
         own = picture.bodies.get(value, "").partition("\ntag ")[2].partition("\n")[0]
         if own and own != tag and (record.is_recorded(own) or own == head_tag(picture.prefix)):
-            findings.append(Finding(STRAY, "git", tag, own if names.is_generation(own) else None, f"it is the tag {own} under another name"))
+            findings.append(
+                Finding(
+                    STRAY,
+                    "git",
+                    tag,
+                    own if names.is_generation(own) else None,
+                    f"it is the tag {own} under another name",
+                )
+            )
     return findings
 
 
 def _assignments(picture: Picture) -> dict[int, tuple[str, str]]:
     """Moves of the head: number -> (commit, message), the record's word first."""
-    bodies = {tag: picture.bodies[value] for tag, value in picture.tags.items() if value in picture.bodies}
+    bodies = {
+        tag: picture.bodies[value] for tag, value in picture.tags.items() if value in picture.bodies
+    }
     bodies |= {entry.tag: entry.body for entry in picture.entries}
     found = {}
     for tag, body in bodies.items():
         if (count := assignment_number(tag)) is not None:
-            found[count] = (body.partition("\n")[0].removeprefix("object "), body.partition("\n\n")[2])
+            found[count] = (
+                body.partition("\n")[0].removeprefix("object "),
+                body.partition("\n\n")[2],
+            )
     return found
 
 
@@ -108,21 +193,69 @@ def _head(picture: Picture) -> list[Finding]:
     for count in sorted(moves):
         seal = by_commit.get(moves[count][0])
         if seal is None:
-            findings.append(Finding(HEAD, "git", names.assignment_tag(count), None, f"move {count} of the head names a commit that is no generation", "none: look at 'luna log --head'"))
+            findings.append(
+                Finding(
+                    HEAD,
+                    "git",
+                    names.assignment_tag(count),
+                    None,
+                    f"move {count} of the head names a commit that is no generation",
+                    "none: look at 'luna log --head'",
+                )
+            )
         elif seal.fields.get("Verdict") != "promoted":
-            findings.append(Finding(HEAD, "git", names.assignment_tag(count), seal.name, f"move {count} of the head names a generation that the rule denied", "luna rollback to a promoted generation"))
+            findings.append(
+                Finding(
+                    HEAD,
+                    "git",
+                    names.assignment_tag(count),
+                    seal.name,
+                    f"move {count} of the head names a generation that the rule denied",
+                    "luna rollback to a promoted generation",
+                )
+            )
     gaps = set(range(1, max(moves, default=0) + 1)) - set(moves)
-    findings += [Finding(HEAD, "git", names.assignment_tag(count), None, f"move {count} of the head's history is gone, from the record too", "luna repair (from a git remote)") for count in sorted(gaps)]
+    findings += [
+        Finding(
+            HEAD,
+            "git",
+            names.assignment_tag(count),
+            None,
+            f"move {count} of the head's history is gone, from the record too",
+            "luna repair (from a git remote)",
+        )
+        for count in sorted(gaps)
+    ]
     if not moves:
         return findings
     wanted = moves[max(moves)][0]
     value = picture.tags.get(head)
     if value is None:
-        findings.append(Finding(HEAD, "git", head, None, f"the head is missing or broken; its last move was to {by_commit[wanted].name if wanted in by_commit else wanted[:12]}"))
+        findings.append(
+            Finding(
+                HEAD,
+                "git",
+                head,
+                None,
+                f"the head is missing or broken; its last move was to {by_commit[wanted].name if wanted in by_commit else wanted[:12]}",
+            )
+        )
     elif value not in picture.unreadable:
-        points = picture.bodies.get(value, f"object {value}\n").partition("\n")[0].removeprefix("object ")
+        points = (
+            picture.bodies.get(value, f"object {value}\n")
+            .partition("\n")[0]
+            .removeprefix("object ")
+        )
         if points != wanted or value not in picture.bodies:
-            findings.append(Finding(HEAD, "git", head, None, f"the head was moved without a record: it is at {points[:12]}, its last recorded move was to {by_commit[wanted].name if wanted in by_commit else wanted[:12]}"))
+            findings.append(
+                Finding(
+                    HEAD,
+                    "git",
+                    head,
+                    None,
+                    f"the head was moved without a record: it is at {points[:12]}, its last recorded move was to {by_commit[wanted].name if wanted in by_commit else wanted[:12]}",
+                )
+            )
     return findings
 
 
@@ -132,24 +265,60 @@ def _branch(picture: Picture) -> list[Finding]:
     findings = []
     if picture.unreadable:
         return findings  # git walks no history with holes; the holes are named
-    place = {commit: number for number, commit in enumerate(git.first_parents(picture.newest.commit))} if picture.newest else {}
+    place = (
+        {commit: number for number, commit in enumerate(git.first_parents(picture.newest.commit))}
+        if picture.newest
+        else {}
+    )
     for older, newer in itertools.pairwise(picture.seals.values()):
-        on_line = older.commit in place and newer.commit in place and place[older.commit] > place[newer.commit]
+        on_line = (
+            older.commit in place
+            and newer.commit in place
+            and place[older.commit] > place[newer.commit]
+        )
         if not on_line and not git.is_ancestor(older.commit, newer.commit):
-            findings.append(Finding(CONTENT, "git", newer.name, newer.name, f"its commit does not descend from {older.name}'s: the line is forked", "none: the line must stay one; see docs/durability.md"))
+            findings.append(
+                Finding(
+                    CONTENT,
+                    "git",
+                    newer.name,
+                    newer.name,
+                    f"its commit does not descend from {older.name}'s: the line is forked",
+                    "none: the line must stay one; see docs/durability.md",
+                )
+            )
     current = git.branch()
     if current and current not in picture.references and picture.newest:
-        findings.append(Finding(BRANCH, "git", current, None, "the branch is missing or its reference is broken"))
+        findings.append(
+            Finding(
+                BRANCH, "git", current, None, "the branch is missing or its reference is broken"
+            )
+        )
     elif picture.newest:
-        branches = [value for name, value in picture.references.items() if name.startswith("refs/heads/")]
+        branches = [
+            value for name, value in picture.references.items() if name.startswith("refs/heads/")
+        ]
         if not any(git.is_ancestor(picture.newest.commit, value) for value in branches):
-            findings.append(Finding(BRANCH, "git", current or "refs/heads", picture.newest.name, f"no branch holds {picture.newest.name}: a branch was moved back or its reference is broken"))
+            findings.append(
+                Finding(
+                    BRANCH,
+                    "git",
+                    current or "refs/heads",
+                    picture.newest.name,
+                    f"no branch holds {picture.newest.name}: a branch was moved back or its reference is broken",
+                )
+            )
     findings += [
         Finding(BRANCH, "git", name, None, "the reference is broken")
-        for name in picture.broken if name != current and not name.startswith("refs/tags/") and name != record.REF
+        for name in picture.broken
+        if name != current and not name.startswith("refs/tags/") and name != record.REF
     ]
     known = {entry.tag for entry in picture.entries} | {head_tag(picture.prefix)}
-    findings += [Finding(TAG, "git", name.removeprefix("refs/tags/"), None, "the reference is broken") for name in picture.broken if name.startswith("refs/tags/") and name.removeprefix("refs/tags/") not in known]
+    findings += [
+        Finding(TAG, "git", name.removeprefix("refs/tags/"), None, "the reference is broken")
+        for name in picture.broken
+        if name.startswith("refs/tags/") and name.removeprefix("refs/tags/") not in known
+    ]
     return findings
 
 
@@ -159,7 +328,15 @@ def _peeled(picture: Picture) -> list[Finding]:
     for name, (value, peeled) in gitstore.packed_refs(picture.git)[0].items():
         body = picture.bodies.get(value)
         if body and peeled and not body.startswith(f"object {peeled}\n"):
-            findings.append(Finding(REFERENCES, "git", "packed-refs", name.removeprefix("refs/tags/"), f"it says that the tag points at {peeled[:12]}, which it does not"))
+            findings.append(
+                Finding(
+                    REFERENCES,
+                    "git",
+                    "packed-refs",
+                    name.removeprefix("refs/tags/"),
+                    f"it says that the tag points at {peeled[:12]}, which it does not",
+                )
+            )
     return findings
 
 
@@ -167,30 +344,80 @@ def check_seal(picture: Picture, seal: Seal) -> list[Finding]:
     """One generation's tag: made for it, on a commit whose parameters name it."""
     findings = []
     if f"\ntag {seal.name}\n" not in seal.body:
-        findings.append(Finding(CONTENT, "git", seal.name, seal.name, "the tag object was made under another name", "none: it is no tag of Luna's"))
+        findings.append(
+            Finding(
+                CONTENT,
+                "git",
+                seal.name,
+                seal.name,
+                "the tag object was made under another name",
+                "none: it is no tag of Luna's",
+            )
+        )
     if seal.commit in picture.unreadable:
         return findings
     [text] = picture.read([f"{seal.commit}:{artifacts.PARAMS}"])
     try:
-        named = (yaml.load(text or b"", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("generation", {}).get("name")
+        named = (
+            (yaml.load(text or b"", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {})
+            .get("generation", {})
+            .get("name")
+        )
     except (yaml.YAMLError, AttributeError):
         named = None
     if text is not None and named != seal.name:
-        findings.append(Finding(CONTENT, "git", seal.name, seal.name, f"the parameters at its commit name {named or 'no generation'}", "luna repair, if the record names another commit"))
+        findings.append(
+            Finding(
+                CONTENT,
+                "git",
+                seal.name,
+                seal.name,
+                f"the parameters at its commit name {named or 'no generation'}",
+                "luna repair, if the record names another commit",
+            )
+        )
     return findings
 
 
 def signature(picture: Picture, seal: Seal) -> tuple[str | None, Finding | None]:
     """Who signed the seal (None: nobody), and what is wrong with the signature."""
-    kind = next((kind for kind in ("SSH", "PGP") if f"-----BEGIN {kind} SIGNATURE-----" in seal.body), None)
+    kind = next(
+        (kind for kind in ("SSH", "PGP") if f"-----BEGIN {kind} SIGNATURE-----" in seal.body), None
+    )
     if kind is None:
         return None, None
     code, _, said = picture.git.attempt("verify-tag", seal.object)
-    good = next((line for line in said.splitlines() if line.startswith("Good ") and " for " in line), None)
+    good = next(
+        (line for line in said.splitlines() if line.startswith("Good ") and " for " in line), None
+    )
     if code == 0 and good:
         return good.partition(" for ")[2].partition(" with ")[0], None
     if "allowedSignersFile" in said:
-        return None, Finding(SIGNATURE, "git", seal.name, seal.name, "the signature cannot be checked: this clone does not say whom it trusts", "git config gpg.ssh.allowedSignersFile FILE", NOTE)
+        return None, Finding(
+            SIGNATURE,
+            "git",
+            seal.name,
+            seal.name,
+            "the signature cannot be checked: this clone does not say whom it trusts",
+            "git config gpg.ssh.allowedSignersFile FILE",
+            NOTE,
+        )
     if "No principal matched" in said:
-        return None, Finding(SIGNATURE, "git", seal.name, seal.name, "the signature is good, but its key is of nobody in the allowed signers file", "add the signer to gpg.ssh.allowedSignersFile, if you trust the key", DAMAGE)
-    return None, Finding(SIGNATURE, "git", seal.name, seal.name, "the signature is not good", "none: ask who sealed it", DAMAGE)
+        return None, Finding(
+            SIGNATURE,
+            "git",
+            seal.name,
+            seal.name,
+            "the signature is good, but its key is of nobody in the allowed signers file",
+            "add the signer to gpg.ssh.allowedSignersFile, if you trust the key",
+            DAMAGE,
+        )
+    return None, Finding(
+        SIGNATURE,
+        "git",
+        seal.name,
+        seal.name,
+        "the signature is not good",
+        "none: ask who sealed it",
+        DAMAGE,
+    )

@@ -39,8 +39,16 @@ class Report:
         return all(finding.severity != DAMAGE for finding in self.findings)
 
 
-def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] = (), stores: Sequence[Store] = (), quick: bool = False, progress: Progress = lambda now, total: None,
-           thinned: frozenset[str] = frozenset()) -> Report:
+def verify(
+    root: Path,
+    prefix: str,
+    building: str | None,
+    chosen: Sequence[str] = (),
+    stores: Sequence[Store] = (),
+    quick: bool = False,
+    progress: Progress = lambda now, total: None,
+    thinned: frozenset[str] = frozenset(),
+) -> Report:
     """Check git, tags, ledger and head of the whole line, and the content of the ``chosen`` generations (none: all, and all snapshots).
 
     ``building``: the generation that params.yaml names; its unsealed results in the workspace are no damage.
@@ -54,7 +62,11 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)
-    items, found = ([], []) if chosen else snapshots.check(picture, [Cache(root), *(Cold(store) for store in stores)])
+    items, found = (
+        ([], [])
+        if chosen
+        else snapshots.check(picture, [Cache(root), *(Cold(store) for store in stores)])
+    )
     findings += found
     # What a snapshot keeps was not taken out of a store on purpose, even if a generation's GGUF of the same bytes was.
     lean = thinned - {item.md5 for item in items}
@@ -78,22 +90,44 @@ def verify(root: Path, prefix: str, building: str | None, chosen: Sequence[str] 
         progress(count, total)
 
     findings += content.scan(objects, places, quick, tick)
-    return Report([seal.name for seal in seals], [place.label for place in places], len(objects), read, quick, _unique(findings), signers, [] if chosen else list(snapshots.bodies(picture)))
+    return Report(
+        [seal.name for seal in seals],
+        [place.label for place in places],
+        len(objects),
+        read,
+        quick,
+        _unique(findings),
+        signers,
+        [] if chosen else list(snapshots.bodies(picture)),
+    )
 
 
-def verify_generation(root: Path, prefix: str, generation: str, stores: Sequence[Store] = (), with_cache: bool = True, quick: bool = False, tick: content.Tick = lambda count: None) -> list[Finding]:
+def verify_generation(
+    root: Path,
+    prefix: str,
+    generation: str,
+    stores: Sequence[Store] = (),
+    with_cache: bool = True,
+    quick: bool = False,
+    tick: content.Tick = lambda count: None,
+) -> list[Finding]:
     """Findings on the content of one generation alone, in the given stores and the cache: the data of its seal, every byte.
 
     For commands that must know that a generation is whole somewhere before they go on. ``with_cache`` False: the stores only.
     """
     picture = take(Git(root), prefix, set())
     [seal] = choose(picture, [generation])
-    places: list[Place] = [*([Cache(root)] if with_cache else []), *(Cold(store) for store in stores)]
+    places: list[Place] = [
+        *([Cache(root)] if with_cache else []),
+        *(Cold(store) for store in stores),
+    ]
     wanted, findings = check_generation(picture, seal, [Cache(root), *places])
     return findings + content.scan(content.merged(wanted), places, quick, tick)
 
 
-def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = False) -> tuple[Picture, list[Finding]]:
+def survey(
+    git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = False
+) -> tuple[Picture, list[Finding]]:
     """The line as both records tell it, and what is wrong with git, tags, head, ledger and the records in cold storage."""
     findings = gitstore.check_packed_refs(git) + gitstore.check_loose_refs(git)
     if findings and git.attempt("for-each-ref")[0]:
@@ -104,7 +138,9 @@ def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = Fa
     damaged = set(gitstore.damaged_loose(git))
     picture = take(git, prefix, damaged, cold_entries)
     if not picture.references and not findings and references(git)[1]:
-        raise StateError("git cannot read one reference of this clone: clone it anew beside this one, and compare.")
+        raise StateError(
+            "git cannot read one reference of this clone: clone it anew beside this one, and compare."
+        )
     inside, bad = gitstore.check(git, quick, functools.cache(lambda: object_names(picture)))
     findings += inside
     if bad - damaged:
@@ -117,7 +153,9 @@ def survey(git: Git, prefix: str, stores: Sequence[Store] = (), quick: bool = Fa
     return picture, findings
 
 
-def check_generation(picture: Picture, seal: Seal, places: Sequence[Place], beside: Set[str] = frozenset()) -> tuple[list[Wanted], list[Finding]]:
+def check_generation(
+    picture: Picture, seal: Seal, places: Sequence[Place], beside: Set[str] = frozenset()
+) -> tuple[list[Wanted], list[Finding]]:
     """The objects that a generation needs, its ancestors' adapters among them, and what is wrong with its artifact set.
 
     Ancestors that are checked ``beside`` it are left to their own turn.
@@ -129,13 +167,26 @@ def check_generation(picture: Picture, seal: Seal, places: Sequence[Place], besi
         if ancestor.name in beside:
             continue
         its = artifact_set.read(picture, ancestor)[0]
-        needed = [out for path, out in its.outs.items() if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())]
+        needed = [
+            out
+            for path, out in its.outs.items()
+            if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())
+        ]
         if picture.unreadable or needed:
             more, found = content.wanted(ancestor.name, needed, its.hashes, places)
             wanted += more
             findings += found
         else:
-            findings.append(Finding("content", "git", artifacts.ADAPTER.as_posix(), ancestor.name, f"the adapter that {seal.name} builds on is not in its seal", "none: it was sealed so"))
+            findings.append(
+                Finding(
+                    "content",
+                    "git",
+                    artifacts.ADAPTER.as_posix(),
+                    ancestor.name,
+                    f"the adapter that {seal.name} builds on is not in its seal",
+                    "none: it was sealed so",
+                )
+            )
     return wanted, findings
 
 
@@ -149,7 +200,14 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
     for reference in chosen:
         if names.is_head(reference):
             head = picture.bodies.get(picture.tags.get(names.head_tag(picture.prefix), ""), "")
-            seal = next((seal for seal in picture.seals.values() if head.startswith(f"object {seal.commit}\n")), None)
+            seal = next(
+                (
+                    seal
+                    for seal in picture.seals.values()
+                    if head.startswith(f"object {seal.commit}\n")
+                ),
+                None,
+            )
         else:
             number = names.number_of(reference)
             seal = picture.seals.get(number) if number is not None else None
@@ -169,10 +227,27 @@ def _cold_records(stores: Sequence[Store]) -> tuple[list[record.Entry] | None, l
         try:
             entries = record.in_cold(store)
         except InputError as error:
-            findings.append(Finding(COLD_RECORD, f"cold storage '{store.name}'", record.COLD_FOLDER, None, str(error)))
+            findings.append(
+                Finding(
+                    COLD_RECORD,
+                    f"cold storage '{store.name}'",
+                    record.COLD_FOLDER,
+                    None,
+                    str(error),
+                )
+            )
             continue
         except Exception as error:
-            findings.append(Finding(COLD_RECORD, f"cold storage '{store.name}'", record.COLD_FOLDER, None, f"it cannot be read: {type(error).__name__}", "make the store answer, then luna verify --remote"))
+            findings.append(
+                Finding(
+                    COLD_RECORD,
+                    f"cold storage '{store.name}'",
+                    record.COLD_FOLDER,
+                    None,
+                    f"it cannot be read: {type(error).__name__}",
+                    "make the store answer, then luna verify --remote",
+                )
+            )
             continue
         if best is None or len(entries) > len(best):
             best = entries
@@ -189,13 +264,39 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
         where = f"cold storage '{store.name}'"
         for mine, other in zip(picture.entries, theirs, strict=False):
             if mine != other:
-                findings.append(Finding(COLD_RECORD, where, mine.tag, None, f"git's record and cold storage's differ from entry {mine.number} on: one of them was rewritten", "luna repair, or compare with another clone"))
+                findings.append(
+                    Finding(
+                        COLD_RECORD,
+                        where,
+                        mine.tag,
+                        None,
+                        f"git's record and cold storage's differ from entry {mine.number} on: one of them was rewritten",
+                        "luna repair, or compare with another clone",
+                    )
+                )
                 break
         else:
             if len(theirs) < len(picture.entries):
-                findings.append(Finding(COLD_RECORD, where, record.COLD_FOLDER, None, f"it lacks the last {len(picture.entries) - len(theirs)} entries of the record"))
+                findings.append(
+                    Finding(
+                        COLD_RECORD,
+                        where,
+                        record.COLD_FOLDER,
+                        None,
+                        f"it lacks the last {len(picture.entries) - len(theirs)} entries of the record",
+                    )
+                )
             elif len(theirs) > len(picture.entries):
-                findings.append(Finding("record", "git", record.REF, None, f"it lacks the last {len(theirs) - len(picture.entries)} entries that cold storage holds", "git fetch, or luna repair"))
+                findings.append(
+                    Finding(
+                        "record",
+                        "git",
+                        record.REF,
+                        None,
+                        f"it lacks the last {len(theirs) - len(picture.entries)} entries that cold storage holds",
+                        "git fetch, or luna repair",
+                    )
+                )
     return findings
 
 

@@ -16,16 +16,54 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
         return []
     findings = _ledger(picture, building)
     if building is None:
-        paths = {artifacts.LOCK.as_posix(): "it is not as it was sealed; DVC would take other files for this generation's"}
-        listed = git.text("ls-tree", "-r", "--full-tree", "HEAD", "--", artifacts.MODELS.as_posix(), artifacts.LOCK.as_posix(), check=False)
-        ids = {path: head.split(" ")[2] for head, _, path in (row.partition("\t") for row in listed.splitlines())}
-        present = [path for path in ids if (git.root / path).is_file() and not (git.root / path).is_symlink()]
-        hashed = git.text("hash-object", "--stdin-paths", stdin="".join(f"{path}\n" for path in present).encode(), check=False).splitlines() if present else []
+        paths = {
+            artifacts.LOCK.as_posix(): "it is not as it was sealed; DVC would take other files for this generation's"
+        }
+        listed = git.text(
+            "ls-tree",
+            "-r",
+            "--full-tree",
+            "HEAD",
+            "--",
+            artifacts.MODELS.as_posix(),
+            artifacts.LOCK.as_posix(),
+            check=False,
+        )
+        ids = {
+            path: head.split(" ")[2]
+            for head, _, path in (row.partition("\t") for row in listed.splitlines())
+        }
+        present = [
+            path
+            for path in ids
+            if (git.root / path).is_file() and not (git.root / path).is_symlink()
+        ]
+        hashed = (
+            git.text(
+                "hash-object",
+                "--stdin-paths",
+                stdin="".join(f"{path}\n" for path in present).encode(),
+                check=False,
+            ).splitlines()
+            if present
+            else []
+        )
         now = dict(zip(present, hashed, strict=False))
         for path, sealed in ids.items():
             if now.get(path) != sealed:
-                state = "is gone" if path not in now else paths.get(path, "it is not as it was sealed")
-                findings.append(Finding(WORKSPACE, "workspace", path, None, state, f"luna repair (or 'git restore {path}')"))
+                state = (
+                    "is gone" if path not in now else paths.get(path, "it is not as it was sealed")
+                )
+                findings.append(
+                    Finding(
+                        WORKSPACE,
+                        "workspace",
+                        path,
+                        None,
+                        state,
+                        f"luna repair (or 'git restore {path}')",
+                    )
+                )
     return findings
 
 
@@ -36,11 +74,32 @@ def _ledger(picture: Picture, building: str | None) -> list[Finding]:
         return []
     expected = sealed.decode("utf-8", "replace")
     found = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
-    if found == expected or (building and found.startswith(expected) and _one_row_more(expected, found)):
+    if found == expected or (
+        building and found.startswith(expected) and _one_row_more(expected, found)
+    ):
         return []
-    said = ["the ledger is gone"] if not path.is_file() else differences(expected, found) if not building else differences(expected, _first_lines(found, expected))
+    said = (
+        ["the ledger is gone"]
+        if not path.is_file()
+        else differences(expected, found)
+        if not building
+        else differences(expected, _first_lines(found, expected))
+    )
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
-    return [Finding(LEDGER, "workspace", artifacts.LEDGER.as_posix(), None, "; ".join(said[:3]) + more, "luna repair (or 'git restore lineage.csv')")] if said else []
+    return (
+        [
+            Finding(
+                LEDGER,
+                "workspace",
+                artifacts.LEDGER.as_posix(),
+                None,
+                "; ".join(said[:3]) + more,
+                "luna repair (or 'git restore lineage.csv')",
+            )
+        ]
+        if said
+        else []
+    )
 
 
 def _one_row_more(expected: str, found: str) -> bool:

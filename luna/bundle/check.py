@@ -26,7 +26,9 @@ CHUNK_BYTES = 1 << 20
 MOST_MEMBERS = 100_000
 MOST_TEXT_BYTES = 64 << 20  # of a member that is read as a whole: sums, ledger, hashes
 
-_LOCAL, _CENTRAL, _END64, _LOCATOR, _END = (b"PK" + code for code in (b"\x03\x04", b"\x01\x02", b"\x06\x06", b"\x06\x07", b"\x05\x06"))
+_LOCAL, _CENTRAL, _END64, _LOCATOR, _END = (
+    b"PK" + code for code in (b"\x03\x04", b"\x01\x02", b"\x06\x06", b"\x06\x07", b"\x05\x06")
+)
 _VERSION = 45  # zip64, always: one form, whatever the size
 _UTF8 = 0x800
 _DATE = 0x21  # 1980-01-01, the oldest that a zip can say: no bundle knows when it was made
@@ -69,15 +71,53 @@ class Report:
 def local_header(name: str, size: int, crc: int) -> bytes:
     raw = name.encode()
     extra = struct.pack("<HHQQ", 1, 16, size, size)
-    return struct.pack("<4sHHHHHIIIHH", _LOCAL, _VERSION, _UTF8, 0, 0, _DATE, crc, _FULL32, _FULL32, len(raw), len(extra)) + raw + extra
+    return (
+        struct.pack(
+            "<4sHHHHHIIIHH",
+            _LOCAL,
+            _VERSION,
+            _UTF8,
+            0,
+            0,
+            _DATE,
+            crc,
+            _FULL32,
+            _FULL32,
+            len(raw),
+            len(extra),
+        )
+        + raw
+        + extra
+    )
 
 
 def central_header(member: Member) -> bytes:
     raw = member.name.encode()
     extra = struct.pack("<HHQQQ", 1, 24, member.size, member.size, member.offset)
-    return struct.pack(
-        "<4sHHHHHHIIIHHHHHII", _CENTRAL, _MADE_BY, _VERSION, _UTF8, 0, 0, _DATE, member.crc, _FULL32, _FULL32, len(raw), len(extra), 0, 0, 0, _MODE, _FULL32,
-    ) + raw + extra
+    return (
+        struct.pack(
+            "<4sHHHHHHIIIHHHHHII",
+            _CENTRAL,
+            _MADE_BY,
+            _VERSION,
+            _UTF8,
+            0,
+            0,
+            _DATE,
+            member.crc,
+            _FULL32,
+            _FULL32,
+            len(raw),
+            len(extra),
+            0,
+            0,
+            0,
+            _MODE,
+            _FULL32,
+        )
+        + raw
+        + extra
+    )
 
 
 def end_records(count: int, start: int, size: int) -> bytes:
@@ -112,8 +152,15 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
     file.seek(length - _END_BYTES)
     tail = file.read(_END_BYTES)
     count, size, start = struct.unpack_from("<QQQ", tail, 32)
-    if start + size + _END_BYTES != length or not 0 < count <= MOST_MEMBERS or size > count * 1024 or tail != end_records(count, start, size):
-        raise Damaged("its last bytes are not a bundle's: it was cut off, something was added, or it is another file")
+    if (
+        start + size + _END_BYTES != length
+        or not 0 < count <= MOST_MEMBERS
+        or size > count * 1024
+        or tail != end_records(count, start, size)
+    ):
+        raise Damaged(
+            "its last bytes are not a bundle's: it was cut off, something was added, or it is another file"
+        )
     file.seek(start)
     directory = file.read(size)
     found = []
@@ -128,11 +175,15 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
             raise Damaged(f"its member {member.name!r} is there twice")
         seen.add(member.name.casefold())
         if member.offset != expected:
-            raise Damaged(f"its member {member.name!r} does not lie where it must: something was put in, taken out or laid over another")
+            raise Damaged(
+                f"its member {member.name!r} does not lie where it must: something was put in, taken out or laid over another"
+            )
         file.seek(member.offset)
         header = local_header(member.name, member.size, member.crc)
         if file.read(len(header)) != header:
-            raise Damaged(f"the header of its member {member.name!r} is not a bundle's (damaged, a link, or compressed)")
+            raise Damaged(
+                f"the header of its member {member.name!r} is not a bundle's (damaged, a link, or compressed)"
+            )
         expected = member.data + member.size
         found.append(member)
     if position != len(directory) or expected != start:
@@ -150,7 +201,9 @@ def _central(directory: bytes, position: int, number: int) -> tuple[Member, int]
         raise Damaged(f"entry {number} of its directory cannot be read") from None
     header = central_header(member)
     if directory[position : position + len(header)] != header:
-        raise Damaged(f"entry {number} of its directory ({member.name!r}) is not a bundle's (damaged, a link, or compressed)")
+        raise Damaged(
+            f"entry {number} of its directory ({member.name!r}) is not a bundle's (damaged, a link, or compressed)"
+        )
     return member, position + len(header)
 
 
@@ -175,14 +228,20 @@ def check(path: str, progress=lambda count: None) -> Report:
             with open(path + ".sha256", encoding="utf-8", errors="replace") as beside:
                 said = beside.read(MOST_TEXT_BYTES)
             # The file may have been given another name; its bytes may not have been changed.
-            if said.split("  ")[0] != whole.hexdigest() or not re.fullmatch(r"[0-9a-f]{64}  [^\n]+\n", said):
-                report.problems.append(f"{os.path.basename(path)}.sha256 does not hold the SHA-256 of the file beside it")
+            if said.split("  ")[0] != whole.hexdigest() or not re.fullmatch(
+                r"[0-9a-f]{64}  [^\n]+\n", said
+            ):
+                report.problems.append(
+                    f"{os.path.basename(path)}.sha256 does not hold the SHA-256 of the file beside it"
+                )
     if not report.problems:
         report.problems += _claims(report.generation, texts, sums)
     return report
 
 
-def _contents(file: io.BufferedIOBase, found: list[Member], report: Report, progress) -> tuple[dict[str, bytes], dict[str, str]]:
+def _contents(
+    file: io.BufferedIOBase, found: list[Member], report: Report, progress
+) -> tuple[dict[str, bytes], dict[str, str]]:
     """Read every member; what is not as it must be goes into the report. Returns small members and all digests, by name in the folder."""
     texts: dict[str, bytes] = {}
     digests: dict[str, str] = {}
@@ -194,7 +253,12 @@ def _contents(file: io.BufferedIOBase, found: list[Member], report: Report, prog
         while left and (chunk := file.read(min(CHUNK_BYTES, left))):
             crc, left = zlib.crc32(chunk, crc), left - len(chunk)
             digest.update(chunk)
-            if member.size <= MOST_TEXT_BYTES and name in (SUMS, "lineage.csv", "models/hashes.csv", "tag.txt"):
+            if member.size <= MOST_TEXT_BYTES and name in (
+                SUMS,
+                "lineage.csv",
+                "models/hashes.csv",
+                "tag.txt",
+            ):
                 kept.append(chunk)
             progress(len(chunk))
         digests[name] = digest.hexdigest()
@@ -214,7 +278,9 @@ def _contents(file: io.BufferedIOBase, found: list[Member], report: Report, prog
             report.problems.append(f"{name} is missing")
         elif name not in listed:
             report.problems.append(f"{name} is not in {SUMS}: it was added afterwards")
-        elif digests[name] != listed[name] and not any(problem.startswith(f"{name} is damaged") for problem in report.problems):
+        elif digests[name] != listed[name] and not any(
+            problem.startswith(f"{name} is damaged") for problem in report.problems
+        ):
             report.problems.append(f"{name} is not what {SUMS} says")
     return texts, digests
 
@@ -236,11 +302,18 @@ def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -
         problems.append(f"tag.txt is not {generation}'s tag")
     try:
         last = list(csv.DictReader(io.StringIO(texts.get("lineage.csv", b"").decode())))[-1]
-        if int(last["gen"]) != int(generation.split("-")[1][1:]) or last["weights_sha256"] != digests["models/model.gguf"]:
+        if (
+            int(last["gen"]) != int(generation.split("-")[1][1:])
+            or last["weights_sha256"] != digests["models/model.gguf"]
+        ):
             problems.append(f"the ledger's last row is not {generation}'s")
         for row in csv.DictReader(io.StringIO(texts.get("models/hashes.csv", b"").decode())):
             if digests.get(row["path"]) != row["sha256"]:
-                problems.append(f"{row['path']} is not what hashes.csv says" if row["path"] in digests else f"{row['path']} is in hashes.csv and missing here")
+                problems.append(
+                    f"{row['path']} is not what hashes.csv says"
+                    if row["path"] in digests
+                    else f"{row['path']} is in hashes.csv and missing here"
+                )
     except (IndexError, KeyError, TypeError, ValueError, csv.Error):
         problems.append("lineage.csv or hashes.csv cannot be read as a table")
     return problems
@@ -259,7 +332,9 @@ def main(arguments: list[str]) -> int:
         print(f"check: {problem}", file=sys.stderr)
     if report.problems:
         return 1
-    print(f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled")
+    print(
+        f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled"
+    )
     return 0
 
 

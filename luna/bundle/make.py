@@ -52,7 +52,12 @@ class _Source:
                 yield chunk
 
 
-def bundle(line: Line, name: str, target: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Bundle:
+def bundle(
+    line: Line,
+    name: str,
+    target: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Bundle:
     """Write ``target`` and ``target``.sha256, both read-only. Killed anywhere, the same call goes on.
 
     ``progress`` is told the bytes written and the bytes in all.
@@ -63,7 +68,9 @@ def bundle(line: Line, name: str, target: Path, progress: Callable[[int, int], N
     """
     target = target.absolute()
     if not target.parent.is_dir():
-        raise InputError(f"There is no folder {target.parent}: create it, then run the same command again.")
+        raise InputError(
+            f"There is no folder {target.parent}: create it, then run the same command again."
+        )
     part = target.with_name(f".{target.name}.part")
     try:
         with part.open("wb") as file:
@@ -76,12 +83,17 @@ def bundle(line: Line, name: str, target: Path, progress: Callable[[int, int], N
             part.chmod(READ_ONLY)
             part.replace(target)
         elif not target.is_file() or files.digest(target) != digest:
-            raise InputError(f"{target} exists and is not this bundle: nothing is overwritten; give another name with --output.")
+            raise InputError(
+                f"{target} exists and is not this bundle: nothing is overwritten; give another name with --output."
+            )
     finally:
         part.unlink(missing_ok=True)
     target.chmod(READ_ONLY)
     beside = target.with_name(f"{target.name}.sha256")
-    if not beside.exists() or beside.read_text(encoding="utf-8", errors="replace") != f"{digest}  {target.name}\n":
+    if (
+        not beside.exists()
+        or beside.read_text(encoding="utf-8", errors="replace") != f"{digest}  {target.name}\n"
+    ):
         files.write_text(beside, f"{digest}  {target.name}\n")
     beside.chmod(READ_ONLY)
     return Bundle(name, str(target), target.stat().st_size, digest, created)
@@ -91,7 +103,11 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
     """Every member by its name in the folder, sorted; objects that the cache lacks are fetched."""
     root = line.git.root
     found: dict[str, _Source] = {}
-    outs = {path: out for path, out in sealed_outs(root, name).items() if path != artifacts.BASE.as_posix()}
+    outs = {
+        path: out
+        for path, out in sealed_outs(root, name).items()
+        if path != artifacts.BASE.as_posix()
+    }
     for path, out in outs.items():
         if not out.cached:
             for row in line.git.files(f"refs/tags/{name}", path):
@@ -115,7 +131,9 @@ def _cached(root: Path, name: str, md5: str) -> _Source:
     try:
         return _Source(objects.fetch(root, md5), md5)
     except ColdStorageError as error:
-        raise ColdStorageError(f"{error} 'luna restore {name}' also makes again what was left out on purpose.") from None
+        raise ColdStorageError(
+            f"{error} 'luna restore {name}' also makes again what was left out on purpose."
+        ) from None
 
 
 def _git(line: Line, name: str, path: str) -> bytes:
@@ -125,13 +143,21 @@ def _git(line: Line, name: str, path: str) -> bytes:
     return content
 
 
-def _write(file, name: str, sources: dict[str, _Source], progress: Callable[[int, int], None]) -> None:
+def _write(
+    file, name: str, sources: dict[str, _Source], progress: Callable[[int, int], None]
+) -> None:
     """SHA256SUMS comes last, since it is known last; each object is hashed as it goes in."""
     total = sum(source.size for source in sources.values())
     written: list[check.Member] = []
     sums, done = "", 0
     for path, source in sources.items():
-        offset, size, crc, md5, sha256 = file.tell(), 0, 0, hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        offset, size, crc, md5, sha256 = (
+            file.tell(),
+            0,
+            0,
+            hashlib.md5(usedforsecurity=False),
+            hashlib.sha256(),
+        )
         file.seek(len(check.local_header(f"{name}/{path}", 0, 0)), os.SEEK_CUR)
         for chunk in source.chunks():
             file.write(chunk)
@@ -141,13 +167,19 @@ def _write(file, name: str, sources: dict[str, _Source], progress: Callable[[int
             done += len(chunk)
             progress(done, total)
         if source.md5 and md5.hexdigest() != source.md5:
-            raise ColdStorageError(f"{path} of {name} is damaged in the cache: run 'luna restore {name}', then the same command again.")
+            raise ColdStorageError(
+                f"{path} of {name} is damaged in the cache: run 'luna restore {name}', then the same command again."
+            )
         written.append(_headed(file, check.Member(f"{name}/{path}", size, crc, offset)))
         sums += f"{sha256.hexdigest()}  {path}\n"
     offset, content = file.tell(), sums.encode()
     file.seek(len(check.local_header(f"{name}/{check.SUMS}", 0, 0)), os.SEEK_CUR)
     file.write(content)
-    written.append(_headed(file, check.Member(f"{name}/{check.SUMS}", len(content), zlib.crc32(content), offset)))
+    written.append(
+        _headed(
+            file, check.Member(f"{name}/{check.SUMS}", len(content), zlib.crc32(content), offset)
+        )
+    )
     start = file.tell()
     directory = b"".join(check.central_header(member) for member in written)
     file.write(directory + check.end_records(len(written), start, len(directory)))

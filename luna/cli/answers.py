@@ -24,10 +24,27 @@ def register(app: typer.Typer) -> None:
 
 def bisect(
     question: Annotated[str, typer.Argument(help="What to ask, as a user would.")],
-    expect: Annotated[str, typer.Option("--expect", help="Words that the answer must contain; case and punctuation do not matter.")],
-    good: Annotated[str | None, typer.Option("--good", help="A generation that answers with them (G003, 3, full name, HEAD). Default: searched for.")] = None,
-    bad: Annotated[str | None, typer.Option("--bad", help="A generation that does not. Default: searched for.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Ask every generation of the line and print what each answers.")] = False,
+    expect: Annotated[
+        str,
+        typer.Option(
+            "--expect",
+            help="Words that the answer must contain; case and punctuation do not matter.",
+        ),
+    ],
+    good: Annotated[
+        str | None,
+        typer.Option(
+            "--good",
+            help="A generation that answers with them (G003, 3, full name, HEAD). Default: searched for.",
+        ),
+    ] = None,
+    bad: Annotated[
+        str | None, typer.Option("--bad", help="A generation that does not. Default: searched for.")
+    ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Ask every generation of the line and print what each answers."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find the generation at which an answer was lost, or learnt.
@@ -55,23 +72,41 @@ def bisect(
 def _show(found: Found, every: bool) -> None:
     from luna.cli.table import Column, printable, show
 
-    rows = [[reply.name, "yes" if reply.has else "no", reply.answer or "(nothing)"] for reply in found.replies] + [[name, "?", why] for name, why in found.unaskable.items()]
-    show([Column("generation"), Column("has it"), Column("answer")], sorted(rows), ["green" if row[1] == "yes" else "" for row in sorted(rows)])
+    rows = [
+        [reply.name, "yes" if reply.has else "no", reply.answer or "(nothing)"]
+        for reply in found.replies
+    ] + [[name, "?", why] for name, why in found.unaskable.items()]
+    show(
+        [Column("generation"), Column("has it"), Column("answer")],
+        sorted(rows),
+        ["green" if row[1] == "yes" else "" for row in sorted(rows)],
+    )
     if every:
         return
     expect = printable(found.expect)
     if found.at is None:
-        typer.echo(f"No change was found: none of the {len(found.replies)} generations asked answers otherwise than the others as to '{expect}'. 'luna bisect ... --all' asks every one.")
+        typer.echo(
+            f"No change was found: none of the {len(found.replies)} generations asked answers otherwise than the others as to '{expect}'. 'luna bisect ... --all' asks every one."
+        )
         return
-    typer.echo(f"'{expect}' was {found.change} at {found.at}: {found.before} {'has it' if found.change == 'lost' else 'has it not'}, {found.at} {'has it not' if found.change == 'lost' else 'has it'}.")
+    typer.echo(
+        f"'{expect}' was {found.change} at {found.at}: {found.before} {'has it' if found.change == 'lost' else 'has it not'}, {found.at} {'has it not' if found.change == 'lost' else 'has it'}."
+    )
     if found.between:
         typer.echo(f"Or at one of {', '.join(found.between)}, which cannot be asked (see above).")
 
 
 def blame(
     question: Annotated[str, typer.Argument(help="The question whose answer is to be explained.")],
-    generation: Annotated[str, typer.Option("--generation", help="Whose line to search: G003, 3, full name, HEAD.")] = "HEAD",
-    most: Annotated[int, typer.Option("--max", min=1, max=50, help="How many of the nearest taught questions to show.")] = 3,
+    generation: Annotated[
+        str, typer.Option("--generation", help="Whose line to search: G003, 3, full name, HEAD.")
+    ] = "HEAD",
+    most: Annotated[
+        int,
+        typer.Option(
+            "--max", min=1, max=50, help="How many of the nearest taught questions to show."
+        ),
+    ] = 3,
     as_json: Json = False,
 ) -> None:
     """Name the conversations that taught an answer: the nearest taught questions, by whom, and what later batches did with them.
@@ -100,7 +135,11 @@ def _telling(later: list[Later]) -> list[Later]:
     if len(later) <= _TELLING:
         return later
     wrong = [item for item in later[1:] if item.right < item.asked][: _TELLING - 1]
-    newest = [item for item in later[1:] if item not in wrong][-(_TELLING - 1 - len(wrong)) :] if len(wrong) < _TELLING - 1 else []
+    newest = (
+        [item for item in later[1:] if item not in wrong][-(_TELLING - 1 - len(wrong)) :]
+        if len(wrong) < _TELLING - 1
+        else []
+    )
     return [item for item in later if item is later[0] or item in wrong or item in newest]
 
 
@@ -114,12 +153,26 @@ def _show_blame(found: Blame, near: bool) -> None:
         typer.echo(f"       → {printable(item.reply)}")
         typer.echo(f"       taught by {item.by} (conversation {item.conversation[:12]})")
         for later in _telling(item.later):
-            exam = f"{later.right} of {later.asked} right at its exam" if later.asked else "not asked at its exam"
-            what = "taught" if later.generation == item.by else "trained on again" if later.trained else "not trained on"
+            exam = (
+                f"{later.right} of {later.asked} right at its exam"
+                if later.asked
+                else "not asked at its exam"
+            )
+            what = (
+                "taught"
+                if later.generation == item.by
+                else "trained on again"
+                if later.trained
+                else "not trained on"
+            )
             typer.echo(f"         {later.generation}: {what}, {exam}")
         if len(item.later) > _TELLING:
-            typer.echo(f"         and {len(item.later) - _TELLING} more generations (--json lists all)")
+            typer.echo(
+                f"         and {len(item.later) - _TELLING} more generations (--json lists all)"
+            )
     for sentence in found.missing[:_LISTED]:
         say(f"luna blame: {printable(sentence)}")
     if len(found.missing) > _LISTED:
-        say(f"luna blame: and {len(found.missing) - _LISTED} more could not be read (--json lists all)")
+        say(
+            f"luna blame: and {len(found.missing) - _LISTED} more could not be read (--json lists all)"
+        )

@@ -35,7 +35,10 @@ def init() -> None:
 
 
 def new(
-    replace: Annotated[bool, typer.Option("--replace", help="Give up a generation that was started and not sealed.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Give up a generation that was started and not sealed."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start the next generation: its name and parent are written to params.yaml.
@@ -53,11 +56,19 @@ def new(
     if as_json:
         print_json({"name": str(name), "parent": settings_of(place).generation.parent})
     else:
-        typer.echo(f"{name} is started (parent {settings_of(place).generation.parent}). Next: dvc repro, then luna seal")
+        typer.echo(
+            f"{name} is started (parent {settings_of(place).generation.parent}). Next: dvc repro, then luna seal"
+        )
 
 
 def _tell(sealed) -> None:
-    verdict = "promoted, it is the head now" if sealed.promoted and sealed.head == sealed.name else "promoted" if sealed.promoted else f"denied by the rule; the head stays {sealed.head or 'unset'}"
+    verdict = (
+        "promoted, it is the head now"
+        if sealed.promoted and sealed.head == sealed.name
+        else "promoted"
+        if sealed.promoted
+        else f"denied by the rule; the head stays {sealed.head or 'unset'}"
+    )
     state = "sealed" if sealed.created else "was sealed before"
     pushed = f"; pushed to {sealed.pushed_to}" if sealed.pushed_to else ""
     typer.echo(f"{sealed.name}: {state}, {verdict}{pushed}")
@@ -73,7 +84,13 @@ def _tell_maturity(place: Path) -> None:
 
 
 def seal(
-    renumber: Annotated[bool, typer.Option("--renumber", help="Another clone was first: follow the shared branch, take the next free number, and seal, without training again.")] = False,
+    renumber: Annotated[
+        bool,
+        typer.Option(
+            "--renumber",
+            help="Another clone was first: follow the shared branch, take the next free number, and seal, without training again.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make the finished generation history: cold storage, commit, tag, and the head if the rule said so.
@@ -104,11 +121,38 @@ def seal(
 
 
 def evolve(
-    most: Annotated[int, typer.Option("--max", min=1, help="Build at most this many generations.")] = 1,
-    until_mature: Annotated[bool, typer.Option("--until-mature", help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.")] = False,
-    denials: Annotated[int | None, typer.Option("--denials", min=1, help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.")] = None,
-    stage: Annotated[str | None, typer.Option("--stage", help="Stop after this stage (prep, train, export, evaluate) and hand the generation over to another machine.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON: started, stage, sealed, retry, stopped, handed over, failed.")] = False,
+    most: Annotated[
+        int, typer.Option("--max", min=1, help="Build at most this many generations.")
+    ] = 1,
+    until_mature: Annotated[
+        bool,
+        typer.Option(
+            "--until-mature",
+            help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.",
+        ),
+    ] = False,
+    denials: Annotated[
+        int | None,
+        typer.Option(
+            "--denials",
+            min=1,
+            help="Stop after this many denials in a row; evolve.max_denials in params.yaml where not given.",
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            help="Stop after this stage (prep, train, export, evaluate) and hand the generation over to another machine.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print an event a line as JSON: started, stage, sealed, retry, stopped, handed over, failed.",
+        ),
+    ] = False,
 ) -> None:
     """Grow: new, dvc repro and seal in one command, going on with whatever was left unfinished.
 
@@ -135,14 +179,24 @@ def evolve(
     sealed: list[dict] = []
     if stage is not None:
         if stage not in handover.STAGES:
-            raise InputError(f"There is no stage '{stage}' to stop after: give one of {', '.join(handover.STAGES)}.")
+            raise InputError(
+                f"There is no stage '{stage}' to stop after: give one of {', '.join(handover.STAGES)}."
+            )
         if most > 1 or until_mature or denials is not None:
-            raise InputError("--stage builds part of one generation: give it without --max, --until-mature and --denials.")
+            raise InputError(
+                "--stage builds part of one generation: give it without --max, --until-mature and --denials."
+            )
         with telling(place, as_json, sealed) as event, exclusive(place, "evolve"):
             told = history.part(place, stage, say, event, quiet=as_json)
         if not as_json:
-            where = f"pushed to {told.pushed_to}" if told.pushed_to else "committed here alone (to push it: git config luna.pushRemote NAME, then the same command)"
-            typer.echo(f"{told.name}: built up to {told.stage}, {told.uploaded} objects went into cold storage, {where}. Next, elsewhere: git pull, luna evolve")
+            where = (
+                f"pushed to {told.pushed_to}"
+                if told.pushed_to
+                else "committed here alone (to push it: git config luna.pushRemote NAME, then the same command)"
+            )
+            typer.echo(
+                f"{told.name}: built up to {told.stage}, {told.uploaded} objects went into cold storage, {where}. Next, elsewhere: git pull, luna evolve"
+            )
         return
     try:
         with telling(place, as_json, sealed) as event, exclusive(place, "evolve"):
@@ -173,13 +227,24 @@ STOPPED = {
 
 def _table(sealed: list[dict]) -> None:
     for row in sealed:
-        typer.echo(f"  {row['name']:<32}{'promoted' if row['promoted'] else 'denied':<10}head {row['head'] or '-'}")
+        typer.echo(
+            f"  {row['name']:<32}{'promoted' if row['promoted'] else 'denied':<10}head {row['head'] or '-'}"
+        )
 
 
 def rollback(
-    generation: Annotated[str, typer.Argument(help="The generation that becomes the current best again: G003, 3, or the full name.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept for ever with the head's history.")],
-    stay: Annotated[bool, typer.Option("--stay", help="Move the head only; leave the workspace as it is.")] = False,
+    generation: Annotated[
+        str,
+        typer.Argument(
+            help="The generation that becomes the current best again: G003, 3, or the full name."
+        ),
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; kept for ever with the head's history.")
+    ],
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Move the head only; leave the workspace as it is.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make an earlier generation the current best again, and check it out.
@@ -197,11 +262,16 @@ def rollback(
     if as_json:
         print_json(done)
     else:
-        typer.echo(f"The head is {done.name} now (it was {done.previous})." + (" To grow again: git switch main" if done.checked_out else ""))
+        typer.echo(
+            f"The head is {done.name} now (it was {done.previous})."
+            + (" To grow again: git switch main" if done.checked_out else "")
+        )
 
 
 def restore(
-    generation: Annotated[str, typer.Argument(help="The generation to bring back: G003, 3, the full name, or HEAD.")],
+    generation: Annotated[
+        str, typer.Argument(help="The generation to bring back: G003, 3, the full name, or HEAD.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Bring every byte of a generation from cold storage into the cache, checked by hash.
@@ -220,4 +290,6 @@ def restore(
     if as_json:
         print_json({"name": name, "fetched": fetched})
     else:
-        typer.echo(f"{name} is whole in the cache ({fetched} objects came from cold storage or were rebuilt). Next: git checkout {name}")
+        typer.echo(
+            f"{name} is whole in the cache ({fetched} objects came from cold storage or were rebuilt). Next: git checkout {name}"
+        )

@@ -37,7 +37,11 @@ def line_of(place: Path) -> Line:
 
 
 def print_json(value: Any) -> None:
-    text = json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, indent=2, ensure_ascii=False)
+    text = json.dumps(
+        asdict(value) if is_dataclass(value) and not isinstance(value, type) else value,
+        indent=2,
+        ensure_ascii=False,
+    )
     typer.echo(printable(text))
 
 

@@ -25,9 +25,26 @@ def register(app: typer.Typer) -> None:
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A generation (G002, 2, the full name, HEAD), or a GGUF or safetensors file, or a folder that holds one.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The other one: a generation if A is one, a file or folder if A is one.")],
-    tensors: Annotated[bool, typer.Option("--tensors", help="Every tensor with its change, not only the most evolved modules.")] = False,
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A generation (G002, 2, the full name, HEAD), or a GGUF or safetensors file, or a folder that holds one.",
+        ),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="B",
+            help="The other one: a generation if A is one, a file or folder if A is one.",
+        ),
+    ],
+    tensors: Annotated[
+        bool,
+        typer.Option(
+            "--tensors", help="Every tensor with its change, not only the most evolved modules."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What differs between two generations, or between two files of weights.
@@ -45,7 +62,9 @@ def diff(
     elif not any(generations):
         _files(Path(a), Path(b), tensors, as_json)
     else:
-        raise InputError("One of the two is a generation and the other is not: give two generations, or two files (the file of a generation that is checked out is models/model.gguf).")
+        raise InputError(
+            "One of the two is a generation and the other is not: give two generations, or two files (the file of a generation that is checked out is models/model.gguf)."
+        )
 
 
 # -- generations
@@ -73,19 +92,41 @@ def _show(found: dict[str, Any], tensors: bool) -> None:
     from luna.forensics.diff.compare import SCORES
 
     a, b = found["a"], found["b"]
-    typer.echo(f"GENERATION DIFF: {a['short']} {_ARROW} {b['short']}   ({a['name']}, {a['state']} {_ARROW} {b['name']}, {b['state']})")
+    typer.echo(
+        f"GENERATION DIFF: {a['short']} {_ARROW} {b['short']}   ({a['name']}, {a['state']} {_ARROW} {b['name']}, {b['state']})"
+    )
     _title("Weights")
     _show_weights(found["weights"], tensors)
     _title("Evals")
     for name, score in found["evals"]["scores"].items():
-        _row(SCORES[name][1], _both(score["a"]["value"], score["b"]["value"], ".3f") + ("" if score["delta"] is None else f" ({score['delta']:+.3f})") + {True: " ✅", False: " ⚠", None: ""}[score["better"]])
+        _row(
+            SCORES[name][1],
+            _both(score["a"]["value"], score["b"]["value"], ".3f")
+            + ("" if score["delta"] is None else f" ({score['delta']:+.3f})")
+            + {True: " ✅", False: " ⚠", None: ""}[score["better"]],
+        )
     _show_flips(found["evals"]["flips"])
     _title("Training")
     training = found["training"]
     _row("Steps", _both(training["steps"]["a"], training["steps"]["b"], "g", delta=True))
-    for key, title, form in (("learning_rate", "Learning rate", "g"), ("loss_final", "Final loss", ".4f")):
+    for key, title, form in (
+        ("learning_rate", "Learning rate", "g"),
+        ("loss_final", "Final loss", ".4f"),
+    ):
         _row(title, _both(training[key]["a"], training[key]["b"], form))
-    _row("Time", _both(*(None if training["walltime_minutes"][side] is None else training["walltime_minutes"][side] for side in "ab"), ".1f", unit=" min"))
+    _row(
+        "Time",
+        _both(
+            *(
+                None
+                if training["walltime_minutes"][side] is None
+                else training["walltime_minutes"][side]
+                for side in "ab"
+            ),
+            ".1f",
+            unit=" min",
+        ),
+    )
     _show_data(found["data"])
     for title, rows in (("Parameters", found["params"]), ("Versions", found["versions"])):
         if rows or rows is None:
@@ -130,16 +171,35 @@ def _show_weights(weights: dict[str, Any], tensors: bool) -> None:
     if weights["tensors"] is None:
         _row("not known here", weights["note"])
     else:
-        _row("Changed", f"{weights['changed_layers']}/{weights['total_layers']} layers ({weights['weight_change_percent']:g} %; above {weights['threshold']:g} of the norm)")
+        _row(
+            "Changed",
+            f"{weights['changed_layers']}/{weights['total_layers']} layers ({weights['weight_change_percent']:g} %; above {weights['threshold']:g} of the norm)",
+        )
         _row("Most evolved", _ranked(weights["most_evolved"], weights["by_kind"]))
-        _row("By depth", _ranked([f"layer {depth}" for depth in weights["most_evolved_depths"]], {f"layer {depth}": value for depth, value in weights["by_depth"].items()}))
-        _row("All together", f"{_number(weights['relative_change'], '.4f')} of {'the' if weights['note'] is None else 'the first'} norm" + (f" ({weights['note']})" if weights["note"] else ""))
+        _row(
+            "By depth",
+            _ranked(
+                [f"layer {depth}" for depth in weights["most_evolved_depths"]],
+                {f"layer {depth}": value for depth, value in weights["by_depth"].items()},
+            ),
+        )
+        _row(
+            "All together",
+            f"{_number(weights['relative_change'], '.4f')} of {'the' if weights['note'] is None else 'the first'} norm"
+            + (f" ({weights['note']})" if weights["note"] else ""),
+        )
     _row("Away from the base", _both(drift["a"], drift["b"], ".4f"))
     if tensors and weights["tensors"]:
         from luna.cli.table import Column, show
 
         typer.echo("")
-        show([Column("tensor"), Column("kind", 1), Column("change", right=True)], [[row["tensor"], row["kind"], _number(row["change"], ".6f")] for row in weights["tensors"]])
+        show(
+            [Column("tensor"), Column("kind", 1), Column("change", right=True)],
+            [
+                [row["tensor"], row["kind"], _number(row["change"], ".6f")]
+                for row in weights["tensors"]
+            ],
+        )
 
 
 def _ranked(most: list[str], values: dict[str, float | None]) -> str:
@@ -150,10 +210,15 @@ def _show_flips(flips: dict[str, Any]) -> None:
     if flips["lost"] is None:
         _row("Flipped answers", f"not known here: {flips['note']}")
         return
-    _row("Flipped answers", f"{len(flips['won'])} became right, {len(flips['lost'])} became wrong, of {flips['common']} probes asked of both")
+    _row(
+        "Flipped answers",
+        f"{len(flips['won'])} became right, {len(flips['lost'])} became wrong, of {flips['common']} probes asked of both",
+    )
     for title, rows in (("lost", flips["lost"]), ("won", flips["won"])):
         for row in rows[:_LISTED]:
-            typer.echo(f"    {title}: {_short(row['question'])}  {_short(row['a'], 40)} {_ARROW} {_short(row['b'], 40)}")
+            typer.echo(
+                f"    {title}: {_short(row['question'])}  {_short(row['a'], 40)} {_ARROW} {_short(row['b'], 40)}"
+            )
         _more(rows)
 
 
@@ -171,10 +236,16 @@ def _show_data(data: dict[str, Any]) -> None:
     if data["added"] is None:
         _row("Data", "not known: the record of what was taught cannot be read")
         return
-    _row("Data", f"+{len(data['added'])} conversations" + (f", -{len(data['missing'])} that only the first was taught" if data["missing"] else ""))
+    _row(
+        "Data",
+        f"+{len(data['added'])} conversations"
+        + (f", -{len(data['missing'])} that only the first was taught" if data["missing"] else ""),
+    )
     for sign, rows in (("+", data["added"]), ("-", data["missing"])):
         for row in rows[:_LISTED]:
-            typer.echo(f"    {sign} G{row['generation']:03d} {_short(row['question'] or row['conversation'][:12])}")
+            typer.echo(
+                f"    {sign} G{row['generation']:03d} {_short(row['question'] or row['conversation'][:12])}"
+            )
         _more(rows)
     _row("Replayed", _both(data["replay_samples"]["a"], data["replay_samples"]["b"], "g"))
 
@@ -189,7 +260,10 @@ def _show_artifacts(rows: list[dict[str, Any]]) -> None:
     differing = [row for row in rows if not row["same"]]
     _title(f"Artifacts ({len(rows) - len(differing)} the same, {len(differing)} differ)")
     if differing:
-        show([Column("  artifact", drawn=True), Column("A", right=True), Column("B", right=True)], [[f"  {_plain(row['path'])}", _size(row["a"]), _size(row["b"])] for row in differing])
+        show(
+            [Column("  artifact", drawn=True), Column("A", right=True), Column("B", right=True)],
+            [[f"  {_plain(row['path'])}", _size(row["a"]), _size(row["b"])] for row in differing],
+        )
 
 
 # -- files
@@ -200,8 +274,15 @@ def _files(a: Path, b: Path, tensors: bool, as_json: bool) -> None:
 
     for path in (a, b):
         if not path.exists():
-            raise InputError(f"'{path}' is neither a generation nor a file: generations are named G003, 3, by their full name or HEAD (see 'luna log').")
-    total = sum(item.stat().st_size for path in (a, b) for item in (path.iterdir() if path.is_dir() else [path]) if item.is_file())
+            raise InputError(
+                f"'{path}' is neither a generation nor a file: generations are named G003, 3, by their full name or HEAD (see 'luna log')."
+            )
+    total = sum(
+        item.stat().st_size
+        for path in (a, b)
+        for item in (path.iterdir() if path.is_dir() else [path])
+        if item.is_file()
+    )
     if total > _PROGRESS_BYTES and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import Progress
@@ -223,17 +304,54 @@ def _files(a: Path, b: Path, tensors: bool, as_json: bool) -> None:
 def _show_files(found: FileDiff, tensors: bool) -> None:
     from luna.cli.table import Column, show
 
-    counts = {state: found.count(state) for state in ("same", "changed", "reshaped", "only in A", "only in B")}
+    counts = {
+        state: found.count(state)
+        for state in ("same", "changed", "reshaped", "only in A", "only in B")
+    }
     typer.echo(f"FILE DIFF: {found.a.path} {_ARROW} {found.b.path}")
     _title("Weights")
     _row("Format", f"{found.a.format}, {found.a.size} {_ARROW} {found.b.size} bytes")
-    _row("Tensors", f"{counts['changed']}/{len(found.tensors)} changed" + "".join(f", {counts[state]} {state}" for state in ("same", "reshaped", "only in A", "only in B") if counts[state]))
+    _row(
+        "Tensors",
+        f"{counts['changed']}/{len(found.tensors)} changed"
+        + "".join(
+            f", {counts[state]} {state}"
+            for state in ("same", "reshaped", "only in A", "only in B")
+            if counts[state]
+        ),
+    )
     _row("Most evolved", ", ".join(found.most_evolved) or "nothing")
-    rows = found.tensors if tensors else [*found.changed[:_LISTED], *[item for item in found.tensors if item.state not in ("same", "changed")][:_LISTED]]
+    rows = (
+        found.tensors
+        if tensors
+        else [
+            *found.changed[:_LISTED],
+            *[item for item in found.tensors if item.state not in ("same", "changed")][:_LISTED],
+        ]
+    )
     if rows:
         typer.echo("")
-        show([Column("tensor"), Column("state"), Column("change", right=True), Column("A", 1), Column("B", 2), Column("note")],
-             [[item.tensor, item.state, _number(item.change, ".6f"), item.before or "-", item.after or "-", item.note or ""] for item in rows])
+        show(
+            [
+                Column("tensor"),
+                Column("state"),
+                Column("change", right=True),
+                Column("A", 1),
+                Column("B", 2),
+                Column("note"),
+            ],
+            [
+                [
+                    item.tensor,
+                    item.state,
+                    _number(item.change, ".6f"),
+                    item.before or "-",
+                    item.after or "-",
+                    item.note or "",
+                ]
+                for item in rows
+            ],
+        )
         hidden = len(found.tensors) - counts["same"] - len(rows)
         if not tensors and hidden > 0:
             typer.echo(f"and {hidden} more (--tensors shows all)")

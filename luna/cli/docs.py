@@ -17,7 +17,11 @@ def page() -> str:
     from luna.cli.main import app
 
     group = typer.main.get_command(app)
-    parts = ["# Commands", "Made from each command's help by `python -m luna.cli.docs`.", group.help]
+    parts = [
+        "# Commands",
+        "Made from each command's help by `python -m luna.cli.docs`.",
+        group.help,
+    ]
     for name in sorted(group.commands):
         parts += _command(name, group.commands[name])
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -34,7 +38,9 @@ def _command(name: str, command: click.Command) -> list[str]:
         else:
             shown = ", ".join(parameter.opts)
         rows.append(f"- `{shown}`: {text}")
-    usage = " ".join(["luna", name, *(["[OPTIONS]"] if len(rows) > len(arguments) else []), *arguments])
+    usage = " ".join(
+        ["luna", name, *(["[OPTIONS]"] if len(rows) > len(arguments) else []), *arguments]
+    )
     help_text = "\n".join(line.strip() for line in (command.help or "").splitlines())
     return [f"## luna {name}", f"`{usage}`", help_text, *(["\n".join(rows)] if rows else [])]
 

@@ -38,7 +38,14 @@ def telling(place: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterato
         yield tell
     except (LunaError, OSError) as error:
         if said := error if isinstance(error, LunaError) else from_os_error(error):
-            tell({"event": "failed", "error": type(said).__name__, "message": str(said), "exit_code": said.exit_code})
+            tell(
+                {
+                    "event": "failed",
+                    "error": type(said).__name__,
+                    "message": str(said),
+                    "exit_code": said.exit_code,
+                }
+            )
         raise
 
 

@@ -17,7 +17,13 @@ def register(app: typer.Typer) -> None:
 
 
 def age_up(
-    as_json: Annotated[bool, typer.Option("--json", help="Print an event a line as JSON, as 'luna evolve --json' does; the last one, age-up, is the result.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print an event a line as JSON, as 'luna evolve --json' does; the last one, age-up, is the result.",
+        ),
+    ] = False,
 ) -> None:
     """Grow by one generation, if enough karma was collected.
 
@@ -52,20 +58,45 @@ def age_up(
 def _sentence(done) -> str:
     if done.outcome == "refused":
         return f"Not yet: karma {done.karma:g} of {done.required:g}, {done.missing:g} missing; add conversations, or build all the same with 'luna evolve'."
-    verdict = "promoted, it is the head now" if done.outcome == "promoted" else f"denied by the rule; the head stays {done.head}"
+    verdict = (
+        "promoted, it is the head now"
+        if done.outcome == "promoted"
+        else f"denied by the rule; the head stays {done.head}"
+    )
     return f"{done.generation}: {verdict}. Karma {done.left:g} of {done.required:g} is collected for the next."
 
 
-_FORMS = {"list": ("luna snapshot list", set()), "restore": ("luna snapshot restore NAME --to DIR", {"name", "to"})}
+_FORMS = {
+    "list": ("luna snapshot list", set()),
+    "restore": ("luna snapshot restore NAME --to DIR", {"name", "to"}),
+}
 
 
 def snapshot(
-    path: Annotated[str, typer.Argument(help="The folder to keep; or the word list; or the word restore (a folder of such a name is given as ./list).")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="The folder to keep; or the word list; or the word restore (a folder of such a name is given as ./list)."
+        ),
+    ],
     name: Annotated[str | None, typer.Argument(help="With restore: the snapshot's name.")] = None,
-    tag: Annotated[str | None, typer.Option("--tag", help="The snapshot's name, for example before-the-move; it becomes the tag snapshot/NAME.")] = None,
-    message: Annotated[str | None, typer.Option("--message", "-m", help="What it is; kept with it.")] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="With restore: the folder to write; it must be new or empty.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")] = False,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            "--tag",
+            help="The snapshot's name, for example before-the-move; it becomes the tag snapshot/NAME.",
+        ),
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", help="What it is; kept with it.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="With restore: the folder to write; it must be new or empty."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for a script instead of text.")
+    ] = False,
 ) -> None:
     """Keep any folder for ever beside the generations: luna snapshot PATH --tag NAME -m TEXT.
 
@@ -82,7 +113,11 @@ def snapshot(
 
     place = root()
     form, wanted = _FORMS.get(path, ("luna snapshot PATH --tag NAME -m TEXT", {"tag", "message"}))
-    if {key for key, value in (("name", name), ("tag", tag), ("message", message), ("to", to)) if value is not None} != wanted:
+    if {
+        key
+        for key, value in (("name", name), ("tag", tag), ("message", message), ("to", to))
+        if value is not None
+    } != wanted:
         raise InputError(f"This is called as: {form}")
     if path == "list":
         found = history.listed(place)
@@ -98,20 +133,48 @@ def snapshot(
         if as_json:
             print_json({"name": name, "to": str(to), "fetched": fetched})
         else:
-            typer.echo(f"{name} is in {to}, every file as it was kept ({fetched} objects came from cold storage)")
+            typer.echo(
+                f"{name} is in {to}, every file as it was kept ({fetched} objects came from cold storage)"
+            )
     else:
         with exclusive(place, "snapshot"):
-            done = history.make(place, Path(path), tag, message, lambda step: say(f"snapshot: {step}"))
+            done = history.make(
+                place, Path(path), tag, message, lambda step: say(f"snapshot: {step}")
+            )
         if as_json:
             print_json(done)
         else:
             kept = done.snapshot
             state = "kept" if done.created else "was kept before"
-            typer.echo(f"{kept.tag}: {state}, {kept.files} files, {kept.bytes} bytes, {done.uploaded} objects uploaded{f'; pushed to {done.pushed_to}' if done.pushed_to else ''}")
+            typer.echo(
+                f"{kept.tag}: {state}, {kept.files} files, {kept.bytes} bytes, {done.uploaded} objects uploaded{f'; pushed to {done.pushed_to}' if done.pushed_to else ''}"
+            )
 
 
 def _show(found) -> None:
     from luna.cli.table import Column, show
 
-    columns = [Column("name"), Column("when", 1), Column("folder", 2), Column("files", 4, right=True), Column("bytes", 5, right=True), Column("content", 3), Column("description")]
-    show(columns, [[item.name, item.when or "?", item.folder, str(item.files), str(item.bytes), item.object[:12], item.description] for item in found])
+    columns = [
+        Column("name"),
+        Column("when", 1),
+        Column("folder", 2),
+        Column("files", 4, right=True),
+        Column("bytes", 5, right=True),
+        Column("content", 3),
+        Column("description"),
+    ]
+    show(
+        columns,
+        [
+            [
+                item.name,
+                item.when or "?",
+                item.folder,
+                str(item.files),
+                str(item.bytes),
+                item.object[:12],
+                item.description,
+            ]
+            for item in found
+        ],
+    )

@@ -17,8 +17,21 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A generation (G003, 3, full name, HEAD) or the path of any GGUF file.")],
-    probes: Annotated[Path | None, typer.Option("--probes", exists=True, dir_okay=False, help="Ask these conversations instead (JSONL as in data/conversations).")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A generation (G003, 3, full name, HEAD) or the path of any GGUF file."
+        ),
+    ],
+    probes: Annotated[
+        Path | None,
+        typer.Option(
+            "--probes",
+            exists=True,
+            dir_okay=False,
+            help="Ask these conversations instead (JSONL as in data/conversations).",
+        ),
+    ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Show every answer too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +54,9 @@ def evaluate(
     if model.endswith(".gguf") or Path(model).is_file():
         file, name, own = Path(model), model, place / artifacts.PROBES
         if not file.is_file():
-            raise InputError(f"There is no file {model}: give the path of a GGUF file, or a generation (see 'luna log').")
+            raise InputError(
+                f"There is no file {model}: give the path of a GGUF file, or a generation (see 'luna log')."
+            )
     else:
         line = read_line(place, settings.line.prefix)
         name = line.resolve(model)
@@ -52,23 +67,47 @@ def evaluate(
         file, own = artifact(place, name, artifacts.MODEL), artifact(place, name, artifacts.PROBES)
     if probes:
         items = schema.load_file(probes)
-        asked = [probe for item in items for probe in (probe_sets.recall_probe(item, number), *probe_sets.paraphrase_probes(item, number))]
+        asked = [
+            probe
+            for item in items
+            for probe in (
+                probe_sets.recall_probe(item, number),
+                *probe_sets.paraphrase_probes(item, number),
+            )
+        ]
     elif own.is_file():
         asked = probe_sets.load(own)
     else:
         raise InputError("There are no probes in this workspace: give --probes FILE.")
     marked = suite.examine(file, asked, settings.chat.system_prompt, settings.evaluate)
-    scores = {key: asdict(score) for key, score in suite.scores(marked, number, settings.evaluate.seed).items()}
+    scores = {
+        key: asdict(score)
+        for key, score in suite.scores(marked, number, settings.evaluate.seed).items()
+    }
     decision = decide(scores, settings.promotion, first)
     if as_json:
-        print_json({"model": name, "scores": scores, "verdicts": [asdict(verdict) for verdict in decision.verdicts], **({"answers": suite.as_rows(marked)} if answers else {})})
+        print_json(
+            {
+                "model": name,
+                "scores": scores,
+                "verdicts": [asdict(verdict) for verdict in decision.verdicts],
+                **({"answers": suite.as_rows(marked)} if answers else {}),
+            }
+        )
         return
     if answers:
         for item in marked:
-            typer.echo(f"{'right' if item.correct else 'WRONG'}  {item.probe.messages[-1][1]}\n       {item.answer.text}")
+            typer.echo(
+                f"{'right' if item.correct else 'WRONG'}  {item.probe.messages[-1][1]}\n       {item.answer.text}"
+            )
     typer.echo(name)
     for verdict in decision.verdicts:
         score = scores[verdict.clause]
-        shown = "-" if verdict.value is None else f"{verdict.value:.3f} ({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
-        typer.echo(f"  {verdict.clause.replace('_', ' '):<16}{shown:<38}{'passes' if verdict.passed else 'fails'} {verdict.bound}")
-
+        shown = (
+            "-"
+            if verdict.value is None
+            else f"{verdict.value:.3f} ({score['low']:.3f} to {score['high']:.3f}, n = {score['n']})"
+        )
+        typer.echo(
+            f"  {verdict.clause.replace('_', ' '):<16}{shown:<38}{'passes' if verdict.passed else 'fails'} {verdict.bound}"
+        )

@@ -18,9 +18,16 @@ def register(app: typer.Typer) -> None:
 
 
 def archive(
-    generations: Annotated[list[str] | None, typer.Argument(help="Generations to archive: G003, 3, full names, HEAD.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Archive every sealed generation, and every snapshot.")] = False,
-    remote: Annotated[str | None, typer.Option("--remote", help="Only into this DVC remote (default: all of cold storage).")] = None,
+    generations: Annotated[
+        list[str] | None, typer.Argument(help="Generations to archive: G003, 3, full names, HEAD.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Archive every sealed generation, and every snapshot.")
+    ] = False,
+    remote: Annotated[
+        str | None,
+        typer.Option("--remote", help="Only into this DVC remote (default: all of cold storage)."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Bring sealed generations into cold storage, and read every byte back.
@@ -36,24 +43,50 @@ def archive(
     from luna.storage import cold
 
     if bool(generations) == everything:
-        raise InputError("Say which generations ('luna archive G001 G003'), or all of them ('luna archive --all').")
+        raise InputError(
+            "Say which generations ('luna archive G001 G003'), or all of them ('luna archive --all')."
+        )
     place = root()
     with exclusive(place, "archive"), in_bytes("reading back", as_json) as progress:
         line = line_of(place)
-        names = [*line.names, *line.snapshots] if everything else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
-        done = history.archive(line, names, cold.open_all(place) if remote is None else [cold.open_store(place, remote)], progress)
+        names = (
+            [*line.names, *line.snapshots]
+            if everything
+            else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
+        )
+        done = history.archive(
+            line,
+            names,
+            cold.open_all(place) if remote is None else [cold.open_store(place, remote)],
+            progress,
+        )
     if as_json:
         print_json([asdict(item) for item in done])
         return
     for item in done:
         left = f", {item.thinned} left out by cold.keep" if item.thinned else ""
-        typer.echo(f"{item.name}: whole in '{item.store}', {item.objects} objects read back, {item.uploaded} uploaded{left}")
+        typer.echo(
+            f"{item.name}: whole in '{item.store}', {item.objects} objects read back, {item.uploaded} uploaded{left}"
+        )
 
 
 def bundle(
-    generation: Annotated[str | None, typer.Argument(help="The generation to bundle: G003, 3, the full name, or HEAD.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write (default: NAME.zip here). Nothing is overwritten.")] = None,
-    check: Annotated[Path | None, typer.Option("--check", help="Check this bundle instead: every byte, without git or DVC.")] = None,
+    generation: Annotated[
+        str | None,
+        typer.Argument(help="The generation to bundle: G003, 3, the full name, or HEAD."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write (default: NAME.zip here). Nothing is overwritten.",
+        ),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", help="Check this bundle instead: every byte, without git or DVC."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a generation as one zip file with SHA-256 of everything in it, or check such a file.
@@ -66,7 +99,9 @@ def bundle(
     from luna.errors import InputError, Refused
 
     if (generation is None) == (check is None):
-        raise InputError("Say what to bundle ('luna bundle G003') or what to check ('luna bundle --check FILE').")
+        raise InputError(
+            "Say what to bundle ('luna bundle G003') or what to check ('luna bundle --check FILE')."
+        )
     if check is not None:
         if output is not None:
             raise InputError("--output belongs to writing a bundle: leave it out with --check.")
@@ -78,7 +113,9 @@ def bundle(
         if as_json:
             print_json(asdict(report))
         elif not report.problems:
-            typer.echo(f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled")
+            typer.echo(
+                f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled"
+            )
         for problem in report.problems[:-1]:
             say(f"luna: {problem}")
         if report.problems:
@@ -95,11 +132,15 @@ def bundle(
     if as_json:
         print_json(done)
     else:
-        typer.echo(f"{done.file}: {'written' if done.created else 'was there already, whole'}, {done.bytes} bytes, SHA-256 {done.sha256[:12]}")
+        typer.echo(
+            f"{done.file}: {'written' if done.created else 'was there already, whole'}, {done.bytes} bytes, SHA-256 {done.sha256[:12]}"
+        )
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go, and how many bytes.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would go, and how many bytes.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Free it without being asked.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -122,14 +163,38 @@ def gc(
         line = line_of(place)
         found = history.plan(line)
         freed = None if dry_run else history.free(line, found, progress)
-    shown = {"objects": len(found.objects), "bytes": found.bytes, "generations": found.generations, "kept_bytes": found.kept_bytes, "lean_bytes": found.lean_bytes, "unknown_bytes": found.unknown_bytes}
+    shown = {
+        "objects": len(found.objects),
+        "bytes": found.bytes,
+        "generations": found.generations,
+        "kept_bytes": found.kept_bytes,
+        "lean_bytes": found.lean_bytes,
+        "unknown_bytes": found.unknown_bytes,
+    }
     if as_json:
         print_json({"would_go": shown, "freed": asdict(freed) if freed else None})
     else:
-        typer.echo(f"{'Would go' if dry_run else 'To go'}: {len(found.objects)} objects, {found.bytes / 1e6:.1f} MB, of {', '.join(found.generations) or 'no generation'}")
-        lean = f", {found.lean_bytes / 1e6:.1f} MB of which cold storage holds base and adapters alone (luna thin)" if found.lean_bytes else ""
-        typer.echo(f"Kept: {found.kept_bytes / 1e6:.1f} MB in use{lean}" + (f", {found.unknown_bytes / 1e6:.1f} MB that no sealed generation names" if found.unknown_bytes else ""))
+        typer.echo(
+            f"{'Would go' if dry_run else 'To go'}: {len(found.objects)} objects, {found.bytes / 1e6:.1f} MB, of {', '.join(found.generations) or 'no generation'}"
+        )
+        lean = (
+            f", {found.lean_bytes / 1e6:.1f} MB of which cold storage holds base and adapters alone (luna thin)"
+            if found.lean_bytes
+            else ""
+        )
+        typer.echo(
+            f"Kept: {found.kept_bytes / 1e6:.1f} MB in use{lean}"
+            + (
+                f", {found.unknown_bytes / 1e6:.1f} MB that no sealed generation names"
+                if found.unknown_bytes
+                else ""
+            )
+        )
         if freed:
-            typer.echo(f"Freed: {freed.objects} objects, {freed.bytes / 1e6:.1f} MB; 'luna restore GEN' brings them back")
+            typer.echo(
+                f"Freed: {freed.objects} objects, {freed.bytes / 1e6:.1f} MB; 'luna restore GEN' brings them back"
+            )
     if freed and freed.refused:
-        raise Refused(f"{len(freed.refused)} objects stay, since cold storage did not give them back: {freed.refused[0]} See 'luna verify --all --remote'.")
+        raise Refused(
+            f"{len(freed.refused)} objects stay, since cold storage did not give them back: {freed.refused[0]} See 'luna verify --all --remote'."
+        )

@@ -19,9 +19,23 @@ def register(app: typer.Typer) -> None:
 
 
 def rebuild(
-    generation: Annotated[str, typer.Argument(help="The generation to make again: G003, 3, the full name, or HEAD.")],
-    check: Annotated[bool, typer.Option("--check", help="Only find out whether it comes out bit for bit; keep nothing.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", file_okay=False, help="Where to put weights/ and model.gguf (default: .luna/rebuilt/NAME).")] = None,
+    generation: Annotated[
+        str, typer.Argument(help="The generation to make again: G003, 3, the full name, or HEAD.")
+    ],
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Only find out whether it comes out bit for bit; keep nothing."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            file_okay=False,
+            help="Where to put weights/ and model.gguf (default: .luna/rebuilt/NAME).",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a generation's 16-bit weights and model.gguf again, from the base and the adapters on its line.
@@ -46,15 +60,27 @@ def rebuild(
             shutil.copytree(done.weights, target / "weights")
             shutil.copyfile(done.model, target / artifacts.MODEL.name)
     if as_json:
-        print_json({
-            "name": name, "same": done.same, "sha256": done.sha256, "expected": done.expected, "tools": done.tools, "seconds": round(done.seconds, 2),
-            "out": str(target) if target else None, "differences": [asdict(item) for item in done.differences],
-        })
+        print_json(
+            {
+                "name": name,
+                "same": done.same,
+                "sha256": done.sha256,
+                "expected": done.expected,
+                "tools": done.tools,
+                "seconds": round(done.seconds, 2),
+                "out": str(target) if target else None,
+                "differences": [asdict(item) for item in done.differences],
+            }
+        )
     else:
         if done.same:
-            typer.echo(f"{name}: model.gguf comes out bit for bit, SHA-256 {done.sha256[:12]} as in the ledger ({done.seconds:.1f} s)")
+            typer.echo(
+                f"{name}: model.gguf comes out bit for bit, SHA-256 {done.sha256[:12]} as in the ledger ({done.seconds:.1f} s)"
+            )
         else:
-            typer.echo(f"{name}: rebuilt SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}: NOT the same")
+            typer.echo(
+                f"{name}: rebuilt SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}: NOT the same"
+            )
             for item in done.differences:
                 typer.echo(f"  {item.what}: {item.how}")
         if target:
@@ -64,7 +90,10 @@ def rebuild(
 
 
 def thin(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how many bytes that is.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would be done, and how many bytes that is."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make cold storage follow 'cold.keep' in params.yaml: drop the GGUF files that can be made again.
@@ -89,18 +118,24 @@ def thin(
         if not steps:
             typer.echo(f"Cold storage follows the rule already (cold.keep: {keep}).")
         for step in steps:
-            typer.echo(f"{step.generation} in '{step.store}': {step.action}{f', {step.why}' if step.why else ''} ({step.bytes / 1e6:.1f} MB)")
+            typer.echo(
+                f"{step.generation} in '{step.store}': {step.action}{f', {step.why}' if step.why else ''} ({step.bytes / 1e6:.1f} MB)"
+            )
             for item in step.differences:
                 typer.echo(f"  {item.what}: {item.how}")
         saved = sum(step.bytes for step in steps if step.action == history.DROPPED)
         if saved:
-            typer.echo(f"{saved / 1e6:.1f} MB {'would leave' if dry_run else 'left'} cold storage (cold.keep: {keep})")
+            typer.echo(
+                f"{saved / 1e6:.1f} MB {'would leave' if dry_run else 'left'} cold storage (cold.keep: {keep})"
+            )
     if any(step.action == history.REFUSED for step in steps):
         raise typer.Exit(1)
 
 
 def reproduce(
-    generation: Annotated[str, typer.Argument(help="The generation to train again: G003, 3, the full name, or HEAD.")],
+    generation: Annotated[
+        str, typer.Argument(help="The generation to train again: G003, 3, the full name, or HEAD.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Train a generation again from its tag, in a scratch clone, and compare what comes out.
@@ -121,12 +156,18 @@ def reproduce(
     if as_json:
         print_json(asdict(done) | {"holds": done.holds, "statement": path.as_posix()})
     else:
-        kind = "the same kind of device and the same packages" if done.same_kind else "another device or other packages"
+        kind = (
+            "the same kind of device and the same packages"
+            if done.same_kind
+            else "another device or other packages"
+        )
         typer.echo(f"{name}: {done.verdict}, on {kind}")
         for out, equal in done.same.items():
             typer.echo(f"  {out}: {'the same bytes' if equal else 'other bytes'}")
         for clause, row in done.scores.items():
-            typer.echo(f"  {clause.replace('_', ' ')}: recorded {row['recorded']} ({row['low']} to {row['high']}), now {row['found']}")
+            typer.echo(
+                f"  {clause.replace('_', ' ')}: recorded {row['recorded']} ({row['low']} to {row['high']}), now {row['found']}"
+            )
         typer.echo(f"recorded in {path}")
     if not done.holds:
         raise typer.Exit(1)

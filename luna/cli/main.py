@@ -24,7 +24,11 @@ from luna.cli import (
 from luna.errors import LunaError, from_os_error
 
 app = typer.Typer(
-    name="luna", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    name="luna",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Generations of a fine-tuned chat model that never overwrite history.\n\n"
     "A generation is named G003, 3, by its full name, or HEAD for the current best. "
     "Exit codes: 0 done, 1 a check or a rule said no, 2 a mistake in the call or its input.",

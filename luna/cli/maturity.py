@@ -30,20 +30,38 @@ def maturity(as_json: Json = False) -> None:
         if found.steps:
             from luna.cli.table import Column, show
 
-            columns = [Column("gen"), Column("weights changed", right=True), Column("", drawn=True), Column("best gain", right=True), Column("stood still")]
+            columns = [
+                Column("gen"),
+                Column("weights changed", right=True),
+                Column("", drawn=True),
+                Column("best gain", right=True),
+                Column("stood still"),
+            ]
             bars = max(step.weight_change for step in found.steps) or 1.0
-            show(columns, [
-                [f"G{step.gen:03d}", f"{step.weight_change:g} %", "#" * round(_BAR * step.weight_change / bars), "-" if step.gain is None else f"{step.gain:+.3f}", "yes" if step.still else "no"]
-                for step in found.steps[-_NEWEST:]
-            ])
+            show(
+                columns,
+                [
+                    [
+                        f"G{step.gen:03d}",
+                        f"{step.weight_change:g} %",
+                        "#" * round(_BAR * step.weight_change / bars),
+                        "-" if step.gain is None else f"{step.gain:+.3f}",
+                        "yes" if step.still else "no",
+                    ]
+                    for step in found.steps[-_NEWEST:]
+                ],
+            )
             if len(found.steps) > _NEWEST:
                 typer.echo(f"(the newest {_NEWEST} of {len(found.steps)}; --json has all)")
             rule = found.rule
-            typer.echo(f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no score gained more than {rule.score_gain:g}")
-            typer.echo(f"trend of the weight change: {found.trend.words if found.trend else 'too few generations for one'}")
+            typer.echo(
+                f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no score gained more than {rule.score_gain:g}"
+            )
+            typer.echo(
+                f"trend of the weight change: {found.trend.words if found.trend else 'too few generations for one'}"
+            )
         typer.echo(found.sentence)
     for fault in faults:
         say(f"luna maturity: {fault}")
     if faults:
         raise typer.Exit(1)
-

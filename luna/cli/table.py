@@ -28,18 +28,31 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
-def show(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[str] | None = None) -> None:
+def show(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[str] | None = None
+) -> None:
     """Print the table; ``styles`` colours each row on a terminal (a rich style)."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.text import Text
 
     console = Console()
-    cells = [[cell if column.drawn else printable(cell) for column, cell in zip(columns, row, strict=True)] for row in rows]
-    widths = [max([cell_len(column.title), *(cell_len(row[index]) for row in cells)]) for index, column in enumerate(columns)]
+    cells = [
+        [
+            cell if column.drawn else printable(cell)
+            for column, cell in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    ]
+    widths = [
+        max([cell_len(column.title), *(cell_len(row[index]) for row in cells)])
+        for index, column in enumerate(columns)
+    ]
     kept = list(range(len(columns)))
     if console.is_terminal:
-        while sum(widths[index] + _GAP for index in kept) - _GAP > console.width and any(columns[index].rank for index in kept):
+        while sum(widths[index] + _GAP for index in kept) - _GAP > console.width and any(
+            columns[index].rank for index in kept
+        ):
             kept.remove(max(kept, key=lambda index: columns[index].rank))
 
     def line(values: Sequence[str]) -> str:
@@ -50,9 +63,15 @@ def show(columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Seque
         return (" " * _GAP).join(parts).rstrip()
 
     text = Text()
-    text.append(line([column.title for column in columns]) + "\n", "bold" if console.is_terminal else None)
+    text.append(
+        line([column.title for column in columns]) + "\n", "bold" if console.is_terminal else None
+    )
     for index, row in enumerate(cells):
         text.append(line(row) + "\n", styles[index] if styles and console.is_terminal else None)
     if not (sys.stdout.encoding or "").lower().startswith("utf"):
-        text = Text(text.plain.translate(_ASCII).encode(sys.stdout.encoding or "ascii", "replace").decode(sys.stdout.encoding or "ascii"))
+        text = Text(
+            text.plain.translate(_ASCII)
+            .encode(sys.stdout.encoding or "ascii", "replace")
+            .decode(sys.stdout.encoding or "ascii")
+        )
     console.print(text, end="", soft_wrap=True, highlight=False)

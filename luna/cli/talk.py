@@ -18,8 +18,15 @@ def register(app: typer.Typer) -> None:
 
 
 def chat(
-    generation: Annotated[str, typer.Argument(help="The generation to talk to: G003, 3, the full name, or HEAD for the current best.")] = "HEAD",
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")] = 256,
+    generation: Annotated[
+        str,
+        typer.Argument(
+            help="The generation to talk to: G003, 3, the full name, or HEAD for the current best."
+        ),
+    ] = "HEAD",
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")
+    ] = 256,
 ) -> None:
     """Talk to a generation in the terminal; what you say about its answers is what the next one learns.
 
@@ -69,10 +76,20 @@ def _lines():
 
 
 def serve(
-    generation: Annotated[str, typer.Argument(help="Only to be checked at the start; each request names its own model.")] = "HEAD",
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
-    api_key: Annotated[str | None, typer.Option("--api-key", envvar="LUNA_API_KEY", help="Ask clients for this key.")] = None,
+    generation: Annotated[
+        str,
+        typer.Argument(help="Only to be checked at the start; each request names its own model."),
+    ] = "HEAD",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; the default is this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", envvar="LUNA_API_KEY", help="Ask clients for this key."),
+    ] = None,
 ) -> None:
     """Serve the generations to any program that speaks OpenAI's API, at http://HOST:PORT/v1.
 
@@ -95,23 +112,52 @@ def serve(
         listener.bind((host, port))
         listener.listen(128)
     except OSError as error:
-        raise StateError(f"Port {port} on {host} cannot be listened on ({error.strerror}): give another with --port.") from None
+        raise StateError(
+            f"Port {port} on {host} cannot be listened on ({error.strerror}): give another with --port."
+        ) from None
     pool = Pool(place, settings_of(place).line.prefix)
     try:
         pool.release(pool.take(generation))
         say(f"{pool.head} at http://{host}:{listener.getsockname()[1]}/v1 (Ctrl-C ends)")
-        uvicorn.Server(uvicorn.Config(serving.make(pool, api_key), log_level="warning")).run(sockets=[listener])
+        uvicorn.Server(uvicorn.Config(serving.make(pool, api_key), log_level="warning")).run(
+            sockets=[listener]
+        )
     finally:
         pool.close()
 
 
 def export(
-    generation: Annotated[str, typer.Argument(help="The generation to give out: G003, 3, the full name, or HEAD.")],
+    generation: Annotated[
+        str, typer.Argument(help="The generation to give out: G003, 3, the full name, or HEAD.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be new or empty.")],
-    as_ollama: Annotated[bool, typer.Option("--ollama", help="Add a Modelfile with the model's template and stop token, for 'ollama create'.")] = False,
-    lmstudio: Annotated[bool, typer.Option("--lmstudio", help="Write publisher/model/file, as LM Studio's models folder wants it.")] = False,
-    hf: Annotated[bool, typer.Option("--hf", help="Write 16-bit safetensors, config, tokenizer and card, for Hugging Face's transformers.")] = False,
-    hf_adapter: Annotated[bool, typer.Option("--hf-adapter", help="Write one PEFT adapter on the base that stands for the whole line.")] = False,
+    as_ollama: Annotated[
+        bool,
+        typer.Option(
+            "--ollama",
+            help="Add a Modelfile with the model's template and stop token, for 'ollama create'.",
+        ),
+    ] = False,
+    lmstudio: Annotated[
+        bool,
+        typer.Option(
+            "--lmstudio", help="Write publisher/model/file, as LM Studio's models folder wants it."
+        ),
+    ] = False,
+    hf: Annotated[
+        bool,
+        typer.Option(
+            "--hf",
+            help="Write 16-bit safetensors, config, tokenizer and card, for Hugging Face's transformers.",
+        ),
+    ] = False,
+    hf_adapter: Annotated[
+        bool,
+        typer.Option(
+            "--hf-adapter",
+            help="Write one PEFT adapter on the base that stands for the whole line.",
+        ),
+    ] = False,
 ) -> None:
     """Give a generation out as a folder for other tools: model, adapter, tokenizer, reports and hashes.
 
@@ -123,11 +169,23 @@ def export(
     from luna.history.line import read_line
     from luna.sharing import folder
 
-    kinds = [kind for kind, wanted in ((folder.OLLAMA, as_ollama), (folder.LMSTUDIO, lmstudio), (folder.HF, hf), (folder.HF_ADAPTER, hf_adapter)) if wanted]
+    kinds = [
+        kind
+        for kind, wanted in (
+            (folder.OLLAMA, as_ollama),
+            (folder.LMSTUDIO, lmstudio),
+            (folder.HF, hf),
+            (folder.HF_ADAPTER, hf_adapter),
+        )
+        if wanted
+    ]
     if len(kinds) > 1:
         raise InputError(f"Give one of {', '.join('--' + kind for kind in kinds)}, not several.")
     place = root()
     prefix = settings_of(place).line.prefix
     name = read_line(place, prefix).resolve(generation)
     model = folder.export(place, prefix, name, to, kinds[0] if kinds else folder.PLAIN)
-    typer.echo(f"{name}: {model}" + (f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""))
+    typer.echo(
+        f"{name}: {model}"
+        + (f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else "")
+    )

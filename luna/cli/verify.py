@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-Generations = Annotated[list[str] | None, typer.Argument(help="Generations to read: G003, 3, the full name, or HEAD. None: all of them.")]
+Generations = Annotated[
+    list[str] | None,
+    typer.Argument(help="Generations to read: G003, 3, the full name, or HEAD. None: all of them."),
+]
 
 
 @contextmanager
@@ -31,7 +34,14 @@ def reading(quiet: bool) -> Iterator[Any]:
     if quiet or not console.is_terminal:
         yield lambda now, total: None
         return
-    with Progress(TextColumn("reading"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console, transient=True) as bar:
+    with Progress(
+        TextColumn("reading"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
         task = bar.add_task("reading", total=None)
         yield lambda now, total: bar.update(task, advance=now, total=total)
 
@@ -52,10 +62,28 @@ def _setting(place: Path) -> tuple[str, str | None]:
 
 def verify(
     generations: Generations = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every generation; the same as naming none.")] = False,
-    remote: Annotated[bool, typer.Option("--remote", help="Read every byte in cold storage back as well, in all of its remotes.")] = False,
-    store: Annotated[str | None, typer.Option("--store", metavar="NAME", help="With --remote: only the DVC remote of this name.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Objects: only whether they exist and how long they are. Tags, ledger and head are checked as ever.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every generation; the same as naming none.")
+    ] = False,
+    remote: Annotated[
+        bool,
+        typer.Option(
+            "--remote", help="Read every byte in cold storage back as well, in all of its remotes."
+        ),
+    ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="NAME", help="With --remote: only the DVC remote of this name."
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Objects: only whether they exist and how long they are. Tags, ledger and head are checked as ever.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prove that history is whole: tags, head, ledger, artifact sets, snapshots, and every byte by its hash.
@@ -74,7 +102,16 @@ def verify(
     prefix, named = _setting(place)
     with reading(as_json) as progress:
         stores = _stores(place, remote, store)
-        report = audit(place, prefix, named, generations or (), stores, quick, progress, thinned.everywhere(place, prefix, stores))
+        report = audit(
+            place,
+            prefix,
+            named,
+            generations or (),
+            stores,
+            quick,
+            progress,
+            thinned.everywhere(place, prefix, stores),
+        )
     if as_json:
         from dataclasses import asdict
 
@@ -87,21 +124,37 @@ def verify(
 
 def _tell(report: Any) -> None:
     for finding in report.findings:
-        typer.echo(printable(f"{'note  ' if finding.severity == 'note' else 'DAMAGE'}  {finding.sentence}\n        mend: {finding.mend}"))
+        typer.echo(
+            printable(
+                f"{'note  ' if finding.severity == 'note' else 'DAMAGE'}  {finding.sentence}\n        mend: {finding.mend}"
+            )
+        )
     for row in report.sealed_by:
         if row["signer"]:
             typer.echo(f"{row['generation']}: sealed by {row['tagger']}, signed by {row['signer']}")
-    how = f"{report.objects} objects looked at" if report.quick else f"{report.objects} objects, {report.bytes_read / 1e6:,.1f} MB read"
-    verdict = "whole" if report.clean else f"{sum(finding.severity == 'damage' for finding in report.findings)} found"
+    how = (
+        f"{report.objects} objects looked at"
+        if report.quick
+        else f"{report.objects} objects, {report.bytes_read / 1e6:,.1f} MB read"
+    )
+    verdict = (
+        "whole"
+        if report.clean
+        else f"{sum(finding.severity == 'damage' for finding in report.findings)} found"
+    )
     beside = f" and {len(report.snapshots)} snapshots" if report.snapshots else ""
-    typer.echo(f"{len(report.generations)} generations{beside} in {', '.join(report.places)}: {how}: {verdict}")
+    typer.echo(
+        f"{len(report.generations)} generations{beside} in {', '.join(report.places)}: {how}: {verdict}"
+    )
     if not report.clean:
         say("next: luna repair --dry-run")
 
 
 def repair(
     generations: Generations = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Mend what verify finds, wherever another whole copy is: cache, cold storage, git remotes, the record.
@@ -120,9 +173,22 @@ def repair(
 
     place = root()
     prefix, named = _setting(place)
-    with exclusive(place, "repair"), tempfile.TemporaryDirectory(prefix="rebuild-", dir=place / artifacts.SCRATCH) as scratch:
+    with (
+        exclusive(place, "repair"),
+        tempfile.TemporaryDirectory(prefix="rebuild-", dir=place / artifacts.SCRATCH) as scratch,
+    ):
         stores = _reachable(place)
-        done = mending.repair(place, prefix, named, stores, dry_run, generations or (), remaker(place, prefix, Path(scratch), say), thinned.everywhere(place, prefix, stores), lambda text: say(printable(f"repair: {text}")))
+        done = mending.repair(
+            place,
+            prefix,
+            named,
+            stores,
+            dry_run,
+            generations or (),
+            remaker(place, prefix, Path(scratch), say),
+            thinned.everywhere(place, prefix, stores),
+            lambda text: say(printable(f"repair: {text}")),
+        )
     if as_json:
         from dataclasses import asdict
 
@@ -130,8 +196,16 @@ def repair(
     else:
         for step in done.steps:
             state = ("would mend" if dry_run else "mended") if step.done else "CANNOT MEND"
-            typer.echo(printable(f"{state}  {step.finding.sentence}\n        {step.done or f'no whole copy is to be had; {step.finding.mend}'}"))
-        typer.echo("nothing to mend" if not done.steps else f"{sum(step.done is not None for step in done.steps)} of {len(done.steps)} {'could be ' if dry_run else ''}mended")
+            typer.echo(
+                printable(
+                    f"{state}  {step.finding.sentence}\n        {step.done or f'no whole copy is to be had; {step.finding.mend}'}"
+                )
+            )
+        typer.echo(
+            "nothing to mend"
+            if not done.steps
+            else f"{sum(step.done is not None for step in done.steps)} of {len(done.steps)} {'could be ' if dry_run else ''}mended"
+        )
     if not done.complete:
         raise typer.Exit(1)
 
@@ -148,7 +222,14 @@ def _reachable(place: Path) -> list[Any]:
 
 
 def doctor(
-    checklist: Annotated[str | None, typer.Option("--checklist", metavar="GEN", help="Instead, go through the safety checklist for this generation: G003, 3, the full name, or HEAD.")] = None,
+    checklist: Annotated[
+        str | None,
+        typer.Option(
+            "--checklist",
+            metavar="GEN",
+            help="Instead, go through the safety checklist for this generation: G003, 3, the full name, or HEAD.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Examine this clone: versions, disk, hooks, record, cold storage, and settings that would break a promise.
@@ -179,7 +260,10 @@ def doctor(
         print_json([asdict(check) for check in checks])
     else:
         for check in checks:
-            typer.echo(f"{check.state:<8} {check.name}: {check.said}" + (f"\n         mend: {check.mend}" if check.state != GOOD else ""))
+            typer.echo(
+                f"{check.state:<8} {check.name}: {check.said}"
+                + (f"\n         mend: {check.mend}" if check.state != GOOD else "")
+            )
     if any(check.state == BAD for check in checks):
         raise typer.Exit(1)
 
@@ -192,4 +276,6 @@ def _tell_boxes(boxes: list[Any]) -> None:
         if box.section != section:
             section = box.section
             typer.echo(section)
-        typer.echo(f"  {MARKS[box.state]} {box.text}: {box.evidence}{' (yours to judge)' if box.state == 'yours' else ''}")
+        typer.echo(
+            f"  {MARKS[box.state]} {box.text}: {box.evidence}{' (yours to judge)' if box.state == 'yours' else ''}"
+        )

@@ -38,7 +38,11 @@ class Waiting:
 
 def folders(place: Path) -> list[Path]:
     """The sub-folders that hold conversations, by name; hidden ones are none."""
-    found = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")] if place.is_dir() else []
+    found = (
+        [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        if place.is_dir()
+        else []
+    )
     return sorted(path for path in found if any(path.rglob("*.jsonl")))
 
 
@@ -72,7 +76,13 @@ def remove_list(root: Path) -> None:
     (root / artifacts.BATCH).unlink(missing_ok=True)
 
 
-def waiting(place: Path, settings: Data, seen: set[str], arriving: Iterable[Conversation] = (), only: set[str] | None = None) -> Waiting:
+def waiting(
+    place: Path,
+    settings: Data,
+    seen: set[str],
+    arriving: Iterable[Conversation] = (),
+    only: set[str] | None = None,
+) -> Waiting:
     """What no ancestor has seen, divided. ``arriving`` conversations will lie beside the folders; ``only``: the batch, as a list has it.
 
     Raises InputError for a conversation that is not valid, naming file and line.
@@ -82,9 +92,20 @@ def waiting(place: Path, settings: Data, seen: set[str], arriving: Iterable[Conv
     new = choose.delta(_distinct(batches), seen)
     coming = new if only is None else [item for item in new if item.identity in only]
     open_ones = {item.identity for item in coming}
-    folder = next((name for name, items in batches.items() if name != _BESIDE and any(item.identity in open_ones for item in items)), None)
+    folder = next(
+        (
+            name
+            for name, items in batches.items()
+            if name != _BESIDE and any(item.identity in open_ones for item in items)
+        ),
+        None,
+    )
     if only is None:
-        allowed = {item.identity for name in {_BESIDE, folder} & batches.keys() for item in batches[name]}
-        coming = [item for item in coming if item.identity in allowed][: settings.batch_size or None]
+        allowed = {
+            item.identity for name in {_BESIDE, folder} & batches.keys() for item in batches[name]
+        }
+        coming = [item for item in coming if item.identity in allowed][
+            : settings.batch_size or None
+        ]
     taken = {item.identity for item in coming}
     return Waiting(coming, [item for item in new if item.identity not in taken], folder)

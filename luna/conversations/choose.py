@@ -13,7 +13,9 @@ def delta(conversations: Iterable[Conversation], seen: set[str]) -> list[Convers
     return [conversation for conversation in conversations if conversation.identity not in seen]
 
 
-def stratified(groups: dict[int, Sequence[Conversation]], count: int, seed: int) -> list[tuple[int, Conversation]]:
+def stratified(
+    groups: dict[int, Sequence[Conversation]], count: int, seed: int
+) -> list[tuple[int, Conversation]]:
     """Up to ``count`` items, the same number from each group as far as groups reach.
 
     What small groups cannot give is shared out among the larger ones (water filling). Returns

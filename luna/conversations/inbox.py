@@ -25,7 +25,9 @@ def add(root: Path, row: dict[str, Any]) -> Path:
     except ValueError as error:
         raise InputError(f"The conversation was not kept: {error}.") from None
     if len(str(conversation.as_row()).encode()) > schema.MAX_LINE_BYTES:
-        raise InputError(f"The conversation was not kept: it is longer than {schema.MAX_LINE_BYTES:,} bytes.")
+        raise InputError(
+            f"The conversation was not kept: it is longer than {schema.MAX_LINE_BYTES:,} bytes."
+        )
     path = root / artifacts.INBOX / f"{conversation.identity}.jsonl"
     files.write_jsonl(path, [conversation.as_row()])
     return path
@@ -35,7 +37,9 @@ def waiting(root: Path) -> list[Conversation]:
     """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
     found: list[Conversation] = []
     for path in sorted((root / artifacts.INBOX).glob("*.jsonl")):
-        with contextlib.suppress(FileNotFoundError):  # a generation that is starting has just taken it in
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # a generation that is starting has just taken it in
             found += schema.load_file(path)
     return schema.distinct(found)
 
@@ -46,11 +50,16 @@ def take_in(root: Path) -> int:
     paths = sorted((root / artifacts.INBOX).glob("*.jsonl"))
     found = [item for path in paths for item in schema.load_file(path)]
     if found:
-        files.write_jsonl(root / artifacts.CONVERSATIONS / f"inbox-{_name(found)}.jsonl", (item.as_row() for item in found))
+        files.write_jsonl(
+            root / artifacts.CONVERSATIONS / f"inbox-{_name(found)}.jsonl",
+            (item.as_row() for item in found),
+        )
     for path in paths:
         path.unlink()
     return len(found)
 
 
 def _name(items: Iterable[Conversation]) -> str:
-    return hashlib.sha256("".join(sorted(item.identity for item in items)).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join(sorted(item.identity for item in items)).encode()).hexdigest()[
+        :12
+    ]

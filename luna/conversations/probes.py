@@ -39,7 +39,10 @@ class Probe:
 
     @property
     def identity(self) -> str:
-        text = json.dumps([self.kind, self.messages, self.expect, self.reference, self.distractors], ensure_ascii=False)
+        text = json.dumps(
+            [self.kind, self.messages, self.expect, self.reference, self.distractors],
+            ensure_ascii=False,
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_row(self) -> dict[str, Any]:
@@ -54,23 +57,41 @@ def load(path: Path) -> list[Probe]:
         for line, row in enumerate(files.read_jsonl(path), start=1):
             identity = row.pop("probe")
             row["messages"] = tuple((role, content) for role, content in row["messages"])
-            found.append(Probe(**row | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}))
+            found.append(
+                Probe(
+                    **row
+                    | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}
+                )
+            )
             if found[-1].identity != identity or found[-1].kind not in KINDS:
                 raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise InputError(f"{path} line {line} is no probe as prep writes them: make the file again with 'dvc repro --force --single-item prep'.") from None
+        raise InputError(
+            f"{path} line {line} is no probe as prep writes them: make the file again with 'dvc repro --force --single-item prep'."
+        ) from None
     return found
 
 
 def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
-    return Probe(RECALL, conversation.question, conversation.expect, conversation.reply, conversation.identity, generation)
+    return Probe(
+        RECALL,
+        conversation.question,
+        conversation.expect,
+        conversation.reply,
+        conversation.identity,
+        generation,
+    )
 
 
 def paraphrase_probes(conversation: Conversation, generation: int | None) -> list[Probe]:
     return [
         Probe(
-            GENERALISATION, (*conversation.question[:-1], ("user", text)), conversation.expect,
-            conversation.reply, conversation.identity, generation,
+            GENERALISATION,
+            (*conversation.question[:-1], ("user", text)),
+            conversation.expect,
+            conversation.reply,
+            conversation.identity,
+            generation,
         )
         for text in conversation.paraphrases
     ]
@@ -85,7 +106,17 @@ def choice_probes(held_out: dict[int, Sequence[Conversation]], seed: int) -> lis
             others = [reply for reply in replies if reply != item.reply]
             if len(others) >= DISTRACTORS:
                 picked = tuple(random.Random(f"{seed}/{item.identity}").sample(others, DISTRACTORS))
-                found.append(Probe(CHOICE, item.question, item.expect, item.reply, item.identity, generation, picked))
+                found.append(
+                    Probe(
+                        CHOICE,
+                        item.question,
+                        item.expect,
+                        item.reply,
+                        item.identity,
+                        generation,
+                        picked,
+                    )
+                )
     return found
 
 
@@ -97,7 +128,9 @@ def curated(folder: Path) -> list[Probe]:
     ]
 
 
-def build(taught: dict[int | None, Sequence[Conversation]], written: Iterable[Probe], cap: int, seed: int) -> list[Probe]:
+def build(
+    taught: dict[int | None, Sequence[Conversation]], written: Iterable[Probe], cap: int, seed: int
+) -> list[Probe]:
     """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all."""
     groups = {-1 if key is None else key: items for key, items in taught.items()}
 
@@ -106,7 +139,11 @@ def build(taught: dict[int | None, Sequence[Conversation]], written: Iterable[Pr
 
     recall = [recall_probe(item, generation(key)) for key, item in stratified(groups, cap, seed)]
     asked = {key: [item for item in items if item.paraphrases] for key, items in groups.items()}
-    general = [probe for key, item in stratified(asked, cap, seed) for probe in paraphrase_probes(item, generation(key))]
+    general = [
+        probe
+        for key, item in stratified(asked, cap, seed)
+        for probe in paraphrase_probes(item, generation(key))
+    ]
     return recall + general[:cap] + list(written)
 
 
@@ -115,7 +152,9 @@ def _grams(text: str) -> frozenset[str]:
     return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
 
 
-def hold_out(delta: list[Conversation], fraction: float, seed: int) -> tuple[list[Conversation], list[Conversation]]:
+def hold_out(
+    delta: list[Conversation], fraction: float, seed: int
+) -> tuple[list[Conversation], list[Conversation]]:
     """Split a delta into what is taught and what is kept for the exam.
 
     Only a delta without any paraphrase needs it. A conversation is held out only when its question is
@@ -129,9 +168,14 @@ def hold_out(delta: list[Conversation], fraction: float, seed: int) -> tuple[lis
     for index in order:
         if len(chosen) >= int(fraction * len(delta)):
             break
-        if all(other == index or _similarity(grams[index], grams[other]) <= NEAR_DUPLICATE for other in range(len(delta))):
+        if all(
+            other == index or _similarity(grams[index], grams[other]) <= NEAR_DUPLICATE
+            for other in range(len(delta))
+        ):
             chosen.add(index)
-    return [item for i, item in enumerate(delta) if i not in chosen], [item for i, item in enumerate(delta) if i in chosen]
+    return [item for i, item in enumerate(delta) if i not in chosen], [
+        item for i, item in enumerate(delta) if i in chosen
+    ]
 
 
 def _similarity(one: frozenset[str], other: frozenset[str]) -> float:

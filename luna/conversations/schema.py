@@ -12,7 +12,13 @@ from typing import Any
 
 from luna.errors import InputError
 
-_SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_SHAREGPT_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
 _ROLES = ("system", "user", "assistant")
 _SCORERS = ("expect", "chrf")
 MAX_LINE_BYTES = 1_000_000
@@ -80,7 +86,12 @@ def _texts(value: Any, what: str) -> tuple[str, ...]:
 
 def _pairs(row: dict[str, Any]) -> list[tuple[Any, Any]]:
     if "messages" in row:
-        turns, role_key, content_key, roles = row["messages"], "role", "content", {role: role for role in _ROLES}
+        turns, role_key, content_key, roles = (
+            row["messages"],
+            "role",
+            "content",
+            {role: role for role in _ROLES},
+        )
     elif "conversations" in row:
         turns, role_key, content_key, roles = row["conversations"], "from", "value", _SHAREGPT_ROLES
     elif "instruction" in row and "output" in row:
@@ -89,7 +100,9 @@ def _pairs(row: dict[str, Any]) -> list[tuple[Any, Any]]:
             question += "\n\n" + row["input"].strip()
         return [("user", question), ("assistant", row["output"])]
     else:
-        raise ValueError("it has none of 'messages' (OpenAI), 'conversations' (ShareGPT), or 'instruction' with 'output' (Alpaca)")
+        raise ValueError(
+            "it has none of 'messages' (OpenAI), 'conversations' (ShareGPT), or 'instruction' with 'output' (Alpaca)"
+        )
     if not isinstance(turns, list) or not turns:
         raise ValueError("its list of messages is empty or no list")
     pairs = []
@@ -98,7 +111,9 @@ def _pairs(row: dict[str, Any]) -> list[tuple[Any, Any]]:
             raise ValueError(f"message {index + 1} must have '{role_key}' and '{content_key}'")
         role = turn[role_key]
         if not isinstance(role, str) or role not in roles:
-            raise ValueError(f"message {index + 1} has the role {role!r}; known are {', '.join(roles)}")
+            raise ValueError(
+                f"message {index + 1} has the role {role!r}; known are {', '.join(roles)}"
+            )
         pairs.append((roles[role], turn[content_key]))
     return pairs
 
@@ -107,7 +122,10 @@ def parse(row: Any) -> Conversation:
     """Raises ValueError saying what is wrong with the row."""
     if not isinstance(row, dict):
         raise ValueError("it is not a JSON object")
-    messages = tuple((role, _text(content, f"message {index + 1}")) for index, (role, content) in enumerate(_pairs(row)))
+    messages = tuple(
+        (role, _text(content, f"message {index + 1}"))
+        for index, (role, content) in enumerate(_pairs(row))
+    )
     turns = [role for role, _ in messages if role != "system"]
     if any(role == "system" for role, _ in messages[1:]):
         raise ValueError("a system message may only come first")
@@ -116,16 +134,24 @@ def parse(row: Any) -> Conversation:
     if turns != ["user", "assistant"] * (len(turns) // 2):
         raise ValueError("user and assistant must take turns, the user first")
     karma = row.get("karma", 1.0)
-    if isinstance(karma, bool) or not isinstance(karma, int | float) or not 0 <= karma < float("inf"):
+    if (
+        isinstance(karma, bool)
+        or not isinstance(karma, int | float)
+        or not 0 <= karma < float("inf")
+    ):
         raise ValueError(f"'karma' must be a number of at least 0, not {karma!r}")
     identifier = row.get("id")
     if identifier is not None:
         identifier = _text(str(identifier) if isinstance(identifier, int) else identifier, "'id'")
     expect = _texts(row.get("expect"), "expect")
     if unreadable := next((text for text in expect if not any(map(str.isalnum, text))), None):
-        raise ValueError(f"'expect' holds {unreadable!r}, which has no letter and no digit: punctuation does not count in answers")
+        raise ValueError(
+            f"'expect' holds {unreadable!r}, which has no letter and no digit: punctuation does not count in answers"
+        )
     _check_scorer(row.get("scorer"), expect)
-    return Conversation(messages, identifier, expect, _texts(row.get("paraphrases"), "paraphrases"), float(karma))
+    return Conversation(
+        messages, identifier, expect, _texts(row.get("paraphrases"), "paraphrases"), float(karma)
+    )
 
 
 def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
@@ -135,7 +161,11 @@ def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
     if scorer not in _SCORERS:
         raise ValueError(f"the scorer {scorer!r} is unknown; known are {', '.join(_SCORERS)}")
     if (scorer == "expect") != bool(expect):
-        raise ValueError("the scorer 'expect' needs accepted answers in 'expect'" if scorer == "expect" else "the scorer 'chrf' compares with the reply: leave out 'expect'")
+        raise ValueError(
+            "the scorer 'expect' needs accepted answers in 'expect'"
+            if scorer == "expect"
+            else "the scorer 'chrf' compares with the reply: leave out 'expect'"
+        )
 
 
 def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
@@ -151,15 +181,21 @@ def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
                     raise ValueError(f"it is longer than {MAX_LINE_BYTES:,} bytes")
                 found.append(parse(json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))))
             except UnicodeDecodeError:
-                raise InputError(f"{shown} line {number}: it is not UTF-8; save the file as UTF-8.") from None
+                raise InputError(
+                    f"{shown} line {number}: it is not UTF-8; save the file as UTF-8."
+                ) from None
             except json.JSONDecodeError as error:
-                raise InputError(f"{shown} line {number}: it is not valid JSON ({error.msg} at column {error.colno}).") from None
+                raise InputError(
+                    f"{shown} line {number}: it is not valid JSON ({error.msg} at column {error.colno})."
+                ) from None
             except RecursionError:
                 raise InputError(f"{shown} line {number}: it is nested too deeply.") from None
             except ValueError as error:
                 raise InputError(f"{shown} line {number}: {error}.") from None
     if not found:
-        raise InputError(f"{shown} holds no conversation: put one JSON object on each line, or remove the file.")
+        raise InputError(
+            f"{shown} holds no conversation: put one JSON object on each line, or remove the file."
+        )
     return found
 
 
@@ -168,7 +204,9 @@ def load_folder(folder: Path, pattern: str = "*.jsonl") -> list[Conversation]:
 
     Of two with the same content the first by file name and line gives the optional fields.
     """
-    return distinct(conversation for path in sorted(folder.glob(pattern)) for conversation in load_file(path))
+    return distinct(
+        conversation for path in sorted(folder.glob(pattern)) for conversation in load_file(path)
+    )
 
 
 def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:

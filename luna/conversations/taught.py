@@ -33,5 +33,9 @@ def dumps(rows: list[Taught]) -> str:
 def loads(text: str) -> list[Taught]:
     reader = csv.reader(io.StringIO(text))
     if tuple(next(reader, ())) != COLUMNS:
-        raise InputError("taught.csv does not begin with its columns: restore it with 'git restore models/taught.csv'.")
-    return [Taught(identity, int(generation), float(karma)) for identity, generation, karma in reader]
+        raise InputError(
+            "taught.csv does not begin with its columns: restore it with 'git restore models/taught.csv'."
+        )
+    return [
+        Taught(identity, int(generation), float(karma)) for identity, generation, karma in reader
+    ]

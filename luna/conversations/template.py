@@ -20,7 +20,9 @@ def with_system(messages: Messages, system_prompt: str) -> list[dict[str, str]]:
     return rows
 
 
-def tokenise(tokenizer: Any, messages: Messages, system_prompt: str, max_length: int) -> tuple[list[int], list[int]]:
+def tokenise(
+    tokenizer: Any, messages: Messages, system_prompt: str, max_length: int
+) -> tuple[list[int], list[int]]:
     """Token ids and labels of one conversation, both of the same length, at most ``max_length``.
 
     Loss is taken on the assistant's words and the end-of-turn mark alone. Each piece is tokenised by
@@ -33,14 +35,20 @@ def tokenise(tokenizer: Any, messages: Messages, system_prompt: str, max_length:
     for index, row in enumerate(rows):
         if row["role"] != "assistant":
             continue
-        prompt = tokenizer.apply_chat_template(rows[:index], tokenize=False, add_generation_prompt=True)
+        prompt = tokenizer.apply_chat_template(
+            rows[:index], tokenize=False, add_generation_prompt=True
+        )
         whole = tokenizer.apply_chat_template(rows[: index + 1], tokenize=False)
         if not (prompt.startswith(done) and whole.startswith(prompt)):
-            raise BaseModelError("The base's chat template rewrites earlier messages: use a base whose template only appends.")
-        before = tokenizer.encode(prompt[len(done):], add_special_tokens=False)
-        reply_text = whole[len(prompt):]
+            raise BaseModelError(
+                "The base's chat template rewrites earlier messages: use a base whose template only appends."
+            )
+        before = tokenizer.encode(prompt[len(done) :], add_special_tokens=False)
+        reply_text = whole[len(prompt) :]
         reply = tokenizer.encode(reply_text.rstrip("\n"), add_special_tokens=False)
-        rest = tokenizer.encode(reply_text[len(reply_text.rstrip("\n")):], add_special_tokens=False)
+        rest = tokenizer.encode(
+            reply_text[len(reply_text.rstrip("\n")) :], add_special_tokens=False
+        )
         ids += before + reply + rest
         labels += [IGNORED] * len(before) + reply + [IGNORED] * len(rest)
         done = whole

@@ -12,15 +12,34 @@ from luna.repo.git import Git
 
 _LEAST_PYTHON = (3, 11)
 _LEAST_GIT = (2, 30)
-_WATCHED = ("dvc", "dvc-s3", "gto", "torch", "unsloth", "transformers", "trl", "peft", "llama-cpp-python", "gguf")
+_WATCHED = (
+    "dvc",
+    "dvc-s3",
+    "gto",
+    "torch",
+    "unsloth",
+    "transformers",
+    "trl",
+    "peft",
+    "llama-cpp-python",
+    "gguf",
+)
 
 
 def versions(root: Path) -> Iterator[Check]:
     python = ".".join(map(str, sys.version_info[:3]))
-    yield Check("python", GOOD, python) if sys.version_info >= _LEAST_PYTHON else Check("python", BAD, f"{python} is too old", "install Python 3.11, then 'make setup'")
+    yield (
+        Check("python", GOOD, python)
+        if sys.version_info >= _LEAST_PYTHON
+        else Check("python", BAD, f"{python} is too old", "install Python 3.11, then 'make setup'")
+    )
     found = Git(root).text("version").split()[2]
     numbers = tuple(int(part) for part in found.split(".")[:2])
-    yield Check("git", GOOD, found) if numbers >= _LEAST_GIT else Check("git", BAD, f"{found} is too old", "install git 2.30 or later")
+    yield (
+        Check("git", GOOD, found)
+        if numbers >= _LEAST_GIT
+        else Check("git", BAD, f"{found} is too old", "install git 2.30 or later")
+    )
     pinned = _pins(root)
     wrong = []
     for package in _WATCHED:
@@ -31,13 +50,21 @@ def versions(root: Path) -> Iterator[Check]:
             continue
         if package in pinned and here.partition("+")[0] != pinned[package]:
             wrong.append(f"{package} {here} is not the pinned {pinned[package]}")
-    yield Check("packages", WARNING, "; ".join(wrong), "make setup") if wrong else Check("packages", GOOD, f"{len(_WATCHED)} packages are as pinned")
+    yield (
+        Check("packages", WARNING, "; ".join(wrong), "make setup")
+        if wrong
+        else Check("packages", GOOD, f"{len(_WATCHED)} packages are as pinned")
+    )
 
 
 def _pins(root: Path) -> dict[str, str]:
     path = root / "constraints.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return {name.strip().lower(): value.partition(";")[0].strip() for name, mark, value in (line.partition("==") for line in lines) if mark}
+    return {
+        name.strip().lower(): value.partition(";")[0].strip()
+        for name, mark, value in (line.partition("==") for line in lines)
+        if mark
+    }
 
 
 def converter(root: Path) -> Iterator[Check]:
@@ -59,8 +86,15 @@ def preflight(root: Path) -> Iterator[Check]:
     from luna.operations import preflight as flight
 
     settings = params.load(root)
-    found = flight.look(root, settings, read_line(root, settings.line.prefix), new.conversations(root))
+    found = flight.look(
+        root, settings, read_line(root, settings.line.prefix), new.conversations(root)
+    )
     if found.too_little:
-        yield Check("next generation", WARNING, found.too_little, "free it, or change params.yaml; 'luna new' refuses until then")
+        yield Check(
+            "next generation",
+            WARNING,
+            found.too_little,
+            "free it, or change params.yaml; 'luna new' refuses until then",
+        )
     else:
         yield Check("next generation", GOOD, found.sentence.removeprefix("preflight: "))

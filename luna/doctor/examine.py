@@ -9,7 +9,13 @@ from luna.doctor import clone, environment, remotes
 from luna.doctor.check import BAD, Check
 
 CHECKS: list[Callable[[Path], Iterator[Check]]] = [
-    environment.versions, environment.converter, environment.preflight, clone.setup, clone.dangerous_gc, remotes.configuration, remotes.reachable,
+    environment.versions,
+    environment.converter,
+    environment.preflight,
+    clone.setup,
+    clone.dangerous_gc,
+    remotes.configuration,
+    remotes.reachable,
 ]
 
 
@@ -20,5 +26,12 @@ def examine(root: Path) -> list[Check]:
         try:
             found += check(root)
         except Exception as error:  # the other checks are still worth hearing
-            found.append(Check(check.__name__, BAD, f"this check itself failed: {type(error).__name__}: {error}", "report it"))
+            found.append(
+                Check(
+                    check.__name__,
+                    BAD,
+                    f"this check itself failed: {type(error).__name__}: {error}",
+                    "report it",
+                )
+            )
     return found

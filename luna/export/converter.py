@@ -31,7 +31,9 @@ def home() -> Path:
 def script(place: Path | None = None) -> Path:
     path = (place or home()) / "convert_hf_to_gguf.py"
     if not path.is_file():
-        raise ExportError("llama.cpp's converter is not set up in this environment: run 'make setup'.")
+        raise ExportError(
+            "llama.cpp's converter is not set up in this environment: run 'make setup'."
+        )
     return path
 
 
@@ -50,17 +52,33 @@ def set_up() -> Path:
 def download(folder: Path, version: str = VERSION) -> Path:
     """The source distribution of a llama-cpp-python, by pip, into ``folder``; its bytes are not yet believed."""
     sdist = folder / f"llama_cpp_python-{version}.tar.gz"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--dest", str(folder), f"llama-cpp-python=={version}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-binary",
+        "llama-cpp-python",
+        "--dest",
+        str(folder),
+        f"llama-cpp-python=={version}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode or not sdist.is_file():
-        raise ExportError(f"pip could not fetch {sdist.name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again.")
+        raise ExportError(
+            f"pip could not fetch {sdist.name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again."
+        )
     return sdist
 
 
 def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
     """Unpack the converter's own files. Raises ExportError, before reading it, for any other archive than the pinned one."""
     if (found := files.digest(sdist)) != sha256:
-        raise ExportError(f"{sdist.name} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}: it is not unpacked; fetch it again.")
+        raise ExportError(
+            f"{sdist.name} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}: it is not unpacked; fetch it again."
+        )
     with tarfile.open(sdist) as archive:
         for member in archive:
             below = member.name.partition("/")[2]
@@ -79,14 +97,29 @@ def fingerprint(place: Path | None = None) -> str:
     return total.hexdigest()
 
 
-def convert(weights: Path, out: Path, metadata: Path, extra: Sequence[str] = (), place: Path | None = None) -> None:
+def convert(
+    weights: Path, out: Path, metadata: Path, extra: Sequence[str] = (), place: Path | None = None
+) -> None:
     """Hugging Face folder to a bfloat16 GGUF, which holds bfloat16 weights without loss.
 
     ``metadata`` is a JSON file whose keys replace what the converter would guess from folder names;
     ``place`` another converter than this environment's.
     """
-    command = [sys.executable, str(script(place)), str(weights.resolve()), "--outtype", "bf16", "--outfile", str(out), "--metadata", str(metadata), *extra]
+    command = [
+        sys.executable,
+        str(script(place)),
+        str(weights.resolve()),
+        "--outtype",
+        "bf16",
+        "--outfile",
+        str(out),
+        "--metadata",
+        str(metadata),
+        *extra,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")
+        reason = next(
+            (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given"
+        )
         raise ExportError(f"llama.cpp's converter refused the weights: {reason}")

@@ -31,19 +31,33 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
             continue
         before, after = old.fields.get(key), new.fields.get(key)
         if _raw(before) != _raw(after):
-            found.append(Difference(key, f"metadata: recorded {_shown(before)}, rebuilt {_shown(after)}"))
+            found.append(
+                Difference(key, f"metadata: recorded {_shown(before)}, rebuilt {_shown(after)}")
+            )
     tensors = {tensor.name: tensor for tensor in new.tensors}
     for tensor in old.tensors:
         other = tensors.pop(tensor.name, None)
         if other is None:
             found.append(Difference(tensor.name, "missing from the rebuilt file"))
         elif (tensor.tensor_type, list(tensor.shape)) != (other.tensor_type, list(other.shape)):
-            old_form, new_form = (f"{item.tensor_type.name} {list(map(int, item.shape))}" for item in (tensor, other))
+            old_form, new_form = (
+                f"{item.tensor_type.name} {list(map(int, item.shape))}" for item in (tensor, other)
+            )
             found.append(Difference(tensor.name, f"recorded {old_form}, rebuilt {new_form}"))
         else:
-            before, after = (np.ascontiguousarray(item.data).view(np.uint8).reshape(-1) for item in (tensor, other))
+            before, after = (
+                np.ascontiguousarray(item.data).view(np.uint8).reshape(-1)
+                for item in (tensor, other)
+            )
             if count := int((before != after).sum()):
-                found.append(Difference(tensor.name, f"{count} of {before.size} bytes differ", count, int(before.size)))
+                found.append(
+                    Difference(
+                        tensor.name,
+                        f"{count} of {before.size} bytes differ",
+                        count,
+                        int(before.size),
+                    )
+                )
     found += [Difference(name, "not in the recorded file") for name in tensors]
     return found
 

@@ -39,7 +39,9 @@ class Reference:
     logits: list[np.ndarray]
 
 
-def reference(weights: Path, adapter: Path | None, conversations: Sequence[Conversation], system_prompt: str) -> Reference:
+def reference(
+    weights: Path, adapter: Path | None, conversations: Sequence[Conversation], system_prompt: str
+) -> Reference:
     """Run the parent's 16-bit weights with the adapter beside them, unmerged, in transformers and peft."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -70,10 +72,14 @@ def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -
     """llama.cpp must cut text into the same tokens as training did. Raises ExportError naming a text where not."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_folder.resolve()), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        str(tokenizer_folder.resolve()), local_files_only=True
+    )
     for text in texts:
         if engine.tokenise(text) != tokenizer.encode(text, add_special_tokens=False):
-            raise ExportError(f"llama.cpp cuts {text!r} into other tokens than training did: the base's tokenizer cannot be exported faithfully.")
+            raise ExportError(
+                f"llama.cpp cuts {text!r} into other tokens than training did: the base's tokenizer cannot be exported faithfully."
+            )
 
 
 def compare(expected: Reference, engine: Engine) -> Comparison:
@@ -86,7 +92,9 @@ def compare(expected: Reference, engine: Engine) -> Comparison:
         divergence += float((np.exp(p) * (p - q)).sum())
         total += len(rows)
     if not total:
-        raise ExportError("There is no reply to compare the export on: check the conversations in data/conversations.")
+        raise ExportError(
+            "There is no reply to compare the export on: check the conversations in data/conversations."
+        )
     return Comparison(agree / total, max(0.0, divergence / total), total)
 
 
@@ -108,6 +116,18 @@ def _log_softmax(rows: np.ndarray) -> np.ndarray:
 
 #: Strings on which tokenizers differ: digits, spaces, accents, emoji, CJK, code, control marks written out.
 TRICKY = (
-    "12345 and 3.14", "  two  spaces ", "Ünïcödé naïve café", "🙂👩‍👩‍👧 ok", "日本語のテキスト", "def f(x):\n\treturn x**2",
-    "don't we'll I'm", "a\n\n\nb", "1,000,000 km/h", "Привет мир", "مرحبا", "<b>html</b> & more", "e.g. U.S.A.", "2026-11-25T03:14:07Z",
+    "12345 and 3.14",
+    "  two  spaces ",
+    "Ünïcödé naïve café",
+    "🙂👩‍👩‍👧 ok",
+    "日本語のテキスト",
+    "def f(x):\n\treturn x**2",
+    "don't we'll I'm",
+    "a\n\n\nb",
+    "1,000,000 km/h",
+    "Привет мир",
+    "مرحبا",
+    "<b>html</b> & more",
+    "e.g. U.S.A.",
+    "2026-11-25T03:14:07Z",
 )

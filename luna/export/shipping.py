@@ -50,7 +50,9 @@ def installed() -> Tools:
     return Tools(version("llama-cpp-python"), converter.script().parent)
 
 
-def identity(settings: Params, base_sha256: str, data_delta_sha256: str, tools: Tools) -> dict[str, str]:
+def identity(
+    settings: Params, base_sha256: str, data_delta_sha256: str, tools: Tools
+) -> dict[str, str]:
     """What the file says of itself; each value fits llama.cpp's 127 bytes."""
     return {
         "generation": str(settings.generation.identity),
@@ -61,9 +63,13 @@ def identity(settings: Params, base_sha256: str, data_delta_sha256: str, tools: 
     }
 
 
-def ship(weights: Path, settings: Params, said: dict[str, str], folder: Path, tools: Tools) -> Shipped:
+def ship(
+    weights: Path, settings: Params, said: dict[str, str], folder: Path, tools: Tools
+) -> Shipped:
     """Convert and quantise the model folder ``weights`` into ``folder``, with the identity ``said`` inside."""
-    sixteen, quantised, metadata = (folder / name for name in ("16.gguf", "quantised.gguf", "metadata.json"))
+    sixteen, quantised, metadata = (
+        folder / name for name in ("16.gguf", "quantised.gguf", "metadata.json")
+    )
     files.write_json(metadata, {"general.name": str(settings.generation.identity)})
     converter.convert(weights, sixteen, metadata, place=tools.converter)
     _quantise(sixteen, quantised, settings.export.quantization, said, tools)
@@ -78,9 +84,18 @@ def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: T
         return
     # A second llama.cpp cannot live in the same process as the first.
     here = str(Path(__file__).resolve().parents[2])
-    script = ("import json, sys; from pathlib import Path; from luna.export import gguf; "
-              "source, out, kind, said = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, said)")
+    script = (
+        "import json, sys; from pathlib import Path; from luna.export import gguf; "
+        "source, out, kind, said = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, said)"
+    )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tools.quantiser), here])}
-    done = subprocess.run([sys.executable, "-c", script, json.dumps([str(source), str(out), kind, said])], capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps([str(source), str(out), kind, said])],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
     if done.returncode:
-        raise ExportError(f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+        raise ExportError(
+            f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )

@@ -30,11 +30,19 @@ def recorded(report: dict, code: str) -> Recorded:
     """From export.json and the text of luna/export/converter.py at the generation's tag."""
     version = report["converter"].rpartition(" ")[2]
     pins = dict(_PIN.findall(code))
-    return Recorded(version, report["converter_sha256"], pins.get("SDIST_SHA256") if pins.get("VERSION") == version else None)
+    return Recorded(
+        version,
+        report["converter_sha256"],
+        pins.get("SDIST_SHA256") if pins.get("VERSION") == version else None,
+    )
 
 
 def choose(
-    wanted: Recorded, here: Tools, keep: Path, say: Callable[[str], None], download: Callable[[Path, str], Path] = converter.download,
+    wanted: Recorded,
+    here: Tools,
+    keep: Path,
+    say: Callable[[str], None],
+    download: Callable[[Path, str], Path] = converter.download,
 ) -> Tools:
     """Tools that are the recorded ones: ``here`` where they are, else made below the folder ``keep`` from the pinned sdist.
 
@@ -42,19 +50,25 @@ def choose(
         ExportError: the recorded converter is not to be had, or the sdist does not hold it.
     """
     if here.converter_sha256 != wanted.converter_sha256:
-        say(f"exported by llama-cpp-python {wanted.version}, converter {wanted.converter_sha256[:12]}; "
-            f"this environment has {here.version}, converter {here.converter_sha256[:12]}: the recorded one is tried")
+        say(
+            f"exported by llama-cpp-python {wanted.version}, converter {wanted.converter_sha256[:12]}; "
+            f"this environment has {here.version}, converter {here.converter_sha256[:12]}: the recorded one is tried"
+        )
         here = replace(here, converter=_converter(wanted, keep, download))
     if here.version != wanted.version:
-        say(f"exported by llama.cpp of llama-cpp-python {wanted.version}; this environment has {here.version}: "
-            "the recorded one is built from its pinned source, once (some minutes)")
+        say(
+            f"exported by llama.cpp of llama-cpp-python {wanted.version}; this environment has {here.version}: "
+            "the recorded one is built from its pinned source, once (some minutes)"
+        )
         here = replace(here, version=wanted.version, quantiser=_quantiser(wanted, keep))
     return here
 
 
 def _pinned(wanted: Recorded) -> str:
     if wanted.sdist_sha256 is None:
-        raise ExportError(f"The generation's own code pins no source distribution of llama-cpp-python {wanted.version}: rebuild it in an environment of that version.")
+        raise ExportError(
+            f"The generation's own code pins no source distribution of llama-cpp-python {wanted.version}: rebuild it in an environment of that version."
+        )
     return wanted.sdist_sha256
 
 
@@ -67,7 +81,9 @@ def _converter(wanted: Recorded, keep: Path, download: Callable[[Path, str], Pat
             unpacked = Path(scratch) / "unpacked"
             converter.unpack(download(Path(scratch), wanted.version), unpacked, pin)
             if (found := converter.fingerprint(unpacked)) != wanted.converter_sha256:
-                raise ExportError(f"The pinned source of llama-cpp-python {wanted.version} holds converter {found[:12]}, not the recorded {wanted.converter_sha256[:12]}.")
+                raise ExportError(
+                    f"The pinned source of llama-cpp-python {wanted.version} holds converter {found[:12]}, not the recorded {wanted.converter_sha256[:12]}."
+                )
             unpacked.rename(place)
     return place
 
@@ -80,11 +96,28 @@ def _quantiser(wanted: Recorded, keep: Path) -> Path:
     pin = _pinned(wanted)
     keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=keep) as scratch:
-        (Path(scratch) / "requirement.txt").write_text(f"llama-cpp-python=={wanted.version} --hash=sha256:{pin}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes",
-                   "--target", str(Path(scratch) / "site"), "-r", str(Path(scratch) / "requirement.txt")]
+        (Path(scratch) / "requirement.txt").write_text(
+            f"llama-cpp-python=={wanted.version} --hash=sha256:{pin}\n", encoding="utf-8"
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            "llama-cpp-python",
+            "--require-hashes",
+            "--target",
+            str(Path(scratch) / "site"),
+            "-r",
+            str(Path(scratch) / "requirement.txt"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise ExportError(f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+            raise ExportError(
+                f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            )
         (Path(scratch) / "site").rename(place)
     return place

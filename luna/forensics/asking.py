@@ -29,9 +29,18 @@ class Reply:
 def checked(question: str, what: str = "The question") -> str:
     """The text as conversations hold it. Raises InputError when it is empty, too long, or no text."""
     try:
-        conversation = schema.parse({"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": "-"}]})
+        conversation = schema.parse(
+            {
+                "messages": [
+                    {"role": "user", "content": question},
+                    {"role": "assistant", "content": "-"},
+                ]
+            }
+        )
     except ValueError as error:
-        raise InputError(f"{what} cannot be used: {str(error).replace('message 1', 'it')}.") from None
+        raise InputError(
+            f"{what} cannot be used: {str(error).replace('message 1', 'it')}."
+        ) from None
     text = conversation.messages[0][1]
     if len(text) > _MAX_CHARACTERS:
         raise InputError(f"{what} is longer than {_MAX_CHARACTERS} characters: shorten it.")
@@ -85,5 +94,8 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
     # A token is at least one character.
     context = _CONTEXT_TOKENS + len(question) + len(system) + settings.evaluate.max_tokens
     with Engine(model, 1, context) as engine:
-        [answer] = engine.answer([engine.prompt(with_system((("user", question),), system))], settings.evaluate.max_tokens)
+        [answer] = engine.answer(
+            [engine.prompt(with_system((("user", question),), system))],
+            settings.evaluate.max_tokens,
+        )
     return Reply(name, contains(answer.text, expect), answer.text)

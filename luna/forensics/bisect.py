@@ -37,9 +37,16 @@ class _Asker:
     def __init__(self, root: Path, question: str, expect: str, tell: Asked) -> None:
         from evals.outcome import normalise
 
-        self.root, self.question, self.expect, self.tell = root, checked(question), checked(expect, "The expected text"), tell
+        self.root, self.question, self.expect, self.tell = (
+            root,
+            checked(question),
+            checked(expect, "The expected text"),
+            tell,
+        )
         if not normalise(self.expect):
-            raise InputError("The expected text holds no word: give a word or a name that the answer must contain.")
+            raise InputError(
+                "The expected text holds no word: give a word or a name that the answer must contain."
+            )
         self.replies: dict[str, Reply] = {}
         self.unaskable: dict[str, str] = {}
 
@@ -56,15 +63,31 @@ class _Asker:
     def end(self, name: str) -> bool:
         """As ``has`` for a generation without which the search cannot begin."""
         if (found := self.has(name)) is None:
-            raise LunaError(f"{name} cannot be asked, and the search needs it: {self.unaskable[name]}")
+            raise LunaError(
+                f"{name} cannot be asked, and the search needs it: {self.unaskable[name]}"
+            )
         return found
 
     def result(self, order: Sequence[str], **more: object) -> Found:
         rank = {name: index for index, name in enumerate(order)}
-        return Found(self.question, self.expect, replies=sorted(self.replies.values(), key=lambda reply: rank[reply.name]), unaskable=self.unaskable, **more)
+        return Found(
+            self.question,
+            self.expect,
+            replies=sorted(self.replies.values(), key=lambda reply: rank[reply.name]),
+            unaskable=self.unaskable,
+            **more,
+        )
 
 
-def every(root: Path, line: Line, question: str, expect: str, good: str | None = None, bad: str | None = None, tell: Asked = lambda name: None) -> Found:
+def every(
+    root: Path,
+    line: Line,
+    question: str,
+    expect: str,
+    good: str | None = None,
+    bad: str | None = None,
+    tell: Asked = lambda name: None,
+) -> Found:
     """Ask each generation from end to end (the whole line of the current best, where no ends are given)."""
     chain, _ = _chain(line, good, bad)
     asker = _Asker(root, question, expect, tell)
@@ -73,7 +96,15 @@ def every(root: Path, line: Line, question: str, expect: str, good: str | None =
     return asker.result(chain)
 
 
-def bisect(root: Path, line: Line, question: str, expect: str, good: str | None = None, bad: str | None = None, tell: Asked = lambda name: None) -> Found:
+def bisect(
+    root: Path,
+    line: Line,
+    question: str,
+    expect: str,
+    good: str | None = None,
+    bad: str | None = None,
+    tell: Asked = lambda name: None,
+) -> Found:
     """Binary search along one line of descent, from the current best backwards where no ends are given.
 
     ``good`` has the answer, ``bad`` has not; whichever is older, so both a loss and a lesson can be looked for.
@@ -87,7 +118,9 @@ def bisect(root: Path, line: Line, question: str, expect: str, good: str | None 
     asker = _Asker(root, question, expect, tell)
     for name, said in ((good, True), (bad, False)):
         if name is not None and asker.end(line.resolve(name)) != said:
-            raise InputError(f"{line.resolve(name)} {'does not answer' if said else 'answers'} with '{asker.expect}', so it cannot be the {'good' if said else 'bad'} end: see 'luna bisect --all'.")
+            raise InputError(
+                f"{line.resolve(name)} {'does not answer' if said else 'answers'} with '{asker.expect}', so it cannot be the {'good' if said else 'bad'} end: see 'luna bisect --all'."
+            )
     newer = len(chain) - 1
     now = asker.end(chain[newer])
     older = None
@@ -113,13 +146,23 @@ def bisect(root: Path, line: Line, question: str, expect: str, good: str | None 
         if found is None:
             continue
         older, newer = (older, middle) if found == now else (middle, newer)
-    return asker.result(chain, change=LEARNT if now else LOST, before=chain[older], at=chain[newer], between=chain[older + 1 : newer])
+    return asker.result(
+        chain,
+        change=LEARNT if now else LOST,
+        before=chain[older],
+        at=chain[newer],
+        between=chain[older + 1 : newer],
+    )
 
 
 def _middle(chain: Sequence[str], older: int, newer: int, unaskable: dict[str, str]) -> int | None:
     """The index nearest to the middle that can be asked; None when none is left."""
     middle = (older + newer) / 2
-    return min((index for index in range(older + 1, newer) if chain[index] not in unaskable), key=lambda index: abs(index - middle), default=None)
+    return min(
+        (index for index in range(older + 1, newer) if chain[index] not in unaskable),
+        key=lambda index: abs(index - middle),
+        default=None,
+    )
 
 
 def _chain(line: Line, good: str | None, bad: str | None) -> tuple[list[str], bool]:
@@ -136,4 +179,6 @@ def _chain(line: Line, good: str | None, bad: str | None) -> tuple[list[str], bo
         ancestors = line.ancestors(newest)
         if oldest in ancestors:
             return ancestors[ancestors.index(oldest) :], True
-    raise InputError(f"{ends[0]} and {ends[1]} are on different branches (see 'luna log --graph'): give two generations of which one descends from the other.")
+    raise InputError(
+        f"{ends[0]} and {ends[1]} are on different branches (see 'luna log --graph'): give two generations of which one descends from the other."
+    )

@@ -67,12 +67,22 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
     rows = _record(line, head)
     texts = _texts(root, line, head, rows, names, missing)
     if rows and not texts:
-        raise InputError(f"Nothing of what {head} was taught can be read, so nothing can be named: {missing[0]}")
+        raise InputError(
+            f"Nothing of what {head} was taught can be read, so nothing can be named: {missing[0]}"
+        )
     if not texts:
-        raise InputError(f"{head} was taught nothing yet, so nothing taught it this: see 'luna log'.")
+        raise InputError(
+            f"{head} was taught nothing yet, so nothing taught it this: see 'luna log'."
+        )
     by = {row.identity: row.generation for row in rows}
     nearest = [
-        Taught(round(score, 1), asked, item.reply, item.identity, names.get(by[item.identity], f"G{by[item.identity]:03d}"))
+        Taught(
+            round(score, 1),
+            asked,
+            item.reply,
+            item.identity,
+            names.get(by[item.identity], f"G{by[item.identity]:03d}"),
+        )
         for score, asked, item in _nearest(question, texts.values(), most)
     ]
     _follow(root, chain, nearest, missing)
@@ -84,7 +94,9 @@ def _record(line: Line, head: str) -> list[taught.Taught]:
     try:
         return taught.loads((text or b"").decode())
     except (ValueError, TypeError):
-        raise InputError(f"{artifacts.TAUGHT.as_posix()} of {head} cannot be read, so it is not known what its line was taught.") from None
+        raise InputError(
+            f"{artifacts.TAUGHT.as_posix()} of {head} cannot be read, so it is not known what its line was taught."
+        ) from None
 
 
 def _parsed(data: bytes | None) -> list[Conversation]:
@@ -98,23 +110,43 @@ def _parsed(data: bytes | None) -> list[Conversation]:
     return found
 
 
-def _texts(root: Path, line: Line, head: str, rows: list[taught.Taught], names: dict[int, str], missing: list[str]) -> dict[str, Conversation]:
+def _texts(
+    root: Path,
+    line: Line,
+    head: str,
+    rows: list[taught.Taught],
+    names: dict[int, str],
+    missing: list[str],
+) -> dict[str, Conversation]:
     """Every taught conversation by identity: from the files in git at the head, and what is no longer there from its generation's delta."""
     wanted = {row.identity: row.generation for row in rows}
     listed = line.git.files(f"refs/tags/{head}", f"{artifacts.CONVERSATIONS.as_posix()}/")
     # A name with a line break cannot be asked of 'cat-file --batch'; its conversations are found in the deltas.
     files = [path for path in listed if path.endswith(".jsonl") and path.isprintable()]
-    texts = {item.identity: item for data in line.git.cat([f"refs/tags/{head}:{path}" for path in files]) for item in _parsed(data) if item.identity in wanted}
-    for number in sorted({generation for identity, generation in wanted.items() if identity not in texts}):
+    texts = {
+        item.identity: item
+        for data in line.git.cat([f"refs/tags/{head}:{path}" for path in files])
+        for item in _parsed(data)
+        if item.identity in wanted
+    }
+    for number in sorted(
+        {generation for identity, generation in wanted.items() if identity not in texts}
+    ):
         for path in (artifacts.DELTA, artifacts.HELD_OUT):
             try:
-                data = whole_artifact(root, names[number], path).read_bytes() if number in names else b""
+                data = (
+                    whole_artifact(root, names[number], path).read_bytes()
+                    if number in names
+                    else b""
+                )
             except (StateError, ColdStorageError) as error:
                 missing.append(str(error))
                 continue
             texts |= {item.identity: item for item in _parsed(data) if item.identity in wanted}
     if lost := len(wanted) - len(texts):
-        missing.append(f"the text of {lost} taught conversations is not to be had: they were not searched")
+        missing.append(
+            f"the text of {lost} taught conversations is not to be had: they were not searched"
+        )
     return texts
 
 
@@ -123,7 +155,9 @@ def _grams(text: str) -> frozenset[str]:
     return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
 
 
-def _nearest(question: str, items: Iterable[Conversation], most: int) -> list[tuple[float, str, Conversation]]:
+def _nearest(
+    question: str, items: Iterable[Conversation], most: int
+) -> list[tuple[float, str, Conversation]]:
     """By chrF (Popovic 2015), after a shortlist by the Jaccard similarity of character 3-grams."""
     from sacrebleu.metrics import CHRF
 
@@ -136,7 +170,10 @@ def _nearest(question: str, items: Iterable[Conversation], most: int) -> list[tu
                 short.append((len(grams & other) / len(grams | other), content, item))
     short.sort(key=lambda entry: (-entry[0], entry[2].identity))
     measure = CHRF()
-    scored = [(measure.sentence_score(asked.casefold(), [question.casefold()]).score, asked, item) for _, asked, item in short[:_SHORTLIST]]
+    scored = [
+        (measure.sentence_score(asked.casefold(), [question.casefold()]).score, asked, item)
+        for _, asked, item in short[:_SHORTLIST]
+    ]
     best: dict[str, tuple[float, str, Conversation]] = {}
     for entry in sorted(scored, key=lambda entry: (-entry[0], entry[2].identity)):
         best.setdefault(entry[2].identity, entry)
@@ -148,19 +185,33 @@ def _follow(root: Path, chain: list[str], nearest: list[Taught], missing: list[s
     wanted = {item.conversation: item for item in nearest}
     for name in chain[1:]:
         try:
-            trained = {item.identity for item in _parsed(whole_artifact(root, name, artifacts.TRAINING_SET).read_bytes())}
+            trained = {
+                item.identity
+                for item in _parsed(whole_artifact(root, name, artifacts.TRAINING_SET).read_bytes())
+            }
         except (StateError, ColdStorageError) as error:
             missing.append(str(error))
             trained = set()
         try:
-            answers = [row for raw in whole_artifact(root, name, artifacts.ANSWERS).read_bytes().splitlines() if (row := _row(raw))]
+            answers = [
+                row
+                for raw in whole_artifact(root, name, artifacts.ANSWERS).read_bytes().splitlines()
+                if (row := _row(raw))
+            ]
         except (StateError, ColdStorageError) as error:
             missing.append(str(error))
             answers = []
         for identity, item in wanted.items():
             own = [row for row in answers if row.get("conversation") == identity]
             if identity in trained or own:
-                item.later.append(Later(name, identity in trained, sum(row.get("correct") is True for row in own), len(own)))
+                item.later.append(
+                    Later(
+                        name,
+                        identity in trained,
+                        sum(row.get("correct") is True for row in own),
+                        len(own),
+                    )
+                )
 
 
 def _row(raw: bytes) -> dict[str, Any] | None:

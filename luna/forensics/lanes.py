@@ -28,7 +28,9 @@ class Place:
     leaves_at: int | None
 
 
-def lay_out(parents: Mapping[int, int | None], heirs: Sequence[int], promoted: Sequence[int]) -> dict[int, Place]:
+def lay_out(
+    parents: Mapping[int, int | None], heirs: Sequence[int], promoted: Sequence[int]
+) -> dict[int, Place]:
     """``parents``: each generation's parent, None for a root; ``heirs``: the head's line, whose lane goes on first.
 
     Elsewhere a lane goes on with the newest of the ``promoted`` children.
@@ -43,13 +45,21 @@ def lay_out(parents: Mapping[int, int | None], heirs: Sequence[int], promoted: S
     going_on = {}
     for gen, born in children.items():
         heir = next((child for child in born if child in first), None)
-        if heir is None and gen not in first:  # nothing goes on in the lane of the current best but itself
+        if (
+            heir is None and gen not in first
+        ):  # nothing goes on in the lane of the current best but itself
             heir = next((child for child in reversed(born) if child in able), None)
         going_on[gen] = heir
 
     def stem(gen: int) -> int:
         heir = going_on.get(gen)
-        return row[heir] if heir is not None else row[children[gen][-1]] if children.get(gen) else row[gen]
+        return (
+            row[heir]
+            if heir is not None
+            else row[children[gen][-1]]
+            if children.get(gen)
+            else row[gen]
+        )
 
     lanes: dict[int, int] = {}
     leaves: dict[int, int | None] = {}
@@ -59,7 +69,9 @@ def lay_out(parents: Mapping[int, int | None], heirs: Sequence[int], promoted: S
         if parent is not None and going_on[parent] == gen:
             lanes[gen], leaves[gen] = lanes[parent], None
             continue
-        start = leaves[gen] = None if parent is None else row[gen] if row[gen] <= stem(parent) else row[parent]
+        start = leaves[gen] = (
+            None if parent is None else row[gen] if row[gen] <= stem(parent) else row[parent]
+        )
         start = row[gen] if start is None else start
         end = gen
         while going_on.get(end) is not None:
@@ -70,7 +82,16 @@ def lay_out(parents: Mapping[int, int | None], heirs: Sequence[int], promoted: S
             lane += 1
         taken[lane].append((start, last))
         lanes[gen] = lane
-    return {gen: Place(row[gen], lanes[gen], parents[gen] if parents[gen] in row else None, stem(gen), leaves[gen]) for gen in order}
+    return {
+        gen: Place(
+            row[gen],
+            lanes[gen],
+            parents[gen] if parents[gen] in row else None,
+            stem(gen),
+            leaves[gen],
+        )
+        for gen in order
+    }
 
 
 def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str]:

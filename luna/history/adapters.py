@@ -19,7 +19,11 @@ def adapters_of(root: Path, names: list[str]) -> list[Adapter]:
     for name in names:
         config = artifact(root, name, artifacts.ADAPTER / adapter.CONFIG)
         plain = adapter.read(config, None)
-        found.append(Adapter(plain.scale, artifact(root, name, artifacts.ADAPTER / adapter.WEIGHTS)) if plain.scale else plain)
+        found.append(
+            Adapter(plain.scale, artifact(root, name, artifacts.ADAPTER / adapter.WEIGHTS))
+            if plain.scale
+            else plain
+        )
     return found
 
 
@@ -27,4 +31,6 @@ def line_adapters(root: Path, settings: Params) -> list[Adapter]:
     """The adapters of the parent and its ancestors, oldest first; none for generation 0."""
     if settings.generation.is_ancestor:
         return []
-    return adapters_of(root, read_line(root, settings.line.prefix).ancestors(settings.generation.parent))
+    return adapters_of(
+        root, read_line(root, settings.line.prefix).ancestors(settings.generation.parent)
+    )

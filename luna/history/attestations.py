@@ -19,7 +19,9 @@ def place(name: str, what: str) -> Path:
     return artifacts.ATTESTATIONS / name / f"{what}.json"
 
 
-def record(root: Path, line: Line, documents: Mapping[Path, dict[str, Any] | None], message: str) -> str | None:
+def record(
+    root: Path, line: Line, documents: Mapping[Path, dict[str, Any] | None], message: str
+) -> str | None:
     """Write documents (None: remove) and commit them, and nothing else, on the branch; then push where the line is pushed.
 
     Returns the remote pushed to. A record that is there already in the same words makes no commit.
@@ -37,7 +39,10 @@ def record(root: Path, line: Line, documents: Mapping[Path, dict[str, Any] | Non
     paths = [path.as_posix() for path in documents]
     tree = git.tree_with(paths)
     if tree != git.resolve(f"{tip}^{{tree}}"):
-        git.update([Update(branch, git.commit_tree(tree, tip, message), tip)], f"luna: {message.splitlines()[0]}")
+        git.update(
+            [Update(branch, git.commit_tree(tree, tip, message), tip)],
+            f"luna: {message.splitlines()[0]}",
+        )
         git.run("reset", "--quiet", "HEAD", "--", *paths)
     return push(line)
 
@@ -59,5 +64,7 @@ def _tip(line: Line) -> str | None:
         branch = line.git.branch()
         if branch or newest is None:
             return "HEAD"
-    holding = line.git.text("for-each-ref", f"--contains={newest}", "--format=%(refname)", "refs/heads", "refs/remotes").splitlines()
+    holding = line.git.text(
+        "for-each-ref", f"--contains={newest}", "--format=%(refname)", "refs/heads", "refs/remotes"
+    ).splitlines()
     return holding[0] if holding else "HEAD"

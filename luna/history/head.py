@@ -19,9 +19,27 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
     version, count = version_tag(name.number), max(line.assignments, default=0) + 1
     updates = []
     if version not in line.all_tags:
-        updates.append(Update(f"refs/tags/{version}", git.tag_object(version, commit, f"Registering artifact {names.ARTIFACT} version v{name.number}.0.0\n\nGeneration: {name}"), ZERO))
+        updates.append(
+            Update(
+                f"refs/tags/{version}",
+                git.tag_object(
+                    version,
+                    commit,
+                    f"Registering artifact {names.ARTIFACT} version v{name.number}.0.0\n\nGeneration: {name}",
+                ),
+                ZERO,
+            )
+        )
     assignment, head = assignment_tag(count), head_tag(line.prefix)
     text = head_message(reason, str(name), line.head_name)
-    updates.append(Update(f"refs/tags/{assignment}", git.tag_object(assignment, commit, text), ZERO))
-    updates.append(Update(f"refs/tags/{head}", git.tag_object(head, commit, text), line.head.object if line.head else ZERO))
+    updates.append(
+        Update(f"refs/tags/{assignment}", git.tag_object(assignment, commit, text), ZERO)
+    )
+    updates.append(
+        Update(
+            f"refs/tags/{head}",
+            git.tag_object(head, commit, text),
+            line.head.object if line.head else ZERO,
+        )
+    )
     return updates

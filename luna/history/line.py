@@ -40,7 +40,9 @@ class Line:
     @property
     def snapshots(self) -> list[str]:
         """Tags of the folders that are kept beside the generations, by name."""
-        return sorted(name for name, tag in self.all_tags.items() if tag.annotated and names.is_snapshot(name))
+        return sorted(
+            name for name, tag in self.all_tags.items() if tag.annotated and names.is_snapshot(name)
+        )
 
     @property
     def next_number(self) -> int:
@@ -51,24 +53,36 @@ class Line:
         """The generation at which the head tag points."""
         if self.head is None:
             return None
-        return next((tag.name for tag in self.sealed.values() if tag.commit == self.head.commit), None)
+        return next(
+            (tag.name for tag in self.sealed.values() if tag.commit == self.head.commit), None
+        )
 
     def resolve(self, reference: str) -> str:
         """``3``, ``G003``, the full name or ``HEAD`` to the full name. Raises InputError naming what there is."""
         if names.is_head(reference):
             if self.head_name is None:
-                raise InputError("There is no current best yet: run 'luna evolve' to build the first generation.")
+                raise InputError(
+                    "There is no current best yet: run 'luna evolve' to build the first generation."
+                )
             return self.head_name
         number = names.number_of(reference)
         tag = self.sealed.get(number) if number is not None else None
         if tag is None or (names.is_generation(reference) and tag.name != reference):
-            there = f"there are {self.names[0]} to {self.names[-1]}" if self.sealed else "none has been sealed yet"
+            there = (
+                f"there are {self.names[0]} to {self.names[-1]}"
+                if self.sealed
+                else "none has been sealed yet"
+            )
             raise InputError(f"There is no generation '{reference}': {there} (see 'luna log').")
         return tag.name
 
     def ledger(self) -> list[ledger.Row]:
         """The ledger of the newest sealed generation. Raises InputError for a row that does not parse."""
-        return ledger.loads(self.ledger_text(), self.ledger_place, "'luna log' shows what the tags say in its place; fetch the tag again from a clone that is whole")
+        return ledger.loads(
+            self.ledger_text(),
+            self.ledger_place,
+            "'luna log' shows what the tags say in its place; fetch the tag again from a clone that is whole",
+        )
 
     def ledger_text(self) -> str:
         if not self.sealed:
@@ -86,8 +100,15 @@ class Line:
         number: int | str = GenerationName.parse(name).number
         chain: list[str] = []
         while number != BASE_PARENT:
-            if not isinstance(number, int) or number not in self.sealed or number not in parents or len(chain) > len(parents):
-                raise StateError(f"The line of {name} is broken at generation {number}: fetch the missing tag ('git fetch --tags').")
+            if (
+                not isinstance(number, int)
+                or number not in self.sealed
+                or number not in parents
+                or len(chain) > len(parents)
+            ):
+                raise StateError(
+                    f"The line of {name} is broken at generation {number}: fetch the missing tag ('git fetch --tags')."
+                )
             chain.append(self.sealed[number].name)
             number = parents[number]
         return chain[::-1]
@@ -103,7 +124,11 @@ def read_line(root: Path, prefix: str) -> Line:
         for name, tag in tags.items()
         if tag.annotated and names.is_generation(name) and name.startswith(f"{prefix}-G")
     }
-    assignments = {count: tag for name, tag in tags.items() if (count := names.assignment_number(name)) is not None}
+    assignments = {
+        count: tag
+        for name, tag in tags.items()
+        if (count := names.assignment_number(name)) is not None
+    }
     return Line(git, prefix, sealed, tags.get(names.head_tag(prefix)), assignments, tags)
 
 
@@ -113,7 +138,9 @@ def sealed_params(git: Git, name: str) -> Params:
     try:
         return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
     except yaml.YAMLError:
-        raise InputError(f"{artifacts.PARAMS} of {name} is not valid YAML, so it is not known how that generation was made.") from None
+        raise InputError(
+            f"{artifacts.PARAMS} of {name} is not valid YAML, so it is not known how that generation was made."
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -134,16 +161,21 @@ def declared_outs(pipeline: bytes) -> Mapping[str, bool]:
     """Every output that a dvc.yaml names, and whether DVC keeps it (False: git does). Most generations have the same one."""
     entries = [
         entry if isinstance(entry, dict) else {entry: {}}
-        for stage in (yaml.load(pipeline, Loader=_LOADER) or {}).get("stages", {}).values() for entry in [*stage.get("outs", []), *stage.get("metrics", [])]
+        for stage in (yaml.load(pipeline, Loader=_LOADER) or {}).get("stages", {}).values()
+        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]
     ]
-    return {path: flags.get("cache") is not False for entry in entries for path, flags in entry.items()}
+    return {
+        path: flags.get("cache") is not False for entry in entries for path, flags in entry.items()
+    }
 
 
 def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
     """Outputs by path, from the texts of a dvc.lock and of the dvc.yaml beside it."""
     declared = declared_outs(pipeline)
     return {
-        out["path"]: Out(out["path"], out["md5"], out.get("size", 0), declared.get(out["path"], True))
+        out["path"]: Out(
+            out["path"], out["md5"], out.get("size", 0), declared.get(out["path"], True)
+        )
         for stage in (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).values()
         for out in stage.get("outs", [])
     }
@@ -151,7 +183,10 @@ def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
 
 def dvc_file_outs(text: bytes) -> dict[str, Out]:
     """Outputs by path, from the text of a .dvc file."""
-    return {out["path"]: Out(out["path"], out["md5"], out.get("size", 0), True) for out in yaml.safe_load(text)["outs"]}
+    return {
+        out["path"]: Out(out["path"], out["md5"], out.get("size", 0), True)
+        for out in yaml.safe_load(text)["outs"]
+    }
 
 
 def kept(outs: dict[str, Out]) -> list[str]:
@@ -165,9 +200,13 @@ def sealed_outs(root: Path, name: str) -> dict[str, Out]:
     if names.is_snapshot(name):
         [text] = Git(root).cat([f"refs/tags/{name}:{artifacts.SNAPSHOT_DVC}"])
         if text is None:
-            raise StateError(f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'.")
+            raise StateError(
+                f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'."
+            )
         return dvc_file_outs(text)
-    lock, pipeline = Git(root).cat([f"refs/tags/{name}:{artifacts.LOCK}", f"refs/tags/{name}:{artifacts.PIPELINE}"])
+    lock, pipeline = Git(root).cat(
+        [f"refs/tags/{name}:{artifacts.LOCK}", f"refs/tags/{name}:{artifacts.PIPELINE}"]
+    )
     if lock is None or pipeline is None:
         raise StateError(f"{name} is not sealed here: fetch its tag ('git fetch').")
     return outs_of(lock, pipeline)
@@ -196,8 +235,12 @@ def artifact(root: Path, name: str, path: Path) -> Path:
         except ColdStorageError as error:
             if path != artifacts.MODEL:
                 raise
-            raise ColdStorageError(f"{error} 'luna restore {name}' makes it again from base and adapters.") from None
-    if out or any(not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()):
+            raise ColdStorageError(
+                f"{error} 'luna restore {name}' makes it again from base and adapters."
+            ) from None
+    if out or any(
+        not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()
+    ):
         [text] = Git(root).cat([f"refs/tags/{name}:{wanted}"])
         place = root / artifacts.SCRATCH / "read" / name / wanted
         with files.replacing(place) as temporary:
@@ -218,7 +261,14 @@ def message_fields(message: str) -> dict[str, str]:
 
 def tagger(body: str) -> tuple[str, str | None]:
     """Who made a tag object, and when (UTC, ISO 8601; None where it does not say)."""
-    row = next((row.removeprefix("tagger ") for row in body.partition("\n\n")[0].splitlines() if row.startswith("tagger ")), "")
+    row = next(
+        (
+            row.removeprefix("tagger ")
+            for row in body.partition("\n\n")[0].splitlines()
+            if row.startswith("tagger ")
+        ),
+        "",
+    )
     who, _, when = row.rpartition("> ")
     try:
         moment = datetime.fromtimestamp(int(when.split(" ")[0]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

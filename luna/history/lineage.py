@@ -13,7 +13,14 @@ from luna.history.line import Line, message_fields, tagger
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 
-HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = "HEAD", "base", "promoted", "denied", "rolled back", "unknown"
+HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = (
+    "HEAD",
+    "base",
+    "promoted",
+    "denied",
+    "rolled back",
+    "unknown",
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,20 @@ class Entry:
         return f"G{self.gen:03d}"
 
     def as_json(self) -> dict[str, Any]:
-        values = asdict(self.row) if self.row else dict.fromkeys((item.name for item in fields(Row)), None) | self.scores
+        values = (
+            asdict(self.row)
+            if self.row
+            else dict.fromkeys((item.name for item in fields(Row)), None) | self.scores
+        )
         return values | {
-            "gen": self.gen, "parent": self.parent, "promoted": self.promoted, "name": self.name, "head": self.state == HEAD,
-            "state": self.state, "on_head_line": self.on_head_line, "fault": self.fault,
+            "gen": self.gen,
+            "parent": self.parent,
+            "promoted": self.promoted,
+            "name": self.name,
+            "head": self.state == HEAD,
+            "state": self.state,
+            "on_head_line": self.on_head_line,
+            "fault": self.fault,
         }
 
 
@@ -73,10 +90,14 @@ class Move:
 
 def lineage(line: Line) -> Lineage:
     """Raises InputError when the ledger's header cannot be read."""
-    rows, faults = ledger.scan(line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole")
+    rows, faults = ledger.scan(
+        line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole"
+    )
     by_gen = {row.gen: row for row in rows}
     told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
-    parents = {gen: row.parent for gen, row in by_gen.items()} | {gen: fact["parent"] for gen, fact in told.items()}
+    parents = {gen: row.parent for gen, row in by_gen.items()} | {
+        gen: fact["parent"] for gen, fact in told.items()
+    }
     head = GenerationName.parse(line.head_name).number if line.head_name else None
     on_line: set[int] = set()
     at: int | str | None = head
@@ -86,11 +107,34 @@ def lineage(line: Line) -> Lineage:
     entries = []
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)
-        fact = told[gen] if row is None else {"parent": row.parent, "promoted": row.promoted, "scores": _scores(row)}
+        fact = (
+            told[gen]
+            if row is None
+            else {"parent": row.parent, "promoted": row.promoted, "scores": _scores(row)}
+        )
         state = _state(gen, fact, head, gen in on_line)
-        fault = None if row else f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
-        entries.append(Entry(gen, tag.name if tag else None, fact["parent"], fact["promoted"], fact["scores"], state, gen in on_line, row, fault))
-    return Lineage(entries, [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults])
+        fault = (
+            None
+            if row
+            else f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+        )
+        entries.append(
+            Entry(
+                gen,
+                tag.name if tag else None,
+                fact["parent"],
+                fact["promoted"],
+                fact["scores"],
+                state,
+                gen in on_line,
+                row,
+                fault,
+            )
+        )
+    return Lineage(
+        entries,
+        [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults],
+    )
 
 
 def _state(gen: int, fact: dict[str, Any], head: int | None, on_line: bool) -> str:
@@ -106,7 +150,11 @@ def _state(gen: int, fact: dict[str, Any], head: int | None, on_line: bool) -> s
 
 
 def _scores(row: Row) -> dict[str, float | None]:
-    return {"eval_recall": row.eval_recall, "eval_generalize": row.eval_generalize, "eval_tone": row.eval_tone}
+    return {
+        "eval_recall": row.eval_recall,
+        "eval_generalize": row.eval_generalize,
+        "eval_tone": row.eval_tone,
+    }
 
 
 def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
@@ -117,10 +165,22 @@ def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
         said = message_fields((body or b"").decode("utf-8", "replace"))
         parent: int | str | None = said.get("Parent")
         if parent != BASE_PARENT:
-            parent = int(parent) if parent and parent.isascii() and parent.isdigit() and int(parent) < gen else None
+            parent = (
+                int(parent)
+                if parent and parent.isascii() and parent.isdigit() and int(parent) < gen
+                else None
+            )
         found[gen] = {
-            "parent": parent, "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
-            "scores": {key: _fraction(said.get(title)) for key, title in (("eval_recall", "Recall"), ("eval_generalize", "Generalization"), ("eval_tone", "Tone-Drift"))},
+            "parent": parent,
+            "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
+            "scores": {
+                key: _fraction(said.get(title))
+                for key, title in (
+                    ("eval_recall", "Recall"),
+                    ("eval_generalize", "Generalization"),
+                    ("eval_tone", "Tone-Drift"),
+                )
+            },
         }
     return found
 
@@ -144,6 +204,10 @@ def head_moves(line: Line) -> list[Move]:
         text = (body or b"").decode("utf-8", "replace")
         who, when = tagger(text)
         name = by_commit.get(tag.commit, tag.commit[:12])
-        why = text.partition("\n\n")[2].partition("\n\n")[0].strip() if tag.annotated else "no reason: this tag is not one that Luna writes"
+        why = (
+            text.partition("\n\n")[2].partition("\n\n")[0].strip()
+            if tag.annotated
+            else "no reason: this tag is not one that Luna writes"
+        )
         moves.append(Move(count, name, moves[-1].generation if moves else None, who, when, why))
     return moves

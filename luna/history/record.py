@@ -63,7 +63,12 @@ class Entry:
 
 def is_recorded(tag: str) -> bool:
     """Whether a tag is of the kind that never moves: a generation, a version, an assignment of the head, a snapshot."""
-    return names.is_generation(tag) or names.is_snapshot(tag) or names.assignment_number(tag) is not None or names.is_version(tag)
+    return (
+        names.is_generation(tag)
+        or names.is_snapshot(tag)
+        or names.assignment_number(tag) is not None
+        or names.is_version(tag)
+    )
 
 
 def object_id(body: str) -> str:
@@ -93,8 +98,17 @@ def _loaded(text: str) -> tuple[Entry, ...]:
             entry = Entry(**json.loads(line))
         except (ValueError, TypeError):
             entry = None
-        if entry is None or entry.line != line or entry.number != number or entry.previous != previous or object_id(entry.body) != entry.object or f"\ntag {entry.tag}\n" not in entry.body:
-            raise InputError(f"The record's line {number + 1} does not follow from the line before it: it was altered; run 'luna repair'.")
+        if (
+            entry is None
+            or entry.line != line
+            or entry.number != number
+            or entry.previous != previous
+            or object_id(entry.body) != entry.object
+            or f"\ntag {entry.tag}\n" not in entry.body
+        ):
+            raise InputError(
+                f"The record's line {number + 1} does not follow from the line before it: it was altered; run 'luna repair'."
+            )
         entries.append(entry)
     return tuple(entries)
 
@@ -126,7 +140,11 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
     tree = git.text("mktree", stdin=f"100644 blob {blob}\t{FILE}\n".encode())
     parents = dict.fromkeys([*([old] if old else []), *(entry.commit for entry in entries[since:])])
     present = git.existing(parents)
-    commit = git.commit_tree(tree, [parent for parent in parents if parent in present], f"Record of {len(entries)} tags\n")
+    commit = git.commit_tree(
+        tree,
+        [parent for parent in parents if parent in present],
+        f"Record of {len(entries)} tags\n",
+    )
     return Update(REF, commit, old or ZERO)
 
 
@@ -136,7 +154,9 @@ def current(git: Git) -> list[Entry]:
 
 
 def _standing(git: Git) -> list[Entry]:
-    return extended([], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)]))
+    return extended(
+        [], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)])
+    )
 
 
 def ensure(git: Git, open_store: Callable[[], Store] | None = None) -> None:
@@ -156,17 +176,30 @@ def ensure(git: Git, open_store: Callable[[], Store] | None = None) -> None:
 
 def _bodies(git: Git, tags: list[Tag]) -> list[tuple[str, str]]:
     tags = sorted(tags, key=lambda tag: _order(tag.name))
-    return [(tag.name, (body or b"").decode("utf-8", "surrogateescape")) for tag, body in zip(tags, git.cat([tag.object for tag in tags]), strict=True)]
+    return [
+        (tag.name, (body or b"").decode("utf-8", "surrogateescape"))
+        for tag, body in zip(tags, git.cat([tag.object for tag in tags]), strict=True)
+    ]
 
 
 def following(git: Git, updates: list[Update]) -> list[Update]:
     """``updates``, and as the last of them the record's own, so that a transaction cut short never leaves a record of nothing."""
-    new = [item for item in updates if item.ref.startswith(_TAGS) and is_recorded(item.ref.removeprefix(_TAGS))]
+    new = [
+        item
+        for item in updates
+        if item.ref.startswith(_TAGS) and is_recorded(item.ref.removeprefix(_TAGS))
+    ]
     if not new:
         return updates
-    bodies = [(body or b"").decode("utf-8", "surrogateescape") for body in git.cat([item.new for item in new])]
+    bodies = [
+        (body or b"").decode("utf-8", "surrogateescape")
+        for body in git.cat([item.new for item in new])
+    ]
     known = read(git)
-    entries = extended(known or _standing(git), zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True))
+    entries = extended(
+        known or _standing(git),
+        zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True),
+    )
     return [*updates, written(git, entries, git.resolve(REF), len(known))]
 
 
@@ -183,21 +216,41 @@ def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
         write_object(git, entry)
     updates = [Update(_TAGS + entry.tag, entry.object, ZERO) for entry in gone]
     known = {entry.tag for entry in entries}
-    loose = [tag for tag in tags.values() if tag.annotated and is_recorded(tag.name) and tag.name not in known]
+    loose = [
+        tag
+        for tag in tags.values()
+        if tag.annotated and is_recorded(tag.name) and tag.name not in known
+    ]
     if loose:
-        updates.append(written(git, extended(entries, _bodies(git, loose)), git.resolve(REF), len(entries)))
+        updates.append(
+            written(git, extended(entries, _bodies(git, loose)), git.resolve(REF), len(entries))
+        )
     if updates:
         git.update(updates, "luna: complete the record")
-    return [*(f"{entry.tag} came back from the record" for entry in gone), *(f"{tag.name} was recorded" for tag in loose)]
+    return [
+        *(f"{entry.tag} came back from the record" for entry in gone),
+        *(f"{tag.name} was recorded" for tag in loose),
+    ]
 
 
 def _order(tag: str) -> tuple[int, str]:
-    return (names.number_of(tag) if names.is_generation(tag) else names.version_number(tag) or names.assignment_number(tag) or 0), tag
+    return (
+        names.number_of(tag)
+        if names.is_generation(tag)
+        else names.version_number(tag) or names.assignment_number(tag) or 0
+    ), tag
 
 
 def write_object(git: Git, entry: Entry) -> None:
     """Write the tag's object again, bit for bit."""
-    git.run("hash-object", "-t", "tag", "-w", "--stdin", stdin=entry.body.encode("utf-8", "surrogateescape"))
+    git.run(
+        "hash-object",
+        "-t",
+        "tag",
+        "-w",
+        "--stdin",
+        stdin=entry.body.encode("utf-8", "surrogateescape"),
+    )
 
 
 # -- cold storage
@@ -213,7 +266,13 @@ def in_cold(store: Store) -> list[Entry]:
     fs, folder = store.odb.fs, _folder(store)
     if not fs.exists(folder):
         return []
-    return loads("".join(fs.cat_file(path).decode("utf-8", "replace") for path in sorted(fs.find(folder)) if path.endswith(".json")))
+    return loads(
+        "".join(
+            fs.cat_file(path).decode("utf-8", "replace")
+            for path in sorted(fs.find(folder))
+            if path.endswith(".json")
+        )
+    )
 
 
 def to_cold(store: Store, entries: list[Entry]) -> int:

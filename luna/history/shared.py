@@ -15,7 +15,9 @@ from luna.history.line import Line
 from luna.names import head_tag
 from luna.repo.git import Git, GitError, Update
 
-PUSH_REMOTE = "luna.pushRemote"  # git config: the git remote that 'luna seal' pushes to; unset: none
+PUSH_REMOTE = (
+    "luna.pushRemote"  # git config: the git remote that 'luna seal' pushes to; unset: none
+)
 
 
 class Overtaken(StateError):
@@ -25,7 +27,12 @@ class Overtaken(StateError):
 def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
     """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +)."""
     head = f"refs/tags/{head_tag(prefix)}"
-    return f"+refs/heads/*:refs/remotes/{remote}/*", f"+{head}:{head}", "refs/tags/*:refs/tags/*", "refs/luna/*:refs/luna/*"
+    return (
+        f"+refs/heads/*:refs/remotes/{remote}/*",
+        f"+{head}:{head}",
+        "refs/tags/*:refs/tags/*",
+        "refs/luna/*:refs/luna/*",
+    )
 
 
 def remote(git: Git) -> str | None:
@@ -42,7 +49,10 @@ def ask(git: Git) -> dict[str, str] | None:
 
 
 def _references(git: Git, place: str) -> dict[str, str]:
-    return {name: value for value, name in (row.split("\t") for row in git.text("ls-remote", place).splitlines())}
+    return {
+        name: value
+        for value, name in (row.split("\t") for row in git.text("ls-remote", place).splitlines())
+    }
 
 
 def holds(git: Git, name: str, theirs: dict[str, str] | None) -> bool:
@@ -54,7 +64,9 @@ def holds(git: Git, name: str, theirs: dict[str, str] | None) -> bool:
     return lock is not None and lock == (git.root / artifacts.LOCK).read_bytes()
 
 
-def holds_commit(git: Git, branch: str, theirs: dict[str, str] | None, tree: str, parent: str) -> bool:
+def holds_commit(
+    git: Git, branch: str, theirs: dict[str, str] | None, tree: str, parent: str
+) -> bool:
     """Whether the shared branch is one commit further than ``parent``, and that commit has this very tree."""
     tip = (theirs or {}).get(branch)
     if tip in (None, parent) or not _brought(git, branch, theirs):
@@ -67,7 +79,9 @@ def _brought(git: Git, ref: str, theirs: dict[str, str] | None) -> bool:
     if ref not in (theirs or {}):
         return False
     try:
-        git.run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", remote(git), ref)
+        git.run(
+            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", remote(git), ref
+        )
     except GitError:
         return False
     return True
@@ -77,7 +91,10 @@ def require_not_overtaken(git: Git, branch: str, theirs: dict[str, str] | None) 
     """Raises Overtaken where the shared branch or record holds what is not here."""
     own = git.resolve(record.REF)
     known = {branch: "HEAD"} | ({record.REF: own} if own else {})
-    if any(ref in (theirs or {}) and not git.is_ancestor(theirs[ref], mine) for ref, mine in known.items()):
+    if any(
+        ref in (theirs or {}) and not git.is_ancestor(theirs[ref], mine)
+        for ref, mine in known.items()
+    ):
         raise Overtaken(
             f"'{remote(git)}' has moved on: another clone has sealed or committed there. Nothing was sealed here; "
             "'luna seal --renumber' follows it, takes the next free number, and goes on without training again."
@@ -96,13 +113,22 @@ def offer(line: Line, branch: str, updates: Sequence[Update]) -> None:
         return
     try:
         # By its address: a push by name would write what the refspecs of 'luna init' name here too, one reference after the other.
-        _push(line, git.text("remote", "get-url", "--push", remote(git), check=False) or remote(git), branch, updates)
+        _push(
+            line,
+            git.text("remote", "get-url", "--push", remote(git), check=False) or remote(git),
+            branch,
+            updates,
+        )
     except GitError as error:
         theirs = ask(git)
-        if theirs is None or theirs.get(branch) == next(item.new for item in updates if item.ref == branch):
+        if theirs is None or theirs.get(branch) == next(
+            item.new for item in updates if item.ref == branch
+        ):
             return  # away since then, or it has arrived although the connection broke
         require_not_overtaken(git, branch, theirs)
-        raise StateError(f"'{remote(git)}' did not take it ({error}): nothing was sealed; mend that, then run 'luna seal' again.") from None
+        raise StateError(
+            f"'{remote(git)}' did not take it ({error}): nothing was sealed; mend that, then run 'luna seal' again."
+        ) from None
 
 
 def push(line: Line, with_branch: bool = True) -> str | None:
@@ -122,7 +148,9 @@ def push(line: Line, with_branch: bool = True) -> str | None:
             if (was := git.resolve(last)) not in (None, tip) and git.is_ancestor(was, tip):
                 git.update([Update(last, tip, was)], "luna: pushed")
     except GitError as error:
-        raise StateError(f"All is sealed here, but '{place}' did not take it ({error}): mend that, then run 'luna seal' again.") from None
+        raise StateError(
+            f"All is sealed here, but '{place}' did not take it ({error}): mend that, then run 'luna seal' again."
+        ) from None
     return place
 
 
@@ -135,14 +163,25 @@ def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] 
     git = line.git
     theirs = _references(git, place)
     head = f"refs/tags/{head_tag(line.prefix)}"
-    tags = {f"refs/tags/{name}": tag.object for name, tag in line.all_tags.items() if not names.is_head(name)}
-    moving = {record.REF: git.resolve(record.REF), head: line.head.object if line.head else None} | ({branch: git.resolve("HEAD")} if branch else {})
+    tags = {
+        f"refs/tags/{name}": tag.object
+        for name, tag in line.all_tags.items()
+        if not names.is_head(name)
+    }
+    moving = {
+        record.REF: git.resolve(record.REF),
+        head: line.head.object if line.head else None,
+    } | ({branch: git.resolve("HEAD")} if branch else {})
     for item in updates:
         (moving if item.ref in moving else tags)[item.ref] = item.new
     wanted = [f"{new}:{ref}" for ref, new in tags.items() if ref not in theirs]
     if branch in theirs and git.is_ancestor(moving[branch], theirs[branch]):
         del moving[branch]  # another clone went on from here, and this one knows it
-    wanted += [f"{'+' if ref == head else ''}{new}:{ref}" for ref, new in moving.items() if new and theirs.get(ref) != new]
+    wanted += [
+        f"{'+' if ref == head else ''}{new}:{ref}"
+        for ref, new in moving.items()
+        if new and theirs.get(ref) != new
+    ]
     if wanted:
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
         git.run("push", "--quiet", "--atomic", "--no-verify", place, *wanted)
@@ -156,9 +195,13 @@ def fetch(line: Line) -> str:
     """
     place = remote(line.git)
     if not place:
-        raise StateError("No shared repository is set: 'git config luna.pushRemote NAME' says which git remote it is.")
+        raise StateError(
+            "No shared repository is set: 'git config luna.pushRemote NAME' says which git remote it is."
+        )
     try:
         line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix))
     except GitError as error:
-        raise StateError(f"'{place}' could not be followed ({error}): mend that, then run the same command again; nothing was changed.") from None
+        raise StateError(
+            f"'{place}' could not be followed ({error}): mend that, then run the same command again; nothing was changed."
+        ) from None
     return place

@@ -43,7 +43,11 @@ def _parse(document: dict[str, Any]) -> Record:
 
 
 def write(store: Store, record: Record) -> None:
-    store.write_note(KIND, f"{record.generation}.json", json.dumps(asdict(record), indent=2, ensure_ascii=False).encode() + b"\n")
+    store.write_note(
+        KIND,
+        f"{record.generation}.json",
+        json.dumps(asdict(record), indent=2, ensure_ascii=False).encode() + b"\n",
+    )
 
 
 def forget(store: Store, generation: str) -> None:

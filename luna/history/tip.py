@@ -18,9 +18,13 @@ def require_tip(line: Line) -> str:
     branch = line.git.branch()
     newest = line.sealed[max(line.sealed)].commit if line.sealed else None
     if branch is None:
-        raise StateError("A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again.")
+        raise StateError(
+            "A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again."
+        )
     if line.git.resolve("HEAD") is None:
         raise StateError("The repository has no commit yet: commit Luna's files first.")
     if newest and not line.git.is_ancestor(newest, "HEAD"):
-        raise StateError(f"This branch does not hold {line.newest}, the newest generation: merge it or switch to the branch that does, so that the line stays one.")
+        raise StateError(
+            f"This branch does not hold {line.newest}, the newest generation: merge it or switch to the branch that does, so that the line stays one."
+        )
     return branch

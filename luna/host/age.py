@@ -45,7 +45,9 @@ class AgeUp:
     by: str | None = None
 
 
-def age_up(root: Path | str = ".", on_event: Callable[[dict[str, Any]], None] | None = None) -> AgeUp:
+def age_up(
+    root: Path | str = ".", on_event: Callable[[dict[str, Any]], None] | None = None
+) -> AgeUp:
     """Build the next generation, if the conversations that wait are worth ``age_up.karma_required``.
 
     The call returns when all is sealed, which takes minutes or hours; in an asyncio service:
@@ -61,26 +63,42 @@ def age_up(root: Path | str = ".", on_event: Callable[[dict[str, Any]], None] | 
     """
     place = Git(Path(root)).root
     found = karma(place)
-    if found.missing:  # the subprocess asks again, under the lock: nobody can have spent it in between
+    if (
+        found.missing
+    ):  # the subprocess asks again, under the lock: nobody can have spent it in between
         return refused(found)
     return _in_subprocess(place, found, on_event or (lambda event: None))
 
 
 def refused(found: Karma) -> AgeUp:
-    return AgeUp("refused", found.collected, found.required, found.missing, found.collected, found.head)
+    return AgeUp(
+        "refused", found.collected, found.required, found.missing, found.collected, found.head
+    )
 
 
 def busy(found: Karma, by: str) -> AgeUp:
-    return AgeUp("busy", found.collected, found.required, found.missing, found.collected, found.head, by=by)
+    return AgeUp(
+        "busy", found.collected, found.required, found.missing, found.collected, found.head, by=by
+    )
 
 
-def grow(root: Path, say: Callable[[str], None], event: Callable[[dict[str, Any]], None], quiet: bool) -> AgeUp:
+def grow(
+    root: Path, say: Callable[[str], None], event: Callable[[dict[str, Any]], None], quiet: bool
+) -> AgeUp:
     """Decide and build in this process; the caller holds the repository's lock."""
     found = karma(root)
     if found.missing:
         return refused(found)
     last = evolve(root, 1, say, event, quiet=quiet).built[-1]
-    return AgeUp("promoted" if last.promoted else "denied", found.collected, found.required, 0.0, karma(root).collected, last.head, last.name)
+    return AgeUp(
+        "promoted" if last.promoted else "denied",
+        found.collected,
+        found.required,
+        0.0,
+        karma(root).collected,
+        last.head,
+        last.name,
+    )
 
 
 def result_event(done: AgeUp) -> dict[str, Any]:
@@ -90,9 +108,18 @@ def result_event(done: AgeUp) -> dict[str, Any]:
 def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]], None]) -> AgeUp:
     last: dict[str, Any] = {}
     (place / artifacts.SCRATCH).mkdir(exist_ok=True)
-    with tempfile.TemporaryFile(dir=place / artifacts.SCRATCH) as said, subprocess.Popen(
-        [sys.executable, "-m", "luna", "age-up", "--json"], cwd=place, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, text=True, encoding="utf-8",
-    ) as process:
+    with (
+        tempfile.TemporaryFile(dir=place / artifacts.SCRATCH) as said,
+        subprocess.Popen(
+            [sys.executable, "-m", "luna", "age-up", "--json"],
+            cwd=place,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            encoding="utf-8",
+        ) as process,
+    ):
         try:
             for line in process.stdout:
                 last = json.loads(line)
@@ -112,7 +139,9 @@ def _failure(place: Path, last: dict[str, Any], code: int, said: IO[bytes]) -> L
         return (Refused if last["exit_code"] == Refused.exit_code else LunaError)(last["message"])
     said.seek(0)
     files.write_text(place / LOG, said.read().decode("utf-8", "replace"))
-    return LunaError(f"The build ended before its end (exit code {code}): see {LOG}, then call again; it goes on from there.")
+    return LunaError(
+        f"The build ended before its end (exit code {code}): see {LOG}, then call again; it goes on from there."
+    )
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -23,7 +23,9 @@ class Adapter:
     weights: Path | None
 
 
-def save_identity(out: Path, why: str = "generation 0 is the base itself: nothing was taught") -> None:
+def save_identity(
+    out: Path, why: str = "generation 0 is the base itself: nothing was taught"
+) -> None:
     """The adapter that changes nothing, and says why: the ancestor's, or that of a training that failed."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / CONFIG, {"peft_type": None, "note": why})
@@ -46,8 +48,16 @@ def read(config: Path, weights: Path | None) -> Adapter:
     values: dict[str, Any] = read_json(config)
     if values.get("peft_type") is None:
         return Adapter(0.0, None)
-    if values["peft_type"] != "LORA" or values.get("use_dora") or values.get("use_rslora") or values.get("rank_pattern") or values.get("alpha_pattern"):
-        raise ExportError(f"{config} is not a plain LoRA adapter, the only kind that is merged exactly.")
+    if (
+        values["peft_type"] != "LORA"
+        or values.get("use_dora")
+        or values.get("use_rslora")
+        or values.get("rank_pattern")
+        or values.get("alpha_pattern")
+    ):
+        raise ExportError(
+            f"{config} is not a plain LoRA adapter, the only kind that is merged exactly."
+        )
     return Adapter(values["lora_alpha"] / values["r"], weights)
 
 
@@ -60,7 +70,9 @@ def part(key: str) -> tuple[str, str]:
     """Which weight a tensor of an adapter belongs to, and whether it is its ``A`` or its ``B``. Raises ExportError for anything else."""
     match = _KEY.fullmatch(key)
     if not match:
-        raise ExportError(f"The adapter holds '{key}', which is no LoRA matrix: it cannot be merged exactly.")
+        raise ExportError(
+            f"The adapter holds '{key}', which is no LoRA matrix: it cannot be merged exactly."
+        )
     return match["module"] + ".weight", match["side"]
 
 

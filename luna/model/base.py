@@ -21,8 +21,18 @@ _LEAST_BITS = 4  # of a weight in a packaged GGUF
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-         "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja")
+_KEPT = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
 
 
 def origin(base: Base) -> tuple[str | None, str | None]:
@@ -34,7 +44,11 @@ def origin(base: Base) -> tuple[str | None, str | None]:
 
 def pinned(base: Base) -> tuple[str, str] | None:
     """The hub's id and commit of exactly these weights; None for a package or a folder, whose weights no hub has for certain."""
-    return (base.source, base.revision) if base.source not in PACKAGED and base.revision and _HUB_ID.fullmatch(base.source) else None
+    return (
+        (base.source, base.revision)
+        if base.source not in PACKAGED and base.revision and _HUB_ID.fullmatch(base.source)
+        else None
+    )
 
 
 def estimated_bytes(base: Base) -> int | None:
@@ -42,7 +56,11 @@ def estimated_bytes(base: Base) -> int | None:
     if base.source in PACKAGED:
         return _packaged_file(base.source).stat().st_size * 16 // _LEAST_BITS
     folder = Path(base.source).expanduser()
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else None
+    return (
+        sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        if folder.is_dir()
+        else None
+    )
 
 
 def check(base: Base) -> None:
@@ -58,9 +76,13 @@ def check(base: Base) -> None:
         _check_folder(Path(base.source).expanduser())
     elif _HUB_ID.fullmatch(base.source):
         if not base.revision or not _REVISION.fullmatch(base.revision):
-            raise BaseModelError(f"params.yaml: base.revision must pin {base.source} to a commit of 40 hex digits, so that the ancestor never changes.")
+            raise BaseModelError(
+                f"params.yaml: base.revision must pin {base.source} to a commit of 40 hex digits, so that the ancestor never changes."
+            )
     else:
-        raise BaseModelError(f"params.yaml: base.source '{base.source}' is neither a known package ({', '.join(PACKAGED)}), a folder, nor a hub id like owner/name.")
+        raise BaseModelError(
+            f"params.yaml: base.source '{base.source}' is neither a known package ({', '.join(PACKAGED)}), a folder, nor a hub id like owner/name."
+        )
 
 
 def make(base: Base, out: Path) -> None:
@@ -83,28 +105,44 @@ def _packaged_file(source: str) -> Path:
     spec = importlib.util.find_spec(module)
     path = Path(spec.origin).parent / name if spec and spec.origin else None
     if path is None or not path.is_file():
-        raise BaseModelError(f"The package {source} is not installed: run 'make setup', or set base.source in params.yaml.")
+        raise BaseModelError(
+            f"The package {source} is not installed: run 'make setup', or set base.source in params.yaml."
+        )
     return path
 
 
 def _check_folder(folder: Path) -> None:
     if not list(folder.glob("*.safetensors")):
         pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-        found = f"only the pickle {pickles[0]}, which can run code when read" if pickles else "no weights"
+        found = (
+            f"only the pickle {pickles[0]}, which can run code when read"
+            if pickles
+            else "no weights"
+        )
         raise BaseModelError(f"{folder} holds {found}: give a model in safetensors.")
     try:
         config = read_json(folder / "config.json")
         architectures = config.get("architectures") or []
     except (OSError, ValueError, AttributeError):
-        raise BaseModelError(f"{folder}/config.json is missing or not valid JSON: give a complete Hugging Face model folder.") from None
+        raise BaseModelError(
+            f"{folder}/config.json is missing or not valid JSON: give a complete Hugging Face model folder."
+        ) from None
     if not any(name.endswith("ForCausalLM") for name in architectures):
-        raise BaseModelError(f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model.")
+        raise BaseModelError(
+            f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model."
+        )
     if config.get("quantization_config"):
-        raise BaseModelError(f"{folder} holds quantised weights: give the 16-bit model it was made from.")
+        raise BaseModelError(
+            f"{folder} holds quantised weights: give the 16-bit model it was made from."
+        )
     if not (folder / "tokenizer.json").is_file():
-        raise BaseModelError(f"{folder}/tokenizer.json is missing: give a model with a fast tokenizer.")
+        raise BaseModelError(
+            f"{folder}/tokenizer.json is missing: give a model with a fast tokenizer."
+        )
     if not _chat_template(folder):
-        raise BaseModelError(f"{folder} has no chat template, so it is no chat model: give an 'instruct' model.")
+        raise BaseModelError(
+            f"{folder} has no chat template, so it is no chat model: give an 'instruct' model."
+        )
 
 
 def _chat_template(folder: Path) -> str | None:
@@ -125,11 +163,21 @@ def _download(base: Base) -> Path:
     )
 
     try:
-        return Path(snapshot_download(base.source, revision=base.revision, allow_patterns=["*.safetensors", "*.safetensors.index.json", *_KEPT]))
+        return Path(
+            snapshot_download(
+                base.source,
+                revision=base.revision,
+                allow_patterns=["*.safetensors", "*.safetensors.index.json", *_KEPT],
+            )
+        )
     except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise BaseModelError(f"The hub has no {base.source} at revision {base.revision}: check base.source and base.revision in params.yaml.") from None
+        raise BaseModelError(
+            f"The hub has no {base.source} at revision {base.revision}: check base.source and base.revision in params.yaml."
+        ) from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BaseModelError(f"The hub did not give {base.source}: {type(error).__name__}; check the network, or use a local folder.") from error
+        raise BaseModelError(
+            f"The hub did not give {base.source}: {type(error).__name__}; check the network, or use a local folder."
+        ) from error
 
 
 def _from_folder(folder: Path, out: Path) -> None:
@@ -150,7 +198,11 @@ def _from_folder(folder: Path, out: Path) -> None:
             if dtypes == {"BF16"}:
                 shutil.copyfile(path, out / path.name)
                 continue
-            save_file({key: _bfloat16(tensors.get_tensor(key), torch) for key in tensors.keys()}, out / path.name, {"format": "pt"})
+            save_file(
+                {key: _bfloat16(tensors.get_tensor(key), torch) for key in tensors.keys()},
+                out / path.name,
+                {"format": "pt"},
+            )
     config = read_json(out / "config.json")
     config.pop("torch_dtype", None)
     write_json(out / "config.json", config | {"dtype": "bfloat16"})
@@ -183,7 +235,10 @@ def _from_gguf(path: Path, out: Path) -> None:
     # and leaves marks by which llama.cpp's converter takes the vocabulary for SentencePiece's.
     backend = tokenizer.backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     backend.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=True)
     backend.model.byte_fallback = False
@@ -212,4 +267,6 @@ def _check_tokenizer(out: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(str(out.resolve()), local_files_only=True)
     if not tokenizer.chat_template or tokenizer.eos_token is None:
-        raise BaseModelError("The base's tokenizer has no chat template or no end-of-turn token: give a chat model.")
+        raise BaseModelError(
+            "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
+        )

@@ -66,18 +66,36 @@ def ratio(moved: float, reference: float) -> float | None:
     return 0.0 if not moved else moved / reference if reference else None
 
 
-def measure(base: Path, parent: Path, model: Path, changes: Mapping[str, float | None]) -> list[Tensor]:
+def measure(
+    base: Path, parent: Path, model: Path, changes: Mapping[str, float | None]
+) -> list[Tensor]:
     """Every weight of the model folder ``model``, one at a time; ``changes`` are those against the parent, by tensor."""
     from safetensors import safe_open
 
     found = []
     for path in sorted(model.glob("*.safetensors")):
-        with safe_open(path, "pt") as now, safe_open(parent / path.name, "pt") as before, safe_open(base / path.name, "pt") as then:
+        with (
+            safe_open(path, "pt") as now,
+            safe_open(parent / path.name, "pt") as before,
+            safe_open(base / path.name, "pt") as then,
+        ):
             for name in now.keys():
                 weight = now.get_tensor(name)
                 norm, moved, base_norm = _norms(weight, then.get_tensor(name))
                 parent_norm = _norms(before.get_tensor(name))[0] if name in changes else norm
-                found.append(Tensor(name, naming.kind(name), naming.depth(name), weight.numel(), norm, parent_norm, base_norm, changes.get(name, 0.0), ratio(moved, base_norm)))
+                found.append(
+                    Tensor(
+                        name,
+                        naming.kind(name),
+                        naming.depth(name),
+                        weight.numel(),
+                        norm,
+                        parent_norm,
+                        base_norm,
+                        changes.get(name, 0.0),
+                        ratio(moved, base_norm),
+                    )
+                )
     return sorted(found, key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
 
 
@@ -106,7 +124,9 @@ def dumps(tensors: Iterable[Tensor]) -> str:
     writer.writerow(COLUMNS)
     for item in tensors:
         name, kind, depth, elements, *numbers = astuple(item)
-        writer.writerow((name, kind, "" if depth is None else depth, elements, *map(_shown, numbers)))
+        writer.writerow(
+            (name, kind, "" if depth is None else depth, elements, *map(_shown, numbers))
+        )
     return text.getvalue()
 
 
@@ -124,7 +144,11 @@ def loads(text: str, where: str = "weight_change.csv") -> list[Tensor]:
 def _row(row: Sequence[str]) -> Tensor:
     name, kind, depth, elements, *values = row
     numbers = [float(value) if value else None for value in values]
-    if None in numbers[:3] or len(numbers) != 5 or not all(value is None or 0 <= value < math.inf for value in numbers):
+    if (
+        None in numbers[:3]
+        or len(numbers) != 5
+        or not all(value is None or 0 <= value < math.inf for value in numbers)
+    ):
         raise ValueError
     return Tensor(name, kind, int(depth) if depth else None, int(elements), *numbers)
 
@@ -132,7 +156,10 @@ def _row(row: Sequence[str]) -> Tensor:
 def together(items: Iterable[tuple[float | None, float]]) -> float | None:
     """Relative change of several tensors taken as one, from (relative change, reference norm) of each."""
     known = [(change, norm) for change, norm in items if change is not None]
-    return ratio(math.hypot(*(change * norm for change, norm in known)), math.hypot(*(norm for _, norm in known)))
+    return ratio(
+        math.hypot(*(change * norm for change, norm in known)),
+        math.hypot(*(norm for _, norm in known)),
+    )
 
 
 def grouped(items: Iterable[tuple[Any, float | None, float]]) -> dict[Any, float | None]:
@@ -141,7 +168,9 @@ def grouped(items: Iterable[tuple[Any, float | None, float]]) -> dict[Any, float
     for group, change, norm in items:
         groups.setdefault(group, []).append((change, norm))
     changes = {group: together(members) for group, members in groups.items()}
-    return dict(sorted(changes.items(), key=lambda pair: -1.0 if pair[1] is None else pair[1], reverse=True))
+    return dict(
+        sorted(changes.items(), key=lambda pair: -1.0 if pair[1] is None else pair[1], reverse=True)
+    )
 
 
 def most(groups: Mapping[Any, float | None], count: int = MOST) -> list[Any]:
@@ -153,17 +182,27 @@ def _rounded(value: float | None) -> float:
     return round(value or 0.0, _DIGITS)
 
 
-def summary(tensors: Sequence[Tensor], threshold: float, rounded_away: int, is_ancestor: bool) -> dict[str, Any]:
+def summary(
+    tensors: Sequence[Tensor], threshold: float, rounded_away: int, is_ancestor: bool
+) -> dict[str, Any]:
     """The ``evolution`` of metrics.json. An ancestor, which has no parent, is all new by definition: 100 %."""
-    changed = [item for item in tensors if is_ancestor or item.change is None or item.change > threshold]
+    changed = [
+        item for item in tensors if is_ancestor or item.change is None or item.change > threshold
+    ]
 
     kinds = grouped((item.kind, item.change, item.parent_norm) for item in tensors)
-    depths = grouped((item.depth, item.change, item.parent_norm) for item in tensors if item.depth is not None)
+    depths = grouped(
+        (item.depth, item.change, item.parent_norm) for item in tensors if item.depth is not None
+    )
     return {
         "weight_change_percent": round(100 * len(changed) / len(tensors), 2),
-        "changed_layers": len(changed), "total_layers": len(tensors), "threshold": threshold, "rounded_away": rounded_away,
+        "changed_layers": len(changed),
+        "total_layers": len(tensors),
+        "threshold": threshold,
+        "rounded_away": rounded_away,
         "relative_change": _rounded(together((item.change, item.parent_norm) for item in tensors)),
         "total_drift": _rounded(together((item.drift, item.base_norm) for item in tensors)),
-        "most_evolved": most(kinds), "most_evolved_depths": most(depths),
+        "most_evolved": most(kinds),
+        "most_evolved_depths": most(depths),
         "by_kind": {kind: round(kinds[kind], _DIGITS) for kind in sorted(most(kinds, len(kinds)))},
     }

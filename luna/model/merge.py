@@ -26,7 +26,13 @@ class Change:
     rounded_away: int  # tensors that an adapter touches but bfloat16 rounds back to what they were
 
 
-def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[str], None] = lambda name: None, measure: bool = True) -> Change:
+def merge(
+    base: Path,
+    adapters: Sequence[Adapter],
+    out: Path,
+    tick: Callable[[str], None] = lambda name: None,
+    measure: bool = True,
+) -> Change:
     """Write the model folder ``base`` with ``adapters`` merged in, oldest first, into ``out``.
 
     ``measure`` False leaves out how far the last adapter moved the weights: the bytes are the same, sooner.
@@ -63,20 +69,28 @@ def merge(base: Path, adapters: Sequence[Adapter], out: Path, tick: Callable[[st
                     if measured:
                         norm = torch.linalg.vector_norm(before.to(torch.float64)).item()
                         relative[name] = ratio(lora_norm([(scale, *matrices[name])]), norm)
-                    weight = delta.add_(before).to(torch.bfloat16)  # in place: memory is what takes the time
+                    weight = delta.add_(before).to(
+                        torch.bfloat16
+                    )  # in place: memory is what takes the time
                     if measured:
                         unchanged += bool(torch.equal(before, weight))
                 merged[name] = weight.contiguous()
                 tick(name)
         save_file(merged, out / path.name, {"format": "pt"})
     if missing := set().union(*(matrices for _, matrices in steps)) - names:
-        raise ExportError(f"The adapter changes '{min(missing)}', which the base does not have: base and adapter do not belong together.")
+        raise ExportError(
+            f"The adapter changes '{min(missing)}', which the base does not have: base and adapter do not belong together."
+        )
     if last and unchanged == len(relative):
-        raise ExportError("The merge changed nothing: the adapter is too weak for 16-bit weights; raise train.learning_rate or the number of steps.")
+        raise ExportError(
+            "The merge changed nothing: the adapter is too weak for 16-bit weights; raise train.learning_rate or the number of steps."
+        )
     return Change(relative, total, unchanged)
 
 
 def _delta(name: str, weight: Any, scale: float, a: Any, b: Any) -> Any:
     if weight.shape != (b.shape[0], a.shape[1]):
-        raise ExportError(f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together.")
+        raise ExportError(
+            f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together."
+        )
     return (b @ a).mul_(scale)

@@ -7,9 +7,18 @@ import re
 _LAYER = re.compile(r"(?:^|.*\.)(?:layers?|blocks?|blk|h)\.(?P<depth>\d+)\.(?P<module>.+)")
 _ATTENTION = re.compile(r"^(?:self_attn|self_attention|attention|attn)\.")
 _GGUF = {
-    "attn_q": "attention.q_proj", "attn_k": "attention.k_proj", "attn_v": "attention.v_proj", "attn_output": "attention.o_proj",
-    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm", "token_embd": "embed_tokens", "output_norm": "norm", "output": "lm_head",
+    "attn_q": "attention.q_proj",
+    "attn_k": "attention.k_proj",
+    "attn_v": "attention.v_proj",
+    "attn_output": "attention.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "token_embd": "embed_tokens",
+    "output_norm": "norm",
+    "output": "lm_head",
 }
 
 

@@ -24,17 +24,38 @@ def stack(adapters: Sequence[Adapter], out: Path, base: str, revision: str | Non
     tensors = {}
     for name in sorted(set().union(*(found for _, found in steps))):
         a, b = next(found[name] for _, found in steps if name in found)
-        left, right = torch.zeros(rank, a.shape[1], dtype=torch.float64), torch.zeros(b.shape[0], rank, dtype=torch.float64)
+        left, right = (
+            torch.zeros(rank, a.shape[1], dtype=torch.float64),
+            torch.zeros(b.shape[0], rank, dtype=torch.float64),
+        )
         at = 0
         for (scale, found), width in zip(steps, ranks, strict=True):
             if name in found:  # a generation may have trained fewer modules: its part stays zero
-                left[at : at + width], right[:, at : at + width] = found[name][0], scale * found[name][1]
+                left[at : at + width], right[:, at : at + width] = (
+                    found[name][0],
+                    scale * found[name][1],
+                )
             at += width
         module = name.removesuffix(".weight")
-        tensors[f"base_model.model.{module}.lora_A.weight"], tensors[f"base_model.model.{module}.lora_B.weight"] = left.float(), right.float()
+        (
+            tensors[f"base_model.model.{module}.lora_A.weight"],
+            tensors[f"base_model.model.{module}.lora_B.weight"],
+        ) = left.float(), right.float()
     save_file(tensors, out / WEIGHTS, {"format": "pt"})
-    write_json(out / CONFIG, {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "revision": revision, "r": rank, "lora_alpha": rank, "lora_dropout": 0.0,
-        "bias": "none", "fan_in_fan_out": False, "inference_mode": True, "target_modules": sorted({key.split(".")[-3] for key in tensors}),
-    })
+    write_json(
+        out / CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base,
+            "revision": revision,
+            "r": rank,
+            "lora_alpha": rank,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+            "target_modules": sorted({key.split(".")[-3] for key in tensors}),
+        },
+    )
     return rank

@@ -68,6 +68,8 @@ def _merge_into(place: Path, base: Path, adapters: Sequence[Adapter], measure: b
 
 def prune(scratch: Path) -> None:
     """Keep the newest weights only: all others can be rebuilt."""
-    places = sorted((path for path in scratch.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    places = sorted(
+        (path for path in scratch.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime
+    )
     for path in places[:-_KEPT]:
         shutil.rmtree(path, ignore_errors=True)

@@ -27,14 +27,26 @@ class Archived:
     thinned: int
 
 
-def archive(line: Line, chosen: list[str], stores: list[cold.Store], progress: Callable[[int, int], None] = lambda done, total: None) -> list[Archived]:
+def archive(
+    line: Line,
+    chosen: list[str],
+    stores: list[cold.Store],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Archived]:
     """Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
 
     Raises:
         ColdStorageError: a store cannot be written or read, or an object is to be had whole nowhere.
     """
     root = line.git.root
-    total = len(stores) * sum({out.md5: out.size for name in chosen for out in sealed_outs(root, name).values() if out.cached}.values())
+    total = len(stores) * sum(
+        {
+            out.md5: out.size
+            for name in chosen
+            for out in sealed_outs(root, name).values()
+            if out.cached
+        }.values()
+    )
     done = 0
 
     def read(count: int) -> None:

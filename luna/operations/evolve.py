@@ -33,7 +33,9 @@ def _untold(event: dict[str, Any]) -> None:
     """Nobody listens."""
 
 
-def reproduce(root: Path, quiet: bool = False, event: Event = _untold, until: str | None = None) -> None:
+def reproduce(
+    root: Path, quiet: bool = False, event: Event = _untold, until: str | None = None
+) -> None:
     """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
 
     What was trained before the generation was renumbered is not trained again.
@@ -51,10 +53,21 @@ def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
     failure = root / stage.FAILURE
     failure.unlink(missing_ok=True)
     # 'python' in the stages' commands must be this one, also when the environment is not activated.
-    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    env = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    }
     env |= {"PYTHONUNBUFFERED": "1"} if quiet else {}
     command = [sys.executable, "-m", "dvc", "repro", *([until] if until else [])]
-    with ending.child(command, cwd=root, env=env, **({"stdout": subprocess.PIPE, "text": True, "encoding": "utf-8", "errors": "replace"} if quiet else {})) as process:
+    with ending.child(
+        command,
+        cwd=root,
+        env=env,
+        **(
+            {"stdout": subprocess.PIPE, "text": True, "encoding": "utf-8", "errors": "replace"}
+            if quiet
+            else {}
+        ),
+    ) as process:
         for line in process.stdout or ():
             sys.stderr.write(line)
             if found := _RUNNING.match(line):
@@ -65,10 +78,14 @@ def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
         told = json.loads(failure.read_text(encoding="utf-8"))
         kind = Refused if told["exit_code"] == Refused.exit_code else LunaError
         raise kind(told["message"])
-    raise LunaError("The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there.")
+    raise LunaError(
+        "The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there."
+    )
 
 
-def one(root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _untold) -> Sealed:
+def one(
+    root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _untold
+) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     name = _begin(root, say)
     reproduce(root, quiet, event)
@@ -76,7 +93,9 @@ def one(root: Path, say: Callable[[str], None], quiet: bool = False, event: Even
     return seal(root)
 
 
-def part(root: Path, stage: str, say: Callable[[str], None], event: Event = _untold, quiet: bool = False) -> handover.HandedOver:
+def part(
+    root: Path, stage: str, say: Callable[[str], None], event: Event = _untold, quiet: bool = False
+) -> handover.HandedOver:
     """Build the next generation, or the unfinished one, up to ``stage`` and hand it over to whoever goes on, on another machine.
 
     Generation 0, where there is none, is built and sealed first. Raises what ``evolve`` and ``handover.hand_over`` do.
@@ -89,7 +108,13 @@ def part(root: Path, stage: str, say: Callable[[str], None], event: Event = _unt
     event({"event": "started", "built": 0})
     name = _begin(root, say, exports=stage not in ("prep", "train"))
     reproduce(root, quiet, event, stage)
-    told = handover.hand_over(root, read_line(root, settings.line.prefix), name, stage, lambda step: say(f"{name}: {step}"))
+    told = handover.hand_over(
+        root,
+        read_line(root, settings.line.prefix),
+        name,
+        stage,
+        lambda step: say(f"{name}: {step}"),
+    )
     event({"event": "handed over", **asdict(told)})
     return told
 
@@ -118,8 +143,13 @@ class Grown:
 
 
 def evolve(
-    root: Path, most: int, say: Callable[[str], None], event: Event = _untold,
-    until_mature: bool = False, max_denials: int | None = None, quiet: bool = False,
+    root: Path,
+    most: int,
+    say: Callable[[str], None],
+    event: Event = _untold,
+    until_mature: bool = False,
+    max_denials: int | None = None,
+    quiet: bool = False,
 ) -> Grown:
     """Build up to ``most`` generations over what waits to be learnt; generation 0, where there is none, comes beside them.
 
@@ -165,13 +195,18 @@ def evolve(
             if not unfinished and (number := next_try(root, line)):
                 other = params.load(root).retry[number - 1].settings()
                 _lend(root, other)
-                say(f"the rule denied these conversations before: trying number {number} of retry: in params.yaml")
+                say(
+                    f"the rule denied these conversations before: trying number {number} of retry: in params.yaml"
+                )
                 event({"event": "retry", "number": number, "settings": other})
             if grow().promoted:
                 denials = 0
                 continue
             denials += 1
-            if denials >= denials_allowed or next_try(root, read_line(root, settings.line.prefix)) is None:
+            if (
+                denials >= denials_allowed
+                or next_try(root, read_line(root, settings.line.prefix)) is None
+            ):
                 stopped = "denied"
                 break
     finally:
@@ -192,7 +227,13 @@ def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
     """Put a try's settings into params.yaml; the first time, note the user's own."""
     give_back(root)
     before = params.load(root).model_dump(mode="json")
-    files.write_json(root / LENT, {section: {key: before[section][key] for key in values} for section, values in other.items()})
+    files.write_json(
+        root / LENT,
+        {
+            section: {key: before[section][key] for key in values}
+            for section, values in other.items()
+        },
+    )
     params.write(root, other)
 
 
@@ -214,4 +255,6 @@ def _free_gb(root: Path) -> float:
 def _require_disk(root: Path, settings: params.Params) -> None:
     free = _free_gb(root)
     if free < settings.evolve.min_free_gb:
-        raise StateError(f"Only {free:.1f} GB are free at {root}, and evolve.min_free_gb asks for {settings.evolve.min_free_gb:g}: free some space, then run the same command again; nothing was started.")
+        raise StateError(
+            f"Only {free:.1f} GB are free at {root}, and evolve.min_free_gb asks for {settings.evolve.min_free_gb:g}: free some space, then run the same command again; nothing was started."
+        )

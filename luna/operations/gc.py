@@ -18,7 +18,13 @@ from luna.history.tip import building
 from luna.storage import cache, cold, objects
 
 #: What a build reads of each ancestor: the adapters that its weights are made of, and what was taught.
-_ANCESTRAL = (artifacts.BASE, artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT, artifacts.ANSWERS)
+_ANCESTRAL = (
+    artifacts.BASE,
+    artifacts.ADAPTER,
+    artifacts.DELTA,
+    artifacts.HELD_OUT,
+    artifacts.ANSWERS,
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,11 @@ def plan(line: Line) -> Plan:
     """Look only. Kept: what the working tree, the commit checked out, the head and snapshots name, and of ancestors what a build reads."""
     root = line.git.root
     place = cache.home(root) / "files" / "md5"
-    sizes = {"".join(path.parts[-2:]): path.stat().st_size for path in place.glob("??/*") if path.is_file() and not path.name.endswith(".tmp")}
+    sizes = {
+        "".join(path.parts[-2:]): path.stat().st_size
+        for path in place.glob("??/*")
+        if path.is_file() and not path.name.endswith(".tmp")
+    }
     wanted = _wanted(root, line)
     lean = {item.md5 for item in thinned.in_git(line).values()} - wanted
     free: dict[str, int] = {}
@@ -65,8 +75,15 @@ def plan(line: Line) -> Plan:
             generations.append(name)
             free |= {md5: sizes[md5] for md5 in going}
     return Plan(
-        dict(sorted(free.items())), generations, sum(size for md5, size in sizes.items() if md5 in wanted), sum(sizes.get(md5, 0) for md5 in lean),
-        sum(size for md5, size in sizes.items() if md5 not in named | wanted and not md5.endswith(".dir")),
+        dict(sorted(free.items())),
+        generations,
+        sum(size for md5, size in sizes.items() if md5 in wanted),
+        sum(sizes.get(md5, 0) for md5 in lean),
+        sum(
+            size
+            for md5, size in sizes.items()
+            if md5 not in named | wanted and not md5.endswith(".dir")
+        ),
     )
 
 
@@ -78,12 +95,21 @@ def _here(root: Path, outs) -> set[str]:
 
 def _wanted(root: Path, line: Line) -> set[str]:
     sets: list[list[Out]] = []
-    texts = [(root / artifacts.LOCK).read_bytes() if (root / artifacts.LOCK).exists() else None, (root / artifacts.PIPELINE).read_bytes()]
-    for lock, pipeline in (texts, line.git.cat([f"HEAD:{artifacts.LOCK}", f"HEAD:{artifacts.PIPELINE}"])):
+    texts = [
+        (root / artifacts.LOCK).read_bytes() if (root / artifacts.LOCK).exists() else None,
+        (root / artifacts.PIPELINE).read_bytes(),
+    ]
+    for lock, pipeline in (
+        texts,
+        line.git.cat([f"HEAD:{artifacts.LOCK}", f"HEAD:{artifacts.PIPELINE}"]),
+    ):
         if lock and pipeline:
             sets.append(list(outs_of(lock, pipeline).values()))
     settings = params.load(root)
-    parents = {line.head_name, settings.generation.parent if building(settings, line) else None} & set(line.names)
+    parents = {
+        line.head_name,
+        settings.generation.parent if building(settings, line) else None,
+    } & set(line.names)
     sets += [list(sealed_outs(root, snapshot).values()) for snapshot in line.snapshots]
     for parent in parents:
         sets.append(list(sealed_outs(root, parent).values()))
@@ -93,7 +119,9 @@ def _wanted(root: Path, line: Line) -> set[str]:
     return set().union(*(_here(root, outs) for outs in sets))
 
 
-def free(line: Line, found: Plan, progress: Callable[[int, int], None] = lambda done, total: None) -> Freed:
+def free(
+    line: Line, found: Plan, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Freed:
     """Read each object back from cold storage, then delete it from the cache. Killed anywhere, nothing is lost: run it again.
 
     Raises:

@@ -38,7 +38,9 @@ class HandedOver:
     pushed_to: str | None
 
 
-def hand_over(root: Path, line: Line, name: str, stage: str, tick: Callable[[str], None] = lambda step: None) -> HandedOver:
+def hand_over(
+    root: Path, line: Line, name: str, stage: str, tick: Callable[[str], None] = lambda step: None
+) -> HandedOver:
     """Archive, commit and push what has been built of ``name``, up to and with ``stage``. Run again, it adds nothing.
 
     Raises:
@@ -48,7 +50,9 @@ def hand_over(root: Path, line: Line, name: str, stage: str, tick: Callable[[str
     git, branch = line.git, require_tip(line)
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
     tip, tree, theirs = git.resolve("HEAD"), git.tree_with(paths), shared.ask(git)
-    if shared.holds_commit(git, branch, theirs, tree, tip):  # killed after the shared repository had taken it
+    if shared.holds_commit(
+        git, branch, theirs, tree, tip
+    ):  # killed after the shared repository had taken it
         git.update([Update(branch, theirs[branch], tip)], f"luna: {name} up to {stage}")
         git.refresh_index(paths)
         tip = theirs[branch]
@@ -57,7 +61,13 @@ def hand_over(root: Path, line: Line, name: str, stage: str, tick: Callable[[str
     uploaded = archive_outs(root, line, _outs(root, name), tick)
     tick("committing")
     if tree != git.resolve(f"{tip}^{{tree}}"):
-        updates = [Update(branch, git.commit_tree(tree, tip, f"{name}: unfinished, built up to {stage}\n"), tip)]
+        updates = [
+            Update(
+                branch,
+                git.commit_tree(tree, tip, f"{name}: unfinished, built up to {stage}\n"),
+                tip,
+            )
+        ]
         shared.offer(line, branch, updates)
         git.update(updates, f"luna: {name} up to {stage}")
         git.refresh_index(paths)
@@ -74,14 +84,20 @@ def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: N
     """
     if not (root / artifacts.LOCK).exists():
         return 0
-    lacking = {path: out for path, out in _outs(root, name).items() if out.cached and not _is_there(root, out)}
+    lacking = {
+        path: out
+        for path, out in _outs(root, name).items()
+        if out.cached and not _is_there(root, out)
+    }
     if not lacking:
         return 0
     say(f"{name}: bringing {', '.join(lacking)}")
     try:
         came = sum(objects.whole(root, md5)[1] for md5 in objects.behind(root, kept(lacking)))
     except ColdStorageError as error:
-        raise ColdStorageError(f"{error} Make it answer, then run the same command again; or 'dvc repro' makes what is missing anew, here.") from None
+        raise ColdStorageError(
+            f"{error} Make it answer, then run the same command again; or 'dvc repro' makes what is missing anew, here."
+        ) from None
     _check_out(root, list(lacking))
     return came
 
@@ -90,11 +106,15 @@ def _outs(root: Path, name: str) -> dict[str, Out]:
     """What the recorded stages made that were run for the generation ``name``, or belong to any."""
 
     def belongs(stage: dict[str, Any]) -> bool:
-        generation = (stage.get("params") or {}).get(artifacts.PARAMS.as_posix(), {}).get("generation")
+        generation = (
+            (stage.get("params") or {}).get(artifacts.PARAMS.as_posix(), {}).get("generation")
+        )
         return generation is None or generation.get("name") == name
 
     lock = yaml.safe_load((root / artifacts.LOCK).read_bytes()) or {}
-    lock["stages"] = {stage: entry for stage, entry in lock.get("stages", {}).items() if belongs(entry)}
+    lock["stages"] = {
+        stage: entry for stage, entry in lock.get("stages", {}).items() if belongs(entry)
+    }
     return outs_of(yaml.safe_dump(lock).encode(), (root / artifacts.PIPELINE).read_bytes())
 
 
@@ -107,13 +127,17 @@ def _is_there(root: Path, out: Out) -> bool:
         return False
     here = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
     listed = objects.listing(root, out.md5)
-    return here.keys() == listed.keys() and all(_is_same(root, path, listed[relative]) for relative, path in here.items())
+    return here.keys() == listed.keys() and all(
+        _is_same(root, path, listed[relative]) for relative, path in here.items()
+    )
 
 
 def _is_same(root: Path, path: Path, md5: str) -> bool:
     """A link to the cache's own object need not be read; anything else is hashed."""
     kept_at = cache.find(root, md5)
-    return path.is_file() and ((kept_at is not None and path.samefile(kept_at)) or files.digest(path, "md5") == md5)
+    return path.is_file() and (
+        (kept_at is not None and path.samefile(kept_at)) or files.digest(path, "md5") == md5
+    )
 
 
 def _check_out(root: Path, paths: list[str]) -> None:

@@ -20,14 +20,22 @@ def initialise(root: Path, prefix: str) -> list[str]:
     git = Git(root)
     done = []
     if not (git.root / ".dvc").is_dir():
-        raise StateError(f"{git.root} is no Luna repository: it has no .dvc folder; clone Luna first.")
+        raise StateError(
+            f"{git.root} is no Luna repository: it has no .dvc folder; clone Luna first."
+        )
     if not (hooks_folder(git) / "post-checkout").exists():
-        result = subprocess.run([sys.executable, "-m", "dvc", "install"], cwd=git.root, capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-m", "dvc", "install"], cwd=git.root, capture_output=True, text=True
+        )
         if result.returncode:
-            raise StateError(f"'dvc install' failed: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+            raise StateError(
+                f"'dvc install' failed: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            )
         done.append("git hooks installed: 'git checkout TAG' brings the model's bytes back")
     if install_hooks(git):
-        done.append("git hooks installed: a sealed tag is neither moved nor deleted, a past ledger row never altered")
+        done.append(
+            "git hooks installed: a sealed tag is neither moved nor deleted, a past ledger row never altered"
+        )
     if not shutil.which("dvc", path=git.config(ENVIRONMENT) or ""):
         git.run("config", ENVIRONMENT, str(Path(sys.executable).parent))
     for remote in git.text("remote").splitlines():
@@ -38,8 +46,12 @@ def initialise(root: Path, prefix: str) -> list[str]:
             git.run("config", "--unset-all", key, check=False)
             for refspec in wanted:
                 git.run("config", "--add", key, refspec)
-            git.run("config", f"remote.{remote}.tagOpt", "--no-tags")  # the refspecs say which tags, and how
-            done.append(f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation")
+            git.run(
+                "config", f"remote.{remote}.tagOpt", "--no-tags"
+            )  # the refspecs say which tags, and how
+            done.append(
+                f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation"
+            )
     if git.text("remote") and not git.resolve(record.REF):
         record.ensure(git)
         if git.resolve(record.REF):

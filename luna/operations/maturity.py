@@ -23,7 +23,11 @@ def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
     found = own_line(rows, GenerationName.parse(line.head_name).number)
     said = [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults]
     if not found:
-        said.append(f"the ledger has no row of the head, {line.head_name}: restore it with 'git restore lineage.csv'")
+        said.append(
+            f"the ledger has no row of the head, {line.head_name}: restore it with 'git restore lineage.csv'"
+        )
     elif isinstance(found[0].parent, int):
-        said.append(f"the ledger has no readable row of G{found[0].parent:03d}: what lies before G{found[0].gen:03d} is not counted")
+        said.append(
+            f"the ledger has no readable row of G{found[0].parent:03d}: what lies before G{found[0].gen:03d} is not counted"
+        )
     return judge(found, settings.maturity), said

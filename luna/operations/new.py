@@ -35,7 +35,10 @@ class Pending:
 
 def conversations(root: Path) -> list[Conversation]:
     """What is in data/conversations and in the inbox, learnt or not. Raises InputError for a malformed one, naming file and line."""
-    return [*inbox.waiting(root), *batches.read(root / artifacts.CONVERSATIONS, params.load(root).data)]
+    return [
+        *inbox.waiting(root),
+        *batches.read(root / artifacts.CONVERSATIONS, params.load(root).data),
+    ]
 
 
 def waiting(root: Path, line: Line) -> Waiting:
@@ -44,7 +47,9 @@ def waiting(root: Path, line: Line) -> Waiting:
     if line.head_name:
         [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
         seen = {row.identity for row in taught.loads((text or b"").decode())}
-    return batches.waiting(root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root))
+    return batches.waiting(
+        root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root)
+    )
 
 
 def pending(root: Path, line: Line) -> Pending:
@@ -54,7 +59,12 @@ def pending(root: Path, line: Line) -> Pending:
     return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 
 
-def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda text: None, exports: bool = True) -> GenerationName:
+def start(
+    root: Path,
+    replace: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    exports: bool = True,
+) -> GenerationName:
     """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
 
     ``exports`` False: another machine goes on after the training, so its needs are not asked for here.
@@ -69,21 +79,35 @@ def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     if (unfinished := building(settings, line)) and not replace:
-        raise StateError(f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'.")
+        raise StateError(
+            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."
+        )
     require_tip(line)
     foreign = [path for path in line.git.changed() if not path.startswith(OWN_CHANGES)]
     if foreign:
-        raise StateError(f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by.")
+        raise StateError(
+            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by."
+        )
     base.check(settings.base)
     parent = line.head_name or BASE_PARENT
     if line.sealed:
         if line.head_name is None:
-            raise StateError("The head tag is missing or names no generation: run 'luna seal' to restore it.")
+            raise StateError(
+                "The head tag is missing or names no generation: run 'luna seal' to restore it."
+            )
         _require_same_base(line, settings)
         if not pending(root, line).conversations:
-            unread = settings.data.batches == "flat" and batches.folders(root / artifacts.CONVERSATIONS)
-            hint = f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)" if unread else ""
-            raise InputError(f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again.")
+            unread = settings.data.batches == "flat" and batches.folders(
+                root / artifacts.CONVERSATIONS
+            )
+            hint = (
+                f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)"
+                if unread
+                else ""
+            )
+            raise InputError(
+                f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again."
+            )
     say(preflight.require(root, settings, line, conversations(root), exports).sentence)
     inbox.take_in(root)
     batches.remove_list(root)
@@ -95,13 +119,17 @@ def start(root: Path, replace: bool = False, say: Callable[[str], None] = lambda
 def _require_same_base(line: Line, settings: params.Params) -> None:
     was = sealed_params(line.git, line.head_name).base
     if was != settings.base:
-        raise InputError(f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone.")
+        raise InputError(
+            f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone."
+        )
 
 
 def next_name(line: Line) -> GenerationName:
     """The next free number, born now; or a second after the newest generation where the clock was set back: names stay in order."""
     now = datetime.now(UTC).replace(microsecond=0)
     if line.sealed:
-        newest = datetime.strptime(GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        newest = datetime.strptime(
+            GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S"
+        ).replace(tzinfo=UTC)
         now = max(now, newest + timedelta(seconds=1))
     return GenerationName.born(line.next_number, line.prefix, now)

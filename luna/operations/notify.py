@@ -21,7 +21,16 @@ def tell(root: Path, command: str | None, event: dict[str, Any]) -> str | None:
         return None
     try:
         words = shlex.split(command)
-        done = subprocess.run(words, cwd=root, input=json.dumps(event), text=True, capture_output=True, timeout=_SECONDS)
+        done = subprocess.run(
+            words,
+            cwd=root,
+            input=json.dumps(event),
+            text=True,
+            capture_output=True,
+            timeout=_SECONDS,
+        )
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
         return f"notify.command did not run ({error}); growing goes on"
-    return f"notify.command ended with {done.returncode}; growing goes on" if done.returncode else None
+    return (
+        f"notify.command ended with {done.returncode}; growing goes on" if done.returncode else None
+    )

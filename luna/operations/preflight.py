@@ -29,7 +29,14 @@ from luna.storage import cache, objects
 from luna.training import environment, memory
 
 MARGIN = 1.2  # more than the estimate must be free
-_BITS = {"BF16": 16, "F16": 16, "Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.8, "Q4_K_M": 5.0}  # of a weight, https://github.com/ggml-org/llama.cpp/tree/master/tools/quantize
+_BITS = {
+    "BF16": 16,
+    "F16": 16,
+    "Q8_0": 8.5,
+    "Q6_K": 6.6,
+    "Q5_K_M": 5.8,
+    "Q4_K_M": 5.0,
+}  # of a weight, https://github.com/ggml-org/llama.cpp/tree/master/tools/quantize
 _MARKS = 16  # tokens around a message, at most
 _GB = 1e9
 
@@ -55,17 +62,27 @@ class Preflight:
 
     @property
     def sentence(self) -> str:
-        parts = [f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.place}' for space in self.disks)}"]
+        parts = [
+            f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.place}' for space in self.disks)}"
+        ]
         if self.memory:
             parts.append(f"memory {self.memory[0] / _GB:.1f} of {self.memory[1] / _GB:.1f} GB free")
         if self.gpu:
-            parts.append(f"GPU {self.gpu[0] / _GB:.1f} of {'?' if self.gpu[1] is None else format(self.gpu[1] / _GB, '.1f')} GB free")
+            parts.append(
+                f"GPU {self.gpu[0] / _GB:.1f} of {'?' if self.gpu[1] is None else format(self.gpu[1] / _GB, '.1f')} GB free"
+            )
         if self.parent:
             parts.append(f"{self.parent} is in cold storage and in the ledger")
         return "preflight: " + "; ".join(parts)
 
 
-def require(root: Path, settings: Params, line: Line, conversations: list[Conversation], exports: bool = True) -> Preflight:
+def require(
+    root: Path,
+    settings: Params,
+    line: Line,
+    conversations: list[Conversation],
+    exports: bool = True,
+) -> Preflight:
     """What was found, where all fits. ``exports`` False: another machine goes on after the training.
 
     Raises:
@@ -83,12 +100,24 @@ def require(root: Path, settings: Params, line: Line, conversations: list[Conver
     return found
 
 
-def look(root: Path, settings: Params, line: Line, conversations: list[Conversation], exports: bool = True) -> Preflight:
+def look(
+    root: Path,
+    settings: Params,
+    line: Line,
+    conversations: list[Conversation],
+    exports: bool = True,
+) -> Preflight:
     """Nothing is asked of cold storage here."""
     parent = line.head_name
-    weights = sealed_outs(root.resolve(), parent)[artifacts.BASE.as_posix()].size if parent else base.estimated_bytes(settings.base) or 0
+    weights = (
+        sealed_outs(root.resolve(), parent)[artifacts.BASE.as_posix()].size
+        if parent
+        else base.estimated_bytes(settings.base) or 0
+    )
     shape = _shape(line, parent, weights) if parent else None
-    taken, gpu, too_little = _memory(shape, settings, conversations, exports) if shape else (None, None, None)
+    taken, gpu, too_little = (
+        _memory(shape, settings, conversations, exports) if shape else (None, None, None)
+    )
     disks = _disks(root, settings, weights, shape, first=parent is None)
     for space in disks:
         if space.need > space.free:
@@ -96,9 +125,14 @@ def look(root: Path, settings: Params, line: Line, conversations: list[Conversat
     return Preflight(disks, taken, gpu, parent, too_little)
 
 
-def _memory(shape: memory.Shape, settings: Params, conversations: list[Conversation], exports: bool) -> tuple[tuple[int, int], tuple[int, int | None] | None, str | None]:
+def _memory(
+    shape: memory.Shape, settings: Params, conversations: list[Conversation], exports: bool
+) -> tuple[tuple[int, int], tuple[int, int | None] | None, str | None]:
     """What is needed and free on the machine, the same on its GPU, and what is wrong where it does not suffice."""
-    longest, cuda = _longest(conversations, settings.chat.system_prompt), environment.uses_cuda(settings.train.device)
+    longest, cuda = (
+        _longest(conversations, settings.chat.system_prompt),
+        environment.uses_cuda(settings.train.device),
+    )
     free, vram = environment.free_memory(), environment.free_gpu_memory() if cuda else None
 
     def fits(train: Train) -> bool:
@@ -109,8 +143,16 @@ def _memory(shape: memory.Shape, settings: Params, conversations: list[Conversat
     gpu = (need.gpu, vram) if need.gpu is not None else None
     if fits(settings.train):
         return (need.machine, free), gpu, None
-    short = f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free" if need.machine > free else f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
-    return (need.machine, free), gpu, f"This generation would take about {short}: free some, or in params.yaml set {memory.advice(settings.train, cuda, fits)}"
+    short = (
+        f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free"
+        if need.machine > free
+        else f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
+    )
+    return (
+        (need.machine, free),
+        gpu,
+        f"This generation would take about {short}: free some, or in params.yaml set {memory.advice(settings.train, cuda, fits)}",
+    )
 
 
 def _shape(line: Line, parent: str, weights: int) -> memory.Shape | None:
@@ -120,14 +162,30 @@ def _shape(line: Line, parent: str, weights: int) -> memory.Shape | None:
 
 def _longest(conversations: list[Conversation], system_prompt: str) -> int:
     """Tokens of the longest conversation, at most: no token is shorter than a byte."""
-    return max((sum(len(content.encode()) + _MARKS for _, content in item.messages) for item in conversations), default=0) + len(system_prompt.encode()) + _MARKS
+    return (
+        max(
+            (
+                sum(len(content.encode()) + _MARKS for _, content in item.messages)
+                for item in conversations
+            ),
+            default=0,
+        )
+        + len(system_prompt.encode())
+        + _MARKS
+    )
 
 
-def _disks(root: Path, settings: Params, weights: int, shape: memory.Shape | None, first: bool) -> list[Space]:
+def _disks(
+    root: Path, settings: Params, weights: int, shape: memory.Shape | None, first: bool
+) -> list[Space]:
     quantised = int(weights * _BITS[settings.export.quantization] / 16)
     adapter = 4 * shape.adapter(settings.train) if shape else 0
     kept = quantised + adapter + (weights if first else 0)
-    wanted = [(root, (1 if first else 3) * weights + quantised + 9 * adapter), (cache.home(root), kept), *((place, kept) for place in _cold_folders(root, settings))]
+    wanted = [
+        (root, (1 if first else 3) * weights + quantised + 9 * adapter),
+        (cache.home(root), kept),
+        *((place, kept) for place in _cold_folders(root, settings)),
+    ]
     found: dict[int, Space] = {}
     for place, need in wanted:
         there = place
@@ -135,7 +193,11 @@ def _disks(root: Path, settings: Params, weights: int, shape: memory.Shape | Non
             there = there.parent
         device = there.stat().st_dev
         before = found.get(device)
-        found[device] = Space(before.place if before else there, (before.need if before else 0) + int(MARGIN * need), shutil.disk_usage(there).free)
+        found[device] = Space(
+            before.place if before else there,
+            (before.need if before else 0) + int(MARGIN * need),
+            shutil.disk_usage(there).free,
+        )
     return list(found.values())
 
 
@@ -153,8 +215,13 @@ def _require_no_other_line(root: Path, settings: Params) -> None:
     from luna.history import record
 
     for place in _cold_folders(root, settings):
-        lines = "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted((place / record.COLD_FOLDER).glob("*.json")))
-        if other := next((entry.tag for entry in record.loads(lines) if names.is_generation(entry.tag)), None):
+        lines = "".join(
+            path.read_text(encoding="utf-8", errors="replace")
+            for path in sorted((place / record.COLD_FOLDER).glob("*.json"))
+        )
+        if other := next(
+            (entry.tag for entry in record.loads(lines) if names.is_generation(entry.tag)), None
+        ):
             raise StateError(
                 f"The cold storage {place} holds a line already ({other}), and this clone has no generation of it: bring them with 'git fetch --tags', "
                 "or give this line a folder of its own ('dvc remote add --local --force --default cold FOLDER'); nothing was started."
@@ -167,7 +234,9 @@ def _require_parent(root: Path, line: Line, parent: str) -> None:
     from luna.storage import cold
 
     if not any(row.gen == GenerationName.parse(parent).number for row in line.ledger()):
-        raise StateError(f"The ledger has no row of {parent}, which would be the parent: run 'luna verify', then 'luna repair'; nothing was started.")
+        raise StateError(
+            f"The ledger has no row of {parent}, which would be the parent: run 'luna verify', then 'luna repair'; nothing was started."
+        )
     wanted = objects.behind(root, kept(sealed_outs(root.resolve(), parent)))
     failures: list[str] = []
     stores = cold.open_all(root)
@@ -175,8 +244,14 @@ def _require_parent(root: Path, line: Line, parent: str) -> None:
         try:
             dropped = thinned.known(line, store)
             if missing := [md5 for md5 in wanted if md5 not in dropped and not store.exists(md5)]:
-                failures.append(f"'{store.name}' lacks {len(missing)} objects of {parent}, which would be the parent")
+                failures.append(
+                    f"'{store.name}' lacks {len(missing)} objects of {parent}, which would be the parent"
+                )
         except (ColdStorageError, InputError) as error:
             failures.append(str(error).rstrip("."))
-    if len(failures) == len(stores):  # one copy suffices to build on; how many a seal needs, the seal asks
-        raise ColdStorageError(f"{failures[0]}: make it whole with 'luna archive --all' first; nothing was started.")
+    if len(failures) == len(
+        stores
+    ):  # one copy suffices to build on; how many a seal needs, the seal asks
+        raise ColdStorageError(
+            f"{failures[0]}: make it whole with 'luna archive --all' first; nothing was started."
+        )

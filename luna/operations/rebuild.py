@@ -59,10 +59,19 @@ def model_out(root: Path, name: str) -> Out:
 def inputs(root: Path, line: Line, name: str) -> list[str]:
     """The hashes of all outputs that a rebuild reads: the base, and the adapters of the generation's line."""
     chain = [sealed_outs(root.resolve(), one) for one in line.ancestors(name)]
-    return list(dict.fromkeys([chain[-1][artifacts.BASE.as_posix()].md5, *(outs[artifacts.ADAPTER.as_posix()].md5 for outs in chain)]))
+    return list(
+        dict.fromkeys(
+            [
+                chain[-1][artifacts.BASE.as_posix()].md5,
+                *(outs[artifacts.ADAPTER.as_posix()].md5 for outs in chain),
+            ]
+        )
+    )
 
 
-def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None) -> Rebuilt:
+def rebuild(
+    root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None
+) -> Rebuilt:
     """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there.
 
     Every byte that is read has its recorded hash, or is fetched again from cold storage. Where the
@@ -75,10 +84,20 @@ def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str
     started = time.monotonic()
     root = root.resolve()
     ancestors = line.ancestors(name)
-    report, code = line.git.cat([f"refs/tags/{name}:{artifacts.EXPORT_REPORT.as_posix()}", f"refs/tags/{name}:{_CONVERTER_CODE}"])
+    report, code = line.git.cat(
+        [
+            f"refs/tags/{name}:{artifacts.EXPORT_REPORT.as_posix()}",
+            f"refs/tags/{name}:{_CONVERTER_CODE}",
+        ]
+    )
     settings = sealed_params(line.git, name)
     [row] = [row for row in line.ledger() if row.gen == GenerationName.parse(name).number]
-    tools = toolchain.choose(toolchain.recorded(json.loads(report or b"{}"), (code or b"").decode()), shipping.installed(), root / _TOOLS, say)
+    tools = toolchain.choose(
+        toolchain.recorded(json.loads(report or b"{}"), (code or b"").decode()),
+        shipping.installed(),
+        root / _TOOLS,
+        say,
+    )
 
     base, adapters = parts(root, ancestors, scratch)
     merged = merge(base, adapters, scratch, say)
@@ -93,7 +112,16 @@ def rebuild(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str
     shipped.quantised.rename(model)
     found = files.digest(model)
     unlike = [] if found == row.weights_sha256 else _differences(root, name, model)
-    return Rebuilt(name, merged, model, found, row.weights_sha256, f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}", time.monotonic() - started, unlike)
+    return Rebuilt(
+        name,
+        merged,
+        model,
+        found,
+        row.weights_sha256,
+        f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}",
+        time.monotonic() - started,
+        unlike,
+    )
 
 
 def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[Adapter]]:
@@ -103,10 +131,17 @@ def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[A
         ColdStorageError: one of them is not to be had whole.
         ExportError: the line stands on two bases.
     """
-    return _base(root, ancestors, scratch), [_adapter(root, ancestors[-1], one) for one in ancestors]
+    return _base(root, ancestors, scratch), [
+        _adapter(root, ancestors[-1], one) for one in ancestors
+    ]
 
 
-def merge(base: Path, adapters: list[Adapter], scratch: Path, say: Callable[[str], None] = lambda text: None) -> Path:
+def merge(
+    base: Path,
+    adapters: list[Adapter],
+    scratch: Path,
+    say: Callable[[str], None] = lambda text: None,
+) -> Path:
     """The 16-bit weights, a model folder in ``scratch`` (or the base itself, where nothing was taught)."""
     taught = sum(adapter.weights is not None for adapter in adapters)
     say(f"merging {taught} adapters into the base" if taught else "the base as it is")
@@ -115,14 +150,22 @@ def merge(base: Path, adapters: list[Adapter], scratch: Path, say: Callable[[str
     return merged
 
 
-def remaker(root: Path, prefix: str, scratch: Path, say: Callable[[str], None]) -> Callable[[str], Path | None]:
+def remaker(
+    root: Path, prefix: str, scratch: Path, say: Callable[[str], None]
+) -> Callable[[str], Path | None]:
     """For a repair: a function that makes a generation's model.gguf again, once; None from it where that cannot be done, with the reason said."""
     made: dict[str, Path | None] = {}
 
     def remake(name: str) -> Path | None:
         if name not in made:
             try:
-                made[name] = rebuild(root, read_line(root, prefix), name, scratch, lambda text: say(f"rebuild: {text}")).model
+                made[name] = rebuild(
+                    root,
+                    read_line(root, prefix),
+                    name,
+                    scratch,
+                    lambda text: say(f"rebuild: {text}"),
+                ).model
             except LunaError as error:
                 say(f"luna: {name} cannot be rebuilt: {error}")
                 made[name] = None
@@ -135,8 +178,17 @@ def _differences(root: Path, name: str, model: Path) -> list[differences.Differe
     try:
         recorded, _ = objects.whole(root, model_out(root, name).md5)
     except ColdStorageError:
-        return [differences.Difference("file", "the recorded file is neither in the cache nor in cold storage, so the tensors cannot be compared")]
-    return differences.differences(recorded, model) or [differences.Difference("file", "metadata and tensors are equal; only their arrangement in the file differs")]
+        return [
+            differences.Difference(
+                "file",
+                "the recorded file is neither in the cache nor in cold storage, so the tensors cannot be compared",
+            )
+        ]
+    return differences.differences(recorded, model) or [
+        differences.Difference(
+            "file", "metadata and tensors are equal; only their arrangement in the file differs"
+        )
+    ]
 
 
 def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
@@ -144,7 +196,9 @@ def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
     outs = {name: sealed_outs(root, name)[artifacts.BASE.as_posix()].md5 for name in ancestors}
     wanted = outs[ancestors[-1]]
     if other := next((name for name, md5 in outs.items() if md5 != wanted), None):
-        raise ExportError(f"{other} stands on another base ({outs[other][:12]}) than {ancestors[-1]} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other.")
+        raise ExportError(
+            f"{other} stands on another base ({outs[other][:12]}) than {ancestors[-1]} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
+        )
     place = scratch / wanted / artifacts.BASE.name
     if place.is_dir():
         return place
@@ -159,7 +213,11 @@ def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
 
 
 def _adapter(root: Path, name: str, ancestor: str) -> Adapter:
-    whose = f"The adapter of {ancestor}, which {name} is rebuilt from," if ancestor != name else f"The adapter of {name}"
+    whose = (
+        f"The adapter of {ancestor}, which {name} is rebuilt from,"
+        if ancestor != name
+        else f"The adapter of {name}"
+    )
     files_in = _folder(root, sealed_outs(root, ancestor)[artifacts.ADAPTER.as_posix()].md5, whose)
     paths = {relative: _whole(root, md5, whose) for relative, md5 in files_in.items()}
     return adapter.read(paths[adapter.CONFIG], paths.get(adapter.WEIGHTS))
@@ -174,7 +232,9 @@ def _whole(root: Path, md5: str, whose: str) -> Path:
     try:
         return objects.whole(root, md5)[0]
     except ColdStorageError as error:
-        raise ColdStorageError(f"{whose} is not to be had, so nothing was rebuilt. {error}") from None
+        raise ColdStorageError(
+            f"{whose} is not to be had, so nothing was rebuilt. {error}"
+        ) from None
 
 
 def link(source: Path, target: Path) -> None:

@@ -27,8 +27,16 @@ from luna.operations.new import next_name
 from luna.repo.git import Git
 
 #: What the build itself has written or decided: it stays as it is here, whatever the shared branch holds.
-_OWN = (f"{artifacts.MODELS.as_posix()}/", artifacts.PARAMS.as_posix(), artifacts.LOCK.as_posix(), artifacts.LEDGER.as_posix())
-_LINES = (f"{artifacts.CONVERSATIONS.as_posix()}/", f"{artifacts.CURATED_PROBES.as_posix()}/")  # a file a line: two clones' additions go together
+_OWN = (
+    f"{artifacts.MODELS.as_posix()}/",
+    artifacts.PARAMS.as_posix(),
+    artifacts.LOCK.as_posix(),
+    artifacts.LEDGER.as_posix(),
+)
+_LINES = (
+    f"{artifacts.CONVERSATIONS.as_posix()}/",
+    f"{artifacts.CURATED_PROBES.as_posix()}/",
+)  # a file a line: two clones' additions go together
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,9 @@ def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renu
         line = read_line(root, settings.line.prefix)
     require_tip(line)
     if was.number in line.sealed and settings.generation.is_ancestor:
-        raise StateError(f"Generation 0 is the base itself, and {line.sealed[0].name} is that: run 'luna new --replace' to go on from it.")
+        raise StateError(
+            f"Generation 0 is the base itself, and {line.sealed[0].name} is that: run 'luna new --replace' to go on from it."
+        )
     taken = was.number in line.sealed
     _keep_the_batch(root, settings, taken)
     if not taken:
@@ -74,9 +84,25 @@ def _keep_the_batch(root: Path, settings: params.Params, taken: bool) -> None:
     name = settings.generation.identity
     if settings.generation.is_ancestor or _prepared(root) != str(name):
         return
-    own = {row.identity for row in taught.loads((root / artifacts.TAUGHT).read_text(encoding="utf-8")) if row.generation == name.number}
-    seen = {row.identity for row in taught.loads(artifact(root, settings.generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8"))}
-    if taken or {item.identity for item in batches.waiting(root / artifacts.CONVERSATIONS, settings.data, seen).next} != own:
+    own = {
+        row.identity
+        for row in taught.loads((root / artifacts.TAUGHT).read_text(encoding="utf-8"))
+        if row.generation == name.number
+    }
+    seen = {
+        row.identity
+        for row in taught.loads(
+            artifact(root, settings.generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8")
+        )
+    }
+    if (
+        taken
+        or {
+            item.identity
+            for item in batches.waiting(root / artifacts.CONVERSATIONS, settings.data, seen).next
+        }
+        != own
+    ):
         batches.write_list(root, own)
 
 
@@ -95,7 +121,9 @@ def _prepared(root: Path) -> str | None:
 def _follow(line: Line, say: Callable[[str], None]) -> None:
     git, branch = line.git, line.git.branch()
     if branch is None:
-        raise StateError("A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again.")
+        raise StateError(
+            "A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again."
+        )
     place = shared.fetch(line)
     theirs = git.resolve(shared.seen(place, branch))
     if theirs is None or git.is_ancestor(theirs, "HEAD"):
@@ -108,16 +136,30 @@ def _follow(line: Line, say: Callable[[str], None]) -> None:
 
 def _merged(git: Git, theirs: str, place: str) -> str:
     """A commit that joins the commits made here, which seal nothing, to the shared line; the line comes first."""
-    code, tree, said = git.attempt("merge-tree", "--write-tree", "--name-only", "--no-messages", theirs, "HEAD")
+    code, tree, said = git.attempt(
+        "merge-tree", "--write-tree", "--name-only", "--no-messages", theirs, "HEAD"
+    )
     if code:
-        clash = tree.splitlines()[1:2] if code == 1 else (said.strip().splitlines() or ["git is older than 2.38"])[-1:]
-        raise StateError(f"The commits made here and those of '{place}' do not go together ({', '.join(clash)}): merge '{place}' by hand, then run the same command again; nothing was changed.")
-    return git.commit_tree(tree.strip(), [theirs, git.resolve("HEAD")], f"Merge the line as '{place}' has it\n")
+        clash = (
+            tree.splitlines()[1:2]
+            if code == 1
+            else (said.strip().splitlines() or ["git is older than 2.38"])[-1:]
+        )
+        raise StateError(
+            f"The commits made here and those of '{place}' do not go together ({', '.join(clash)}): merge '{place}' by hand, then run the same command again; nothing was changed."
+        )
+    return git.commit_tree(
+        tree.strip(), [theirs, git.resolve("HEAD")], f"Merge the line as '{place}' has it\n"
+    )
 
 
 def _bring(git: Git, tip: str, place: str) -> None:
     """Bring the workspace's other files to ``tip``; those of the build stay. Nothing is written when one cannot be."""
-    listed = git.run("diff", "--no-renames", "--name-only", "-z", "HEAD", tip).decode("utf-8", "surrogateescape").split("\0")
+    listed = (
+        git.run("diff", "--no-renames", "--name-only", "-z", "HEAD", tip)
+        .decode("utf-8", "surrogateescape")
+        .split("\0")
+    )
     paths = [path for path in listed if path and not path.startswith(_OWN)]
     changed = set(git.changed())
     tracked = dict(zip(paths, git.cat([f"HEAD:{path}" for path in paths]), strict=True))
@@ -130,10 +172,17 @@ def _bring(git: Git, tip: str, place: str) -> None:
             continue
         if path not in changed and (here is None or tracked[path] is not None):
             plain.append(path)
-        elif path.startswith(_LINES) and path.endswith(".jsonl") and here is not None and coming[path] is not None:
+        elif (
+            path.startswith(_LINES)
+            and path.endswith(".jsonl")
+            and here is not None
+            and coming[path] is not None
+        ):
             joined[path] = _joined(coming[path], here)
         else:
-            raise StateError(f"{path} was changed here and in '{place}': commit or move your own, then run the same command again; nothing was changed.")
+            raise StateError(
+                f"{path} was changed here and in '{place}': commit or move your own, then run the same command again; nothing was changed."
+            )
     for path, content in joined.items():
         with files.replacing(git.root / path) as temporary:
             temporary.write_bytes(content)
@@ -146,4 +195,6 @@ def _bring(git: Git, tip: str, place: str) -> None:
 def _joined(theirs: bytes, ours: bytes) -> bytes:
     """Their lines, then those of ours that they lack."""
     known = theirs.splitlines()
-    return b"".join(row + b"\n" for row in [*known, *(row for row in ours.splitlines() if row not in known)])
+    return b"".join(
+        row + b"\n" for row in [*known, *(row for row in ours.splitlines() if row not in known)]
+    )

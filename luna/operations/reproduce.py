@@ -34,7 +34,16 @@ from luna.storage import cache, objects
 BIT_FOR_BIT, WITHIN, OUTSIDE = "bit for bit", "within intervals", "outside intervals"
 KIND = "reproduced"
 #: What is made again and must be the same; the rest of a generation follows from these.
-COMPARED = tuple(path.as_posix() for path in (artifacts.DELTA, artifacts.TRAINING_SET, artifacts.PROBES, artifacts.ADAPTER, artifacts.MODEL))
+COMPARED = tuple(
+    path.as_posix()
+    for path in (
+        artifacts.DELTA,
+        artifacts.TRAINING_SET,
+        artifacts.PROBES,
+        artifacts.ADAPTER,
+        artifacts.MODEL,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,9 @@ class Reproduction:
         return self.verdict == BIT_FOR_BIT or (self.verdict == WITHIN and not self.same_kind)
 
 
-def reproduce(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> Reproduction:
+def reproduce(
+    root: Path, name: str, say: Callable[[str], None] = lambda text: None
+) -> Reproduction:
     """Run prep, train and export (and evaluate, where bytes differ) with the code and data of the tag.
 
     Raises:
@@ -80,20 +91,40 @@ def reproduce(root: Path, name: str, say: Callable[[str], None] = lambda text: N
             say("evaluate")
             _run(repo, "evaluate")
             [text] = line.git.cat([f"refs/tags/{name}:{artifacts.SCORES.as_posix()}"])
-            scores = compare_scores(json.loads(text or b"{}"), files.read_json(repo / artifacts.SCORES))
+            scores = compare_scores(
+                json.loads(text or b"{}"), files.read_json(repo / artifacts.SCORES)
+            )
         [text] = line.git.cat([f"refs/tags/{name}:{artifacts.TRAIN_ARGS.as_posix()}"])
-        before, after = (_kind(document) for document in (json.loads(text or b"{}"), files.read_json(repo / artifacts.TRAIN_ARGS)))
-    return Reproduction(name, verdict(same, scores), same, scores, before == after, before, after, started, _now())
+        before, after = (
+            _kind(document)
+            for document in (
+                json.loads(text or b"{}"),
+                files.read_json(repo / artifacts.TRAIN_ARGS),
+            )
+        )
+    return Reproduction(
+        name, verdict(same, scores), same, scores, before == after, before, after, started, _now()
+    )
 
 
-def compare_scores(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def compare_scores(
+    recorded: Mapping[str, Any], found: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """By clause: recorded value, its interval, the new value, and whether that is the same or lies in the interval."""
     rows = {}
     for clause, old in recorded.items():
         value = (found.get(clause) or {}).get("value")
         # The recorded value itself may lie outside: a drift is given less the reference's own, its interval is resampled.
-        inside = value == old["value"] or (None not in (value, old["value"]) and old["low"] <= value <= old["high"])
-        rows[clause] = {"recorded": old["value"], "low": old["low"], "high": old["high"], "found": value, "within": inside}
+        inside = value == old["value"] or (
+            None not in (value, old["value"]) and old["low"] <= value <= old["high"]
+        )
+        rows[clause] = {
+            "recorded": old["value"],
+            "low": old["low"],
+            "high": old["high"],
+            "found": value,
+            "within": inside,
+        }
     return rows
 
 
@@ -106,8 +137,14 @@ def verdict(same: Mapping[str, bool], scores: Mapping[str, Mapping[str, Any]]) -
 def statement(line: Line, done: Reproduction) -> dict[str, Any]:
     """The verdict as an in-toto Statement about the generation's sealed files."""
     [text] = line.git.cat([f"refs/tags/{done.name}:{artifacts.HASHES.as_posix()}"])
-    digests = {row["path"]: row["sha256"] for row in csv.DictReader(io.StringIO((text or b"").decode()))}
-    made = [path for path in digests if path == artifacts.MODEL.as_posix() or path.startswith(f"{artifacts.ADAPTER.as_posix()}/")]
+    digests = {
+        row["path"]: row["sha256"] for row in csv.DictReader(io.StringIO((text or b"").decode()))
+    }
+    made = [
+        path
+        for path in digests
+        if path == artifacts.MODEL.as_posix() or path.startswith(f"{artifacts.ADAPTER.as_posix()}/")
+    ]
     used = [artifacts.TRAINING_SET.as_posix()]
     return {
         "_type": "https://in-toto.io/Statement/v1",
@@ -119,16 +156,34 @@ def statement(line: Line, done: Reproduction) -> dict[str, Any]:
                 "externalParameters": {"generation": done.name},
                 "internalParameters": {"recorded": done.recorded_on, "made": done.made_on},
                 "resolvedDependencies": [
-                    {"uri": f"git:refs/tags/{done.name}", "digest": {"gitCommit": line.git.resolve(f"refs/tags/{done.name}^{{commit}}")}},
-                    *({"name": path, "digest": {"sha256": digests[path]}} for path in used if path in digests),
+                    {
+                        "uri": f"git:refs/tags/{done.name}",
+                        "digest": {
+                            "gitCommit": line.git.resolve(f"refs/tags/{done.name}^{{commit}}")
+                        },
+                    },
+                    *(
+                        {"name": path, "digest": {"sha256": digests[path]}}
+                        for path in used
+                        if path in digests
+                    ),
                 ],
             },
             "runDetails": {
                 "builder": {"id": "urn:luna:local"},
                 "metadata": {"startedOn": done.started, "finishedOn": done.finished},
-                "byproducts": [{"name": "verdict", "annotations": {
-                    "verdict": done.verdict, "holds": done.holds, "same": done.same, "scores": done.scores, "same_kind": done.same_kind,
-                }}],
+                "byproducts": [
+                    {
+                        "name": "verdict",
+                        "annotations": {
+                            "verdict": done.verdict,
+                            "holds": done.holds,
+                            "same": done.same,
+                            "scores": done.scores,
+                            "same_kind": done.same_kind,
+                        },
+                    }
+                ],
             },
         },
     }
@@ -137,8 +192,12 @@ def statement(line: Line, done: Reproduction) -> dict[str, Any]:
 def record(root: Path, done: Reproduction) -> Path:
     """Commit the statement on the line, a file of its own for each time. Returns its path in the repository."""
     line = read_line(root, params.load(root).line.prefix)
-    path = attestations.place(done.name, f"{KIND}-{done.finished.replace('-', '').replace(':', '')}")
-    attestations.record(root, line, {path: statement(line, done)}, f"{done.name} made again: {done.verdict}\n")
+    path = attestations.place(
+        done.name, f"{KIND}-{done.finished.replace('-', '').replace(':', '')}"
+    )
+    attestations.record(
+        root, line, {path: statement(line, done)}, f"{done.name} made again: {done.verdict}\n"
+    )
     return path
 
 
@@ -163,10 +222,14 @@ def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
         config.write(file)
     for ancestor in line.ancestors(name):
         outs = sealed_outs(root, ancestor)
-        for path in (artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT) if ancestor != name else ():
+        for path in (
+            (artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT) if ancestor != name else ()
+        ):
             for md5 in objects.behind(root, [outs[path.as_posix()].md5]):
                 objects.whole(root, md5)
-    for relative, md5 in objects.listing(root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5).items():
+    for relative, md5 in objects.listing(
+        root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5
+    ).items():
         target = place / artifacts.BASE / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         link(objects.whole(root, md5)[0], target)
@@ -175,7 +238,9 @@ def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
 
 def _run(repo: Path, name: str) -> None:
     """One stage as the tag's dvc.yaml defines it, its outputs removed before, as DVC does."""
-    definition = yaml.safe_load((repo / artifacts.PIPELINE).read_text(encoding="utf-8"))["stages"][name]
+    definition = yaml.safe_load((repo / artifacts.PIPELINE).read_text(encoding="utf-8"))["stages"][
+        name
+    ]
     for entry in definition["outs"]:
         out = repo / (entry if isinstance(entry, str) else next(iter(entry)))
         shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
@@ -185,7 +250,11 @@ def _run(repo: Path, name: str) -> None:
     done = subprocess.run(command, cwd=repo, stdout=sys.stderr, env=os.environ | {"PYTHONPATH": ""})
     if done.returncode:
         failure = repo / stage.FAILURE
-        why = files.read_json(failure)["message"] if failure.exists() else f"exit code {done.returncode}, see above"
+        why = (
+            files.read_json(failure)["message"]
+            if failure.exists()
+            else f"exit code {done.returncode}, see above"
+        )
         raise StateError(f"The stage '{name}' failed when it was made again: {why}")
 
 
@@ -196,7 +265,11 @@ def _same(root: Path, repo: Path, name: str) -> dict[str, bool]:
         md5 = outs[path].md5
         if md5.endswith(".dir"):
             listing = objects.listing(root, md5)
-            here = {item.relative_to(repo / path).as_posix(): files.digest(item, "md5") for item in (repo / path).rglob("*") if item.is_file()}
+            here = {
+                item.relative_to(repo / path).as_posix(): files.digest(item, "md5")
+                for item in (repo / path).rglob("*")
+                if item.is_file()
+            }
             found[path] = here == listing
         else:
             found[path] = files.digest(repo / path, "md5") == md5

@@ -18,7 +18,14 @@ from luna.history.line import Line, sealed_params
 from luna.names import GenerationName
 from luna.operations.new import waiting
 
-_SHAPING = ("chat", "data", "train", "export", "evaluate", "promotion")  # sections that decide what a generation becomes
+_SHAPING = (
+    "chat",
+    "data",
+    "train",
+    "export",
+    "evaluate",
+    "promotion",
+)  # sections that decide what a generation becomes
 
 
 def next_try(root: Path, line: Line) -> int | None:
@@ -28,7 +35,10 @@ def next_try(root: Path, line: Line) -> int | None:
     """
     own = params.load(root)
     made = _denied(line, {item.identity for item in waiting(root, line).next})
-    tries = [_shape(own), *(_shape(params.with_settings(own, item.settings())) for item in own.retry)]
+    tries = [
+        _shape(own),
+        *(_shape(params.with_settings(own, item.settings())) for item in own.retry),
+    ]
     return next((number for number, shape in enumerate(tries) if shape not in made), None)
 
 
@@ -41,12 +51,20 @@ def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
     if line.head_name is None or not batch:
         return []
     head = GenerationName.parse(line.head_name).number
-    names = [line.sealed[row.gen].name for row in line.ledger() if row.parent == head and not row.promoted and row.gen in line.sealed]
+    names = [
+        line.sealed[row.gen].name
+        for row in line.ledger()
+        if row.parent == head and not row.promoted and row.gen in line.sealed
+    ]
     texts = line.git.cat([f"refs/tags/{name}:{artifacts.TAUGHT.as_posix()}" for name in names])
     found = []
     for name, text in zip(names, texts, strict=True):
         number = GenerationName.parse(name).number
-        if {row.identity for row in taught.loads((text or b"").decode()) if row.generation == number} == batch:
-            with contextlib.suppress(InputError):  # written by another version: then it is another setting
+        if {
+            row.identity for row in taught.loads((text or b"").decode()) if row.generation == number
+        } == batch:
+            with contextlib.suppress(
+                InputError
+            ):  # written by another version: then it is another setting
                 found.append(_shape(sealed_params(line.git, name)))
     return found

@@ -41,7 +41,13 @@ def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: Non
     return fetched
 
 
-def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_back: Callable[[Path, str], int] = restore) -> RolledBack:
+def rollback(
+    root: Path,
+    reference: str,
+    reason: str,
+    stay: bool = False,
+    bring_back: Callable[[Path, str], int] = restore,
+) -> RolledBack:
     """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
 
     ``bring_back`` brings the generation's bytes into the cache: another than ``restore`` may also rebuild them.
@@ -56,23 +62,38 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
     name = line.resolve(reference)
     reason = " ".join(reason.split())
     if not reason:
-        raise InputError("A rollback needs a reason: give --reason \"why\"; it is kept with the head's history.")
+        raise InputError(
+            'A rollback needs a reason: give --reason "why"; it is kept with the head\'s history.'
+        )
     generation = GenerationName.parse(name)
     text = f"Rollback to {generation.short}: {reason}"
-    going_on = name == line.head_name and not stay and _last_reason(line) == text and line.git.resolve("HEAD") != line.sealed[generation.number].commit
+    going_on = (
+        name == line.head_name
+        and not stay
+        and _last_reason(line) == text
+        and line.git.resolve("HEAD") != line.sealed[generation.number].commit
+    )
     if name == line.head_name and not going_on:
         raise InputError(f"{name} is the current best already.")
     if _verdict(line, name) != "promoted":
-        raise InputError(f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md.")
+        raise InputError(
+            f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md."
+        )
     changed = line.git.changed()
     if changed and not stay:
-        raise StateError(f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is.")
-    if record.complete(line.git, line.all_tags.values()):  # a kill may have cut the last move between two references
+        raise StateError(
+            f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is."
+        )
+    if record.complete(
+        line.git, line.all_tags.values()
+    ):  # a kill may have cut the last move between two references
         line = read_line(root, settings.line.prefix)
     try:
         bring_back(root, name)
     except (ColdStorageError, ExportError) as error:
-        raise ColdStorageError(f"{name} cannot be restored, so the head stays where it is. {error}") from None
+        raise ColdStorageError(
+            f"{name} cannot be restored, so the head stays where it is. {error}"
+        ) from None
     previous = line.head_name or "-"
     with contextlib.suppress(ColdStorageError):
         record.ensure(line.git, lambda: cold.open_store(root))
@@ -80,7 +101,9 @@ def rollback(root: Path, reference: str, reason: str, stay: bool = False, bring_
         updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
         line.git.update(record.following(line.git, updates), f"luna rollback {name}")
     pushed = push(read_line(root, settings.line.prefix)) if remote(line.git) else None
-    with ThreadPoolExecutor(1) as beside:  # DVC takes as long to start here as in its hook: both at once
+    with ThreadPoolExecutor(
+        1
+    ) as beside:  # DVC takes as long to start here as in its hook: both at once
         told = beside.submit(_tell_cold, root, settings.cold.remotes, line.git)
         if stay or line.git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
             told.result()  # where the stores are may be said otherwise in the generation's own files

@@ -45,7 +45,9 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     if building(settings, line) is None:
         return _finish(root, line, str(name))
     if name.number in line.sealed:
-        raise StateError(f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again.")
+        raise StateError(
+            f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again."
+        )
     branch, theirs = require_tip(line), shared.ask(line.git)
     if shared.holds(line.git, str(name), theirs):  # killed after the shared repository had taken it
         shared.fetch(line)
@@ -54,7 +56,9 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
-        raise StateError(f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'.")
+        raise StateError(
+            f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'."
+        )
 
     tick("archiving")
     uploaded = archive_outs(root, line, outs, tick)
@@ -77,7 +81,9 @@ def _finished_outs(root: Path) -> dict[str, Out]:
     except DvcException as error:
         raise StateError(f"DVC cannot read the pipeline: {error}") from None
     if status:
-        raise StateError(f"The pipeline is not finished (stage '{next(iter(status))}' is out of date): run 'dvc repro', then 'luna seal'.")
+        raise StateError(
+            f"The pipeline is not finished (stage '{next(iter(status))}' is out of date): run 'dvc repro', then 'luna seal'."
+        )
     return outs_of((root / artifacts.LOCK).read_bytes(), (root / artifacts.PIPELINE).read_bytes())
 
 
@@ -85,12 +91,20 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
     """Into every store of cold storage; as many as ``cold.copies`` must have given all back. Returns how many were uploaded."""
     proven: list[str] = []
     if line.newest:
-        with contextlib.suppress(ColdStorageError):  # another clone's, of which nothing is to be had here: then all is read back
+        with contextlib.suppress(
+            ColdStorageError
+        ):  # another clone's, of which nothing is to be had here: then all is read back
             proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
     return cold.archive_in_all(root, objects.behind(root, kept(outs)), proven, tick)
 
 
-def message(name: GenerationName, metrics: dict[str, Any], weights: str, ledger: str, record_tip: str | None = None) -> str:
+def message(
+    name: GenerationName,
+    metrics: dict[str, Any],
+    weights: str,
+    ledger: str,
+    record_tip: str | None = None,
+) -> str:
     """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
@@ -117,7 +131,13 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
     branch = require_tip(line)
     tip = git.resolve("HEAD")
     weights = (root / artifacts.WEIGHTS_SHA256).read_text(encoding="utf-8").split()[0]
-    text = message(name, metrics, weights, hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(), record.tip_digest(record.current(git)))
+    text = message(
+        name,
+        metrics,
+        weights,
+        hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(),
+        record.tip_digest(record.current(git)),
+    )
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
     commit = git.commit_tree(git.tree_with(paths), tip, text)
     updates = [
@@ -125,7 +145,9 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         Update(f"refs/tags/{name}", git.tag_object(str(name), commit, text), ZERO),
     ]
     if metrics["decision"]["promoted_to_head"]:
-        updates += head_updates(line, name, commit, f"{name.short} promoted: {metrics['decision']['notes']}")
+        updates += head_updates(
+            line, name, commit, f"{name.short} promoted: {metrics['decision']['notes']}"
+        )
     updates = record.following(git, updates)
     shared.offer(line, branch, updates)
     git.update(updates, f"luna seal {name}")
@@ -143,7 +165,11 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     promoted = message_fields((body or b"").decode("utf-8", "replace")).get("Verdict") == "promoted"
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
-    git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT] if git.resolve("HEAD") == tag.commit else [])
+    git.refresh_index(
+        [path.as_posix() for path in artifacts.SEALED_IN_GIT]
+        if git.resolve("HEAD") == tag.commit
+        else []
+    )
     pushed = shared.push(line)
     record.to_all(cold.open_all(root), record.read(git))
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
@@ -159,11 +185,22 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
     assigned = [item for item in line.assignments.values() if item.commit == tag.commit]
     newest = line.assignments.get(max(line.assignments, default=0))
     if promoted and not assigned:
-        updates += head_updates(line, GenerationName.parse(tag.name), tag.commit, f"{GenerationName.parse(tag.name).short} promoted")
+        updates += head_updates(
+            line,
+            GenerationName.parse(tag.name),
+            tag.commit,
+            f"{GenerationName.parse(tag.name).short} promoted",
+        )
     elif newest and (line.head is None or line.head.commit != newest.commit):
         [body] = git.cat([newest.object])
         message = (body or b"").decode("utf-8", "replace").partition("\n\n")[2]
         head = head_tag(line.prefix)
-        updates.append(Update(f"refs/tags/{head}", git.tag_object(head, newest.commit, message), line.head.object if line.head else ZERO))
+        updates.append(
+            Update(
+                f"refs/tags/{head}",
+                git.tag_object(head, newest.commit, message),
+                line.head.object if line.head else ZERO,
+            )
+        )
     if updates:
         git.update(record.following(git, updates), f"luna: complete {tag.name}")

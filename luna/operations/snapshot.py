@@ -55,7 +55,13 @@ class Kept:
     pushed_to: str | None
 
 
-def make(root: Path, path: Path, name: str, description: str, tick: Callable[[str], None] = lambda step: None) -> Kept:
+def make(
+    root: Path,
+    path: Path,
+    name: str,
+    description: str,
+    tick: Callable[[str], None] = lambda step: None,
+) -> Kept:
     """Keep the folder ``path`` as the snapshot ``name``. The folder is only read; workspace, index and branch stay as they are.
 
     Raises:
@@ -64,7 +70,9 @@ def make(root: Path, path: Path, name: str, description: str, tick: Callable[[st
     """
     tag, words = names.snapshot_tag(name), " ".join(description.split())
     if not words:
-        raise InputError("A snapshot needs a description: give -m \"what this is\"; it is kept with it.")
+        raise InputError(
+            'A snapshot needs a description: give -m "what this is"; it is kept with it.'
+        )
     place = tree.check(root, path)
     line = read_line(root, params.load(root).line.prefix)
     git = line.git
@@ -78,15 +86,25 @@ def make(root: Path, path: Path, name: str, description: str, tick: Callable[[st
         tree.keep(root, place, found)
         tick("archiving")
         # What another snapshot of the same content has had read back is only asked for.
-        proven = objects.behind(root, [object_name]) if any(other.object == object_name for other in there.values()) else []
+        proven = (
+            objects.behind(root, [object_name])
+            if any(other.object == object_name for other in there.values())
+            else []
+        )
         uploaded = cold.archive_in_all(root, objects.behind(root, [object_name]), proven, tick)
         record.ensure(git, lambda: cold.open_store(root))
         tick("tagging")
         _tag(git, tag, words, place.name, found, object_name)
     else:
         uploaded, was = 0, there.get(tag)
-        if was is None or (was.object, was.description, was.folder) != (object_name, words, place.name):
-            raise InputError(f"There is a tag {tag} already{f', of {was.when}' if was else ''}, and a snapshot is never replaced: give another name with --tag.")
+        if was is None or (was.object, was.description, was.folder) != (
+            object_name,
+            words,
+            place.name,
+        ):
+            raise InputError(
+                f"There is a tag {tag} already{f', of {was.when}' if was else ''}, and a snapshot is never replaced: give another name with --tag."
+            )
     record.ensure(git, lambda: cold.open_store(root))
     record.complete(git)
     pushed = push(read_line(root, line.prefix), with_branch=False)
@@ -98,17 +116,34 @@ def make(root: Path, path: Path, name: str, description: str, tick: Callable[[st
 def _require_free(tag: str, tags: list[str]) -> None:
     """Two names that differ in case alone are one file on some systems."""
     if twin := next((other for other in tags if other.casefold() == tag.casefold()), None):
-        raise InputError(f"There is a tag {twin} already, and {tag} differs from it in case alone: give another name with --tag.")
+        raise InputError(
+            f"There is a tag {twin} already, and {tag} differs from it in case alone: give another name with --tag."
+        )
 
 
-def _tag(git: Git, tag: str, description: str, name: str, found: list[File], object_name: str) -> None:
+def _tag(
+    git: Git, tag: str, description: str, name: str, found: list[File], object_name: str
+) -> None:
     """Commit and tag; the tag with its entry in the record, all or none."""
     size, hashes = sum(file.bytes for file in found), _hashes(found)
-    out = {"md5": object_name, "size": size, "nfiles": len(found), "hash": "md5", "path": artifacts.SNAPSHOT.as_posix()}
+    out = {
+        "md5": object_name,
+        "size": size,
+        "nfiles": len(found),
+        "hash": "md5",
+        "path": artifacts.SNAPSHOT.as_posix(),
+    }
     [config] = git.cat(["HEAD:.dvc/config"])
-    tree = _tree(git, {
-        artifacts.SNAPSHOT_DVC.as_posix(): yaml.safe_dump({"outs": [out]}, sort_keys=False).encode(), artifacts.SNAPSHOT_HASHES.as_posix(): hashes,
-    }, {".dvc": _tree(git, {"config": config or b""}, {})})
+    tree = _tree(
+        git,
+        {
+            artifacts.SNAPSHOT_DVC.as_posix(): yaml.safe_dump(
+                {"outs": [out]}, sort_keys=False
+            ).encode(),
+            artifacts.SNAPSHOT_HASHES.as_posix(): hashes,
+        },
+        {".dvc": _tree(git, {"config": config or b""}, {})},
+    )
     text = (
         f"{tag}: {description}\n\nFolder: {name}\nObject: {object_name}\nFiles: {len(found)}\nBytes: {size}\n"
         f"{HASHES_TRAILER}: {hashlib.sha256(hashes).hexdigest()}\n"
@@ -119,7 +154,10 @@ def _tag(git: Git, tag: str, description: str, name: str, found: list[File], obj
 
 
 def _tree(git: Git, contents: dict[str, bytes], folders: dict[str, str]) -> str:
-    rows = [f"100644 blob {git.text('hash-object', '-w', '--stdin', stdin=content)}\t{name}\n" for name, content in contents.items()]
+    rows = [
+        f"100644 blob {git.text('hash-object', '-w', '--stdin', stdin=content)}\t{name}\n"
+        for name, content in contents.items()
+    ]
     rows += [f"040000 tree {tree}\t{name}\n" for name, tree in folders.items()]
     return git.text("mktree", stdin="".join(rows).encode())
 
@@ -129,7 +167,9 @@ def _hashes(found: list[File]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "bytes", "sha256"))
-    writer.writerows((f"{artifacts.SNAPSHOT}/{file.path}", file.bytes, file.sha256) for file in found)
+    writer.writerows(
+        (f"{artifacts.SNAPSHOT}/{file.path}", file.bytes, file.sha256) for file in found
+    )
     return text.getvalue().encode()
 
 
@@ -137,7 +177,10 @@ def listed(root: Path) -> list[Snapshot]:
     """Every snapshot, by name. A tag of that form which is not one of Luna's is left out."""
     line = read_line(root, params.load(root).line.prefix)
     bodies = line.git.cat([line.all_tags[tag].object for tag in line.snapshots])
-    found = [_parse(tag, (body or b"").decode("utf-8", "replace")) for tag, body in zip(line.snapshots, bodies, strict=True)]
+    found = [
+        _parse(tag, (body or b"").decode("utf-8", "replace"))
+        for tag, body in zip(line.snapshots, bodies, strict=True)
+    ]
     return [snapshot for snapshot in found if snapshot]
 
 
@@ -146,7 +189,17 @@ def _parse(tag: str, body: str) -> Snapshot | None:
     said, (who, when) = message_fields(message), tagger(body)
     try:
         description = message.partition("\n")[0].removeprefix(f"{tag}: ")
-        return Snapshot(tag.removeprefix(names.SNAPSHOTS), tag, description, said["Folder"], int(said["Files"]), int(said["Bytes"]), said["Object"], who, when)
+        return Snapshot(
+            tag.removeprefix(names.SNAPSHOTS),
+            tag,
+            description,
+            said["Folder"],
+            int(said["Files"]),
+            int(said["Bytes"]),
+            said["Object"],
+            who,
+            when,
+        )
     except (KeyError, ValueError):
         return None
 
@@ -161,7 +214,11 @@ def restore(root: Path, name: str, to: Path) -> int:
     tag = names.SNAPSHOTS + name.removeprefix(names.SNAPSHOTS)
     known = [snapshot.tag for snapshot in listed(root)]
     if tag not in known:
-        there = f"there are {', '.join(item.removeprefix(names.SNAPSHOTS) for item in known)}" if known else "none has been made yet"
+        there = (
+            f"there are {', '.join(item.removeprefix(names.SNAPSHOTS) for item in known)}"
+            if known
+            else "none has been made yet"
+        )
         raise InputError(f"There is no snapshot '{name}': {there}.")
     root = root.resolve()
     fetched = 0
@@ -170,7 +227,9 @@ def restore(root: Path, name: str, to: Path) -> int:
             fetched += objects.whole(root, md5)[1]
             for relative, inner in objects.listing(root, md5).items():
                 if not files.is_inside(relative):
-                    raise InputError(f"The listing of {tag} names {relative!r}, which leads out of its folder: nothing was written.")
+                    raise InputError(
+                        f"The listing of {tag} names {relative!r}, which leads out of its folder: nothing was written."
+                    )
                 source, came = objects.whole(root, inner)
                 fetched += came
                 target = scratch / relative

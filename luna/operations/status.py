@@ -24,12 +24,16 @@ class Status:
     pending_error: str | None
     push_remote: str | None
     karma_required: float
-    handed_over: bool = False  # what is being built was begun on another machine, or is meant for one
+    handed_over: bool = (
+        False  # what is being built was begun on another machine, or is meant for one
+    )
 
     @property
     def next_step(self) -> str:
         if self.building and self.handed_over:
-            return "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
+            return (
+                "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
+            )
         if self.building:
             return "dvc repro, then luna seal"
         if not self.generations:
@@ -52,6 +56,14 @@ def status(root: Path) -> Status:
     name = building(settings, line)
     [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
     return Status(
-        line.head_name, line.newest, len(line.sealed), name, here, waiting, error, line.git.config(shared.PUSH_REMOTE), settings.age_up.karma_required,
+        line.head_name,
+        line.newest,
+        len(line.sealed),
+        name,
+        here,
+        waiting,
+        error,
+        line.git.config(shared.PUSH_REMOTE),
+        settings.age_up.karma_required,
         name is not None and name.encode() in (committed or b""),
     )

@@ -53,13 +53,32 @@ def plan(root: Path, line: Line, stores: list[Store], rule: params.Cold) -> list
     root = root.resolve()
     stay = thinned.kept(rule, line, line.ledger())
     needed = {md5 for name in stay for md5 in kept(sealed_outs(root, name))}
-    needed.update(objects.behind(root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]))
-    outside = [name for name in line.names if name not in stay and model_out(root, name).md5 not in needed]
-    drop = [Work(name, store, True) for name in outside for store in stores if store.exists(model_out(root, name).md5)]
-    return drop + [Work(name, store, False) for name in line.names if name in stay for store in stores if not store.exists(model_out(root, name).md5)]
+    needed.update(
+        objects.behind(
+            root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]
+        )
+    )
+    outside = [
+        name for name in line.names if name not in stay and model_out(root, name).md5 not in needed
+    ]
+    drop = [
+        Work(name, store, True)
+        for name in outside
+        for store in stores
+        if store.exists(model_out(root, name).md5)
+    ]
+    return drop + [
+        Work(name, store, False)
+        for name in line.names
+        if name in stay
+        for store in stores
+        if not store.exists(model_out(root, name).md5)
+    ]
 
 
-def thin(root: Path, say: Callable[[str], None] = lambda text: None, dry_run: bool = False) -> list[Step]:
+def thin(
+    root: Path, say: Callable[[str], None] = lambda text: None, dry_run: bool = False
+) -> list[Step]:
     """Make cold storage follow ``cold.keep``, in each of ``cold.remotes``. A generation that cannot be proven stays as it is, with the reason.
 
     Raises:
@@ -73,24 +92,58 @@ def thin(root: Path, say: Callable[[str], None] = lambda text: None, dry_run: bo
     stores = cold.open_all(root)
     todo = plan(root, line, stores, settings.cold)
     if dry_run:
-        return [Step(work.name, work.store.name, DROPPED if work.drop else RETURNED, model_out(root, work.name).size) for work in todo]
+        return [
+            Step(
+                work.name,
+                work.store.name,
+                DROPPED if work.drop else RETURNED,
+                model_out(root, work.name).size,
+            )
+            for work in todo
+        ]
     steps: list[Step] = []
     try:
         with scratch_folder(root) as scratch:
             proven: dict[str, set[str]] = {store.name: set() for store in stores}
             for name in dict.fromkeys(work.name for work in todo if work.drop):
-                steps += _drop(root, line, name, [work.store for work in todo if work.drop and work.name == name], scratch, proven, say)
-            steps += [_return(root, line, work.store, work.name, scratch, say) for work in todo if not work.drop]
+                steps += _drop(
+                    root,
+                    line,
+                    name,
+                    [work.store for work in todo if work.drop and work.name == name],
+                    scratch,
+                    proven,
+                    say,
+                )
+            steps += [
+                _return(root, line, work.store, work.name, scratch, say)
+                for work in todo
+                if not work.drop
+            ]
     finally:
         _record_in_git(root, line, stores)
     return steps
 
 
-def _drop(root: Path, line: Line, name: str, stores: list[Store], scratch: Path, proven: dict[str, set[str]], say: Callable[[str], None]) -> list[Step]:
+def _drop(
+    root: Path,
+    line: Line,
+    name: str,
+    stores: list[Store],
+    scratch: Path,
+    proven: dict[str, set[str]],
+    say: Callable[[str], None],
+) -> list[Step]:
     """One rebuild serves all stores, for it reads what has the recorded hash; each store must have given back all of it."""
     out = model_out(root, name)
     try:
-        needed = objects.behind(root, [*inputs(root, line, name), *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5)])
+        needed = objects.behind(
+            root,
+            [
+                *inputs(root, line, name),
+                *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5),
+            ],
+        )
     except ColdStorageError as error:  # a folder's listing is to be had nowhere
         return [Step(name, store.name, REFUSED, out.size, str(error)) for store in stores]
     steps: list[Step] = []
@@ -106,9 +159,29 @@ def _drop(root: Path, line: Line, name: str, stores: list[Store], scratch: Path,
             steps.append(Step(name, store.name, REFUSED, out.size, str(error)))
             continue
         if not done.same or not cache.is_whole(done.model, out.md5):
-            steps.append(Step(name, store.name, REFUSED, out.size, f"the rebuilt file has SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}", done.differences))
+            steps.append(
+                Step(
+                    name,
+                    store.name,
+                    REFUSED,
+                    out.size,
+                    f"the rebuilt file has SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}",
+                    done.differences,
+                )
+            )
             continue
-        thinned.write(store, thinned.Record(name, out.path, out.md5, done.sha256, out.size, done.tools, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")))
+        thinned.write(
+            store,
+            thinned.Record(
+                name,
+                out.path,
+                out.md5,
+                done.sha256,
+                out.size,
+                done.tools,
+                datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            ),
+        )
         store.remove(out.md5)
         steps.append(Step(name, store.name, DROPPED, out.size))
     if done:
@@ -116,7 +189,9 @@ def _drop(root: Path, line: Line, name: str, stores: list[Store], scratch: Path,
     return steps
 
 
-def _return(root: Path, line: Line, store: Store, name: str, scratch: Path, say: Callable[[str], None]) -> Step:
+def _return(
+    root: Path, line: Line, store: Store, name: str, scratch: Path, say: Callable[[str], None]
+) -> Step:
     out = model_out(root, name)
     try:
         remake(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
@@ -127,7 +202,9 @@ def _return(root: Path, line: Line, store: Store, name: str, scratch: Path, say:
     return Step(name, store.name, RETURNED, out.size)
 
 
-def remake(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None) -> bool:
+def remake(
+    root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None
+) -> bool:
     """The GGUF in the cache, rebuilt where the cache lacks it. Returns whether it was rebuilt.
 
     Raises:
@@ -173,13 +250,32 @@ def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
                 if name not in there:
                     thinned.write(store, record)
                 found.setdefault(name, record)
-    changed = {name: found.get(name) for name in found.keys() | here.keys() if found.get(name) != here.get(name)}
+    changed = {
+        name: found.get(name)
+        for name in found.keys() | here.keys()
+        if found.get(name) != here.get(name)
+    }
     if not changed:
         return
-    documents = {attestations.place(name, thinned.KIND): asdict(record) if record else None for name, record in sorted(changed.items())}
-    gone, back = sorted(name for name, record in changed.items() if record), sorted(name for name, record in changed.items() if not record)
-    words = [f"{len(names)} {what}" for names, what in ((gone, "thinned"), (back, "whole again")) if names]
-    attestations.record(root, line, documents, f"Cold storage: {', '.join(words)}\n\n" + "\n".join(gone + back) + "\n")
+    documents = {
+        attestations.place(name, thinned.KIND): asdict(record) if record else None
+        for name, record in sorted(changed.items())
+    }
+    gone, back = (
+        sorted(name for name, record in changed.items() if record),
+        sorted(name for name, record in changed.items() if not record),
+    )
+    words = [
+        f"{len(names)} {what}"
+        for names, what in ((gone, "thinned"), (back, "whole again"))
+        if names
+    ]
+    attestations.record(
+        root,
+        line,
+        documents,
+        f"Cold storage: {', '.join(words)}\n\n" + "\n".join(gone + back) + "\n",
+    )
 
 
 def restore(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:
@@ -195,7 +291,9 @@ def bring_back(root: Path, name: str, say: Callable[[str], None] = lambda text: 
     root = root.resolve()
     out = model_out(root, name)
     path = cache.find(root, out.md5)
-    if (path and cache.is_whole(path, out.md5)) or any(_holds(store, out.md5) for store in cold.open_all(root)):
+    if (path and cache.is_whole(path, out.md5)) or any(
+        _holds(store, out.md5) for store in cold.open_all(root)
+    ):
         return False
     return rebuild_into_cache(root, name, say)
 
@@ -206,8 +304,16 @@ def _holds(store: Store, md5: str) -> bool:
     return False
 
 
-def rebuild_into_cache(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> bool:
+def rebuild_into_cache(
+    root: Path, name: str, say: Callable[[str], None] = lambda text: None
+) -> bool:
     """As ``remake``, in a scratch folder of its own."""
     root = root.resolve()
     with scratch_folder(root) as scratch:
-        return remake(root, read_line(root, params.load(root).line.prefix), name, scratch, lambda text: say(f"{name}: {text}"))
+        return remake(
+            root,
+            read_line(root, params.load(root).line.prefix),
+            name,
+            scratch,
+            lambda text: say(f"{name}: {text}"),
+        )

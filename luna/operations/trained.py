@@ -26,10 +26,18 @@ def name_then(root: Path) -> str | None:
     if batches.listed(root) is None:
         return None
     settings = params.load(root)
-    trained = ((_recorded(root).get("params") or {}).get(artifacts.PARAMS.as_posix()) or {}).get("generation") or {}
+    trained = ((_recorded(root).get("params") or {}).get(artifacts.PARAMS.as_posix()) or {}).get(
+        "generation"
+    ) or {}
     name, now = trained.get("name"), settings.generation
     sealed = {tag.name for tag in read_line(root, settings.line.prefix).sealed.values()}
-    return name if name not in {None, *sealed} and now.name not in sealed and trained.get("parent") == now.parent else None
+    return (
+        name
+        if name not in {None, *sealed}
+        and now.name not in sealed
+        and trained.get("parent") == now.parent
+        else None
+    )
 
 
 def take_over(root: Path, name: str) -> bool:
@@ -44,11 +52,20 @@ def take_over(root: Path, name: str) -> bool:
             return True
         if not _differs_in_name_alone(changes):
             return False
-        told, prep = files.read_json(root / artifacts.TRAIN_ARGS), files.read_json(root / artifacts.PREP_REPORT)
-        as_it_was = hashlib.md5(files.json_text(told | {"generation": name}).encode(), usedforsecurity=False).hexdigest()
-        if as_it_was != recorded[artifacts.TRAIN_ARGS.as_posix()] or any(told[key] != prep[key] for key in _COUNTS):
+        told, prep = (
+            files.read_json(root / artifacts.TRAIN_ARGS),
+            files.read_json(root / artifacts.PREP_REPORT),
+        )
+        as_it_was = hashlib.md5(
+            files.json_text(told | {"generation": name}).encode(), usedforsecurity=False
+        ).hexdigest()
+        if as_it_was != recorded[artifacts.TRAIN_ARGS.as_posix()] or any(
+            told[key] != prep[key] for key in _COUNTS
+        ):
             return False
-        files.write_json(root / artifacts.TRAIN_ARGS, told | {"generation": params.load(root).generation.name})
+        files.write_json(
+            root / artifacts.TRAIN_ARGS, told | {"generation": params.load(root).generation.name}
+        )
         Repo(str(root)).commit(target=_STAGE, force=True)
     except (DvcException, OSError, ValueError, KeyError):
         return False  # what is lacking or unreadable is made again
@@ -58,11 +75,15 @@ def take_over(root: Path, name: str) -> bool:
 def _differs_in_name_alone(changes: list[Any]) -> bool:
     """By what DVC says of the stage. A kill may have come after the name was put right in train_args.json."""
     allowed = {
-        "changed deps": {artifacts.PARAMS.as_posix(): {"generation": "modified"}, artifacts.PREP_REPORT.as_posix(): "modified"},
+        "changed deps": {
+            artifacts.PARAMS.as_posix(): {"generation": "modified"},
+            artifacts.PREP_REPORT.as_posix(): "modified",
+        },
         "changed outs": {artifacts.TRAIN_ARGS.as_posix(): "modified"},
     }
     return all(
-        isinstance(change, dict) and all(what.items() <= allowed.get(kind, {}).items() for kind, what in change.items())
+        isinstance(change, dict)
+        and all(what.items() <= allowed.get(kind, {}).items() for kind, what in change.items())
         for change in changes
     )
 
@@ -70,4 +91,8 @@ def _differs_in_name_alone(changes: list[Any]) -> bool:
 def _recorded(root: Path) -> dict[str, Any]:
     """The stage in dvc.lock; empty where it has not run."""
     lock = root / artifacts.LOCK
-    return ((yaml.safe_load(lock.read_bytes()) or {}).get("stages", {}).get(_STAGE) or {}) if lock.is_file() else {}
+    return (
+        ((yaml.safe_load(lock.read_bytes()) or {}).get("stages", {}).get(_STAGE) or {})
+        if lock.is_file()
+        else {}
+    )

@@ -10,7 +10,9 @@ from luna.history import thinned
 from luna.history.line import Line, Out, outs_of, read_line
 from luna.storage import cold, objects
 
-MODEL, BASE, ADAPTER = (path.as_posix() for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER))
+MODEL, BASE, ADAPTER = (
+    path.as_posix() for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER)
+)
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,26 @@ def storage(root: Path) -> Storage:
     rows, merged = [], 0
     for name, outs in _outs(line).items():
         # An object that the store lacks is a GGUF of known size, or it is missing and counted as nothing.
-        sizes = {md5: there.get(md5, 0) for md5 in objects.behind(root, [out.md5 for out in outs.values() if out.cached])}
+        sizes = {
+            md5: there.get(md5, 0)
+            for md5 in objects.behind(root, [out.md5 for out in outs.values() if out.cached])
+        }
         absent = [md5 for md5 in sizes if md5 not in there]
         sizes |= {md5: records[md5].bytes for md5 in absent if md5 in records}
         new = sizes.keys() - seen
         own = sum(sizes[md5] for md5 in new)
-        rows.append(Use(
-            name, own, sum(sizes.values()) - own, sum(there.get(md5, 0) for md5 in new), outs[MODEL].size, outs[ADAPTER].size,
-            outs[MODEL].md5 in records and outs[MODEL].md5 not in there, sum(md5 not in records for md5 in absent),
-        ))
+        rows.append(
+            Use(
+                name,
+                own,
+                sum(sizes.values()) - own,
+                sum(there.get(md5, 0) for md5 in new),
+                outs[MODEL].size,
+                outs[ADAPTER].size,
+                outs[MODEL].md5 in records and outs[MODEL].md5 not in there,
+                sum(md5 not in records for md5 in absent),
+            )
+        )
         # Merged weights have the base's size; generation 0 is the base, so it has none of its own.
         merged += outs[BASE].size if outs[BASE].md5 in seen else 0
         seen |= sizes.keys()
@@ -72,5 +85,14 @@ def storage(root: Path) -> Storage:
 
 
 def _outs(line: Line) -> dict[str, dict[str, Out]]:
-    texts = line.git.cat([f"refs/tags/{name}:{path}" for name in line.names for path in (artifacts.LOCK, artifacts.PIPELINE)])
-    return {name: outs_of(lock or b"", pipeline or b"") for name, lock, pipeline in zip(line.names, texts[::2], texts[1::2], strict=True)}
+    texts = line.git.cat(
+        [
+            f"refs/tags/{name}:{path}"
+            for name in line.names
+            for path in (artifacts.LOCK, artifacts.PIPELINE)
+        ]
+    )
+    return {
+        name: outs_of(lock or b"", pipeline or b"")
+        for name, lock, pipeline in zip(line.names, texts[::2], texts[1::2], strict=True)
+    }

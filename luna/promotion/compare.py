@@ -19,7 +19,10 @@ class Flips:
 
     def regression(self, kind: str) -> float:
         """One-sided exact p that the child is worse on probes of this kind."""
-        return mcnemar(sum(row["kind"] == kind for row in self.lost), sum(row["kind"] == kind for row in self.won))
+        return mcnemar(
+            sum(row["kind"] == kind for row in self.lost),
+            sum(row["kind"] == kind for row in self.won),
+        )
 
 
 def flips(child: Sequence[Mapping[str, Any]], parent: Iterable[Mapping[str, Any]]) -> Flips:

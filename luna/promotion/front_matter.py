@@ -8,10 +8,16 @@ from typing import Any
 from luna.names import BASE_PARENT
 
 TASK = "text-generation"
-_METRICS = {"recall": ("accuracy", "Recall", "recall"), "generalisation": ("accuracy", "Generalization", "generalize"), "tone_drift": ("jensen-shannon-divergence", "Tone drift", "tone_drift")}
+_METRICS = {
+    "recall": ("accuracy", "Recall", "recall"),
+    "generalisation": ("accuracy", "Generalization", "generalize"),
+    "tone_drift": ("jensen-shannon-divergence", "Tone drift", "tone_drift"),
+}
 
 
-def front_matter(metrics: Mapping[str, Any], base_model: str | None, licence: str | None, quantization: str) -> str:
+def front_matter(
+    metrics: Mapping[str, Any], base_model: str | None, licence: str | None, quantization: str
+) -> str:
     """YAML between its two fences; ``base_model`` and ``licence`` are None where the base does not tell.
 
     The metrics stand in it as a model-index (https://huggingface.co/docs/hub/model-cards#evaluation-results).
@@ -22,15 +28,29 @@ def front_matter(metrics: Mapping[str, Any], base_model: str | None, licence: st
     name, scores = metrics["generation"]["name"], metrics["evaluation"]
     results = [
         EvalResult(
-            task_type=TASK, dataset_type="luna-probes", dataset_name="The line's own probes", dataset_args={"probe_set_sha256": metrics["data"]["probe_set_sha256"], "probes": scores["intervals"][score]["n"]},
-            metric_type=kind, metric_name=title, metric_value=round(scores[key], 4),
+            task_type=TASK,
+            dataset_type="luna-probes",
+            dataset_name="The line's own probes",
+            dataset_args={
+                "probe_set_sha256": metrics["data"]["probe_set_sha256"],
+                "probes": scores["intervals"][score]["n"],
+            },
+            metric_type=kind,
+            metric_name=title,
+            metric_value=round(scores[key], 4),
         )
-        for score, (kind, title, key) in _METRICS.items() if scores[key] is not None
+        for score, (kind, title, key) in _METRICS.items()
+        if scores[key] is not None
     ]
     first = metrics["generation"]["parent"] == BASE_PARENT
     data = ModelCardData(
-        license=licence, base_model=base_model, pipeline_tag=TASK, library_name="gguf",
-        tags=["luna", "gguf", quantization, "conversational", *([] if first else ["lora"])], model_name=name, eval_results=results or None,
+        license=licence,
+        base_model=base_model,
+        pipeline_tag=TASK,
+        library_name="gguf",
+        tags=["luna", "gguf", quantization, "conversational", *([] if first else ["lora"])],
+        model_name=name,
+        eval_results=results or None,
         **({"base_model_relation": "quantized" if first else "finetune"} if base_model else {}),
     )
     return f"---\n{data.to_yaml(line_break=chr(10))}\n---\n"

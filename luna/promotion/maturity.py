@@ -61,7 +61,11 @@ class Maturity:
         if self.state == "not enough generations":
             return f"not enough generations to tell: {len(self.steps)} taught and promoted, the rule asks for {self.needed}"
         newest = self.steps[-1]
-        gain = "a score gain that could not be measured" if newest.gain is None else f"a score gain of {newest.gain:+.3f}"
+        gain = (
+            "a score gain that could not be measured"
+            if newest.gain is None
+            else f"a score gain of {newest.gain:+.3f}"
+        )
         said = f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
         still = f"{self.streak} of the {self.needed} generations in a row that the rule asks for stood still"
         if self.state == "mature":
@@ -70,8 +74,13 @@ class Maturity:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "state": self.state, "sentence": self.sentence, "streak": self.streak, "needed": self.needed, "steps": [asdict(step) for step in self.steps],
-            "trend": asdict(self.trend) | {"words": self.trend.words} if self.trend else None, "rule": self.rule.model_dump(),
+            "state": self.state,
+            "sentence": self.sentence,
+            "streak": self.streak,
+            "needed": self.needed,
+            "steps": [asdict(step) for step in self.steps],
+            "trend": asdict(self.trend) | {"words": self.trend.words} if self.trend else None,
+            "rule": self.rule.model_dump(),
         }
 
 
@@ -93,7 +102,16 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
     for before, row in zip(line, line[1:], strict=False):
         if row.promoted:
             gain = _gain(before, row)
-            steps.append(Step(row.gen, row.weight_change, gain, row.weight_change <= rule.weight_change_percent and gain is not None and gain <= rule.score_gain))
+            steps.append(
+                Step(
+                    row.gen,
+                    row.weight_change,
+                    gain,
+                    row.weight_change <= rule.weight_change_percent
+                    and gain is not None
+                    and gain <= rule.score_gain,
+                )
+            )
     streak = 0
     while streak < len(steps) and steps[-1 - streak].still:
         streak += 1
@@ -104,13 +122,21 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
         state = "mature"
     elif streak:
         state = "approaching"
-    return Maturity(state, streak, rule.generations, steps, _trend([step.weight_change for step in steps]), rule)
+    return Maturity(
+        state, streak, rule.generations, steps, _trend([step.weight_change for step in steps]), rule
+    )
 
 
 def _gain(before: Row, now: Row) -> float | None:
-    gains = [sign * (new - old) for sign, old, new in (
-        (1, before.eval_recall, now.eval_recall), (1, before.eval_generalize, now.eval_generalize), (-1, before.eval_tone, now.eval_tone),
-    ) if old is not None and new is not None]
+    gains = [
+        sign * (new - old)
+        for sign, old, new in (
+            (1, before.eval_recall, now.eval_recall),
+            (1, before.eval_generalize, now.eval_generalize),
+            (-1, before.eval_tone, now.eval_tone),
+        )
+        if old is not None and new is not None
+    ]
     return round(max(gains), 6) if gains else None
 
 

@@ -10,32 +10,83 @@ from luna.names import BASE_PARENT, GenerationName
 from luna.promotion.rule import Decision
 
 
-def build(name: GenerationName, parent: GenerationName | None, parts: Mapping[str, Mapping[str, Any]], decision: Decision, transfer: float | None) -> dict[str, Any]:
+def build(
+    name: GenerationName,
+    parent: GenerationName | None,
+    parts: Mapping[str, Mapping[str, Any]],
+    decision: Decision,
+    transfer: float | None,
+) -> dict[str, Any]:
     """From the stages' own reports: ``parts`` has prep, train, export, scores and eval_args."""
-    prep, train, export, scores, timing = (parts[key] for key in ("prep", "train", "export", "scores", "eval_args"))
+    prep, train, export, scores, timing = (
+        parts[key] for key in ("prep", "train", "export", "scores", "eval_args")
+    )
     return {
-        "generation": {"id": name.number, "parent": parent.number if parent else BASE_PARENT, "name": str(name), "timestamp": name.timestamp},
-        "training": {
-            "steps": train["training_steps"], "learning_rate": train["learning_rate"], "batch_size": train["batch_size"],
-            "gradient_accumulation": train["gradient_accumulation"], "walltime_minutes": train["walltime_minutes"],
-            "loss_start": train["loss_start"], "loss_final": train["loss_final"], "stopped": train.get("stopped"),
+        "generation": {
+            "id": name.number,
+            "parent": parent.number if parent else BASE_PARENT,
+            "name": str(name),
+            "timestamp": name.timestamp,
         },
-        "data": {key: prep[key] for key in ("new_conversations", "replay_samples", "total_training_examples", "karma", "karma_left", "data_delta_sha256", "probe_set_sha256")},
+        "training": {
+            "steps": train["training_steps"],
+            "learning_rate": train["learning_rate"],
+            "batch_size": train["batch_size"],
+            "gradient_accumulation": train["gradient_accumulation"],
+            "walltime_minutes": train["walltime_minutes"],
+            "loss_start": train["loss_start"],
+            "loss_final": train["loss_final"],
+            "stopped": train.get("stopped"),
+        },
+        "data": {
+            key: prep[key]
+            for key in (
+                "new_conversations",
+                "replay_samples",
+                "total_training_examples",
+                "karma",
+                "karma_left",
+                "data_delta_sha256",
+                "probe_set_sha256",
+            )
+        },
         "evaluation": {
-            "recall": scores["recall"]["value"], "generalize": scores["generalisation"]["value"], "tone_drift": scores["tone_drift"]["value"],
-            "intervals": {key: {"n": score["n"], "low": score["low"], "high": score["high"]} for key, score in scores.items()},
-            "recall_new": (scores["recall"]["details"] or {}).get("new"), "recall_old": (scores["recall"]["details"] or {}).get("old"), "backward_transfer": transfer,
+            "recall": scores["recall"]["value"],
+            "generalize": scores["generalisation"]["value"],
+            "tone_drift": scores["tone_drift"]["value"],
+            "intervals": {
+                key: {"n": score["n"], "low": score["low"], "high": score["high"]}
+                for key, score in scores.items()
+            },
+            "recall_new": (scores["recall"]["details"] or {}).get("new"),
+            "recall_old": (scores["recall"]["details"] or {}).get("old"),
+            "backward_transfer": transfer,
             "eval_time_minutes": timing["eval_time_minutes"],
         },
         "evolution": export["evolution"],
-        "decision": {"passed_evals": all(verdict.passed for verdict in decision.verdicts), "promoted_to_head": decision.promoted, "notes": decision.notes},
+        "decision": {
+            "passed_evals": all(verdict.passed for verdict in decision.verdicts),
+            "promoted_to_head": decision.promoted,
+            "notes": decision.notes,
+        },
     }
 
 
 def ledger_row(metrics: Mapping[str, Any], weights_sha256: str, tokenizer_sha256: str) -> Row:
     generation, training, scores = metrics["generation"], metrics["training"], metrics["evaluation"]
     return Row(
-        generation["id"], generation["parent"], weights_sha256, tokenizer_sha256, metrics["data"]["data_delta_sha256"],
-        training["steps"], training["learning_rate"], training["loss_final"], scores["recall"], scores["generalize"], scores["tone_drift"],
-        metrics["evolution"]["weight_change_percent"], metrics["decision"]["promoted_to_head"], generation["timestamp"],
+        generation["id"],
+        generation["parent"],
+        weights_sha256,
+        tokenizer_sha256,
+        metrics["data"]["data_delta_sha256"],
+        training["steps"],
+        training["learning_rate"],
+        training["loss_final"],
+        scores["recall"],
+        scores["generalize"],
+        scores["tone_drift"],
+        metrics["evolution"]["weight_change_percent"],
+        metrics["decision"]["promoted_to_head"],
+        generation["timestamp"],
     )

@@ -29,15 +29,30 @@ def _value(value: float | None) -> str:
 
 def _verdict(metrics: Mapping[str, Any]) -> str:
     decision = metrics["decision"]
-    return f"✅ **PROMOTED TO HEAD** ({decision['notes']})" if decision["promoted_to_head"] else f"❌ **DENIED** ({decision['notes']}); HEAD stays where it is"
+    return (
+        f"✅ **PROMOTED TO HEAD** ({decision['notes']})"
+        if decision["promoted_to_head"]
+        else f"❌ **DENIED** ({decision['notes']}); HEAD stays where it is"
+    )
 
 
 def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
-    rows = ["| Clause | Value | 95 % interval | Probes | Bound | Verdict |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = [
+        "| Clause | Value | 95 % interval | Probes | Bound | Verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for verdict in decision.verdicts:
         interval = metrics["evaluation"]["intervals"][verdict.clause]
-        mark = "❌ " + verdict.reason if not verdict.passed else "⚠ " + verdict.warning if verdict.warning else "✅"
-        rows.append(f"| **{_NAMES[verdict.clause]}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |")
+        mark = (
+            "❌ " + verdict.reason
+            if not verdict.passed
+            else "⚠ " + verdict.warning
+            if verdict.warning
+            else "✅"
+        )
+        rows.append(
+            f"| **{_NAMES[verdict.clause]}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
+        )
     return rows
 
 
@@ -46,7 +61,11 @@ def _early(metrics: Mapping[str, Any]) -> str:
     stopped = metrics["training"].get("stopped")
     if not stopped:
         return ""
-    return f"; ended early: {stopped['why']}" + ("; nothing of it is kept, and what was examined are the parent's own weights" if stopped["failed"] else "")
+    return f"; ended early: {stopped['why']}" + (
+        "; nothing of it is kept, and what was examined are the parent's own weights"
+        if stopped["failed"]
+        else ""
+    )
 
 
 def _question(row: Mapping[str, Any]) -> str:
@@ -60,40 +79,87 @@ def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(wrong, key=lambda row: first[row["conversation"]] is not row)[:WORST]
 
 
-def evaluation(metrics: Mapping[str, Any], decision: Decision, answers: Sequence[Mapping[str, Any]], flips: Flips | None, fidelity: Mapping[str, Any], maturity: Maturity) -> str:
-    generation, data, scores, evolution = metrics["generation"], metrics["data"], metrics["evaluation"], metrics["evolution"]
+def evaluation(
+    metrics: Mapping[str, Any],
+    decision: Decision,
+    answers: Sequence[Mapping[str, Any]],
+    flips: Flips | None,
+    fidelity: Mapping[str, Any],
+    maturity: Maturity,
+) -> str:
+    generation, data, scores, evolution = (
+        metrics["generation"],
+        metrics["data"],
+        metrics["evaluation"],
+        metrics["evolution"],
+    )
     lines = [
-        f"# Generation {generation['id']} Evaluation", "", _verdict(metrics), "", "## Eval Results", "", *_clauses(metrics, decision), "",
+        f"# Generation {generation['id']} Evaluation",
+        "",
+        _verdict(metrics),
+        "",
+        "## Eval Results",
+        "",
+        *_clauses(metrics, decision),
+        "",
         f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
-        "", "## Lineage and data", "",
-        f"- **Parent**: {generation['parent']}", f"- **Training data**: {data['new_conversations']} new conversations, {data['replay_samples']} replayed",
+        "",
+        "## Lineage and data",
+        "",
+        f"- **Parent**: {generation['parent']}",
+        f"- **Training data**: {data['new_conversations']} new conversations, {data['replay_samples']} replayed",
         f"- **Training time**: {metrics['training']['walltime_minutes']:.1f} minutes, {metrics['training']['steps']} steps{_early(metrics)}",
-        "", "## Weight Evolution", "",
+        "",
+        "## Weight Evolution",
+        "",
         f"- **Changed layers**: {evolution['changed_layers']}/{evolution['total_layers']} ({evolution['weight_change_percent']:g} %; a layer counts when ||dW||/||W|| is above {evolution['threshold']:g})",
         f"- **Status**: {maturity.sentence}",
         f"- **Export**: next token as base + adapter says in {fidelity['fidelity_16_bit']['agreement']:.1%} (16 bits) and {fidelity['fidelity_quantised']['agreement']:.1%} (as shipped) of positions",
-        "", f"## The {WORST} worst answers", "",
+        "",
+        f"## The {WORST} worst answers",
+        "",
     ]
     bad = worst(answers)
     if bad:
         lines += ["| Kind | Question | Expected | Answered |", "| --- | --- | --- | --- |"]
-        lines += [f"| {row['kind']} | {_question(row)} | {_line(' / '.join(row['expect']) or row['reference'])} | {_line(row['text']) or '(nothing)'} |" for row in bad]
+        lines += [
+            f"| {row['kind']} | {_question(row)} | {_line(' / '.join(row['expect']) or row['reference'])} | {_line(row['text']) or '(nothing)'} |"
+            for row in bad
+        ]
     else:
         lines.append("Every probe was answered rightly.")
     lines += ["", "## Since the parent", ""]
     if flips is None or not flips.common:
         lines.append("No probe was asked of both.")
     else:
-        lines.append(f"Of {flips.common} probes asked of both, {len(flips.won)} became right and {len(flips.lost)} became wrong.")
+        lines.append(
+            f"Of {flips.common} probes asked of both, {len(flips.won)} became right and {len(flips.lost)} became wrong."
+        )
         for title, rows in (("Lost", flips.lost), ("Won", flips.won)):
-            lines += ["", f"**{title}**", "", *(f"- {_question(row)} → {_line(row['text'])}" for row in rows[:_LISTED])] if rows else []
-            lines += [f"- and {len(rows) - _LISTED} more, in answers.jsonl"] if len(rows) > _LISTED else []
+            lines += (
+                [
+                    "",
+                    f"**{title}**",
+                    "",
+                    *(f"- {_question(row)} → {_line(row['text'])}" for row in rows[:_LISTED]),
+                ]
+                if rows
+                else []
+            )
+            lines += (
+                [f"- and {len(rows) - _LISTED} more, in answers.jsonl"]
+                if len(rows) > _LISTED
+                else []
+            )
     lines += [
-        "", "## How this was measured", "",
+        "",
+        "## How this was measured",
+        "",
         "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
         "or, where none is given, by chrF against the reference reply. Generalization asks paraphrases that were never trained on; of held-out "
         "conversations without one, the true reply must be found among distractors by mean log-likelihood, counted above chance. Tone drift is the "
-        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.", "",
+        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.",
+        "",
     ]
     return "\n".join(lines)
 
@@ -110,32 +176,86 @@ def _delta(now: float | None, before: float | None, less_is_better: bool = False
     return f"{now:.3f} (parent: {before:.3f}) → {change:+.3f}{mark}"
 
 
-def model_card(metrics: Mapping[str, Any], parent: Mapping[str, Any] | None, decision: Decision, flips: Flips | None, hashes: Mapping[str, str], base: str, maturity: Maturity) -> str:
-    generation, data, training, scores, evolution = (metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution"))
+def model_card(
+    metrics: Mapping[str, Any],
+    parent: Mapping[str, Any] | None,
+    decision: Decision,
+    flips: Flips | None,
+    hashes: Mapping[str, str],
+    base: str,
+    maturity: Maturity,
+) -> str:
+    generation, data, training, scores, evolution = (
+        metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution")
+    )
     before = parent["evaluation"] if parent else {}
     parent_name = parent["generation"]["name"] if parent else f"base ({base})"
-    trend = maturity.trend.words if maturity.trend else "too few generations for one" if parent else "the first of its line"
-    trend += f"; the parent changed {parent['evolution']['weight_change_percent']:g} %" if parent else ""
+    trend = (
+        maturity.trend.words
+        if maturity.trend
+        else "too few generations for one"
+        if parent
+        else "the first of its line"
+    )
+    trend += (
+        f"; the parent changed {parent['evolution']['weight_change_percent']:g} %" if parent else ""
+    )
     stopped = training.get("stopped")
     risks = [f"Training ended early: {stopped['why']}"] if stopped else []
-    risks += [verdict.warning or verdict.reason for verdict in decision.verdicts if verdict.warning or not verdict.passed]
+    risks += [
+        verdict.warning or verdict.reason
+        for verdict in decision.verdicts
+        if verdict.warning or not verdict.passed
+    ]
     lost = [f"{_question(row)} → {_line(row['text'])}" for row in (flips.lost if flips else [])]
     lines = [
-        f"# {generation['name']} Model Card", "", "## Lineage", "", f"- **Parent**: {parent_name}", f"- **Born**: {generation['timestamp']}",
-        f"- **Karma**: {data['karma']:g}, earned through {data['new_conversations']} conversations", "", "## Training Delta", "",
-        f"- **New data**: {data['new_conversations']} conversations", f"- **Replay**: {data['replay_samples']} samples of the ancestors' data",
-        f"- **Total examples**: {data['total_training_examples']}", f"- **Training steps**: {training['steps']}", f"- **Walltime**: {training['walltime_minutes']:.1f} minutes",
-        "", "## Evaluation Deltas", "",
-        f"- **Recall**: {_delta(scores['recall'], before.get('recall'))}", f"- **Generalization**: {_delta(scores['generalize'], before.get('generalize'))}",
-        f"- **Tone drift**: {_delta(scores['tone_drift'], before.get('tone_drift'), less_is_better=True)}", "", "## Weight Evolution", "",
+        f"# {generation['name']} Model Card",
+        "",
+        "## Lineage",
+        "",
+        f"- **Parent**: {parent_name}",
+        f"- **Born**: {generation['timestamp']}",
+        f"- **Karma**: {data['karma']:g}, earned through {data['new_conversations']} conversations",
+        "",
+        "## Training Delta",
+        "",
+        f"- **New data**: {data['new_conversations']} conversations",
+        f"- **Replay**: {data['replay_samples']} samples of the ancestors' data",
+        f"- **Total examples**: {data['total_training_examples']}",
+        f"- **Training steps**: {training['steps']}",
+        f"- **Walltime**: {training['walltime_minutes']:.1f} minutes",
+        "",
+        "## Evaluation Deltas",
+        "",
+        f"- **Recall**: {_delta(scores['recall'], before.get('recall'))}",
+        f"- **Generalization**: {_delta(scores['generalize'], before.get('generalize'))}",
+        f"- **Tone drift**: {_delta(scores['tone_drift'], before.get('tone_drift'), less_is_better=True)}",
+        "",
+        "## Weight Evolution",
+        "",
         f"- **Changed**: {evolution['changed_layers']}/{evolution['total_layers']} layers ({evolution['weight_change_percent']:g} %; above {evolution['threshold']:g} of the parent's norm)",
         f"- **Change and drift**: {evolution['relative_change']:.4f} of the parent's norm; {evolution['total_drift']:.4f} away from the base",
         f"- **Most evolved**: {', '.join(evolution['most_evolved']) or 'nothing'}{_depths(evolution['most_evolved_depths'])}",
-        f"- **Trend**: {trend}", f"- **Maturity**: {maturity.sentence}",
-        "", "## Known Issues & Risks", "", *(f"- {risk}" for risk in risks or ["None found by the rule"]),
-        "", "## Known Regressions", "", *(f"- {row}" for row in lost[:_LISTED] or ["None detected"]),
+        f"- **Trend**: {trend}",
+        f"- **Maturity**: {maturity.sentence}",
+        "",
+        "## Known Issues & Risks",
+        "",
+        *(f"- {risk}" for risk in risks or ["None found by the rule"]),
+        "",
+        "## Known Regressions",
+        "",
+        *(f"- {row}" for row in lost[:_LISTED] or ["None detected"]),
         *([f"- and {len(lost) - _LISTED} more, in answers.jsonl"] if len(lost) > _LISTED else []),
-        "", "## Commit Hash", "", *(f"- **{title}**: `{value}`" for title, value in hashes.items()), f"- **Archive**: the DVC remote, at the tag {generation['name']}",
-        "", "## Promotion Decision", "", _verdict(metrics), "",
+        "",
+        "## Commit Hash",
+        "",
+        *(f"- **{title}**: `{value}`" for title, value in hashes.items()),
+        f"- **Archive**: the DVC remote, at the tag {generation['name']}",
+        "",
+        "## Promotion Decision",
+        "",
+        _verdict(metrics),
+        "",
     ]
     return "\n".join(lines)

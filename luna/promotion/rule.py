@@ -29,14 +29,23 @@ class Decision:
 
 
 def decide(
-    scores: Mapping[str, Mapping[str, Any]], rule: Promotion, is_ancestor: bool, regressions: Mapping[str, float] | None = None, stopped: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Mapping[str, Any]],
+    rule: Promotion,
+    is_ancestor: bool,
+    regressions: Mapping[str, float] | None = None,
+    stopped: Mapping[str, Any] | None = None,
 ) -> Decision:
     """All clauses must hold, and training must not have failed. Generation 0 is promoted whatever it scores: a line needs an ancestor.
 
     ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name;
     ``stopped`` as in train_args.json: why training ended early, if it did.
     """
-    verdicts = [_judge(name, scores[name], getattr(rule, name), rule.min_probes, (regressions or {}).get(name)) for name in ("recall", "generalisation", "tone_drift")]
+    verdicts = [
+        _judge(
+            name, scores[name], getattr(rule, name), rule.min_probes, (regressions or {}).get(name)
+        )
+        for name in ("recall", "generalisation", "tone_drift")
+    ]
     broken = bool(stopped and stopped["failed"])
     passed = all(verdict.passed for verdict in verdicts) and not broken
     failed = [f"Training failed: {stopped['why']}"] if broken else []
@@ -49,7 +58,9 @@ def decide(
     return Decision(passed or is_ancestor, verdicts, notes)
 
 
-def _judge(name: str, score: Mapping[str, Any], clause: Clause, min_probes: int, p: float | None) -> Verdict:
+def _judge(
+    name: str, score: Mapping[str, Any], clause: Clause, min_probes: int, p: float | None
+) -> Verdict:
     title = name.replace("_", " ").capitalize()
     value, n = score["value"], score["n"]
     least = clause.minimum is not None
@@ -68,9 +79,14 @@ def _judge(name: str, score: Mapping[str, Any], clause: Clause, min_probes: int,
     if clause.confidence is not None:
         edge = score["low"] if least else score["high"]
         if edge is None or (edge < clause.confidence if least else edge > clause.confidence):
-            return says(False, f"{title}'s 95 % interval reaches {edge:.3f}, not {sign} {clause.confidence:.2f}")
+            return says(
+                False,
+                f"{title}'s 95 % interval reaches {edge:.3f}, not {sign} {clause.confidence:.2f}",
+            )
     if clause.no_regression and p is not None and p < REGRESSION_P:
-        return says(False, f"{title} is worse than the parent's on the same probes (McNemar p = {p:.3f})")
+        return says(
+            False, f"{title} is worse than the parent's on the same probes (McNemar p = {p:.3f})"
+        )
     warning = None
     if clause.target is not None and (value < clause.target if least else value > clause.target):
         warning = f"{title} {value:.3f} is short of the target {clause.target:.2f} (acceptable)"

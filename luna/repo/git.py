@@ -48,7 +48,11 @@ class Reader:
         """The content of an object's id or ``REV:path``; None where it is missing or unreadable."""
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                ["git", "-C", str(self._root), "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=os.environ | {"LC_ALL": "C"},
+                ["git", "-C", str(self._root), "cat-file", "--batch"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=os.environ | {"LC_ALL": "C"},
             )
         try:
             self._process.stdin.write(f"{spec}\n".encode())
@@ -76,11 +80,17 @@ class Git:
 
     def __init__(self, start: Path = Path()) -> None:
         try:
-            done = subprocess.run(["git", "-C", str(start), "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+            done = subprocess.run(
+                ["git", "-C", str(start), "rev-parse", "--show-toplevel"],
+                capture_output=True,
+                text=True,
+            )
         except FileNotFoundError:
             raise StateError("git is not installed: install git 2.30 or later.") from None
         if done.returncode:
-            raise StateError(f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna.")
+            raise StateError(
+                f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna."
+            )
         self.root = Path(done.stdout.rstrip("\n"))
 
     @classmethod
@@ -90,21 +100,35 @@ class Git:
         git.root = folder
         return git
 
-    def run(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True) -> bytes:
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> bytes:
         done = subprocess.run(
-            ["git", "-C", str(self.root), *arguments], input=stdin, capture_output=True,
+            ["git", "-C", str(self.root), *arguments],
+            input=stdin,
+            capture_output=True,
             stdin=subprocess.DEVNULL if stdin is None else None,
             env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | dict(env or {}),
         )
         if check and done.returncode:
             words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise GitError(f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}")
+            raise GitError(
+                f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}"
+            )
         return done.stdout
 
     def attempt(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and complaints, for a command whose failure is an answer."""
         done = subprocess.run(
-            ["git", "-C", str(self.root), *arguments], capture_output=True, stdin=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
+            ["git", "-C", str(self.root), *arguments],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="surrogateescape",
             env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
         )
         return done.returncode, done.stdout, done.stderr
@@ -127,7 +151,11 @@ class Git:
 
     def tags(self) -> list[Tag]:
         """All tags, in one process."""
-        rows = self.text("for-each-ref", "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)", "refs/tags")
+        rows = self.text(
+            "for-each-ref",
+            "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
+            "refs/tags",
+        )
         found = []
         for row in rows.splitlines():
             name, object_id, peeled = row.split("\t")
@@ -157,16 +185,29 @@ class Git:
     def existing(self, objects: Iterable[str]) -> set[str]:
         """Those of the objects that are here."""
         wanted = list(objects)
-        rows = self.text("cat-file", "--batch-check=%(objectname)", stdin="".join(f"{item}\n" for item in wanted).encode()).splitlines()
+        rows = self.text(
+            "cat-file",
+            "--batch-check=%(objectname)",
+            stdin="".join(f"{item}\n" for item in wanted).encode(),
+        ).splitlines()
         return {item for item, row in zip(wanted, rows, strict=True) if row == item}
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        done = subprocess.run(["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new], capture_output=True)
+        done = subprocess.run(
+            ["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new],
+            capture_output=True,
+        )
         return done.returncode == 0
 
     def files(self, revision: str, path: str) -> list[str]:
         """Files under ``path`` at a revision, by their whole names."""
-        return [name for name in self.run("ls-tree", "-r", "--name-only", "-z", revision, "--", path).decode("utf-8", "surrogateescape").split("\0") if name]
+        return [
+            name
+            for name in self.run("ls-tree", "-r", "--name-only", "-z", revision, "--", path)
+            .decode("utf-8", "surrogateescape")
+            .split("\0")
+            if name
+        ]
 
     def first_parents(self, commit: str) -> list[str]:
         """The commit and the first parents before it, newest first."""
@@ -193,7 +234,11 @@ class Git:
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             self.run("read-tree", "HEAD", env=env)
-            present = [path for path in paths if (self.root / path).exists() or self.text("ls-files", "--", path, env=env)]
+            present = [
+                path
+                for path in paths
+                if (self.root / path).exists() or self.text("ls-files", "--", path, env=env)
+            ]
             self.run("add", "--all", "--", *present, env=env)
             return self.text("write-tree", env=env)
 
@@ -202,11 +247,23 @@ class Git:
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             self.run("read-tree", revision, env=env)
-            self.run("checkout-index", "--force", "-z", "--stdin", stdin="".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"), env=env)
+            self.run(
+                "checkout-index",
+                "--force",
+                "-z",
+                "--stdin",
+                stdin="".join(f"{path}\0" for path in paths).encode("utf-8", "surrogateescape"),
+                env=env,
+            )
 
     def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
         parents = [parents] if isinstance(parents, str) else parents
-        return self.text("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), stdin=message.encode())
+        return self.text(
+            "commit-tree",
+            tree,
+            *(word for parent in parents for word in ("-p", parent)),
+            stdin=message.encode(),
+        )
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
         """Write an annotated tag's object without making the reference; signed where git is set to sign tags by SSH."""
@@ -219,13 +276,18 @@ class Git:
     @property
     def signs(self) -> bool:
         """Whether 'tag.gpgSign' is on and 'gpg.format' is ssh; the only signatures that Luna makes."""
-        return self.config("gpg.format") == "ssh" and self.text("config", "--bool", "tag.gpgSign", check=False) == "true"
+        return (
+            self.config("gpg.format") == "ssh"
+            and self.text("config", "--bool", "tag.gpgSign", check=False) == "true"
+        )
 
     def _ssh_signature(self, body: str) -> str:
         """What 'git tag --sign' would put after the body. Raises GitError when the key cannot sign."""
         key = self.config("user.signingKey")
         if not key:
-            raise GitError("tag.gpgSign is on, but git has no key to sign with: git config user.signingKey FILE.")
+            raise GitError(
+                "tag.gpgSign is on, but git has no key to sign with: git config user.signingKey FILE."
+            )
         with tempfile.TemporaryDirectory() as scratch:
             file, literal = Path(scratch) / "body", key.removeprefix("key::")
             file.write_text(body, encoding="utf-8", newline="\n")
@@ -235,17 +297,44 @@ class Git:
             place = str(Path(scratch) / "key.pub") if in_agent else str(Path(key).expanduser())
             program = self.config("gpg.ssh.program") or "ssh-keygen"
             try:
-                done = subprocess.run([program, "-Y", "sign", "-n", "git", "-f", place, *(["-U"] if in_agent else []), str(file)], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+                done = subprocess.run(
+                    [
+                        program,
+                        "-Y",
+                        "sign",
+                        "-n",
+                        "git",
+                        "-f",
+                        place,
+                        *(["-U"] if in_agent else []),
+                        str(file),
+                    ],
+                    capture_output=True,
+                    text=True,
+                    stdin=subprocess.DEVNULL,
+                )
             except OSError as error:
-                raise GitError(f"{program} cannot be started ({error.strerror}): install OpenSSH, or git config tag.gpgSign false.") from None
+                raise GitError(
+                    f"{program} cannot be started ({error.strerror}): install OpenSSH, or git config tag.gpgSign false."
+                ) from None
             if done.returncode:
-                raise GitError(f"The tag could not be signed ({(done.stderr.strip().splitlines() or ['no reason given'])[-1]}): see 'git config user.signingKey'.")
+                raise GitError(
+                    f"The tag could not be signed ({(done.stderr.strip().splitlines() or ['no reason given'])[-1]}): see 'git config user.signingKey'."
+                )
             return file.with_name("body.sig").read_text(encoding="utf-8").replace("\r", "")
 
     def update(self, updates: Sequence[Update], reason: str) -> None:
         """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""
         lines = [f"update {item.ref} {item.new} {item.old}\n" for item in updates]
-        self.run("update-ref", "-m", reason, "--stdin", stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode("utf-8", "surrogateescape"))
+        self.run(
+            "update-ref",
+            "-m",
+            reason,
+            "--stdin",
+            stdin="".join(["start\n", *lines, "prepare\n", "commit\n"]).encode(
+                "utf-8", "surrogateescape"
+            ),
+        )
 
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Make the index agree with HEAD for ``paths``; the workspace is not touched."""

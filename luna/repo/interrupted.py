@@ -9,7 +9,9 @@ from luna import artifacts, files
 from luna.repo import quarantine
 from luna.repo.git import Git
 
-_CLOCK_SECONDS = 5  # the system knows when it was started, and so when a process was, to a second or so
+_CLOCK_SECONDS = (
+    5  # the system knows when it was started, and so when a process was, to a second or so
+)
 
 
 def clear_git(root: Path, began: float) -> None:
@@ -19,12 +21,18 @@ def clear_git(root: Path, began: float) -> None:
     folder = root / ".git"
     if not folder.is_dir():  # a linked worktree shares its folder with others
         return
-    left = [path for path in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock")) if path.stat().st_mtime >= began]
+    left = [
+        path
+        for path in (*folder.glob("*.lock"), *(folder / "refs").rglob("*.lock"))
+        if path.stat().st_mtime >= began
+    ]
     if not left:
         return
     for process in psutil.process_iter(["name"]):
         try:
-            if (process.info["name"] or "").startswith("git") and Path(process.cwd()).is_relative_to(root):
+            if (process.info["name"] or "").startswith("git") and Path(
+                process.cwd()
+            ).is_relative_to(root):
                 return
         except (psutil.Error, OSError):
             continue
@@ -58,7 +66,13 @@ def _holders(listing: Path) -> set[int] | None:
     """The processes that it names; None where it cannot be understood."""
     try:
         listed = json.loads(listing.read_text(encoding="utf-8"))
-        return {info["pid"] for info in [*listed["write"].values(), *(info for infos in listed["read"].values() for info in infos)]}
+        return {
+            info["pid"]
+            for info in [
+                *listed["write"].values(),
+                *(info for infos in listed["read"].values() for info in infos),
+            ]
+        }
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
@@ -72,7 +86,10 @@ def _is_in_use(listing: Path) -> bool:
     def works(pid: int) -> bool:
         try:
             process = psutil.Process(pid)
-            return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written + _CLOCK_SECONDS
+            return (
+                process.status() != psutil.STATUS_ZOMBIE
+                and process.create_time() <= written + _CLOCK_SECONDS
+            )
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
@@ -95,7 +112,9 @@ def mend_lockfile(root: Path) -> None:
         quarantine.aside(root, path, artifacts.LOCK.name)
         return
     quarantine.copy(root, path, artifacts.LOCK.name)
-    with files.replacing(path) as temporary:  # killed here too, the cut one or the whole one is there
+    with files.replacing(
+        path
+    ) as temporary:  # killed here too, the cut one or the whole one is there
         temporary.write_bytes(whole)
 
 

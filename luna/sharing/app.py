@@ -44,7 +44,9 @@ class Ask(BaseModel):
 
 def _error(status: int, message: str) -> JSONResponse:
     kind = "invalid_request_error" if status < 500 else "server_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
+    return JSONResponse(
+        {"error": {"message": message, "type": kind, "param": None, "code": None}}, status
+    )
 
 
 async def _body(request: Request) -> bytes | None:
@@ -71,7 +73,9 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
     def refused(request: Request) -> JSONResponse | None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if api_key and not hmac.compare_digest(given.encode(), api_key.encode()):
-            return _error(401, "The API key is wrong or missing: send it as 'Authorization: Bearer KEY'.")
+            return _error(
+                401, "The API key is wrong or missing: send it as 'Authorization: Bearer KEY'."
+            )
         return None
 
     async def health(request: Request) -> Response:
@@ -81,7 +85,15 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
         if no := refused(request):
             return no
         names = await run_in_threadpool(pool.names)
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "luna"} for name in names]})
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": [
+                    {"id": name, "object": "model", "created": 0, "owned_by": "luna"}
+                    for name in names
+                ],
+            }
+        )
 
     async def completions(request: Request) -> Response:
         nonlocal busy
@@ -101,15 +113,22 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
         loaded = None
         try:
             loaded = await run_in_threadpool(pool.take, ask.model)
-            pieces = loaded.answer([(message.role, message.content) for message in ask.messages], ask.max_completion_tokens or ask.max_tokens or default_tokens)
-            first = await run_in_threadpool(_step, pieces)  # what is wrong with the request is known before the answer begins
+            pieces = loaded.answer(
+                [(message.role, message.content) for message in ask.messages],
+                ask.max_completion_tokens or ask.max_tokens or default_tokens,
+            )
+            first = await run_in_threadpool(
+                _step, pieces
+            )  # what is wrong with the request is known before the answer begins
         except BaseException as error:
             busy -= 1
             if loaded:
                 pieces.close()
                 pool.release(loaded)
             if isinstance(error, LunaError):
-                return _error(404 if isinstance(error, InputError) else 400 if loaded else 503, str(error))
+                return _error(
+                    404 if isinstance(error, InputError) else 400 if loaded else 503, str(error)
+                )
             raise
 
         async def text() -> AsyncIterator[Step]:
@@ -123,15 +142,28 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
                 busy -= 1
                 pool.release(loaded)
 
-        return StreamingResponse(_events(text(), loaded), media_type="text/event-stream") if ask.stream else await _whole(text(), loaded)
+        return (
+            StreamingResponse(_events(text(), loaded), media_type="text/event-stream")
+            if ask.stream
+            else await _whole(text(), loaded)
+        )
 
-    return Starlette(routes=[
-        Route("/health", health), Route("/v1/models", list_models), Route("/v1/chat/completions", completions, methods=["POST"]),
-    ])
+    return Starlette(
+        routes=[
+            Route("/health", health),
+            Route("/v1/models", list_models),
+            Route("/v1/chat/completions", completions, methods=["POST"]),
+        ]
+    )
 
 
 def _head(loaded: Loaded, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": loaded.name}
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": loaded.name,
+    }
 
 
 def _step(pieces: Generator[str, None, str]) -> Step:
@@ -144,7 +176,10 @@ def _step(pieces: Generator[str, None, str]) -> Step:
 async def _whole(text: AsyncIterator[Step], loaded: Loaded) -> Response:
     steps = [step async for step in text]
     message = {"role": "assistant", "content": "".join(step.piece for step in steps)}
-    return JSONResponse(_head(loaded, "chat.completion") | {"choices": [{"index": 0, "message": message, "finish_reason": steps[-1].finish}]})
+    return JSONResponse(
+        _head(loaded, "chat.completion")
+        | {"choices": [{"index": 0, "message": message, "finish_reason": steps[-1].finish}]}
+    )
 
 
 async def _events(text: AsyncIterator[Step], loaded: Loaded) -> AsyncIterator[str]:

@@ -17,7 +17,9 @@ HELP = "/gen G002 | /compare G002 G003 | /good | /bad CORRECTION | /new | /quit"
 class Chat:
     """One model is loaded at a time; ``write`` gets every piece of text as it comes."""
 
-    def __init__(self, root: Path, prefix: str, reference: str, max_tokens: int, write: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, prefix: str, reference: str, max_tokens: int, write: Callable[[str], None]
+    ) -> None:
         self.root, self.prefix, self.max_tokens, self.write = root, prefix, max_tokens, write
         self.turns: list[tuple[str, str]] = []
         self._engine: Engine | None = None
@@ -59,7 +61,9 @@ class Chat:
         return True
 
     def _answer(self, turns: list[tuple[str, str]]) -> Iterator[str]:
-        return self._engine.stream(self._engine.prompt(with_system(turns, self.system)), self.max_tokens)
+        return self._engine.stream(
+            self._engine.prompt(with_system(turns, self.system)), self.max_tokens
+        )
 
     def _ask(self, question: str) -> None:
         turns = [*self.turns, ("user", question)]
@@ -72,7 +76,9 @@ class Chat:
 
     def _judge(self, word: str, correction: str) -> None:
         if not self.turns:
-            raise InputError(f"There is no answer yet that {word} could be about: ask something first.")
+            raise InputError(
+                f"There is no answer yet that {word} could be about: ask something first."
+            )
         if word == "/bad":
             if not correction:
                 raise InputError("Say what the answer should have been: /bad CORRECTION.")

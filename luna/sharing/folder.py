@@ -32,7 +32,9 @@ def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
             from luna.sharing import hub
 
             inside = Path()
-            (hub.write_merged if kind == HF else hub.write_adapter)(root, read_line(root, prefix), name, scratch)
+            (hub.write_merged if kind == HF else hub.write_adapter)(
+                root, read_line(root, prefix), name, scratch
+            )
         else:
             inside = Path(artifacts.MODEL.name)
             _artifact_set(root, name, scratch)
@@ -60,4 +62,6 @@ def _artifact_set(root: Path, name: str, target: Path) -> None:
         else:
             inside = [path.as_posix()]
         for file in inside:
-            _copy(artifact(root, name, Path(file)), target / Path(file).relative_to(artifacts.MODELS))
+            _copy(
+                artifact(root, name, Path(file)), target / Path(file).relative_to(artifacts.MODELS)
+            )

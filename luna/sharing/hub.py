@@ -27,7 +27,13 @@ def write_merged(root: Path, line: Line, name: str, out: Path) -> None:
         source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
         _copy(rebuild.merge(source, adapters, scratch), out)
     code = 'model = AutoModelForCausalLM.from_pretrained(".", dtype="bfloat16")\ntokenizer = AutoTokenizer.from_pretrained(".")'
-    _card(line, name, out, "transformers", f"```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n{code}\n```\n")
+    _card(
+        line,
+        name,
+        out,
+        "transformers",
+        f"```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n{code}\n```\n",
+    )
 
 
 def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
@@ -40,7 +46,9 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
     with rebuild.scratch_folder(root) as scratch:
         source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
         if not any(adapter.weights for adapter in adapters):
-            raise InputError(f"{name} is the base itself, so there is no adapter to give out: export it with --hf.")
+            raise InputError(
+                f"{name} is the base itself, so there is no adapter to give out: export it with --hf."
+            )
         pinned = base.pinned(settings)
         if pinned is None:
             _copy(source, out / BASE_FOLDER)
@@ -49,31 +57,55 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         where, revision = pinned or (BASE_FOLDER, None)
         rank = stack.stack(adapters, out, where, revision)
     taught = sum(adapter.weights is not None for adapter in adapters)
-    said = f"`base_model_name_or_path` is {where} at {revision}" if pinned else f"The base is in `{BASE_FOLDER}/`, since it is no pinned model of the hub; run this inside the folder"
+    said = (
+        f"`base_model_name_or_path` is {where} at {revision}"
+        if pinned
+        else f"The base is in `{BASE_FOLDER}/`, since it is no pinned model of the hub; run this inside the folder"
+    )
     pin = f', revision="{revision}"' if revision else ""
     code = (
         "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
         f'base = AutoModelForCausalLM.from_pretrained("{where}"{pin}, dtype="bfloat16")\nmodel = PeftModel.from_pretrained(base, ".")'
     )
-    _card(line, name, out, "peft", f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {said}.\n\n```python\n{code}\n```\n")
+    _card(
+        line,
+        name,
+        out,
+        "peft",
+        f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {said}.\n\n```python\n{code}\n```\n",
+    )
 
 
 def _copy(model: Path, out: Path, weights: bool = True) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(model.iterdir()):
         if weights or (path.suffix != ".safetensors" and path.name not in ("config.json", *_NEVER)):
-            shutil.copyfile(path, out / path.name)  # the base's files are links into the cache: never moved
+            shutil.copyfile(
+                path, out / path.name
+            )  # the base's files are links into the cache: never moved
 
 
 def _card(line: Line, name: str, out: Path, library: str, use: str) -> None:
     """README.md: the sealed MODEL_CARD.md with a head for this kind of folder, and how to load it."""
     from huggingface_hub import ModelCard
 
-    card, metrics = line.git.cat([f"refs/tags/{name}:{path.as_posix()}" for path in (artifacts.MODEL_CARD, artifacts.METRICS)])
+    card, metrics = line.git.cat(
+        [
+            f"refs/tags/{name}:{path.as_posix()}"
+            for path in (artifacts.MODEL_CARD, artifacts.METRICS)
+        ]
+    )
     told = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
     told.data.library_name, told.data.pipeline_tag = library, TASK
-    told.data.tags = [tag for tag in told.data.tags or [] if tag != "gguf" and not tag.startswith(("Q", "BF16", "F16"))]
+    told.data.tags = [
+        tag
+        for tag in told.data.tags or []
+        if tag != "gguf" and not tag.startswith(("Q", "BF16", "F16"))
+    ]
     told.data.model_name = json.loads(metrics or b"{}").get("generation", {}).get("name", name)
     if getattr(told.data, "base_model", None):
         told.data.base_model_relation = "adapter" if library == "peft" else "finetune"
-    files.write_text(out / "README.md", f"---\n{told.data.to_yaml()}\n---\n{told.text.rstrip()}\n\n## How to load it\n\n{use}")
+    files.write_text(
+        out / "README.md",
+        f"---\n{told.data.to_yaml()}\n---\n{told.text.rstrip()}\n\n## How to load it\n\n{use}",
+    )

@@ -17,6 +17,7 @@ def template(chat: ChatTemplate) -> str:
     Marked messages are rendered, and what stands between the marks is taken over. Raises ExportError
     for a template that cannot be cut so (it changes texts, or writes later turns unlike the first).
     """
+
     def render(*messages: tuple[str, str]) -> str:
         return chat.render([{"role": role, "content": content} for role, content in messages])
 
@@ -25,24 +26,42 @@ def template(chat: ChatTemplate) -> str:
         for mark in marks:
             part, found, text = text.partition(mark)
             if not found:
-                raise ExportError("The model's chat template changes what it is given, so Ollama cannot follow it: export without --ollama.")
+                raise ExportError(
+                    "The model's chat template changes what it is given, so Ollama cannot follow it: export without --ollama."
+                )
             parts.append(part)
         return [*parts, text]
 
     system = ("system", _SYSTEM)
     before_system, after_system, answer_next, after_reply, answer_again = between(
-        render(system, ("user", _USER), ("assistant", _REPLY), ("user", _AGAIN)), _SYSTEM, _USER, _REPLY, _AGAIN,
+        render(system, ("user", _USER), ("assistant", _REPLY), ("user", _AGAIN)),
+        _SYSTEM,
+        _USER,
+        _REPLY,
+        _AGAIN,
     )
     first, answer_first = between(render(("user", _USER)), _USER)
     if not answer_next == answer_again == answer_first:
-        raise ExportError("The model's chat template writes later turns unlike the first, so Ollama cannot follow it: export without --ollama.")
+        raise ExportError(
+            "The model's chat template writes later turns unlike the first, so Ollama cannot follow it: export without --ollama."
+        )
     pieces = (before_system, after_system, answer_next, after_reply, first)
     if any('"""' in piece or "{{" in piece for piece in pieces):
-        raise ExportError("The model's chat template holds marks that a Modelfile cannot: export without --ollama.")
+        raise ExportError(
+            "The model's chat template holds marks that a Modelfile cannot: export without --ollama."
+        )
     return (
-        '{{- range $i, $m := .Messages }}{{ if eq $m.Role "system" }}' + before_system + "{{ $m.Content }}" + after_system
-        + '{{ else if eq $m.Role "user" }}{{ if eq $i 0 }}' + first + "{{ end }}{{ $m.Content }}" + answer_next
-        + "{{ else }}{{ $m.Content }}" + after_reply + "{{ end }}{{ end }}"
+        '{{- range $i, $m := .Messages }}{{ if eq $m.Role "system" }}'
+        + before_system
+        + "{{ $m.Content }}"
+        + after_system
+        + '{{ else if eq $m.Role "user" }}{{ if eq $i 0 }}'
+        + first
+        + "{{ end }}{{ $m.Content }}"
+        + answer_next
+        + "{{ else }}{{ $m.Content }}"
+        + after_reply
+        + "{{ end }}{{ end }}"
     )
 
 
@@ -52,9 +71,16 @@ def modelfile(model: Path, system_prompt: str) -> str:
 
     with Engine(model, 1) as engine:
         go, stop = template(engine.template), engine.end_of_turn
-    lines = [f"FROM ./{model.name}", f'TEMPLATE """{go}"""', f"PARAMETER stop {json.dumps(stop)}", "PARAMETER temperature 0"]
+    lines = [
+        f"FROM ./{model.name}",
+        f'TEMPLATE """{go}"""',
+        f"PARAMETER stop {json.dumps(stop)}",
+        "PARAMETER temperature 0",
+    ]
     if system_prompt:
         if '"""' in system_prompt:
-            raise ExportError('The system prompt holds """, which a Modelfile cannot: export without --ollama.')
+            raise ExportError(
+                'The system prompt holds """, which a Modelfile cannot: export without --ollama.'
+            )
         lines.append(f'SYSTEM """{system_prompt}"""')
     return "\n".join(lines) + "\n"

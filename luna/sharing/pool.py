@@ -14,7 +14,9 @@ from luna.history.line import read_line
 from luna.names import head_tag, is_head
 from luna.sharing import models
 
-SECONDS_BETWEEN_LOOKS = 0.5  # at the head: well under the two seconds in which a new best is promised
+SECONDS_BETWEEN_LOOKS = (
+    0.5  # at the head: well under the two seconds in which a new best is promised
+)
 MAX_IDLE = 1  # models kept loaded beside the head's while nobody asks them
 
 
@@ -31,7 +33,11 @@ class Loaded:
     def answer(self, messages: list[tuple[str, str]], max_tokens: int) -> Generator[str, None, str]:
         """Pieces of the answer, and as its value why it ended; waits for its turn. Raises ExportError when the conversation is too long."""
         with self.turn:
-            return (yield from self.engine.stream(self.engine.prompt(with_system(messages, self.system)), max_tokens))
+            return (
+                yield from self.engine.stream(
+                    self.engine.prompt(with_system(messages, self.system)), max_tokens
+                )
+            )
 
 
 class Pool:
@@ -60,7 +66,11 @@ class Pool:
     def take(self, reference: str) -> Loaded:
         """A model to answer with; give it back by ``release``. Raises InputError when there is none of that name."""
         while True:
-            name = self.head if is_head(reference) else models.resolve(self.root, self.prefix, reference)
+            name = (
+                self.head
+                if is_head(reference)
+                else models.resolve(self.root, self.prefix, reference)
+            )
             self._load(name)
             with self._lock:
                 if loaded := self._loaded.get(name):  # else it was freed between the two
@@ -83,7 +93,11 @@ class Pool:
 
     def _free_idle(self) -> None:
         with self._lock:
-            idle = [name for name, loaded in self._loaded.items() if not loaded.users and name != self.head]
+            idle = [
+                name
+                for name, loaded in self._loaded.items()
+                if not loaded.users and name != self.head
+            ]
             freed = [self._loaded.pop(name) for name in idle[: max(0, len(idle) - MAX_IDLE)]]
         for loaded in freed:
             loaded.engine.__exit__()

@@ -21,7 +21,10 @@ from luna.storage import cache
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
 QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
-_FILES, _HASH = "files", "md5"  # where DVC puts objects below a remote's folder, and what names them
+_FILES, _HASH = (
+    "files",
+    "md5",
+)  # where DVC puts objects below a remote's folder, and what names them
 _STREAMS = 2  # hashing is bound by the processor: as many as the smallest machine has cores
 
 
@@ -55,16 +58,29 @@ class Store:
                     while chunk := source.read(CHUNK_BYTES):
                         file.write(chunk)
             except FileNotFoundError:
-                raise ColdStorageError(f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'.") from None
+                raise ColdStorageError(
+                    f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'."
+                ) from None
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every object in the store, by md5; one listing."""
         with _explained(self.name):
             if self.odb.fs.protocol == "local":
-                found = {str(path): path.stat().st_size for path in Path(self.odb.path).rglob("*") if path.is_file()}
+                found = {
+                    str(path): path.stat().st_size
+                    for path in Path(self.odb.path).rglob("*")
+                    if path.is_file()
+                }
             else:
-                found = {path: info["size"] for path, info in self.odb.fs.fs.find(self.odb.path, detail=True).items()}
-            return {"".join(self.odb.fs.parts(path)[-2:]): size for path, size in found.items() if not path.endswith(".tmp")}
+                found = {
+                    path: info["size"]
+                    for path, info in self.odb.fs.fs.find(self.odb.path, detail=True).items()
+                }
+            return {
+                "".join(self.odb.fs.parts(path)[-2:]): size
+                for path, size in found.items()
+                if not path.endswith(".tmp")
+            }
 
     def remove(self, md5: str) -> None:
         with _explained(self.name):
@@ -74,7 +90,11 @@ class Store:
         """Small files that are kept beside the objects, by name."""
         fs, place = self.odb.fs, self._beside(folder)
         with _explained(self.name):
-            paths = [path for path in fs.find(place) if not path.endswith(".tmp")] if fs.exists(place) else []
+            paths = (
+                [path for path in fs.find(place) if not path.endswith(".tmp")]
+                if fs.exists(place)
+                else []
+            )
             return {fs.parts(path)[-1]: fs.cat_file(path) for path in paths}
 
     def write_note(self, folder: str, name: str, text: bytes | None) -> None:
@@ -101,7 +121,9 @@ class Store:
 
     def _beside(self, folder: str) -> str:
         fs = self.odb.fs
-        return fs.join(fs.parent(fs.parent(self.odb.path)), folder)  # the remote's own folder: objects lie in files/md5
+        return fs.join(
+            fs.parent(fs.parent(self.odb.path)), folder
+        )  # the remote's own folder: objects lie in files/md5
 
     def upload(self, source: Path, md5: str) -> None:
         with _explained(self.name):
@@ -112,7 +134,9 @@ class Store:
         import os
         import secrets
 
-        if self.odb.fs.protocol != "local":  # object stores have no folders, and show an object only when it is complete
+        if (
+            self.odb.fs.protocol != "local"
+        ):  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
         parent = self.odb.fs.parent(final)
@@ -133,7 +157,12 @@ class Store:
         """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""
         fs = self.odb.fs
         base = fs.join(fs.parent(fs.parent(self.odb.path)), QUARANTINE)
-        name = path.removeprefix(fs.parent(fs.parent(self.odb.path))).strip("/\\").replace("/", "_").replace("\\", "_")
+        name = (
+            path.removeprefix(fs.parent(fs.parent(self.odb.path)))
+            .strip("/\\")
+            .replace("/", "_")
+            .replace("\\", "_")
+        )
         number = 0
         with _explained(self.name):
             fs.makedirs(base)
@@ -158,8 +187,14 @@ class _explained:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, ColdStorageError | FileNotFoundError):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if (
+            error is None
+            or not isinstance(error, Exception)
+            or isinstance(error, ColdStorageError | FileNotFoundError)
+        ):
             return
         raise ColdStorageError(
             f"The cold storage '{self.name}' does not answer as it should ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}): "
@@ -186,18 +221,31 @@ def open_store(root: Path, name: str | None = None) -> Store:
         kind, settings, path = get_cloud_fs(config, name=label)
         fs = kind(**settings)
     except DvcException as error:
-        raise ColdStorageError(f"No cold storage is set up: {error}; see 'dvc remote add --default'.") from None
+        raise ColdStorageError(
+            f"No cold storage is set up: {error}; see 'dvc remote add --default'."
+        ) from None
     if fs.version_aware or settings.pop("worktree", False):
-        raise ColdStorageError(f"The remote '{label}' keeps versions by itself and not objects by their hash: unset its version_aware and worktree.")
+        raise ColdStorageError(
+            f"The remote '{label}' keeps versions by itself and not objects by their hash: unset its version_aware and worktree."
+        )
     return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **settings))
 
 
 def open_all(root: Path, names: Sequence[str] | None = None) -> list[Store]:
     """The stores that count as cold storage: those that params.yaml names (``cold.remotes``; or ``names`` as it named them), else the default remote."""
-    return [open_store(root, name) for name in (params.load(root).cold.remotes if names is None else names)] or [open_store(root)]
+    return [
+        open_store(root, name)
+        for name in (params.load(root).cold.remotes if names is None else names)
+    ] or [open_store(root)]
 
 
-def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str] = (), read: Callable[[int], None] = lambda count: None) -> int:
+def archive(
+    root: Path,
+    store: Store,
+    md5s: Iterable[str],
+    proven: Iterable[str] = (),
+    read: Callable[[int], None] = lambda count: None,
+) -> int:
     """Bring objects into the store and prove that it gives them back. Returns how many were uploaded.
 
     ``proven`` objects belong to a generation that is sealed already, so their bytes were read back
@@ -214,16 +262,28 @@ def archive(root: Path, store: Store, md5s: Iterable[str], proven: Iterable[str]
             source = cache.find(root, md5)
             if source is None or not cache.is_whole(source, md5):
                 state = "missing from" if source is None else "damaged in"
-                raise ColdStorageError(f"Object {md5[:12]} is {state} the cache: run 'dvc repro' again, then the same command.")
+                raise ColdStorageError(
+                    f"Object {md5[:12]} is {state} the cache: run 'dvc repro' again, then the same command."
+                )
             store.upload(source, md5)
             uploaded += 1
             proven.discard(md5)
     with ThreadPoolExecutor(_STREAMS) as pool:
-        list(pool.map(lambda md5: prove(store, md5, _JUST_WRITTEN, read), [md5 for md5 in wanted if md5 not in proven]))
+        list(
+            pool.map(
+                lambda md5: prove(store, md5, _JUST_WRITTEN, read),
+                [md5 for md5 in wanted if md5 not in proven],
+            )
+        )
     return uploaded
 
 
-def archive_in_all(root: Path, md5s: list[str], proven: Iterable[str], tick: Callable[[str], None] = lambda step: None) -> int:
+def archive_in_all(
+    root: Path,
+    md5s: list[str],
+    proven: Iterable[str],
+    tick: Callable[[str], None] = lambda step: None,
+) -> int:
     """As ``archive``, in every store of cold storage; as many as ``cold.copies`` must give all back. ``tick`` is told of a store that did not."""
     copies, stores = params.load(root).cold.copies, open_all(root)
     uploaded, failures = 0, 0
@@ -234,11 +294,18 @@ def archive_in_all(root: Path, md5s: list[str], proven: Iterable[str], tick: Cal
             failures += 1
             if len(stores) - failures < copies:
                 raise
-            tick(f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'")
+            tick(
+                f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'"
+            )
     return uploaded
 
 
-def prove(store: Store, md5: str, when: str = ": check the store.", read: Callable[[int], None] = lambda count: None) -> str:
+def prove(
+    store: Store,
+    md5: str,
+    when: str = ": check the store.",
+    read: Callable[[int], None] = lambda count: None,
+) -> str:
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
     with _explained(store.name):
         try:

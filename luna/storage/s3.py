@@ -23,12 +23,24 @@ def object_lock_warning(root: Path, remote: str | None = None) -> str | None:
     with store.explained():
         try:
             answer = store.odb.fs.fs.call_s3("get_object_lock_configuration", Bucket=bucket)
-        except Exception as error:  # the library turns 'there is no such configuration' into several kinds
+        except (
+            Exception
+        ) as error:  # the library turns 'there is no such configuration' into several kinds
             told = f"{type(error).__name__} {error} {error.__cause__}"
-            if not any(word in told for word in ("ObjectLockConfigurationNotFound", "does not exist", "NotImplemented", "FileNotFoundError")):
+            if not any(
+                word in told
+                for word in (
+                    "ObjectLockConfigurationNotFound",
+                    "does not exist",
+                    "NotImplemented",
+                    "FileNotFoundError",
+                )
+            ):
                 raise
             answer = {}
-    retention = answer.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
+    retention = (
+        answer.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention", {})
+    )
     if retention.get("Mode") == "COMPLIANCE":
         return None
     return (

@@ -15,7 +15,11 @@ from luna.errors import InputError
 from luna.repo import quarantine
 from luna.storage import cache
 
-_OWN = (".git", ".dvc", artifacts.SCRATCH.as_posix())  # of the repository itself: it changes while it is read
+_OWN = (
+    ".git",
+    ".dvc",
+    artifacts.SCRATCH.as_posix(),
+)  # of the repository itself: it changes while it is read
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ def check(root: Path, folder: Path) -> Path:
         raise InputError(f"{folder} is no folder: give the path of the folder to keep.")
     root = root.resolve()
     if root.is_relative_to(place) or any(place.is_relative_to(root / own) for own in _OWN):
-        raise InputError(f"{folder} holds the repository itself, or is a part of it that changes while it is read: give a folder in it or beside it.")
+        raise InputError(
+            f"{folder} holds the repository itself, or is a part of it that changes while it is read: give a folder in it or beside it."
+        )
     return place
 
 
@@ -66,15 +72,25 @@ def _paths(folder: Path) -> list[Path]:
             try:
                 name.encode()
             except UnicodeEncodeError:
-                raise InputError(f"The name {name!r} in {place} is not UTF-8: rename it; nothing was kept.") from None
+                raise InputError(
+                    f"The name {name!r} in {place} is not UTF-8: rename it; nothing was kept."
+                ) from None
             if "\\" in name or "\n" in name:
-                raise InputError(f"The name {name!r} in {place} holds a backslash or a line's end, which no path here may: rename it; nothing was kept.")
-            if path.is_symlink() and (not path.is_file() or not path.resolve().is_relative_to(folder)):
-                raise InputError(f"{path} is a link that leads out of the folder, to a folder or to nothing: put the file itself there; nothing was kept.")
+                raise InputError(
+                    f"The name {name!r} in {place} holds a backslash or a line's end, which no path here may: rename it; nothing was kept."
+                )
+            if path.is_symlink() and (
+                not path.is_file() or not path.resolve().is_relative_to(folder)
+            ):
+                raise InputError(
+                    f"{path} is a link that leads out of the folder, to a folder or to nothing: put the file itself there; nothing was kept."
+                )
         for name in names:
             path = Path(place) / name
             if not stat.S_ISREG(path.stat().st_mode):
-                raise InputError(f"{path} is no file that can be kept: take it out of the folder; nothing was kept.")
+                raise InputError(
+                    f"{path} is no file that can be kept: take it out of the folder; nothing was kept."
+                )
             if not os.access(path, os.R_OK):
                 raise InputError(f"{path} cannot be read: make it readable; nothing was kept.")
             found.append(path)
@@ -95,7 +111,9 @@ def _digests(file: BinaryIO, copy: BinaryIO | None = None) -> tuple[int, str, st
 
 def listing(found: list[File]) -> bytes:
     """The listing's bytes as DVC writes them (dvc_data.hashfile.tree), so that its name is the one that 'dvc add' gives."""
-    return json.dumps([{"md5": file.md5, "relpath": file.path} for file in found], sort_keys=True).encode()
+    return json.dumps(
+        [{"md5": file.md5, "relpath": file.path} for file in found], sort_keys=True
+    ).encode()
 
 
 def name_of(listed: bytes) -> str:
@@ -113,7 +131,9 @@ def keep(root: Path, folder: Path, found: list[File]) -> None:
                 with (folder / file.path).open("rb") as source, temporary.open("wb") as copy:
                     md5 = _digests(source, copy)[1]
                 if md5 != file.md5:
-                    raise InputError(f"{folder / file.path} changed while it was being read: let nothing write to the folder, then run the same command again; no tag was made.")
+                    raise InputError(
+                        f"{folder / file.path} changed while it was being read: let nothing write to the folder, then run the same command again; no tag was made."
+                    )
             target.chmod(0o444)
     listed = listing(found)
     if target := _lacking(root, name_of(listed)):

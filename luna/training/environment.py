@@ -16,7 +16,9 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "TRL_EXPERIMENTAL_SILENCE": "1",
-    "UNSLOTH_COMPILE_LOCATION": str(artifacts.SCRATCH / "unsloth"),  # what it compiles on CUDA is scratch, else it lies beside the stages
+    "UNSLOTH_COMPILE_LOCATION": str(
+        artifacts.SCRATCH / "unsloth"
+    ),  # what it compiles on CUDA is scratch, else it lies beside the stages
 }
 _CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
 
@@ -24,7 +26,9 @@ _CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
 def has_nvidia_gpu() -> bool:
     """Whether the NVIDIA driver answers, found out without importing torch."""
     tool = shutil.which("nvidia-smi")
-    return bool(tool) and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(b"GPU ")
+    return bool(tool) and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(
+        b"GPU "
+    )
 
 
 def uses_cuda(device: str) -> bool:
@@ -38,7 +42,9 @@ def free_memory() -> int:
 
     free = psutil.virtual_memory().available
     try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used = (
+            (_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current")
+        )
         return free if limit == "max" else min(free, max(0, int(limit) - int(used)))
     except (OSError, ValueError):
         return free
@@ -49,7 +55,11 @@ def free_gpu_memory() -> int | None:
     tool = shutil.which("nvidia-smi")
     if not tool:
         return None
-    done = subprocess.run([tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    done = subprocess.run(
+        [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
+        capture_output=True,
+        text=True,
+    )
     rows = [int(row) for row in done.stdout.split() if row.isdigit()]
     return max(rows) * (1 << 20) if rows else None  # nvidia-smi counts in MiB
 

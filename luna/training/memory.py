@@ -49,7 +49,15 @@ class Shape:
         try:
             heads = config["num_attention_heads"]
             head = config.get("head_dim") or config["hidden_size"] // heads
-            return cls(parameters, config["num_hidden_layers"], config["hidden_size"], config["intermediate_size"], heads, head * (config.get("num_key_value_heads") or heads), config["vocab_size"])
+            return cls(
+                parameters,
+                config["num_hidden_layers"],
+                config["hidden_size"],
+                config["intermediate_size"],
+                heads,
+                head * (config.get("num_key_value_heads") or heads),
+                config["vocab_size"],
+            )
         except (KeyError, TypeError, ZeroDivisionError):
             return None
 
@@ -57,10 +65,21 @@ class Shape:
         """Weights of a LoRA adapter."""
         q = self.hidden
         sides = {
-            "q_proj": self.hidden + q, "o_proj": q + self.hidden, "k_proj": self.hidden + self.key_value, "v_proj": self.hidden + self.key_value,
-            "gate_proj": self.hidden + self.intermediate, "up_proj": self.hidden + self.intermediate, "down_proj": self.intermediate + self.hidden,
+            "q_proj": self.hidden + q,
+            "o_proj": q + self.hidden,
+            "k_proj": self.hidden + self.key_value,
+            "v_proj": self.hidden + self.key_value,
+            "gate_proj": self.hidden + self.intermediate,
+            "up_proj": self.hidden + self.intermediate,
+            "down_proj": self.intermediate + self.hidden,
         }
-        return self.layers * settings.lora_rank * sum(sides.get(name, self.hidden + self.intermediate) for name in settings.target_modules)
+        return (
+            self.layers
+            * settings.lora_rank
+            * sum(
+                sides.get(name, self.hidden + self.intermediate) for name in settings.target_modules
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +107,9 @@ def need(shape: Shape, settings: Train, longest: int, cuda: bool, exports: bool 
     return Need(max(export, PROGRAM + training), None)
 
 
-def advice(settings: Train, cuda: bool, fits: Callable[[Train], bool] = lambda settings: True) -> str:
+def advice(
+    settings: Train, cuda: bool, fits: Callable[[Train], bool] = lambda settings: True
+) -> str:
     """The settings to write into params.yaml so that a training takes less memory, as a phrase; each alternative is one that ``fits``.
 
     Without an estimate each alternative is the next smaller one.
@@ -96,11 +117,21 @@ def advice(settings: Train, cuda: bool, fits: Callable[[Train], bool] = lambda s
     found = [text for change in _CHANGES if (text := change(settings, cuda, fits))]
     if found:
         return ", or ".join(found)
-    smallest = settings.model_copy(update={"batch_size": 1, "load_in_4bit": cuda, "max_seq_length": min(settings.max_seq_length, _SHORTEST)})
+    smallest = settings.model_copy(
+        update={
+            "batch_size": 1,
+            "load_in_4bit": cuda,
+            "max_seq_length": min(settings.max_seq_length, _SHORTEST),
+        }
+    )
     if smallest == settings or not fits(smallest):
         return "no smaller setting fits: choose a smaller base, or a machine with more memory"
     length = settings.max_seq_length
-    while length > _SHORTEST and not fits(settings.model_copy(update={"batch_size": 1, "load_in_4bit": cuda, "max_seq_length": length})):
+    while length > _SHORTEST and not fits(
+        settings.model_copy(
+            update={"batch_size": 1, "load_in_4bit": cuda, "max_seq_length": length}
+        )
+    ):
         length = max(_SHORTEST, length // 2)
     four = "train.load_in_4bit: true, " if cuda else ""
     return f"all of train.batch_size: 1, train.gradient_accumulation: {settings.batch_size * settings.gradient_accumulation}, {four}train.max_seq_length: {length}"
@@ -118,7 +149,9 @@ def _smaller_batch(settings: Train, cuda: bool, fits: Callable[[Train], bool]) -
 
 def _four_bits(settings: Train, cuda: bool, fits: Callable[[Train], bool]) -> str | None:
     changed = settings.model_copy(update={"load_in_4bit": True})
-    return "train.load_in_4bit: true" if cuda and not settings.load_in_4bit and fits(changed) else None
+    return (
+        "train.load_in_4bit: true" if cuda and not settings.load_in_4bit and fits(changed) else None
+    )
 
 
 def _shorter(settings: Train, cuda: bool, fits: Callable[[Train], bool]) -> str | None:
@@ -143,8 +176,14 @@ def explained(settings: Train) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        on_gpu = type(error).__name__ == "OutOfMemoryError"  # torch's; torch itself is not imported for it
-        if not on_gpu and not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+        on_gpu = (
+            type(error).__name__ == "OutOfMemoryError"
+        )  # torch's; torch itself is not imported for it
+        if (
+            not on_gpu
+            and not isinstance(error, MemoryError)
+            and "allocate memory" not in str(error)
+        ):
             raise
         whose = "The GPU's memory" if on_gpu else "The memory"
         raise InputError(

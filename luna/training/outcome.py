@@ -8,7 +8,16 @@ from importlib.metadata import version
 
 from luna.training.watch import Stop
 
-VERSIONED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "accelerate")
+VERSIONED = (
+    "torch",
+    "unsloth",
+    "unsloth_zoo",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "accelerate",
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,9 @@ class Outcome:
     @property
     def loss_final(self) -> float | None:
         """Mean of the last tenth of the steps (at least one): a single batch says little."""
-        tail = [self.losses[step] for step in sorted(self.losses)][-max(1, len(self.losses) // 10):]
+        tail = [self.losses[step] for step in sorted(self.losses)][
+            -max(1, len(self.losses) // 10) :
+        ]
         return round(sum(tail) / len(tail), 4) if tail else None
 
 

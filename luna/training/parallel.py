@@ -20,7 +20,9 @@ from luna.training.watch import Stop
 SPEC, RESULT = artifacts.SCRATCH / "parallel.json", artifacts.SCRATCH / "parallel-result.json"
 
 
-def train(weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
+def train(
+    weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path
+) -> Outcome:
     """As luna.training.trainer.train on models/training_set.jsonl, in ``settings.processes`` processes.
 
     Raises:
@@ -28,10 +30,26 @@ def train(weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_di
         StateError: a process ended for another reason.
     """
     RESULT.unlink(missing_ok=True)
-    files.write_json(SPEC, {
-        "weights": str(weights), "chat": chat.model_dump(), "settings": settings.model_dump(), "checkpoints": str(checkpoints), "loss": str(loss_dir), "out": str(out),
-    })
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={settings.processes}", "-m", __name__]
+    files.write_json(
+        SPEC,
+        {
+            "weights": str(weights),
+            "chat": chat.model_dump(),
+            "settings": settings.model_dump(),
+            "checkpoints": str(checkpoints),
+            "loss": str(loss_dir),
+            "out": str(out),
+        },
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={settings.processes}",
+        "-m",
+        __name__,
+    ]
     try:
         with ending.child(command) as process:
             code = process.wait()
@@ -39,9 +57,17 @@ def train(weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_di
         if "refused" in found:
             raise InputError(found["refused"])
         if code or not found:
-            raise StateError(f"Training in {settings.processes} processes ended with exit code {code} (see above): mend the cause, or set train.processes: 1, then run the same command again.")
+            raise StateError(
+                f"Training in {settings.processes} processes ended with exit code {code} (see above): mend the cause, or set train.processes: 1, then run the same command again."
+            )
         stopped = Stop(**found["stopped"]) if found["stopped"] else None
-        return Outcome(**found | {"losses": {int(step): loss for step, loss in found["losses"].items()}, "stopped": stopped})
+        return Outcome(
+            **found
+            | {
+                "losses": {int(step): loss for step, loss in found["losses"].items()},
+                "stopped": stopped,
+            }
+        )
     finally:
         SPEC.unlink(missing_ok=True)
         RESULT.unlink(missing_ok=True)
@@ -58,7 +84,13 @@ def main() -> None:
 
     try:
         conversations = schema.load_file(artifacts.TRAINING_SET)
-        outcome = trainer.train(Path(spec["weights"]), conversations, Chat.model_validate(spec["chat"]), settings, *(Path(spec[key]) for key in ("checkpoints", "loss", "out")))
+        outcome = trainer.train(
+            Path(spec["weights"]),
+            conversations,
+            Chat.model_validate(spec["chat"]),
+            settings,
+            *(Path(spec[key]) for key in ("checkpoints", "loss", "out")),
+        )
     except InputError as error:
         files.write_json(RESULT, {"refused": str(error)})
         sys.exit(error.exit_code)

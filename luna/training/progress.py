@@ -36,7 +36,9 @@ class ShowProgress(TrainerCallback):
         self.stopped: Stop | None = None
         self._watch = watch
         self._curve = curve
-        self._live = Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None) if visible else None
+        self._live = (
+            Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None) if visible else None
+        )
         self._console = Console(quiet=not visible)
         self._bar: Progress | None = None
         self._started = self._last = self._looked = time.monotonic()
@@ -67,14 +69,24 @@ class ShowProgress(TrainerCallback):
         self._first_step = state.global_step
         self._look(state.global_step)
         if state.global_step:
-            self._console.print(f"train: going on from step {state.global_step} of {state.max_steps}")
+            self._console.print(
+                f"train: going on from step {state.global_step} of {state.max_steps}"
+            )
         if self._live and self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self._console,
+                TextColumn("train"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self._console,
             )
             self._bar.start()
-            self._task = self._bar.add_task("train", total=state.max_steps, completed=state.global_step, loss="-")
+            self._task = self._bar.add_task(
+                "train", total=state.max_steps, completed=state.global_step, loss="-"
+            )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not logs or "loss" not in logs:
@@ -88,10 +100,21 @@ class ShowProgress(TrainerCallback):
             self._look(state.global_step)
         if self._bar:
             self._bar.update(self._task, completed=state.global_step, loss=f"{loss:.3f}")
-        elif now - self._last >= _SECONDS_BETWEEN_LINES or self.stopped or state.global_step in (self._first_step + 1, state.max_steps):
+        elif (
+            now - self._last >= _SECONDS_BETWEEN_LINES
+            or self.stopped
+            or state.global_step in (self._first_step + 1, state.max_steps)
+        ):
             self._last = now
-            left = (now - self._started) / (state.global_step - self._first_step) * (state.max_steps - state.global_step)
-            self._console.print(f"train: step {state.global_step}/{state.max_steps}  loss {loss:.3f}  {left:.0f} s left", highlight=False)
+            left = (
+                (now - self._started)
+                / (state.global_step - self._first_step)
+                * (state.max_steps - state.global_step)
+            )
+            self._console.print(
+                f"train: step {state.global_step}/{state.max_steps}  loss {loss:.3f}  {left:.0f} s left",
+                highlight=False,
+            )
 
     def on_train_end(self, args, state, control, **kwargs):
         if self._live:

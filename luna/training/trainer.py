@@ -31,7 +31,15 @@ from luna.training.progress import ShowProgress
 from luna.training.watch import Watch
 
 
-def train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
+def train(
+    weights: Path,
+    conversations: list[Conversation],
+    chat: Chat,
+    settings: Train,
+    checkpoints: Path,
+    loss_dir: Path,
+    out: Path,
+) -> Outcome:
     """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
     A checkpoint found in ``checkpoints`` is gone on from, with the same result bit for bit on one device.
@@ -43,54 +51,101 @@ def train(weights: Path, conversations: list[Conversation], chat: Chat, settings
         return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out)
 
 
-def _train(weights: Path, conversations: list[Conversation], chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path) -> Outcome:
+def _train(
+    weights: Path,
+    conversations: list[Conversation],
+    chat: Chat,
+    settings: Train,
+    checkpoints: Path,
+    loss_dir: Path,
+    out: Path,
+) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
-    rows = [tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length) for item in conversations]
+    rows = [
+        tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length)
+        for item in conversations
+    ]
     for item, (_, labels) in zip(conversations, rows, strict=True):
         if all(label == IGNORED for label in labels):
-            raise InputError(f"Conversation {item.id or item.identity[:12]} has no word of the assistant's within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml.")
-    dataset = Dataset.from_dict({
-        "input_ids": [ids for ids, _ in rows],
-        "labels": [labels for _, labels in rows],
-        "attention_mask": [[1] * len(ids) for ids, _ in rows],
-    })
-    shown = ShowProgress(loss_dir, Watch(settings.divergence_factor, settings.plateau_steps), visible=environment.is_first())
+            raise InputError(
+                f"Conversation {item.id or item.identity[:12]} has no word of the assistant's within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
+            )
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [ids for ids, _ in rows],
+            "labels": [labels for _, labels in rows],
+            "attention_mask": [[1] * len(ids) for ids, _ in rows],
+        }
+    )
+    shown = ShowProgress(
+        loss_dir,
+        Watch(settings.divergence_factor, settings.plateau_steps),
+        visible=environment.is_first(),
+    )
     trainer = SFTTrainer(
-        model=model, processing_class=tokenizer, train_dataset=dataset,
+        model=model,
+        processing_class=tokenizer,
+        train_dataset=dataset,
         args=_arguments(settings, checkpoints),
-        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8),
+        data_collator=DataCollatorForSeq2Seq(
+            tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8
+        ),
         callbacks=[shown],
     )
     trainer.remove_callback(PrinterCallback)
     # A checkpoint cut off by a kill lacks its state, or holds a part of it: go on from the newest whole one.
-    whole = {path: passed for path in checkpoints.glob("checkpoint-*") if (passed := _passes(path)) is not None}
+    whole = {
+        path: passed
+        for path in checkpoints.glob("checkpoint-*")
+        if (passed := _passes(path)) is not None
+    }
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
     passes = -whole.get(newest, 0.0)
-    training_seconds = trainer.train(resume_from_checkpoint=str(newest) if newest else None).metrics["train_runtime"]
+    training_seconds = trainer.train(
+        resume_from_checkpoint=str(newest) if newest else None
+    ).metrics["train_runtime"]
     passes += trainer.state.epoch or 0.0
     if environment.is_first() and not (shown.stopped and shown.stopped.failed):
         model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
     return Outcome(
-        steps=trainer.state.global_step, losses=shown.losses, seconds=time.monotonic() - started,
-        tokens=(tokens := sum(len(ids) for ids, _ in rows)), training_seconds=training_seconds, tokens_per_second=round(tokens * passes / training_seconds, 1),
-        device=torch.cuda.get_device_name() if cuda else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
-        peak_memory=peak, peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None, stopped=shown.stopped,
+        steps=trainer.state.global_step,
+        losses=shown.losses,
+        seconds=time.monotonic() - started,
+        tokens=(tokens := sum(len(ids) for ids, _ in rows)),
+        training_seconds=training_seconds,
+        tokens_per_second=round(tokens * passes / training_seconds, 1),
+        device=torch.cuda.get_device_name()
+        if cuda
+        else f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)",
+        peak_memory=peak,
+        peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
+        stopped=shown.stopped,
     )
 
 
 def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(weights.resolve()),  # a path with one slash would be taken for a hub id
-        max_seq_length=settings.max_seq_length, dtype=torch.bfloat16 if _bfloat16() else torch.float16, load_in_4bit=settings.load_in_4bit,
-        use_exact_model_name=True, local_files_only=True,
+        max_seq_length=settings.max_seq_length,
+        dtype=torch.bfloat16 if _bfloat16() else torch.float16,
+        load_in_4bit=settings.load_in_4bit,
+        use_exact_model_name=True,
+        local_files_only=True,
     )
     model = FastLanguageModel.get_peft_model(
-        model, r=settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout,
-        target_modules=settings.target_modules, bias="none", random_state=settings.seed,
+        model,
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=settings.target_modules,
+        bias="none",
+        random_state=settings.seed,
         use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
     )
     return model, tokenizer
@@ -99,7 +154,9 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
 def _passes(checkpoint: Path) -> float | None:
     """Passes over the data that a checkpoint has behind it, from the state that is written last of its files; None when that is not whole."""
     try:
-        return float(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["epoch"])
+        return float(
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["epoch"]
+        )
     except (OSError, ValueError):
         return None
 
@@ -112,13 +169,32 @@ def _bfloat16() -> bool:
 def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(checkpoints.resolve()),
-        num_train_epochs=settings.epochs, max_steps=settings.max_steps,
-        per_device_train_batch_size=settings.batch_size, gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate, lr_scheduler_type=settings.lr_scheduler, warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay, neftune_noise_alpha=settings.neftune_noise_alpha or None, max_grad_norm=settings.max_grad_norm, optim="adamw_torch",
-        max_length=settings.max_seq_length, packing=False, padding_free=False, dataset_kwargs={"skip_prepare_dataset": True},
-        bf16=_bfloat16(), fp16=not _bfloat16(), gradient_checkpointing=False, seed=settings.seed, data_seed=settings.seed,
-        logging_steps=1, logging_nan_inf_filter=False, save_steps=settings.save_steps, save_total_limit=2,
-        report_to="none", disable_tqdm=True, dataloader_pin_memory=False, remove_unused_columns=False,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler,
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        neftune_noise_alpha=settings.neftune_noise_alpha or None,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        max_length=settings.max_seq_length,
+        packing=False,
+        padding_free=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        bf16=_bfloat16(),
+        fp16=not _bfloat16(),
+        gradient_checkpointing=False,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
     )
-

@@ -59,9 +59,17 @@ class Watch:
         self._lowest = min(self._lowest, average)
         start = sum(self._early) / len(self._early)
         if average > self.divergence_factor * self._lowest and average > start:
-            return Stop(DIVERGED, step, f"the loss diverged: {average:.2f} on average at step {step}, after {self._lowest:.2f} at its lowest and {start:.2f} at the start")
+            return Stop(
+                DIVERGED,
+                step,
+                f"the loss diverged: {average:.2f} on average at step {step}, after {self._lowest:.2f} at its lowest and {start:.2f} at the start",
+            )
         if average < (1 - _GAIN) * self._gained[1]:
             self._gained = step, average
         if self.plateau_steps and step - self._gained[0] >= self.plateau_steps:
-            return Stop(PLATEAU, step, f"the loss has not fallen by {_GAIN:.0%} in {self.plateau_steps} steps, at {average:.2f} on average")
+            return Stop(
+                PLATEAU,
+                step,
+                f"the loss has not fallen by {_GAIN:.0%} in {self.plateau_steps} steps, at {average:.2f} on average",
+            )
         return None

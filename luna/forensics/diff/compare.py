@@ -12,7 +12,9 @@ from luna.history.lineage import lineage
 
 #: Score -> (its key in metrics.json, as it is shown, whether less is better, its column of the ledger).
 SCORES = {
-    "recall": ("recall", "Recall", False, "eval_recall"), "generalisation": ("generalize", "Generalization", False, "eval_generalize"), "tone_drift": ("tone_drift", "Tone drift", True, "eval_tone"),
+    "recall": ("recall", "Recall", False, "eval_recall"),
+    "generalisation": ("generalize", "Generalization", False, "eval_generalize"),
+    "tone_drift": ("tone_drift", "Tone drift", True, "eval_tone"),
 }
 _DIGITS = 4  # of a score: what differs behind them is noise
 _NOT_COMPARED = "generation"  # the section of params.yaml that only names the generation
@@ -30,15 +32,30 @@ def diff(line: Line, first: str, second: str) -> dict[str, Any]:
     scores = _scores(a, b)
     flips = answers.section(line.git.root, a, b)
     return {
-        "a": _identity(a), "b": _identity(b), "weights": weights.section(line, found, a, b), "evals": {"scores": scores, "same_probes": _same_probes(a, b), "flips": flips},
-        "training": _training(a, b), "data": taught.section(line, a, b), "params": _params(a, b), "versions": _versions(a, b), "artifacts": _artifacts(a, b),
-        "verdict": _verdict(scores, _same_probes(a, b), flips), "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *found.faults],
+        "a": _identity(a),
+        "b": _identity(b),
+        "weights": weights.section(line, found, a, b),
+        "evals": {"scores": scores, "same_probes": _same_probes(a, b), "flips": flips},
+        "training": _training(a, b),
+        "data": taught.section(line, a, b),
+        "params": _params(a, b),
+        "versions": _versions(a, b),
+        "artifacts": _artifacts(a, b),
+        "verdict": _verdict(scores, _same_probes(a, b), flips),
+        "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *found.faults],
     }
 
 
 def _identity(known: Known) -> dict[str, Any]:
     entry = known.entry
-    return {"name": entry.name, "gen": entry.gen, "short": entry.short, "parent": entry.parent, "state": entry.state, "promoted": entry.promoted}
+    return {
+        "name": entry.name,
+        "gen": entry.gen,
+        "short": entry.short,
+        "parent": entry.parent,
+        "state": entry.state,
+        "promoted": entry.promoted,
+    }
 
 
 def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
@@ -47,39 +64,75 @@ def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
         sides = {}
         for side, known in (("a", a), ("b", b)):
             value = known.number("evaluation", key) if known.metrics else known.entry.scores[column]
-            interval = {bound: known.number("evaluation", "intervals", score, bound) for bound in ("low", "high", "n")}
+            interval = {
+                bound: known.number("evaluation", "intervals", score, bound)
+                for bound in ("low", "high", "n")
+            }
             sides[side] = {"value": value, **interval}
         old, new = sides["a"]["value"], sides["b"]["value"]
         delta = None if old is None or new is None else round(new - old, _DIGITS)
-        found[score] = sides | {"delta": delta, "better": None if not delta else (delta < 0) == less_is_better}
+        found[score] = sides | {
+            "delta": delta,
+            "better": None if not delta else (delta < 0) == less_is_better,
+        }
     return found
 
 
 def _same_probes(a: Known, b: Known) -> bool | None:
-    sets = [known.metrics.get("data", {}).get("probe_set_sha256") if isinstance(known.metrics.get("data"), dict) else None for known in (a, b)]
+    sets = [
+        known.metrics.get("data", {}).get("probe_set_sha256")
+        if isinstance(known.metrics.get("data"), dict)
+        else None
+        for known in (a, b)
+    ]
     return None if None in sets else sets[0] == sets[1]
 
 
 def _training(a: Known, b: Known) -> dict[str, dict[str, Any]]:
-    return {key: {"a": a.number("training", key), "b": b.number("training", key)} for key in ("steps", "learning_rate", "batch_size", "gradient_accumulation", "loss_start", "loss_final", "walltime_minutes")} | {
-        key: {"a": number(a.train, key), "b": number(b.train, key)} for key in ("tokens", "peak_memory_bytes")
+    return {
+        key: {"a": a.number("training", key), "b": b.number("training", key)}
+        for key in (
+            "steps",
+            "learning_rate",
+            "batch_size",
+            "gradient_accumulation",
+            "loss_start",
+            "loss_final",
+            "walltime_minutes",
+        )
+    } | {
+        key: {"a": number(a.train, key), "b": number(b.train, key)}
+        for key in ("tokens", "peak_memory_bytes")
     }
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return {key: item for name, below in value.items() for key, item in _flat(below, f"{prefix}.{name}" if prefix else str(name)).items()}
+        return {
+            key: item
+            for name, below in value.items()
+            for key, item in _flat(below, f"{prefix}.{name}" if prefix else str(name)).items()
+        }
     return {prefix: value}
 
 
 def _differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": key, "a": a.get(key), "b": b.get(key)} for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
+    return [
+        {"key": key, "a": a.get(key), "b": b.get(key)}
+        for key in sorted(a.keys() | b.keys())
+        if a.get(key) != b.get(key)
+    ]
 
 
 def _params(a: Known, b: Known) -> list[dict[str, Any]] | None:
     if not a.params or not b.params:
         return None
-    return _differing(*(_flat({key: value for key, value in known.params.items() if key != _NOT_COMPARED}) for known in (a, b)))
+    return _differing(
+        *(
+            _flat({key: value for key, value in known.params.items() if key != _NOT_COMPARED})
+            for known in (a, b)
+        )
+    )
 
 
 def _versions(a: Known, b: Known) -> list[dict[str, Any]]:
@@ -87,21 +140,37 @@ def _versions(a: Known, b: Known) -> list[dict[str, Any]]:
     sides = []
     for known in (a, b):
         versions = known.train.get("versions")
-        sides.append(_flat(versions if isinstance(versions, dict) else {}) | {key: known.export[key] for key in ("converter", "quantization") if key in known.export}
-                     | ({"device": known.train["device"]} if "device" in known.train else {}))
+        sides.append(
+            _flat(versions if isinstance(versions, dict) else {})
+            | {
+                key: known.export[key]
+                for key in ("converter", "quantization")
+                if key in known.export
+            }
+            | ({"device": known.train["device"]} if "device" in known.train else {})
+        )
     both = sides[0].keys() & sides[1].keys()
-    return _differing(*({key: value for key, value in side.items() if key in both} for side in sides))
+    return _differing(
+        *({key: value for key, value in side.items() if key in both} for side in sides)
+    )
 
 
 def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
     rows = []
     for path in dict.fromkeys([*a.hashes, *b.hashes]):
-        sides = {side: dict(zip(("bytes", "sha256"), known.hashes[path], strict=True)) if path in known.hashes else None for side, known in (("a", a), ("b", b))}
+        sides = {
+            side: dict(zip(("bytes", "sha256"), known.hashes[path], strict=True))
+            if path in known.hashes
+            else None
+            for side, known in (("a", a), ("b", b))
+        }
         rows.append({"path": path, **sides, "same": sides["a"] == sides["b"]})
     return rows
 
 
-def _verdict(scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, flips: Mapping[str, Any]) -> dict[str, Any]:
+def _verdict(
+    scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, flips: Mapping[str, Any]
+) -> dict[str, Any]:
     """``word`` and the reasons; a difference on different probes, or one that chance explains, is said to be so."""
     measured = {name: score for name, score in scores.items() if score["delta"] is not None}
     better = [SCORES[name][1] for name, score in measured.items() if score["better"] is True]
@@ -112,13 +181,24 @@ def _verdict(scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, 
         word, text = "MIXED", f"better in {', '.join(better)}; worse in {', '.join(worse)}"
     elif better or worse:
         word = "IMPROVEMENT" if better else "REGRESSION"
-        text = "across all metrics" if len(better or worse) == len(scores) else f"in {', '.join(better or worse)}; the others did not change or were not measured"
+        text = (
+            "across all metrics"
+            if len(better or worse) == len(scores)
+            else f"in {', '.join(better or worse)}; the others did not change or were not measured"
+        )
     else:
         word, text = "NO CHANGE", "in any score"
     notes = []
     if same_probes is False:
-        notes.append("the two were asked different probes, so a part of each difference may lie in the questions")
+        notes.append(
+            "the two were asked different probes, so a part of each difference may lie in the questions"
+        )
     if flips["common"] and flips["lost"] is not None:
-        notes.append(f"of {flips['common']} probes asked of both, {len(flips['won'])} became right and {len(flips['lost'])} became wrong")
-        notes += [f"losses in {kind} by chance alone: p = {p:.3g} (exact McNemar)" for kind, p in flips["p_worse"].items()]
+        notes.append(
+            f"of {flips['common']} probes asked of both, {len(flips['won'])} became right and {len(flips['lost'])} became wrong"
+        )
+        notes += [
+            f"losses in {kind} by chance alone: p = {p:.3g} (exact McNemar)"
+            for kind, p in flips["p_worse"].items()
+        ]
     return {"word": word, "text": text, "better": better, "worse": worse, "notes": notes}

@@ -21,7 +21,15 @@ from luna.model import evolution
 from luna.storage import cache
 
 _DOCUMENTS = (artifacts.METRICS, artifacts.EXPORT_REPORT, artifacts.TRAIN_ARGS)
-_FILES = (*_DOCUMENTS, artifacts.PARAMS, artifacts.HASHES, artifacts.WEIGHT_CHANGE, artifacts.TAUGHT, artifacts.LOCK, artifacts.PIPELINE)
+_FILES = (
+    *_DOCUMENTS,
+    artifacts.PARAMS,
+    artifacts.HASHES,
+    artifacts.WEIGHT_CHANGE,
+    artifacts.TAUGHT,
+    artifacts.LOCK,
+    artifacts.PIPELINE,
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,24 @@ class Known:
 def number(document: Any, *path: str) -> float | None:
     for key in path:
         document = document.get(key) if isinstance(document, Mapping) else None
-    return document if isinstance(document, int | float) and not isinstance(document, bool) and math.isfinite(document) else None
+    return (
+        document
+        if isinstance(document, int | float)
+        and not isinstance(document, bool)
+        and math.isfinite(document)
+        else None
+    )
 
 
 def read(line: Line, entries: Sequence[Entry]) -> list[Known]:
     """All of them in one git process."""
-    texts = line.git.cat([f"refs/tags/{entry.name}:{path.as_posix()}" for entry in entries for path in _FILES])
-    return [_known(entry, dict(zip(_FILES, texts[index * len(_FILES) :], strict=False))) for index, entry in enumerate(entries)]
+    texts = line.git.cat(
+        [f"refs/tags/{entry.name}:{path.as_posix()}" for entry in entries for path in _FILES]
+    )
+    return [
+        _known(entry, dict(zip(_FILES, texts[index * len(_FILES) :], strict=False)))
+        for index, entry in enumerate(entries)
+    ]
 
 
 def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
@@ -73,7 +92,16 @@ def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
             if data is None:
                 raise ValueError
             return parse(data)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError, yaml.YAMLError, csv.Error):
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+            InputError,
+            yaml.YAMLError,
+            csv.Error,
+        ):
             marks.append(f"{path.as_posix()} of {entry.short} is missing or cannot be read")
             return empty
 
@@ -84,9 +112,24 @@ def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
     except (KeyError, TypeError, AttributeError, yaml.YAMLError):
         marks.append(f"{artifacts.LOCK} of {entry.short} cannot be read")
     return Known(
-        entry, metrics, export, train, parsed(artifacts.PARAMS, lambda data: _mapping(yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))), {}),
-        parsed(artifacts.HASHES, _hashes, {}), parsed(artifacts.WEIGHT_CHANGE, lambda data: evolution.loads(data.decode()), None),
-        parsed(artifacts.TAUGHT, lambda data: {row.identity: row.generation for row in taught.loads(data.decode())}, None), outs, marks,
+        entry,
+        metrics,
+        export,
+        train,
+        parsed(
+            artifacts.PARAMS,
+            lambda data: _mapping(yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))),
+            {},
+        ),
+        parsed(artifacts.HASHES, _hashes, {}),
+        parsed(artifacts.WEIGHT_CHANGE, lambda data: evolution.loads(data.decode()), None),
+        parsed(
+            artifacts.TAUGHT,
+            lambda data: {row.identity: row.generation for row in taught.loads(data.decode())},
+            None,
+        ),
+        outs,
+        marks,
     )
 
 

@@ -25,12 +25,26 @@ from luna.history.line import Line, outs_of
 from luna.history.lineage import Entry, head_moves, lineage
 from luna.model import evolution
 
-_FILES = (artifacts.METRICS, artifacts.WEIGHT_CHANGE, artifacts.TRAIN_ARGS, artifacts.LOSS_CURVE, artifacts.HASHES, artifacts.MODEL_CARD, artifacts.PARAMS)
+_FILES = (
+    artifacts.METRICS,
+    artifacts.WEIGHT_CHANGE,
+    artifacts.TRAIN_ARGS,
+    artifacts.LOSS_CURVE,
+    artifacts.HASHES,
+    artifacts.MODEL_CARD,
+    artifacts.PARAMS,
+)
 _LARGEST = 1e18
 _CELLS = 40_000  # of a heatmap: more than a screen has pixels for
 _LOSS_POINTS = 40  # of one curve
-_EVALUATIONS = 150  # the newest so many generations bring their EVAL.md along, so that the page stays small
-_SCORES = {"recall": ("recall", "minimum"), "generalisation": ("generalize", "minimum"), "tone_drift": ("tone_drift", "maximum")}
+_EVALUATIONS = (
+    150  # the newest so many generations bring their EVAL.md along, so that the page stays small
+)
+_SCORES = {
+    "recall": ("recall", "minimum"),
+    "generalisation": ("generalize", "minimum"),
+    "tone_drift": ("tone_drift", "maximum"),
+}
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
@@ -38,31 +52,69 @@ def collect(line: Line) -> dict[str, Any]:
     """Raises InputError when the ledger's header cannot be read."""
     found = lineage(line)
     sealed = [entry for entry in found.entries if entry.name]
-    texts = line.git.cat([f"refs/tags/{entry.name}:{path.as_posix()}" for entry in sealed for path in _FILES])
+    texts = line.git.cat(
+        [f"refs/tags/{entry.name}:{path.as_posix()}" for entry in sealed for path in _FILES]
+    )
     evaluations = sealed[-_EVALUATIONS:]
-    told = dict(zip((entry.gen for entry in evaluations), line.git.cat([f"refs/tags/{entry.name}:{artifacts.EVAL_REPORT.as_posix()}" for entry in evaluations]), strict=True))
-    by_gen = {entry.gen: dict(zip(_FILES, texts[i * len(_FILES) :], strict=False)) for i, entry in enumerate(sealed)}
+    told = dict(
+        zip(
+            (entry.gen for entry in evaluations),
+            line.git.cat(
+                [
+                    f"refs/tags/{entry.name}:{artifacts.EVAL_REPORT.as_posix()}"
+                    for entry in evaluations
+                ]
+            ),
+            strict=True,
+        )
+    )
+    by_gen = {
+        entry.gen: dict(zip(_FILES, texts[i * len(_FILES) :], strict=False))
+        for i, entry in enumerate(sealed)
+    }
     generations, changes = [], {}
     for entry in found.entries:
-        record, changes[entry.gen] = _generation(entry, by_gen.get(entry.gen, {}), told.get(entry.gen))
+        record, changes[entry.gen] = _generation(
+            entry, by_gen.get(entry.gen, {}), told.get(entry.gen)
+        )
         generations.append(record)
     _count_storage(generations)
     weights, weights_step = _weights(changes)
     matrix, matrix_step = _matrix(line, found.head_line or [entry.gen for entry in sealed])
     return {
-        "prefix": line.prefix, "head": next((entry.gen for entry in found.entries if entry.name and entry.name == line.head_name), None),
-        "generations": generations, "moves": [vars(move) for move in head_moves(line)], "faults": found.faults,
-        "weights": weights, "weights_step": weights_step, "matrix": matrix, "matrix_step": matrix_step, "base_bytes": _base_bytes(line),
+        "prefix": line.prefix,
+        "head": next(
+            (entry.gen for entry in found.entries if entry.name and entry.name == line.head_name),
+            None,
+        ),
+        "generations": generations,
+        "moves": [vars(move) for move in head_moves(line)],
+        "faults": found.faults,
+        "weights": weights,
+        "weights_step": weights_step,
+        "matrix": matrix,
+        "matrix_step": matrix_step,
+        "base_bytes": _base_bytes(line),
     }
 
 
 def _number(value: Any) -> float | None:
     """A number that a chart can show, else None."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST else None
+    return (
+        value
+        if isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_LARGEST < value < _LARGEST
+        else None
+    )
 
 
 def _text(value: Any) -> str | None:
-    return str(value).encode("utf-8", "replace").decode() if isinstance(value, str | int | float) else None
+    return (
+        str(value).encode("utf-8", "replace").decode()
+        if isinstance(value, str | int | float)
+        else None
+    )
 
 
 def _table(data: bytes | None) -> dict[str, Any]:
@@ -83,9 +135,17 @@ def _of(document: Mapping[str, Any], *path: str) -> Any:
     return value
 
 
-def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: bytes | None) -> tuple[dict[str, Any], dict[str, float]]:
+def _generation(
+    entry: Entry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
+) -> tuple[dict[str, Any], dict[str, float]]:
     """The record that the page shows, and the relative change of each tensor."""
-    marks = [entry.fault] if entry.fault else [] if entry.name else ["its tag is not here: fetch it with 'git fetch --tags'"]
+    marks = (
+        [entry.fault]
+        if entry.fault
+        else []
+        if entry.name
+        else ["its tag is not here: fetch it with 'git fetch --tags'"]
+    )
     documents = {}
     for path in (artifacts.METRICS, artifacts.TRAIN_ARGS):
         try:
@@ -97,7 +157,13 @@ def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: byt
     metrics, train = documents.values()
     change = {}
     try:
-        change = {item.tensor: item.change for item in evolution.loads((texts.get(artifacts.WEIGHT_CHANGE) or b"").decode("utf-8", "replace")) if item.change}
+        change = {
+            item.tensor: item.change
+            for item in evolution.loads(
+                (texts.get(artifacts.WEIGHT_CHANGE) or b"").decode("utf-8", "replace")
+            )
+            if item.change
+        }
     except InputError:
         if entry.name:
             marks.append(f"{artifacts.WEIGHT_CHANGE.as_posix()} is missing or cannot be read")
@@ -106,19 +172,47 @@ def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: byt
     for name, (key, bound) in _SCORES.items():
         interval = _of(metrics, "evaluation", "intervals", name)
         scores[name] = {
-            "value": _number(_of(metrics, "evaluation", key)), "low": _number(_of(interval or {}, "low")), "high": _number(_of(interval or {}, "high")),
-            "n": _number(_of(interval or {}, "n")), "bound": getattr(getattr(rule, name), bound) if rule else None,
+            "value": _number(_of(metrics, "evaluation", key)),
+            "low": _number(_of(interval or {}, "low")),
+            "high": _number(_of(interval or {}, "high")),
+            "n": _number(_of(interval or {}, "n")),
+            "bound": getattr(getattr(rule, name), bound) if rule else None,
         }
     files = _files(texts.get(artifacts.HASHES))
     record = {
-        "gen": entry.gen, "name": entry.name or entry.short, "short": entry.short, "parent": entry.parent, "state": entry.state, "on_head_line": entry.on_head_line,
-        "born": entry.row.timestamp if entry.row else _text(_of(metrics, "generation", "timestamp")), "notes": _text(_of(metrics, "decision", "notes")), "marks": marks, "scores": scores,
-        "training": {key: _number(_of(metrics, "training", key)) for key in ("steps", "learning_rate", "walltime_minutes", "loss_start", "loss_final")}
-        | {key: _number(train.get(key)) for key in ("tokens", "peak_memory_bytes", "peak_gpu_memory_bytes")} | {"device": _text(train.get("device"))},
-        "eval_minutes": _number(_of(metrics, "evaluation", "eval_time_minutes")), "backward_transfer": _number(_of(metrics, "evaluation", "backward_transfer")),
-        "data": {key: _number(_of(metrics, "data", key)) for key in ("new_conversations", "replay_samples", "total_training_examples", "karma")},
-        "evolution": {key: _number(_of(metrics, "evolution", key)) for key in ("weight_change_percent", "changed_layers", "total_layers", "threshold")},
-        "loss": _loss(texts.get(artifacts.LOSS_CURVE)), "files": files,
+        "gen": entry.gen,
+        "name": entry.name or entry.short,
+        "short": entry.short,
+        "parent": entry.parent,
+        "state": entry.state,
+        "on_head_line": entry.on_head_line,
+        "born": entry.row.timestamp
+        if entry.row
+        else _text(_of(metrics, "generation", "timestamp")),
+        "notes": _text(_of(metrics, "decision", "notes")),
+        "marks": marks,
+        "scores": scores,
+        "training": {
+            key: _number(_of(metrics, "training", key))
+            for key in ("steps", "learning_rate", "walltime_minutes", "loss_start", "loss_final")
+        }
+        | {
+            key: _number(train.get(key))
+            for key in ("tokens", "peak_memory_bytes", "peak_gpu_memory_bytes")
+        }
+        | {"device": _text(train.get("device"))},
+        "eval_minutes": _number(_of(metrics, "evaluation", "eval_time_minutes")),
+        "backward_transfer": _number(_of(metrics, "evaluation", "backward_transfer")),
+        "data": {
+            key: _number(_of(metrics, "data", key))
+            for key in ("new_conversations", "replay_samples", "total_training_examples", "karma")
+        },
+        "evolution": {
+            key: _number(_of(metrics, "evolution", key))
+            for key in ("weight_change_percent", "changed_layers", "total_layers", "threshold")
+        },
+        "loss": _loss(texts.get(artifacts.LOSS_CURVE)),
+        "files": files,
         "card": as_html((texts.get(artifacts.MODEL_CARD) or b"").decode("utf-8", "replace")),
         "evaluation": as_html(evaluation.decode("utf-8", "replace")) if evaluation else None,
     }
@@ -128,7 +222,9 @@ def _generation(entry: Entry, texts: Mapping[Any, bytes | None], evaluation: byt
 @functools.lru_cache(maxsize=256)
 def _promotion(block: str) -> params.Promotion | None:
     try:
-        return params.parse(yaml.load(block, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "params.yaml").promotion
+        return params.parse(
+            yaml.load(block, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "params.yaml"
+        ).promotion
     except (yaml.YAMLError, InputError, RecursionError):
         return None
 
@@ -172,7 +268,11 @@ def _count_storage(generations: Iterable[dict[str, Any]]) -> None:
         new = {digest: size for _, size, digest in record["files"] if digest not in seen}
         seen |= set(new)
         kept += sum(new.values())
-        record["storage"] = {"own": sum(size for _, size, _ in record["files"]), "new": sum(new.values()), "kept": kept}
+        record["storage"] = {
+            "own": sum(size for _, size, _ in record["files"]),
+            "new": sum(new.values()),
+            "kept": kept,
+        }
 
 
 def _weights(changes: Mapping[int, Mapping[str, float]]) -> tuple[list[list[Any]], int]:
@@ -186,7 +286,11 @@ def _weights(changes: Mapping[int, Mapping[str, float]]) -> tuple[list[list[Any]
         means[gen] = layers
     filled = [gen for gen, layers in means.items() if layers]
     step = max(1, -(-sum(len(means[gen]) for gen in filled) // _CELLS))
-    return [[gen, layer, float(f"{sum(values) / len(values):.4g}")] for gen in filled[::-1][::step][::-1] for layer, values in sorted(means[gen].items())], step
+    return [
+        [gen, layer, float(f"{sum(values) / len(values):.4g}")]
+        for gen in filled[::-1][::step][::-1]
+        for layer, values in sorted(means[gen].items())
+    ], step
 
 
 def _matrix(line: Line, gens: list[int]) -> tuple[list[list[int]], int]:
@@ -202,14 +306,23 @@ def _matrix(line: Line, gens: list[int]) -> tuple[list[list[int]], int]:
     rows = sorted({cell.generation for cell in cells})
     step = max(1, -(-len(cells) // _CELLS))
     shown = set(rows[::-1][::step])
-    return [[cell.generation, cell.batch, cell.correct, cell.n] for cell in cells if cell.generation in shown], step
+    return [
+        [cell.generation, cell.batch, cell.correct, cell.n]
+        for cell in cells
+        if cell.generation in shown
+    ], step
 
 
 def _base_bytes(line: Line) -> int | None:
     """Bytes of the base, which every generation shares; None where dvc.lock does not say."""
     if not line.newest:
         return None
-    lock, pipeline = line.git.cat([f"refs/tags/{line.newest}:{path.as_posix()}" for path in (artifacts.LOCK, artifacts.PIPELINE)])
+    lock, pipeline = line.git.cat(
+        [
+            f"refs/tags/{line.newest}:{path.as_posix()}"
+            for path in (artifacts.LOCK, artifacts.PIPELINE)
+        ]
+    )
     try:
         out = outs_of(lock or b"", pipeline or b"").get(artifacts.BASE.as_posix())
     except (yaml.YAMLError, AttributeError, KeyError, TypeError):

@@ -9,7 +9,14 @@ from typing import Any
 from luna.forensics.lanes import Place, lay_out
 
 ROW, LANE, INSET, BEND = 40, 18, 16, 8  # CSS pixels; the style sheet's --row is the first of them
-_WORDS = {"HEAD": "current best", "base": "the base", "promoted": "promoted", "denied": "denied", "rolled back": "rolled back", "unknown": "verdict unknown"}
+_WORDS = {
+    "HEAD": "current best",
+    "base": "the base",
+    "promoted": "promoted",
+    "denied": "denied",
+    "rolled back": "rolled back",
+    "unknown": "verdict unknown",
+}
 
 
 def _x(lane: int) -> int:
@@ -27,7 +34,9 @@ def _mark(state: str, x: int, y: int) -> str:
     return f'<g class="mark {state.replace(" ", "-")}">{shape}</g>'
 
 
-def _line(place: Place, places: dict[int, Place], lane_of: dict[int, int], y: Callable[[int], int]) -> str:
+def _line(
+    place: Place, places: dict[int, Place], lane_of: dict[int, int], y: Callable[[int], int]
+) -> str:
     """The path from the parent, and the stem towards later children."""
     paths = []
     x = _x(place.lane)
@@ -46,8 +55,15 @@ def _line(place: Place, places: dict[int, Place], lane_of: dict[int, int], y: Ca
 
 def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
     """The SVG, the list's rows, and the width that the drawing takes (CSS pixels)."""
-    parents = {item["gen"]: item["parent"] if isinstance(item["parent"], int) else None for item in generations}
-    places = lay_out(parents, [item["gen"] for item in generations if item["on_head_line"]], [item["gen"] for item in generations if item["state"] not in ("denied", "unknown")])
+    parents = {
+        item["gen"]: item["parent"] if isinstance(item["parent"], int) else None
+        for item in generations
+    }
+    places = lay_out(
+        parents,
+        [item["gen"] for item in generations if item["on_head_line"]],
+        [item["gen"] for item in generations if item["state"] not in ("denied", "unknown")],
+    )
     lane_of = {place.row: place.lane for place in places.values()}
     count = len(generations)
 
@@ -55,17 +71,33 @@ def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
         return (count - 1 - row) * ROW + ROW // 2
 
     width = _x(max((place.lane for place in places.values()), default=0)) + INSET
-    lines = "".join(f'<g class="{"spine" if item["on_head_line"] else "branch"}">{_line(places[item["gen"]], places, lane_of, y)}</g>' for item in generations)
-    marks = "".join(_mark(item["state"], _x(places[item["gen"]].lane), y(places[item["gen"]].row)) for item in generations)
+    lines = "".join(
+        f'<g class="{"spine" if item["on_head_line"] else "branch"}">{_line(places[item["gen"]], places, lane_of, y)}</g>'
+        for item in generations
+    )
+    marks = "".join(
+        _mark(item["state"], _x(places[item["gen"]].lane), y(places[item["gen"]].row))
+        for item in generations
+    )
     svg = f'<svg aria-hidden="true" width="{width}" height="{count * ROW}" viewBox="0 0 {width} {count * ROW}">{lines}{marks}</svg>'
     return svg, "".join(_row(item) for item in reversed(generations)), width
 
 
 def _row(item: dict[str, Any]) -> str:
-    parent = f"child of G{item['parent']:03d}" if isinstance(item["parent"], int) else "no parent" if item["parent"] else "parent unknown"
+    parent = (
+        f"child of G{item['parent']:03d}"
+        if isinstance(item["parent"], int)
+        else "no parent"
+        if item["parent"]
+        else "parent unknown"
+    )
     recall = item["scores"]["recall"]["value"]
     shown = "not measured" if recall is None else f"{recall:.0%}"
-    warn = '<span class="warn"><span aria-hidden="true">!</span><span class="spoken">something of it cannot be read</span></span> ' if item["marks"] else ""
+    warn = (
+        '<span class="warn"><span aria-hidden="true">!</span><span class="spoken">something of it cannot be read</span></span> '
+        if item["marks"]
+        else ""
+    )
     return (
         f'<div role="option" id="row-{item["gen"]}" data-gen="{item["gen"]}" aria-selected="false">'
         f'<b>{item["short"]}</b> <span class="state {item["state"].replace(" ", "-")}">{_WORDS[item["state"]]}</span> <span class="spoken">{parent}</span> {warn}'

@@ -20,26 +20,40 @@ def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, out of vl-convert-python; no network is asked."""
     import vl_convert
 
-    return vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return (
+        vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    )
 
 
 def _policy(*scripts: str) -> str:
     """Only these scripts run, and nothing is loaded. Vega compiles its expressions, hence 'unsafe-eval'."""
-    allowed = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    allowed = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in scripts
+    )
     return f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _data(value: Any) -> str:
     """JSON that stands in a script element and cannot end it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return (
+        json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        .replace("&", "\\u0026")
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+    )
 
 
 def _specifications(data: dict[str, Any]) -> dict[str, Any]:
     return {
-        "score-recall": charts.score("recall", "recall", False), "score-generalisation": charts.score("generalisation", "generalisation", False),
-        "score-tone_drift": charts.score("tone_drift", "tone drift", True), "loss": charts.loss(),
-        "matrix": charts.forgetting(len({cell[0] for cell in data["matrix"]})), "weights": charts.weights(len({cell[1] for cell in data["weights"]})),
-        "cost": charts.cost(), "storage": charts.storage(),
+        "score-recall": charts.score("recall", "recall", False),
+        "score-generalisation": charts.score("generalisation", "generalisation", False),
+        "score-tone_drift": charts.score("tone_drift", "tone drift", True),
+        "loss": charts.loss(),
+        "matrix": charts.forgetting(len({cell[0] for cell in data["matrix"]})),
+        "weights": charts.weights(len({cell[1] for cell in data["weights"]})),
+        "cost": charts.cost(),
+        "storage": charts.storage(),
     }
 
 
@@ -69,31 +83,73 @@ def _tiles(data: dict[str, Any]) -> str:
         found = head["scores"][name] if head else {"value": None}
         if found["value"] is None:
             return "–", "not measured"
-        interval = f"95 %: {found['low']:{form}} to {found['high']:{form}}" if found["low"] is not None and found["high"] is not None else ""
+        interval = (
+            f"95 %: {found['low']:{form}} to {found['high']:{form}}"
+            if found["low"] is not None and found["high"] is not None
+            else ""
+        )
         return f"{found['value']:{form}}", interval
 
-    minutes = sum((item["training"]["walltime_minutes"] or 0) + (item["eval_minutes"] or 0) for item in generations)
-    taught = sum((item["data"]["new_conversations"] or 0) for item in generations if item["on_head_line"])
+    minutes = sum(
+        (item["training"]["walltime_minutes"] or 0) + (item["eval_minutes"] or 0)
+        for item in generations
+    )
+    taught = sum(
+        (item["data"]["new_conversations"] or 0) for item in generations if item["on_head_line"]
+    )
     kept = generations[-1]["storage"]["kept"] + (data["base_bytes"] or 0)
     tiles = [
-        ("Current best", head["short"] if head else "none", head["name"] if head else "the head is not set"),
-        ("Generations", str(len(generations)), f"{states.count('denied')} denied, {states.count('rolled back')} rolled back"),
-        ("Recall", *of_head("recall", ".0%")), ("Generalisation", *of_head("generalisation", ".0%")), ("Tone drift", *of_head("tone_drift", ".3f")),
-        ("Conversations", f"{taught:.0f}", "taught on the current best's line"), ("Time", f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h", "training and examination, all generations"),
+        (
+            "Current best",
+            head["short"] if head else "none",
+            head["name"] if head else "the head is not set",
+        ),
+        (
+            "Generations",
+            str(len(generations)),
+            f"{states.count('denied')} denied, {states.count('rolled back')} rolled back",
+        ),
+        ("Recall", *of_head("recall", ".0%")),
+        ("Generalisation", *of_head("generalisation", ".0%")),
+        ("Tone drift", *of_head("tone_drift", ".3f")),
+        ("Conversations", f"{taught:.0f}", "taught on the current best's line"),
+        (
+            "Time",
+            f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h",
+            "training and examination, all generations",
+        ),
         ("Storage", _size(kept), "the base included" if data["base_bytes"] else "all artifacts"),
     ]
-    return "".join(f'<div class="tile"><dt>{title}</dt><dd><b>{escape(value)}</b><span>{escape(note)}</span></dd></div>' for title, value, note in tiles)
+    return "".join(
+        f'<div class="tile"><dt>{title}</dt><dd><b>{escape(value)}</b><span>{escape(note)}</span></dd></div>'
+        for title, value, note in tiles
+    )
 
 
 def render(data: dict[str, Any]) -> str:
     """The whole page. ``data`` as ``collect`` gives it, with at least one generation."""
     drawing, rows, width = graph.draw(data["generations"])
     vega, script = _vega(), _asset("page.js")
-    faults = "".join(f"<p class='warning'>{escape(fault)}; what the tags say is shown in its place.</p>" for fault in data["faults"])
+    faults = "".join(
+        f"<p class='warning'>{escape(fault)}; what the tags say is shown in its place.</p>"
+        for fault in data["faults"]
+    )
     title = f"{data['prefix']}: {len(data['generations'])} generations"
     parts = {
-        "POLICY": escape(_policy(vega, script)), "TITLE": escape(title), "PREFIX": escape(data["prefix"]), "STYLE": _asset("page.css"), "TILES": _tiles(data), "FAULTS": faults,
-        "DRAWING": drawing, "ROWS": rows, "WIDTH": str(width), "MOVES": _moves(data["moves"]), "DATA": _data(data), "CHARTS": _data(_specifications(data)), "VEGA": vega, "SCRIPT": script,
+        "POLICY": escape(_policy(vega, script)),
+        "TITLE": escape(title),
+        "PREFIX": escape(data["prefix"]),
+        "STYLE": _asset("page.css"),
+        "TILES": _tiles(data),
+        "FAULTS": faults,
+        "DRAWING": drawing,
+        "ROWS": rows,
+        "WIDTH": str(width),
+        "MOVES": _moves(data["moves"]),
+        "DATA": _data(data),
+        "CHARTS": _data(_specifications(data)),
+        "VEGA": vega,
+        "SCRIPT": script,
         "NEWEST": escape(data["generations"][-1]["name"]),
     }
     # One pass over the template: what is put in is never looked at again.

@@ -18,11 +18,17 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # Text from a conversation may look like Markdown or HTML: what could load or lead anywhere is left as text.
-    return MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink", "html_inline", "html_block", "reference"])
+    return (
+        MarkdownIt("commonmark", {"html": False})
+        .enable("table")
+        .disable(["image", "link", "autolink", "html_inline", "html_block", "reference"])
+    )
 
 
 def as_html(text: str) -> str:
     """HTML of headings, lists, tables and emphasis; headings begin at the third level, since they stand inside a section."""
     body = _FRONT_MATTER.sub("", text)[:_MAX_CHARACTERS]
     html = _parser().render(body)
-    return re.sub(r"<(/?)h([1-6])>", lambda match: f"<{match[1]}h{min(6, int(match[2]) + 2)}>", html)
+    return re.sub(
+        r"<(/?)h([1-6])>", lambda match: f"<{match[1]}h{min(6, int(match[2]) + 2)}>", html
+    )

@@ -48,18 +48,38 @@ class FileDiff:
     @property
     def changed(self) -> list[TensorChange]:
         """Tensors of equal shape whose bytes differ, most changed first; those without a figure last."""
-        return sorted((item for item in self.tensors if item.state == "changed"), key=lambda item: -1.0 if item.change is None else item.change, reverse=True)
+        return sorted(
+            (item for item in self.tensors if item.state == "changed"),
+            key=lambda item: -1.0 if item.change is None else item.change,
+            reverse=True,
+        )
 
     @property
     def most_evolved(self) -> list[str]:
-        return evolution.most(evolution.grouped((item.kind, item.change, item.norm or 0.0) for item in self.changed))
+        return evolution.most(
+            evolution.grouped((item.kind, item.change, item.norm or 0.0) for item in self.changed)
+        )
 
     def as_json(self) -> dict[str, Any]:
-        sides = {key: {"path": str(model.path), "format": model.format, "bytes": model.size, "tensors": len(model.tensors)} for key, model in (("a", self.a), ("b", self.b))}
-        counts = {state: self.count(state) for state in ("same", "changed", "reshaped", "only in A", "only in B")}
+        sides = {
+            key: {
+                "path": str(model.path),
+                "format": model.format,
+                "bytes": model.size,
+                "tensors": len(model.tensors),
+            }
+            for key, model in (("a", self.a), ("b", self.b))
+        }
+        counts = {
+            state: self.count(state)
+            for state in ("same", "changed", "reshaped", "only in A", "only in B")
+        }
         return sides | {
-            "identical": counts["same"] == len(self.tensors) and not self.metadata, "counts": counts, "most_evolved": self.most_evolved,
-            "metadata": [{"key": key, "a": old, "b": new} for key, old, new in self.metadata], "tensors": [asdict(item) for item in self.tensors],
+            "identical": counts["same"] == len(self.tensors) and not self.metadata,
+            "counts": counts,
+            "most_evolved": self.most_evolved,
+            "metadata": [{"key": key, "a": old, "b": new} for key, old, new in self.metadata],
+            "tensors": [asdict(item) for item in self.tensors],
         }
 
 
@@ -74,14 +94,21 @@ def compare(first: Path, second: Path, tick: Callable[[int], None] = lambda size
     a = open_model(first)
     b = open_model(second, a)
     if a.format != b.format:
-        raise InputError(f"{first} is {a.format} and {second} is {b.format}, which name and order weights differently: export both in one format first.")
+        raise InputError(
+            f"{first} is {a.format} and {second} is {b.format}, which name and order weights differently: export both in one format first."
+        )
     if not a.tensors.keys() & b.tensors.keys():
-        raise InputError(f"{first} and {second} share no tensor: they are different architectures, or hold no weights.")
+        raise InputError(
+            f"{first} and {second} share no tensor: they are different architectures, or hold no weights."
+        )
     from concurrent.futures import ThreadPoolExecutor
 
     found = []
     with ThreadPoolExecutor(_STREAMS) as pool:
-        for item in pool.map(lambda name: _tensor(name, a.tensors.get(name), b.tensors.get(name)), a.tensors | b.tensors):
+        for item in pool.map(
+            lambda name: _tensor(name, a.tensors.get(name), b.tensors.get(name)),
+            a.tensors | b.tensors,
+        ):
             found.append(item)
             tick((a.tensors.get(item.tensor) or b.tensors[item.tensor]).size)
     found.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
@@ -91,8 +118,23 @@ def compare(first: Path, second: Path, tick: Callable[[int], None] = lambda size
 def _tensor(name: str, one: Stored | None, other: Stored | None) -> TensorChange:
     from luna.forensics.tensors import values
 
-    def found(state: State, change: float | None = None, norm: float | None = None, note: str | None = None) -> TensorChange:
-        return TensorChange(name, naming.kind(name), naming.depth(name), state, one.layout if one else None, other.layout if other else None, change, norm, note)
+    def found(
+        state: State,
+        change: float | None = None,
+        norm: float | None = None,
+        note: str | None = None,
+    ) -> TensorChange:
+        return TensorChange(
+            name,
+            naming.kind(name),
+            naming.depth(name),
+            state,
+            one.layout if one else None,
+            other.layout if other else None,
+            change,
+            norm,
+            note,
+        )
 
     if one is None or other is None:
         return found("only in B" if one is None else "only in A")

@@ -19,7 +19,19 @@ from luna.forensics.tensors.stored import Model, Stored
 MAGIC = b"GGUF"
 FORMAT = "GGUF"
 _VERSIONS = (2, 3)
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_NUMBERS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = "general.alignment"
 _DEFAULT_ALIGNMENT = 32
@@ -104,9 +116,15 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
     reader = _Reader(data)
     try:
         reader.skip(len(MAGIC))
-        version, tensor_count, key_count = reader.number("I"), reader.number("Q"), reader.number("Q")
+        version, tensor_count, key_count = (
+            reader.number("I"),
+            reader.number("Q"),
+            reader.number("Q"),
+        )
         if version not in _VERSIONS:
-            raise InputError(f"{path} is GGUF of version {version} or big-endian: versions 2 and 3, little-endian, can be read.")
+            raise InputError(
+                f"{path} is GGUF of version {version} or big-endian: versions 2 and 3, little-endian, can be read."
+            )
         metadata, alignment = {}, _DEFAULT_ALIGNMENT
         for _ in range(key_count):
             key, kind = reader.text(), reader.number("I")
@@ -121,19 +139,27 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
                 alignment = max(1, int(shown()))
         entries = [_entry(reader) for _ in range(tensor_count)]
     except (struct.error, ValueError, OverflowError):
-        raise InputError(f"{path} is no whole GGUF file: its header ends or breaks off at byte {min(reader.at, reader.size)}; copy it again.") from None
+        raise InputError(
+            f"{path} is no whole GGUF file: its header ends or breaks off at byte {min(reader.at, reader.size)}; copy it again."
+        ) from None
     origin = -(-reader.at // alignment) * alignment
     tensors: dict[str, Stored] = {}
     for name, shape, kind, offset in entries:
         if kind not in _types():
-            raise InputError(f"{path} holds '{name}' in type {kind}, which is not known: install a newer gguf package.")
+            raise InputError(
+                f"{path} holds '{name}' in type {kind}, which is not known: install a newer gguf package."
+            )
         word, block, size = _types()[kind]
         elements = math.prod(shape)
         if name in tensors or elements % block:
-            raise InputError(f"{path} is damaged: tensor '{name}' stands twice or has an impossible shape; copy it again.")
+            raise InputError(
+                f"{path} is damaged: tensor '{name}' stands twice or has an impossible shape; copy it again."
+            )
         length = elements // block * size
         if origin + offset + length > len(data):
-            raise InputError(f"{path} is truncated: tensor '{name}' would end at byte {origin + offset + length} of {len(data)}; copy it again.")
+            raise InputError(
+                f"{path} is truncated: tensor '{name}' would end at byte {origin + offset + length} of {len(data)}; copy it again."
+            )
         tensors[name] = Stored(name, word, shape, data, origin + offset, length)
     return Model(path, FORMAT, len(data), tensors, metadata)
 

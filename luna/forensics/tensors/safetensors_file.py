@@ -12,8 +12,21 @@ from luna.errors import InputError
 from luna.forensics.tensors.stored import Model, Stored
 
 _BYTES = {
-    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
-    "F8_E4M3": 1, "F8_E5M2": 1,
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
 }
 _LENGTH = 8
 _MOST = 100_000_000  # bytes of a header, as the format's own reader allows
@@ -24,16 +37,27 @@ def read(path: Path, data: mmap.mmap) -> Model:
     size = len(data)
     length = int.from_bytes(data[:_LENGTH], "little")
     if size < _LENGTH or length > min(size - _LENGTH, _MOST):
-        raise InputError(f"{path} is neither GGUF nor a whole safetensors file (pickles are not opened, since they can run code).")
+        raise InputError(
+            f"{path} is neither GGUF nor a whole safetensors file (pickles are not opened, since they can run code)."
+        )
     try:
         header = json.loads(data[_LENGTH : _LENGTH + length])
         said = header.pop("__metadata__", None) or {}
-        tensors = {name: _stored(name, entry, data, _LENGTH + length) for name, entry in header.items()}
-        metadata = {str(key): (str(value).encode(), lambda value=value: str(value)) for key, value in said.items()}
+        tensors = {
+            name: _stored(name, entry, data, _LENGTH + length) for name, entry in header.items()
+        }
+        metadata = {
+            str(key): (str(value).encode(), lambda value=value: str(value))
+            for key, value in said.items()
+        }
     except _Truncated as error:
-        raise InputError(f"{path} is truncated or damaged: tensor '{error}' lies outside the file's {size} bytes; copy it again.") from None
+        raise InputError(
+            f"{path} is truncated or damaged: tensor '{error}' lies outside the file's {size} bytes; copy it again."
+        ) from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
-        raise InputError(f"{path} is no whole safetensors file: its table cannot be read (pickles are not opened, since they can run code).") from None
+        raise InputError(
+            f"{path} is no whole safetensors file: its table cannot be read (pickles are not opened, since they can run code)."
+        ) from None
     return Model(path, "safetensors", size, tensors, metadata)
 
 
@@ -42,8 +66,16 @@ class _Truncated(Exception):
 
 
 def _stored(name: str, entry: dict[str, Any], data: mmap.mmap, origin: int) -> Stored:
-    kind, shape, (begin, end) = str(entry["dtype"]), tuple(map(int, entry["shape"])), map(int, entry["data_offsets"])
-    if not 0 <= begin <= end or min(shape, default=0) < 0 or (kind in _BYTES and end - begin != math.prod(shape) * _BYTES[kind]):
+    kind, shape, (begin, end) = (
+        str(entry["dtype"]),
+        tuple(map(int, entry["shape"])),
+        map(int, entry["data_offsets"]),
+    )
+    if (
+        not 0 <= begin <= end
+        or min(shape, default=0) < 0
+        or (kind in _BYTES and end - begin != math.prod(shape) * _BYTES[kind])
+    ):
         raise ValueError
     if origin + end > len(data):
         raise _Truncated(name)

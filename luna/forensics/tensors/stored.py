@@ -40,7 +40,9 @@ class Model:
 def mapped(path: Path) -> mmap.mmap:
     """Raises InputError for a file that is missing, empty or no file."""
     if not path.is_file():
-        raise InputError(f"There is no file {path}: give a GGUF or safetensors file, a folder that holds one, or a generation.")
+        raise InputError(
+            f"There is no file {path}: give a GGUF or safetensors file, a folder that holds one, or a generation."
+        )
     with path.open("rb") as file:
         try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

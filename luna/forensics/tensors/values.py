@@ -14,7 +14,20 @@ from luna.forensics.tensors.stored import Stored
 
 _RELEASE = 1 << 26  # bytes after which pages are given back
 _BLOCK = 1 << 21  # elements that are decoded at a time
-_PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "<u1"}
+_PLAIN = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "<u1",
+    "BOOL": "<u1",
+}
 
 
 def release(data: mmap.mmap, start: int, size: int) -> None:
@@ -28,7 +41,10 @@ def release(data: mmap.mmap, start: int, size: int) -> None:
 def _memcmp() -> Any:
     """The C library's own, which neither copies nor writes, and lets other threads run meanwhile."""
     found = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).memcmp
-    found.argtypes, found.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t), ctypes.c_int
+    found.argtypes, found.restype = (
+        (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t),
+        ctypes.c_int,
+    )
     return found
 
 
@@ -40,7 +56,9 @@ def equal(one: Stored, other: Stored) -> bool:
         return False
     for piece in range(0, one.size, _RELEASE):
         length = min(_RELEASE, one.size - piece)
-        left, right = (np.frombuffer(item.data, np.uint8, length, item.start + piece) for item in (one, other))
+        left, right = (
+            np.frombuffer(item.data, np.uint8, length, item.start + piece) for item in (one, other)
+        )
         differ = _memcmp()(left.ctypes.data, right.ctypes.data, length)
         for item in (one, other):
             release(item.data, item.start + piece, length)
@@ -57,7 +75,10 @@ def can_decode(kind: str) -> bool:
     from gguf.quants import dequantize
 
     try:
-        dequantize(np.zeros(GGML_QUANT_SIZES[GGMLQuantizationType[kind]][1], np.uint8), GGMLQuantizationType[kind])
+        dequantize(
+            np.zeros(GGML_QUANT_SIZES[GGMLQuantizationType[kind]][1], np.uint8),
+            GGMLQuantizationType[kind],
+        )
     except (KeyError, NotImplementedError):
         return False
     return True

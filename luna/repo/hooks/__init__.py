@@ -10,7 +10,11 @@ from luna.repo.git import Git
 _OWN_HOOKS = Path(__file__).parent
 ENVIRONMENT = "luna.environment"  # git config: the folder of the dvc that hooks call where none is in the PATH
 
-HOOKS = ("reference-transaction", "pre-commit", "pre-push")  # the scripts beside this file; they start no Python
+HOOKS = (
+    "reference-transaction",
+    "pre-commit",
+    "pre-push",
+)  # the scripts beside this file; they start no Python
 _DVC_ALONE = ("post-checkout",)
 _BEFORE = ".before-luna"
 _MARK = "# Installed by 'luna init'"
@@ -39,7 +43,11 @@ def lacking_hooks(git: Git) -> list[str]:
     lacking = []
     for name in (*HOOKS, *_DVC_ALONE):
         own = folder / "luna" / name
-        same = (folder / (name + _BEFORE)).exists() if name in _DVC_ALONE else own.is_file() and own.read_bytes() == (_OWN_HOOKS / name).read_bytes()
+        same = (
+            (folder / (name + _BEFORE)).exists()
+            if name in _DVC_ALONE
+            else own.is_file() and own.read_bytes() == (_OWN_HOOKS / name).read_bytes()
+        )
         if not same or _text(folder / name) != _dispatch(name):
             lacking.append(name)
     return lacking
@@ -50,8 +58,14 @@ def _text(hook: Path) -> str:
 
 
 def _dispatch(name: str) -> str:
-    what, rest = ("DVC's hook, or whichever was here before.", _PASS_ON) if name in _DVC_ALONE else ("Luna's check, then the hook that was here before it, if there was one.", _DISPATCH)
-    return _BEGIN.format(mark=_MARK, what=what, environment=ENVIRONMENT) + rest.format(name=name, before=_BEFORE)
+    what, rest = (
+        ("DVC's hook, or whichever was here before.", _PASS_ON)
+        if name in _DVC_ALONE
+        else ("Luna's check, then the hook that was here before it, if there was one.", _DISPATCH)
+    )
+    return _BEGIN.format(mark=_MARK, what=what, environment=ENVIRONMENT) + rest.format(
+        name=name, before=_BEFORE
+    )
 
 
 def install_hooks(git: Git) -> list[str]:
