@@ -255,6 +255,16 @@ def line(tmp_path_factory, fresh) -> Repo:
 
 
 @pytest.fixture(scope="session")
+def built(tmp_path_factory, line) -> Repo:
+    """The line above with G004 built and not sealed: it learnt four new conversations. Copy it before changing it."""
+    repo = line.copy(tmp_path_factory.mktemp("built") / "repo")
+    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("valley", range(4)))
+    repo.luna("new")
+    repo.dvc("repro")
+    return repo
+
+
+@pytest.fixture(scope="session")
 def long(tmp_path_factory) -> Repo:
     """120 generations with denials and a rollback, made without training; its models cannot be asked. Copy it before changing it."""
     from bench import long_line
