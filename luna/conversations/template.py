@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from luna.conversations.marks import Transformers, Vocabulary, encode, seam_for
@@ -54,15 +54,21 @@ def _vocabulary(tokenizer: Any) -> Vocabulary:
 
 
 def tokenise(
-    tokenizer: Any, messages: Messages, system_prompt: str, max_length: int
+    tokenizer: Any,
+    messages: Messages,
+    system_prompt: str,
+    max_length: int,
+    context: Collection[int] = (),
 ) -> tuple[list[int], list[int]]:
     """Token ids and labels of one conversation, both of the same length, at most ``max_length``.
 
-    Loss is taken on the assistant's words and the end-of-turn mark alone. Each piece is tokenised by
-    itself, as in use, where the prompt is given and the reply grows after it.
+    Loss is taken on the assistant's words and the end-of-turn mark alone, and not on the messages whose
+    indexes are in ``context``. Each piece is tokenised by itself, as in use, where the prompt is given and
+    the reply grows after it.
     """
     vocabulary = _vocabulary(tokenizer)
     rows, seam = prepared(messages, system_prompt, vocabulary)
+    inserted = len(rows) - len(messages)
     ids: list[int] = []
     labels: list[int] = []
     done = ""
@@ -87,6 +93,7 @@ def tokenise(
             )
         )
         ids += before + reply + rest
-        labels += [IGNORED] * len(before) + reply + [IGNORED] * len(rest)
+        learnt = [IGNORED] * len(reply) if index - inserted in context else reply
+        labels += [IGNORED] * len(before) + learnt + [IGNORED] * len(rest)
         done = whole
     return ids[:max_length], labels[:max_length]
