@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luna.repo.git import Git
+from luna.text import escaped, escaped_json
 
 if TYPE_CHECKING:
     from luna.history.line import Line
@@ -42,7 +43,7 @@ def print_json(value: Any) -> None:
         indent=2,
         ensure_ascii=False,
     )
-    typer.echo(printable(text))
+    typer.echo(escaped_json(text))
 
 
 def say(text: str) -> None:
@@ -50,5 +51,5 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Names that are no UTF-8 (a damaged reference may have one) are shown as escapes, as JSON writes them."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text from outside (names, answers) without what a terminal would obey or fail on: shown as escapes."""
+    return escaped(text, keep="\n\t")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from luna.cli.common import Json, print_json, root
+from luna.cli.common import Json, print_json, printable, root
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +58,9 @@ def status(
         ("pushed to", found.push_remote or "nowhere (git config luna.pushRemote NAME)"),
         ("next", found.next_step),
     ):
-        typer.echo(f"{title + ':':<22}{value}")
+        typer.echo(f"{title + ':':<22}{printable(str(value))}")
+    for sentence in found.ignored:
+        typer.echo(sentence)
 
 
 def _coming(pending) -> str:

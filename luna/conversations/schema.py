@@ -256,16 +256,6 @@ def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
     return conversations
 
 
-def load_folder(folder: Path, pattern: str = "*.jsonl") -> list[Conversation]:
-    """Every distinct conversation of the folder's files (``**/*.jsonl``: of all below it), in the order of their identities.
-
-    Of two with the same content the first by file name and line gives the optional fields.
-    """
-    return distinct(
-        conversation for path in sorted(folder.glob(pattern)) for conversation in load_file(path)
-    )
-
-
 def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:
     """Each content once, in the order of identities; of two with the same content the first gives the optional fields."""
     every: dict[str, Conversation] = {}
