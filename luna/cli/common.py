@@ -16,6 +16,7 @@ from luna.params import Params
 from luna.repo.git import Git
 from luna.storage import cold
 from luna.storage.cold import Store
+from luna.text import escaped, escaped_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
 GENERATION = "G003, 3, the full name, or HEAD"
@@ -52,7 +53,7 @@ def reachable_stores(root: Path) -> list[Store]:
 def print_json(value: Any) -> None:
     """Print a dataclass or a plain value as indented JSON."""
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    typer.echo(printable(json.dumps(plain, indent=2, ensure_ascii=False)))
+    typer.echo(escaped_json(json.dumps(plain, indent=2, ensure_ascii=False)))
 
 
 def say(text: str) -> None:
@@ -61,5 +62,5 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Show names that are not UTF-8 (a damaged reference may have one) as escapes, as JSON does."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text from outside (names, answers) without what a terminal would obey or fail on: as escapes."""
+    return escaped(text, keep="\n\t")

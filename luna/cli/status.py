@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from luna.cli.common import Json, print_json, repository_root
+from luna.cli.common import Json, print_json, printable, repository_root
 from luna.names import GenerationName
 from luna.operations import status, usage
 from luna.operations.new import Pending
@@ -55,7 +55,9 @@ def _show(now: status.Status) -> None:
         ("pushed to", now.push_remote or "nowhere (git config luna.pushRemote NAME)"),
         ("next", now.next_step),
     ):
-        typer.echo(f"{title + ':':<22}{value}")
+        typer.echo(f"{title + ':':<22}{printable(str(value))}")
+    for sentence in now.ignored:
+        typer.echo(sentence)
 
 
 def _conversations(pending: Pending | None) -> str:

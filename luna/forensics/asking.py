@@ -7,7 +7,6 @@ from pathlib import Path
 
 from luna import artifacts
 from luna.conversations import schema
-from luna.conversations.template import with_system
 from luna.errors import ColdStorageError, ExportError, InputError
 from luna.history.line import artifact, sealed_outs, sealed_params
 from luna.repo.git import Git
@@ -95,7 +94,7 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
     context = _CONTEXT_TOKENS + len(question) + len(system) + settings.evaluate.max_tokens
     with Engine(model, 1, context) as engine:
         [answer] = engine.answer(
-            [engine.prompt(with_system((("user", question),), system))],
+            [engine.prompt((("user", question),), system)],
             settings.evaluate.max_tokens,
         )
     return Reply(name, contains(answer.text, expect), answer.text)
