@@ -249,6 +249,7 @@ def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
     for number, row in jsonl.rows(path, shown):
         with jsonl.naming(shown, number):
             conversations.append(parse(row))
+            jsonl.require_finite(row)
     if not conversations:
         raise InputError(
             f"{escaped(shown)} holds no conversation: put one JSON object on each line, or remove the file."

@@ -65,13 +65,13 @@ def whole_artifact(root: Path, name: str, path: Path) -> Path:
 
 def _model(root: Path, name: str) -> Path:
     """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has it whole."""
-    from luna.operations import thin
+    from luna.operations import restore
 
     try:
         return whole_artifact(root, name, artifacts.MODEL)
     except ColdStorageError as lost:
         try:
-            thin.rebuild_into_cache(root, name)
+            restore.rebuild_into_cache(root, name)
         except (ColdStorageError, ExportError) as why:
             raise ColdStorageError(f"{lost} Nor can it be rebuilt: {why}") from None
     return artifact(root, name, artifacts.MODEL)
