@@ -23,7 +23,7 @@ WRITING = (
     ("rollback", "1", "--reason", "x"),
     ("archive", "--all"),
     ("gc", "--yes"),
-    ("snapshot", "data", "-m", "x"),
+    ("snapshot", "data", "--tag", "x", "-m", "x"),
 )
 
 
@@ -201,9 +201,10 @@ def test_a_sealed_commit_that_was_rewritten_on_its_branch(mine, way):
     assert (found["next"] == f"git reset --hard {name}") == (way in ("reworded", "filter-branch"))
     assert found["next"] in mine.luna("new", code=2).stderr
     assert found["next"] in mine.luna("verify", "--quick", code=1).stdout
-    work = mine.git("stash", "list"), [
-        row for row in mine.git("log", "--format=%s", "--all").splitlines() if "work" in row
-    ]
+    work = (
+        mine.git("stash", "list"),
+        [row for row in mine.git("log", "--format=%s", "--all").splitlines() if "work" in row],
+    )
     follow(mine, found["next"])
     assert mine.json("status")["where"]["position"] == "the tip of the line"
     assert mine.git("stash", "list") == work[0]
@@ -253,7 +254,9 @@ def start(repo: Repo, *command: str) -> subprocess.Popen:
 def test_a_checkout_while_a_build_runs_is_taken_back(mine):
     """Whichever way git is asked, and whether Luna or DVC builds; nothing that the build works on is touched."""
     mine.luna("init")
-    (mine.path / "wait.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(600)\n")
+    (mine.path / "wait.py").write_text(
+        "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n"
+    )
     mine.git("add", "wait.py")
     mine.git("commit", "-q", "-m", "mine")
     (mine.path / "dvc.yaml").write_text(

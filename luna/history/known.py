@@ -100,7 +100,7 @@ def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
 
 
 def is_shallow(git: Git) -> bool:
-    return git.text("rev-parse", "--is-shallow-repository") == "true"
+    return git.text("rev-parse", "--is-shallow-repository", check=False) == "true"
 
 
 def fetch_remote(git: Git) -> str | None:

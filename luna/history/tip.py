@@ -152,11 +152,8 @@ def _has_row(git: Git, revision: str, name: str) -> bool:
 
 
 def _to_the_seal(git: Git, head: str, sealed: str, name: str) -> str:
-    """Back to the sealed commit, keeping what is not in it: changes in the workspace, and commits that are more than a copy of the seal."""
-    copies_alone = git.resolve(f"{head}^{{tree}}") == git.resolve(f"{sealed}^{{tree}}")
-    steps = [f"git reset --hard {name}"]
-    if not copies_alone:
-        steps.insert(0, f"git branch before-{head[:7]}")
-    if git.changed():
-        steps = ["git stash", *steps, "git stash pop"]
-    return " && ".join(steps)
+    """Back to the sealed commit. What is more than a copy of it stays: files as changes in the workspace, commits on a branch."""
+    copy = git.resolve(f"{head}^{{tree}}") == git.resolve(f"{sealed}^{{tree}}")
+    if copy and not git.changed():
+        return f"git reset --hard {name}"
+    return f"{'' if copy else f'git branch before-{head[:7]} && '}git reset --soft {name}"

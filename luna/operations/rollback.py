@@ -14,6 +14,7 @@ from luna.history import record
 from luna.history.head import head_updates
 from luna.history.line import Line, kept, message_fields, read_line, sealed_outs
 from luna.history.shared import push, remote
+from luna.history.tip import where
 from luna.names import GenerationName
 from luna.repo import checkout
 from luna.repo.git import Git
@@ -28,6 +29,7 @@ class RolledBack:
     previous: str
     checked_out: bool
     pushed_to: str | None
+    back: str | None  # the command that leads back to the branch, where it was left
 
 
 def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: None) -> int:
@@ -122,7 +124,8 @@ def rollback(
             checkout.check_out(git, f"refs/tags/{name}")
         told.result()
     checkout.end(git)
-    return RolledBack(name, previous, not stay, pushed)
+    back = None if stay else where(read_line(root, settings.line.prefix)).remedy
+    return RolledBack(name, previous, not stay, pushed, back)
 
 
 def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
