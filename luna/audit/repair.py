@@ -33,6 +33,9 @@ from luna.audit.finding import (
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
 from luna.audit.workbench import Bench
+from luna.errors import StateError
+from luna.history import known
+from luna.repo import checkout
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
@@ -75,8 +78,10 @@ def repair(
     ``quick`` mends objects that are missing or of the wrong length, without reading the others.
 
     Raises:
+        StateError: this is a shallow clone, or a rollback was cut off here: each has a command of its own.
         ColdStorageError: a store that is to be mended cannot be written.
     """
+    _require_nothing_of_its_own(Git(root))
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
@@ -87,6 +92,18 @@ def repair(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Repairs(steps, dry)
+
+
+def _require_nothing_of_its_own(git: Git) -> None:
+    """What would look like damage, and is none."""
+    if known.is_shallow(git):
+        raise StateError(
+            "This is a shallow clone, which holds only the end of the line: git fetch --unshallow --tags; nothing was changed."
+        )
+    if git.changed() and (note := checkout.unfinished(git)):
+        raise StateError(
+            f"The rollback to {note.generation} was cut off: {note.command}; nothing was changed."
+        )
 
 
 def _git(

@@ -73,7 +73,10 @@ def is_recorded(tag: str) -> bool:
 
 def object_id(body: str) -> str:
     """The id that git gives a tag object of this content."""
-    content = body.encode("utf-8", "surrogateescape")
+    return object_id_of(body.encode("utf-8", "surrogateescape"))
+
+
+def object_id_of(content: bytes) -> str:
     return hashlib.sha1(b"tag %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 

@@ -21,6 +21,7 @@ from luna.operations import handover, new, trained
 from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.repo import interrupted
+from luna.repo.git import Git
 
 LENT = artifacts.SCRATCH / "evolve.json"
 
@@ -88,9 +89,28 @@ def one(
 ) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     name = _begin(root, say)
+    branch = Git(root).branch()
     reproduce(root, quiet, event)
+    _require_undisturbed(root, name, branch)
     say(f"{name}: sealing")
     return seal(root)
+
+
+def _require_undisturbed(root: Path, name: str, branch: str | None) -> None:
+    """The hook takes a checkout back that comes while a build runs; here it is seen where there is no hook, or it could not.
+
+    Raises StateError: another branch is checked out than when the build began, or its parameters are gone.
+    """
+    now = Git(root).branch()
+    if now != branch:
+        was, new = (tip.short_name(item) or "a commit without a branch" for item in (branch, now))
+        raise StateError(
+            f"{new} was checked out while {name} was being built on {was}, so its files may be mixed; nothing was sealed: 'git switch {was}', then 'luna evolve'."
+        )
+    if params.load(root).generation.name != name:
+        raise StateError(
+            f"A checkout replaced params.yaml while {name} was being built; nothing was sealed: run 'luna evolve' to build it anew."
+        )
 
 
 def part(

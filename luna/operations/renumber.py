@@ -22,7 +22,7 @@ from luna.conversations import batches, taught
 from luna.errors import StateError
 from luna.history import shared
 from luna.history.line import Line, artifact, read_line
-from luna.history.tip import building, require_tip
+from luna.history.tip import building, require_tip, where
 from luna.operations.new import next_name
 from luna.repo.git import Git
 
@@ -119,11 +119,11 @@ def _prepared(root: Path) -> str | None:
 
 
 def _follow(line: Line, say: Callable[[str], None]) -> None:
-    git, branch = line.git, line.git.branch()
-    if branch is None:
-        raise StateError(
-            "A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again."
-        )
+    git = line.git
+    at = where(line)
+    if at.branch is None:
+        raise StateError(at.sentence)
+    branch = at.branch
     place = shared.fetch(line)
     theirs = git.resolve(shared.seen(place, branch))
     if theirs is None or git.is_ancestor(theirs, "HEAD"):

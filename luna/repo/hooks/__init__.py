@@ -14,8 +14,8 @@ HOOKS = (
     "reference-transaction",
     "pre-commit",
     "pre-push",
+    "post-checkout",
 )  # the scripts beside this file; they start no Python
-_DVC_ALONE = ("post-checkout",)
 _BEFORE = ".before-luna"
 _MARK = "# Installed by 'luna init'"
 _BEGIN = """#!/bin/sh
@@ -28,8 +28,6 @@ input=$(cat)
 printf '%s\\n' "$input" | "$here/luna/{name}" "$@" || exit $?
 printf '%s\\n' "$input" | "$here/{name}{before}" "$@"
 """
-_PASS_ON = """[ ! -x "$here/{name}{before}" ] || exec "$here/{name}{before}" "$@"
-"""
 
 
 def hooks_folder(git: Git) -> Path:
@@ -41,13 +39,9 @@ def lacking_hooks(git: Git) -> list[str]:
     """Luna's hooks that this clone does not have, or has in another version."""
     folder = hooks_folder(git)
     lacking = []
-    for name in (*HOOKS, *_DVC_ALONE):
+    for name in HOOKS:
         own = folder / "luna" / name
-        same = (
-            (folder / (name + _BEFORE)).exists()
-            if name in _DVC_ALONE
-            else own.is_file() and own.read_bytes() == (_OWN_HOOKS / name).read_bytes()
-        )
+        same = own.is_file() and own.read_bytes() == (_OWN_HOOKS / name).read_bytes()
         if not same or _text(folder / name) != _dispatch(name):
             lacking.append(name)
     return lacking
@@ -58,12 +52,8 @@ def _text(hook: Path) -> str:
 
 
 def _dispatch(name: str) -> str:
-    what, rest = (
-        ("DVC's hook, or whichever was here before.", _PASS_ON)
-        if name in _DVC_ALONE
-        else ("Luna's check, then the hook that was here before it, if there was one.", _DISPATCH)
-    )
-    return _BEGIN.format(mark=_MARK, what=what, environment=ENVIRONMENT) + rest.format(
+    what = "Luna's check, then the hook that was here before it, if there was one."
+    return _BEGIN.format(mark=_MARK, what=what, environment=ENVIRONMENT) + _DISPATCH.format(
         name=name, before=_BEFORE
     )
 
@@ -76,10 +66,9 @@ def install_hooks(git: Git) -> list[str]:
         entry = folder / name
         if entry.exists() and _MARK not in _text(entry):
             entry.replace(folder / (name + _BEFORE))
-        if name in HOOKS:
-            (folder / "luna").mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_OWN_HOOKS / name, folder / "luna" / name)
-            (folder / "luna" / name).chmod(0o755)
+        (folder / "luna").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_OWN_HOOKS / name, folder / "luna" / name)
+        (folder / "luna" / name).chmod(0o755)
         entry.write_text(_dispatch(name), encoding="utf-8", newline="\n")
         entry.chmod(0o755)
     return lacking
