@@ -59,6 +59,7 @@ def archive(
             names,
             cold.open_all(place) if remote is None else [cold.open_store(place, remote)],
             progress,
+            begin=remote is not None,
         )
     if as_json:
         print_json([asdict(item) for item in done])

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import record
+from luna.history import record, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, kept, message_fields, read_line, sealed_outs
 from luna.history.shared import push, remote
 from luna.names import GenerationName
 from luna.repo.git import Git
-from luna.storage import cold, objects
+from luna.storage import objects
 
 _STORES = ".dvc/config"
 
@@ -96,7 +96,7 @@ def rollback(
         ) from None
     previous = line.head_name or "-"
     with contextlib.suppress(ColdStorageError):
-        record.ensure(line.git, lambda: cold.open_store(root))
+        record.ensure(line.git, lambda: stores.record_of_line(root, line.git))
     if not going_on:  # killed after the head had moved: only the checkout is left to do
         updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
         line.git.update(record.following(line.git, updates), f"luna rollback {name}")
@@ -116,7 +116,7 @@ def rollback(
 def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
     """Going back must not fail for it: the next seal brings what is lacking."""
     with contextlib.suppress(ColdStorageError):
-        record.to_all(cold.open_all(root, remotes), record.read(git))
+        record.to_all(stores.open_all(root, git, remotes), record.read(git))
 
 
 def _last_reason(line: Line) -> str | None:
