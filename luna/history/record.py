@@ -154,10 +154,11 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
 
 def current(git: Git) -> list[Entry]:
     """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
-    return read(git) or _standing(git)
+    return read(git) or standing(git)
 
 
-def _standing(git: Git) -> list[Entry]:
+def standing(git: Git) -> list[Entry]:
+    """What a record begun now would be."""
     return extended(
         [], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)])
     )

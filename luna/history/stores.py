@@ -53,7 +53,7 @@ def look(store: Store, git: Git) -> Look:
 
     Raises ColdStorageError where it does not answer, or its folder cannot be read.
     """
-    own = record.current(git)
+    own = _own(git)
     listed = record.names_in_cold(store)
     if not listed:
         if not own:
@@ -61,7 +61,7 @@ def look(store: Store, git: Git) -> Look:
         holding = Holding.UNRECORDED if _holds_objects(store, git, own) else Holding.LOST
         return Look(store, holding, known=len(own))
     first = record.entry_in_cold(store, listed[0])
-    if first is not None and not _is_ours(git, own, first):
+    if first is not None and not _is_ours(store, git, own, listed):
         return Look(store, Holding.OTHER, len(listed), known=len(own), other=_generation(store))
     stored = git.resolve(record.REF) is not None  # else its order is only what it would be
     last = min(len(listed), len(own)) - 1
@@ -73,16 +73,30 @@ def look(store: Store, git: Git) -> Look:
     return Look(store, Holding.OURS, len(listed), newer, len(own))
 
 
-def _is_ours(git: Git, own: list[Entry], first: Entry) -> bool:
-    """By the tag itself, or, in a clone without tags, by the sealed commit that its branch holds."""
-    if own:
-        return any((entry.tag, entry.object) == (first.tag, first.object) for entry in own)
-    return bool(git.existing([first.commit])) and git.is_ancestor(first.commit, "HEAD")
+def _own(git: Git) -> list[Entry]:
+    """This clone's record; where it was altered, what the tags that stand would make of it."""
+    try:
+        return record.current(git)
+    except InputError:
+        return record.standing(git)
+
+
+_FIRST = 9  # entries that a store is known by: the first generations, or the snapshots before them
+
+
+def _is_ours(store: Store, git: Git, own: list[Entry], listed: list[str]) -> bool:
+    """By a tag itself, or, in a clone that lacks tags, by a sealed commit that it has."""
+    known = {(entry.tag, entry.object) for entry in own}
+    found = [record.entry_in_cold(store, name) for name in listed[:1]]
+    if any(entry and (entry.tag, entry.object) in known for entry in found):
+        return True
+    found += [record.entry_in_cold(store, name) for name in listed[1:_FIRST]]
+    return bool(git.existing([entry.commit for entry in found if entry]))
 
 
 def _generation(store: Store) -> str:
     """A name of the other line's, for a sentence."""
-    for name in record.names_in_cold(store)[:9]:
+    for name in record.names_in_cold(store)[:_FIRST]:
         entry = record.entry_in_cold(store, name)
         if entry is not None and names.is_generation(entry.tag):
             return entry.tag
@@ -244,10 +258,11 @@ def require_not_overtaken(root: Path, git: Git) -> None:
     """Raises Overtaken where a store's record holds what is not here: another clone sealed, or moved the head."""
     ahead = newer(root, git)
     if ahead:
-        raise shared.Overtaken(_overtaken(*ahead))
+        raise shared.Overtaken(overtaken(*ahead))
 
 
-def _overtaken(store: Store, entries: Sequence[Entry]) -> str:
+def overtaken(store: Store, entries: Sequence[Entry]) -> str:
+    """The sentence of whoever comes second."""
     tag = next((entry.tag for entry in entries if names.is_generation(entry.tag)), entries[0].tag)
     return (
         f"Cold storage '{store.name}' has moved on: another clone has recorded {tag} there. Nothing was sealed here; "

@@ -190,24 +190,24 @@ class Store:
             return fs.cat_file(final) == text
 
     def try_writing(self) -> None:
-        """Write a small file, read it back, take it away. Raises ColdStorageError where that does not go."""
-        import secrets
-
-        name, text = f"luna-try-{secrets.token_hex(8)}", secrets.token_bytes(16)
-        fs, final = self.odb.fs, self.odb.fs.join(self.root, name)
+        """Write a small file and read it back. Raises ColdStorageError where that does not go."""
+        text = b"Luna wrote this to see that the store can be written.\n"
+        fs, final = self.odb.fs, self.odb.fs.join(self.root, "luna-write-test.txt")
         with self.explained():
             if self.is_local:
-                files.make_folder(Path(self.root))
-                path = Path(final)
                 try:
-                    path.write_bytes(text)
-                    same = path.read_bytes() == text
-                finally:
-                    path.unlink(missing_ok=True)
-            else:
+                    with files.replacing(Path(final)) as temporary:
+                        temporary.write_bytes(text)
+                    same = Path(final).read_bytes() == text
+                    Path(final).unlink()
+                except OSError as error:
+                    raise ColdStorageError(
+                        f"The cold storage '{self.name}' at {self.address} cannot be written ({error.strerror}): "
+                        "make it writable, or set up another with 'luna cold PATH'."
+                    ) from None
+            else:  # one name, and not taken away: a bucket that locks its objects keeps each of them
                 fs.pipe_file(final, text)
                 same = fs.cat_file(final) == text
-                fs.rm_file(final)
         if not same:
             raise ColdStorageError(
                 f"The cold storage '{self.name}' at {self.address} gives back other bytes than it was given: use another."
