@@ -19,7 +19,9 @@ REFERENCES = "references"  # git's own file of references
 GIT_OBJECT = "git object"
 RECORD = "record"
 COLD_RECORD = "record in cold storage"
-COLD_STORE = "cold storage"  # away, lost, or another line's: nothing is read from it or written to it
+COLD_STORE = (
+    "cold storage"  # away, lost, or another line's: nothing is read from it or written to it
+)
 LEDGER = "ledger"
 WORKSPACE = "workspace file"
 CONTENT = "content"  # what a sealed file says; nothing can mend a sealed contradiction

@@ -202,7 +202,7 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
     ]
     known = read(git)
     entries = extended(
-        known or _standing(git),
+        known or standing(git),
         zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True),
     )
     return [*updates, written(git, entries, git.resolve(REF), len(known))]

@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from luna import artifacts, names, params
-from luna.errors import ColdStorageError, InputError, LunaError
+from luna.errors import ColdStorageError, InputError, LunaError, StateError
 from luna.history import record, shared
 from luna.history.line import Line, kept, sealed_outs
 from luna.history.record import Entry
@@ -106,15 +106,27 @@ def _generation(store: Store) -> str:
 def _holds_objects(store: Store, git: Git, own: list[Entry]) -> bool:
     """Whether it holds anything of what was sealed: then the record alone is lost, or a kill came before it."""
     tags = [
-        entry.tag
-        for entry in own
-        if names.is_generation(entry.tag) or names.is_snapshot(entry.tag)
+        entry.tag for entry in own if names.is_generation(entry.tag) or names.is_snapshot(entry.tag)
     ]
     for tag in dict.fromkeys([*tags[-1:], *tags[:1]]):
         with contextlib.suppress(LunaError):
             if any(store.exists(md5) for md5 in kept(sealed_outs(git.root, tag))[:3]):
                 return True
     return False
+
+
+def described(seen: Look) -> str:
+    """One line of what is there, for a person."""
+    match seen.holding:
+        case Holding.NEW:
+            return "empty"
+        case Holding.OURS:
+            count = f"this line, {seen.entries} tags recorded"
+            return f"{count}, {len(seen.newer)} of them new to this clone" if seen.newer else count
+        case Holding.OTHER:
+            return f"another line ({seen.other})"
+        case holding:
+            return holding.value
 
 
 def require(store: Store, git: Git, begin: bool = False) -> Look:
@@ -281,6 +293,19 @@ def holds(root: Path, line: Line, name: str) -> list[Entry]:
         return []
     [sealed] = line.git.cat([f"{entry.commit}:{artifacts.LOCK.as_posix()}"])
     return record.in_cold(ahead[0]) if sealed == lock.read_bytes() else []
+
+
+def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
+    """See that the commits which the entries name are here. Raises StateError where they are to be had nowhere."""
+    lacking = {entry.commit for entry in entries} - git.existing(
+        {entry.commit for entry in entries}
+    )
+    if lacking:
+        tag = next(entry.tag for entry in entries if entry.commit in lacking)
+        raise StateError(
+            f"The commit of {tag} is not in this clone, nor in cold storage '{store.name}': bring it from the clone that sealed it "
+            "('git fetch FOLDER_OF_THAT_CLONE'), then run the same command again; nothing was changed."
+        )
 
 
 def adopt(git: Git, entries: list[Entry]) -> None:

@@ -73,7 +73,9 @@ class Preflight:
                 f"GPU {self.gpu[0] / _GB:.1f} of {'?' if self.gpu[1] is None else format(self.gpu[1] / _GB, '.1f')} GB free"
             )
         if self.parent:
-            parts.append(f"{self.parent} and all that its weights are made of are in cold storage, and it is in the ledger")
+            parts.append(
+                f"{self.parent} and all that its weights are made of are in cold storage, and it is in the ledger"
+            )
         return "preflight: " + "; ".join(parts)
 
 
@@ -207,10 +209,17 @@ def _require_stores(root: Path, settings: Params, line: Line) -> list[Store]:
     Raises ColdStorageError where fewer than ``cold.copies`` do, or one is another line's.
     """
     from luna.history import stores
+    from luna.operations import cold as own_cold
 
     good: list[Store] = []
     failures: list[str] = []
-    for store in cold.open_all(root, settings.cold.remotes):
+    own = own_cold.planned(root, line)
+    places = (
+        [cold.open_store(root, None, {"url": str(Path(own).expanduser())})]
+        if own
+        else cold.open_all(root, settings.cold.remotes)
+    )
+    for store in places:
         seen = None
         try:
             seen = stores.look(store, line.git)
@@ -226,6 +235,8 @@ def _require_stores(root: Path, settings: Params, line: Line) -> list[Store]:
             failures.append(str(error))
     if len(good) < settings.cold.copies:
         raise ColdStorageError(f"{failures[0]} Nothing was started.")
+    if own:
+        own_cold.settle(root, line, own)
     return good
 
 
@@ -241,9 +252,14 @@ def _require_parent(root: Path, line: Line, parent: str, places: list[Store]) ->
     for store in places:
         try:
             dropped = thinned.known(line, store)
-            missing = _missing(root, line, parent, lambda md5, store=store, dropped=dropped: (
-                md5 not in dropped and not store.exists(md5)
-            ))
+            missing = _missing(
+                root,
+                line,
+                parent,
+                lambda md5, store=store, dropped=dropped: (
+                    md5 not in dropped and not store.exists(md5)
+                ),
+            )
             if not missing:
                 return
             failures.append(f"'{store.name}' lacks {', '.join(missing)}")
@@ -261,9 +277,11 @@ def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) 
     found = []
     for name in reversed(line.ancestors(parent)):
         outs = sealed_outs(root.resolve(), name)
-        wanted = [out for out in outs.values() if out.cached] if name == parent else [
-            out for out in outs.values() if out.path in (base_path, adapter)
-        ]
+        wanted = (
+            [out for out in outs.values() if out.cached]
+            if name == parent
+            else [out for out in outs.values() if out.path in (base_path, adapter)]
+        )
         for out in wanted:
             try:
                 gone = any(lacks(md5) for md5 in objects.behind(root, [out.md5]))

@@ -23,6 +23,7 @@ from luna.errors import InputError
 from luna.history import record, stores
 from luna.history.line import kept, message_fields, read_line, sealed_outs, tagger
 from luna.history.shared import push
+from luna.operations import cold as cold_place
 from luna.repo.git import ZERO, Git, Update
 from luna.storage import cold, objects, tree
 from luna.storage.tree import File
@@ -84,6 +85,8 @@ def make(
     if created:
         _require_free(tag, list(line.all_tags))
         # Before anything is kept: a store of another line, or one that is not there, must not get or give anything.
+        if own := cold_place.planned(root, line):
+            cold_place.settle(root, line, own)
         stores.open_all(root, git)
         stores.require_not_overtaken(root, git)
         tree.keep(root, place, found)

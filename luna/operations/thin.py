@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from luna import files, params
+from luna import params
 from luna.errors import ColdStorageError, ExportError
 from luna.export.differences import Difference
 from luna.history import attestations, stores, thinned

@@ -222,7 +222,9 @@ class Store:
 
     def put(self, source: Path | str, final: str) -> None:
         """Write under a temporary name, then rename: a killed upload never looks like an object."""
-        if not self.is_local:  # object stores have no folders, and show an object only when it is complete
+        if (
+            not self.is_local
+        ):  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
         with files.replacing(Path(final), mode=0o444) as temporary:
@@ -234,12 +236,7 @@ class Store:
         """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""
         fs = self.odb.fs
         base = self.beside(QUARANTINE)
-        name = (
-            path.removeprefix(self.root)
-            .strip("/\\")
-            .replace("/", "_")
-            .replace("\\", "_")
-        )
+        name = path.removeprefix(self.root).strip("/\\").replace("/", "_").replace("\\", "_")
         number = 0
         with self.explained():
             fs.makedirs(base)
@@ -288,9 +285,7 @@ def require_supported(url: str) -> None:
     if not separator or scheme in ("s3", "remote"):
         return
     if scheme == "file":
-        raise ColdStorageError(
-            f"{url}: give a folder by its path alone, '{rest}', not as file://."
-        )
+        raise ColdStorageError(f"{url}: give a folder by its path alone, '{rest}', not as file://.")
     package = _OTHER_KINDS.get(scheme)
     if package is None:
         raise ColdStorageError(
@@ -302,8 +297,10 @@ def require_supported(url: str) -> None:
         )
 
 
-def open_store(root: Path, name: str | None = None) -> Store:
-    """The default remote, or the one named, as this checkout's configuration defines it now.
+def open_store(
+    root: Path, name: str | None = None, settings: dict[str, str] | None = None
+) -> Store:
+    """The default remote, or the one named, as this checkout's configuration defines it now, or as ``settings`` would.
 
     Raises:
         ColdStorageError: there is none of that name, or its configuration is not valid.
@@ -316,6 +313,8 @@ def open_store(root: Path, name: str | None = None) -> Store:
     label = name or settings_of["core"].get("remote")
     if not label:
         raise ColdStorageError("No cold storage is set up: 'luna cold PATH' does it.")
+    if settings is not None:
+        settings_of["remote"][label] = dict(settings)
     if label not in settings_of["remote"]:
         raise ColdStorageError(
             f"No cold storage is set up under the name '{label}': 'luna cold PATH --name {label}' does it."
@@ -323,18 +322,18 @@ def open_store(root: Path, name: str | None = None) -> Store:
     url = settings_of["remote"][label].get("url", "")
     require_supported(url)
     try:  # as dvc.repo.Repo would, which takes twice the time to start and opens what a store does not need
-        kind, settings, path = get_cloud_fs(settings_of, name=label)
-        fs = kind(**settings)
+        kind, options, path = get_cloud_fs(settings_of, name=label)
+        fs = kind(**options)
     except (DvcException, ImportError) as error:
         raise ColdStorageError(
             f"The cold storage '{label}' ({url}) cannot be opened ({' '.join(str(error).split())}): "
             f"'luna cold PATH --name {label}' sets it up anew."
         ) from None
-    if fs.version_aware or settings.pop("worktree", False):
+    if fs.version_aware or options.pop("worktree", False):
         raise ColdStorageError(
             f"The remote '{label}' keeps versions by itself and not objects by their hash: unset its version_aware and worktree."
         )
-    return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **settings))
+    return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **options))
 
 
 def open_all(root: Path, names: Sequence[str] | None = None) -> list[Store]:

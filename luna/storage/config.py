@@ -10,6 +10,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from luna import files
 from luna.errors import ColdStorageError
 
 #: Where the shipped ``.dvc/config`` puts cold storage: each line gets a folder of its own below it.
@@ -79,21 +80,56 @@ def cold_folders(root: Path, names: list[str]) -> list[Path]:
     return [Path(url) for url in urls if url and is_folder(url)]
 
 
+def relative_path_type() -> type:
+    """What DVC makes of a relative path in a file that ``level`` read."""
+    from dvc.config_schema import RelPath
+
+    return RelPath
+
+
+def forget() -> None:
+    """What was read before does not count any more."""
+    cache_folder.cache_clear()
+
+
+def with_cache(root: Path, other: Path) -> None:
+    """Let the clone ``other`` read this repository's cache and remotes: its own ``.dvc/config.local`` is written."""
+    given = root / ".dvc" / "config.local"
+    _write(
+        other,
+        given.read_bytes() if given.exists() else b"",
+        {"cache": {"dir": str(cache_folder(root))}},
+    )
+
+
 def set_remote(root: Path, name: str, settings: dict[str, str], default: bool) -> None:
     """Write the complete remote into this clone's ``.dvc/config.local``: at an old tag DVC knows no other.
 
     What the remote said there before is replaced. Raises ColdStorageError where DVC does not accept it.
     """
-    from dvc.exceptions import DvcException
-
-    config = _open(root)
+    path = root / ".dvc" / "config.local"
+    before = path.read_bytes() if path.exists() else b""
+    changes: dict[str, dict[str, str]] = {f'remote "{name}"': dict(settings)}
+    if default:
+        changes["core"] = {"remote": name}
+    _write(root, before, changes)
+    forget()
     try:
-        with config.edit(CLONE) as changed:
-            changed["remote"][name] = dict(settings)
-            if default:
-                changed["core"]["remote"] = name
-    except DvcException as error:
-        raise ColdStorageError(
-            f"DVC does not accept this remote ({_one_line(error)}): nothing was changed."
-        ) from None
-    cache_folder.cache_clear()
+        _open(root)
+    except ColdStorageError:
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(before)
+        raise
+
+
+def _write(root: Path, text: bytes, changes: dict[str, dict[str, str]]) -> None:
+    """``text`` as this clone's file, with the changes in it. DVC itself writes ASCII alone, and fails at an umlaut."""
+    from configobj import ConfigObj
+
+    parsed = ConfigObj(text.decode("utf-8").splitlines(), encoding="utf-8")
+    for section, values in changes.items():
+        if section.startswith("remote "):
+            parsed[section] = {}
+        parsed.setdefault(section, {}).update(values)
+    with files.replacing(root / ".dvc" / "config.local") as temporary, temporary.open("wb") as file:
+        parsed.write(file)
