@@ -21,6 +21,9 @@ SHALLOW = "shallow clone"  # nothing can be said of what lies behind the cut
 GIT_OBJECT = "git object"
 RECORD = "record"
 COLD_RECORD = "record in cold storage"
+COLD_STORE = (
+    "cold storage"  # away, lost, or another line's: nothing is read from it or written to it
+)
 LEDGER = "ledger"
 WORKSPACE = "workspace file"
 CONTENT = "content"  # what a sealed file says; nothing can mend a sealed contradiction

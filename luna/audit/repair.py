@@ -82,10 +82,12 @@ def repair(
         ColdStorageError: a store that is to be mended cannot be written.
     """
     _require_nothing_of_its_own(Git(root))
+    stores, absent = verify.usable(Git(root), stores)
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
-        steps = _git(root, prefix, building, list(stores), dry, scratch, say)
+        steps = [Step(finding, None) for finding in absent]
+        steps += _git(root, prefix, building, list(stores), dry, scratch, say)
         steps += _objects(
             root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
         )

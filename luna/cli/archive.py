@@ -48,7 +48,7 @@ def command(
             else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
         )
         stores = cold.open_all(root) if remote is None else [cold.open_store(root, remote)]
-        archived = archive.archive(line, names, stores, progress)
+        archived = archive.archive(line, names, stores, progress, begin=remote is not None)
     if as_json:
         print_json([asdict(item) for item in archived])
         return

@@ -23,7 +23,7 @@ GROUPS = {
     "Grow": ("init", "evolve", "age-up", "new", "seal"),
     "Look": ("status", "log", "report", "diff", "bisect", "blame", "eval", "maturity"),
     "Go back": ("rollback", "restore", "rebuild", "reproduce"),
-    "Keep safe": ("verify", "repair", "doctor", "archive", "snapshot", "gc", "thin"),
+    "Keep safe": ("verify", "repair", "doctor", "cold", "archive", "snapshot", "gc", "thin"),
     "Talk": ("chat", "serve"),
     "Share": ("export", "bundle"),
 }

@@ -17,14 +17,16 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, params
+from luna import artifacts, files, names, params
 from luna.conversations import batches, taught
 from luna.errors import StateError
-from luna.history import shared
+from luna.history import record, shared, stores
 from luna.history.line import Line, artifact, read_line
+from luna.history.record import Entry
 from luna.history.tip import building, require_tip, where
 from luna.operations.new import next_name
 from luna.repo.git import Git
+from luna.storage.cold import Store
 
 #: What the build itself has written or decided: it stays as it is here, whatever the shared branch holds.
 _OWN = (
@@ -62,6 +64,9 @@ def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renu
     was = settings.generation.identity
     if shared.remote(line.git):
         _follow(line, say)
+        line = read_line(root, settings.line.prefix)
+    elif ahead := stores.newer(root, line.git):
+        _follow_store(line, *ahead, say)
         line = read_line(root, settings.line.prefix)
     require_tip(line)
     if was.number in line.sealed and settings.generation.is_ancestor:
@@ -126,7 +131,27 @@ def _follow(line: Line, say: Callable[[str], None]) -> None:
     branch = at.branch
     place = shared.fetch(line)
     theirs = git.resolve(shared.seen(place, branch))
-    if theirs is None or git.is_ancestor(theirs, "HEAD"):
+    if theirs is not None:
+        _go_to(git, theirs, place, say)
+
+
+def _follow_store(
+    line: Line, store: Store, entries: list[Entry], say: Callable[[str], None]
+) -> None:
+    """Without a git remote: what another clone sealed into the same cold storage, by the record that lies there."""
+    git = line.git
+    require_tip(line)
+    stores.bring(store, git, entries)
+    sealed = [entry for entry in entries if names.is_generation(entry.tag)]
+    if sealed:
+        newest = max(sealed, key=lambda entry: names.number_of(entry.tag) or 0)
+        _go_to(git, newest.commit, f"cold storage '{store.name}'", say)
+    stores.adopt(git, record.in_cold(store))
+
+
+def _go_to(git: Git, theirs: str, place: str, say: Callable[[str], None]) -> None:
+    """Bring the branch to ``theirs``, with the commits made here merged; the files of the build stay."""
+    if git.is_ancestor(theirs, "HEAD"):
         return
     tip = theirs if git.is_ancestor("HEAD", theirs) else _merged(git, theirs, place)
     _bring(git, tip, place)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import record
+from luna.history import record, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, message_fields, read_line
 from luna.history.shared import push, remote
@@ -19,7 +19,6 @@ from luna.names import GenerationName
 from luna.operations import restore
 from luna.repo import checkout
 from luna.repo.git import Git
-from luna.storage import cold
 
 _STORES = ".dvc/config"
 
@@ -91,7 +90,7 @@ def rollback(
         ) from None
     previous = (message_fields(last).get("Previous") if going_on else line.head_name) or "-"
     with contextlib.suppress(ColdStorageError):
-        record.ensure(git, lambda: cold.open_store(root))
+        record.ensure(git, lambda: stores.record_of_line(root, git))
     target = line.sealed[generation.number].commit
     move = max(line.assignments, default=0) + (0 if going_on else 1)
     if not stay:
@@ -118,7 +117,7 @@ def rollback(
 def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
     """Going back must not fail for it: the next seal brings what is lacking."""
     with contextlib.suppress(ColdStorageError):
-        record.to_all(cold.open_all(root, remotes), record.read(git))
+        record.to_all(stores.open_all(root, git, remotes), record.read(git))
 
 
 def _last_move(line: Line) -> str:
