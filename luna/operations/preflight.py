@@ -24,6 +24,7 @@ from luna.errors import ColdStorageError, InputError, StateError
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
+from luna.operations import fitting
 from luna.params import Params, Train
 from luna.storage import cache, objects
 from luna.training import environment, memory
@@ -82,14 +83,17 @@ def require(
     line: Line,
     conversations: list[Conversation],
     exports: bool = True,
+    trains: bool = True,
 ) -> Preflight:
-    """What was found, where all fits. ``exports`` False: another machine goes on after the training.
+    """What was found, where all fits. ``exports`` False: another machine goes on after the training; ``trains`` False: before it.
 
     Raises:
+        InputError: params.yaml does not fit the base, or this machine, which is to train.
         StateError: the disk or the memory does not suffice, with the numbers and what would; or the ledger lacks the parent.
             Or this would be a first generation, and cold storage holds another line's.
         ColdStorageError: cold storage does not answer, or lacks the parent.
     """
+    fitting.require(root, settings, trains)
     found = look(root, settings, line, conversations, exports)
     if found.too_little:
         raise StateError(f"{found.too_little}; nothing was started.")
