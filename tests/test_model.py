@@ -9,9 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import shipped
 import torch
-from conftest import SOURCE
+from conftest import SOURCE, shipped
 from safetensors.torch import load_file, save_file
 
 from luna import files
@@ -248,7 +247,7 @@ def test_a_malformed_base_is_one_sentence(tiny_base, tmp_path):
             shutil.copytree(tiny_base, folder)
             (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
             with pytest.raises(BaseModelError, match=name) as error:
-                base.check(Base(source=str(folder)))
+                base.check(shipped("base", source=str(folder)))
             assert "\n" not in str(error.value) and str(error.value).endswith(".")
     for number, text in enumerate(
         (
@@ -265,12 +264,12 @@ def test_a_malformed_base_is_one_sentence(tiny_base, tmp_path):
         if text:
             (folder / index).write_text(text)
         with pytest.raises(BaseModelError, match=index):
-            base.check(Base(source=str(folder)))
+            base.check(shipped("base", source=str(folder)))
     broken = tmp_path / "template"
     shutil.copytree(tiny_base, broken)
     (broken / "chat_template.jinja").write_text("{% for")
     with pytest.raises(BaseModelError, match="The base cannot be read"):
-        base.make(Base(source=str(broken)), tmp_path / "out")
+        base.make(shipped("base", source=str(broken)), tmp_path / "out")
 
 
 def test_nothing_of_a_models_own_code_is_ever_run():
