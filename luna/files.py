@@ -8,12 +8,14 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from luna.errors import InputError
+from luna.text import escaped
 
 CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 100  # at a place that another program fills while it is replaced
@@ -137,6 +139,30 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.replace(scratch, path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+    """A plain file of a person's, open for reading; a FIFO is not waited for. ``shown`` is its name in errors.
+
+    Raises:
+        InputError: it cannot be read, or is no plain file.
+        FileNotFoundError: there is no such file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{escaped(shown)} cannot be read ({reason}).") from None
+    # A file object refuses a folder by itself, so the look comes first.
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
+    with os.fdopen(handle, "rb") as file:
+        yield file
 
 
 def is_inside(relative: object) -> bool:

@@ -3,6 +3,7 @@ import random
 
 import numpy as np
 import pytest
+from conftest import shipped
 
 from evals import choice, generalisation, recall, tone
 from evals.choice import above_chance
@@ -234,7 +235,7 @@ def scores(recall=0.95, general=0.9, drift=0.01, n=100):
     ],
 )
 def test_denied_on_each_clause_alone(given, clause):
-    decision = decide(given, Promotion(), is_ancestor=False)
+    decision = decide(given, shipped("promotion"), is_ancestor=False)
     assert not decision.promoted and [
         verdict.clause for verdict in decision.verdicts if not verdict.passed
     ] == [clause]
@@ -253,12 +254,12 @@ def test_too_few_probes_confidence_and_regression_deny():
     rule = Promotion.model_validate(
         {"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
     )
-    assert "fewer than" in decide(scores(n=5), Promotion(), False).notes
+    assert "fewer than" in decide(scores(n=5), shipped("promotion"), False).notes
     assert "interval" in decide(scores(), rule, False).notes
     rule = Promotion.model_validate({"recall": {"minimum": 0.9, "no_regression": True}})
     assert decide(scores(), rule, False, {"recall": 0.2}).promoted
     assert "worse than the parent" in decide(scores(), rule, False, {"recall": 0.03}).notes
-    assert decide(scores(recall=0.0), Promotion(), is_ancestor=True).promoted
+    assert decide(scores(recall=0.0), shipped("promotion"), is_ancestor=True).promoted
 
 
 def test_flips_pair_by_probe():

@@ -6,11 +6,11 @@ import csv
 import json
 
 import pytest
-from conftest import Repo
+from conftest import Repo, shipped
 
 from luna import params
 from luna.names import GenerationName
-from luna.params import Maturity, Promotion
+from luna.params import Promotion
 from luna.promotion import compare, maturity, metrics, reports, rule
 
 GOOD = {
@@ -163,7 +163,7 @@ def test_denied_on_a_regression_alone(line, kind):
         )
         name = GenerationName.parse(params.load(line.path).generation.name)
         document = metrics.build(name, None, parts, decision, None)
-        grown = maturity.of_generation([], name.number, Maturity())
+        grown = maturity.of_generation([], name.number, shipped("maturity"))
         assert document["decision"]["notes"] in reports.evaluation(
             document, decision, child, flips, parts["export"], grown
         )

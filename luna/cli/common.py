@@ -69,7 +69,7 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """Print a line of progress or a warning to standard error."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 def printable(text: str) -> str:

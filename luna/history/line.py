@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, ledger, names, params
+from luna import artifacts, files, ledger, names, sealed_parameters
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Params
@@ -135,12 +135,7 @@ def read_line(root: Path, prefix: str) -> Line:
 def sealed_params(git: Git, name: str) -> Params:
     """The parameters that a generation was built by."""
     [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
-    try:
-        return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
-    except yaml.YAMLError:
-        raise InputError(
-            f"{artifacts.PARAMS} of {name} is not valid YAML, so it is not known how that generation was made."
-        ) from None
+    return sealed_parameters.parse(text or b"", f"{artifacts.PARAMS} of {name}")
 
 
 @dataclass(frozen=True)

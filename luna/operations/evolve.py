@@ -126,7 +126,7 @@ def part(
     if not read_line(root, settings.line.prefix).sealed:
         event({"event": "sealed", **asdict(one(root, say, quiet, event))})
     event({"event": "started", "built": 0})
-    name = _begin(root, say, exports=stage not in ("prep", "train"))
+    name = _begin(root, say, exports=stage not in ("prep", "train"), trains=stage != "prep")
     reproduce(root, quiet, event, stage)
     told = handover.hand_over(
         root,
@@ -139,13 +139,15 @@ def part(
     return told
 
 
-def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
+def _begin(
+    root: Path, say: Callable[[str], None], exports: bool = True, trains: bool = True
+) -> str:
     """The name of the generation to build: the unfinished one, or a new one. What has been built of it, be it on another machine, is in place then."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = tip.building(settings, line)
     if name is None:
-        name = str(new.start(root, say=say, exports=exports))
+        name = str(new.start(root, say=say, exports=exports, trains=trains))
         say(f"{name} is started")
     else:
         tip.require_tip(line)

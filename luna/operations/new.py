@@ -68,10 +68,12 @@ def start(
     replace: bool = False,
     say: Callable[[str], None] = lambda text: None,
     exports: bool = True,
+    trains: bool = True,
 ) -> GenerationName:
     """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
 
-    ``exports`` False: another machine goes on after the training, so its needs are not asked for here.
+    ``exports`` False: another machine goes on after the training, ``trains`` False: before it; so its needs are not
+    asked for here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
@@ -107,7 +109,7 @@ def start(
     probes.curated(root / artifacts.CURATED_PROBES)  # what is wrong with one is said now
     for sentence in overlooked(root, settings, waiting(root, line)):
         say(sentence)
-    say(preflight.require(root, settings, line, conversations(root), exports).sentence)
+    say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
     inbox.take_in(root)
     batches.remove_list(root)
     name = next_name(line)

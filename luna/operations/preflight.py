@@ -24,6 +24,7 @@ from luna.errors import ColdStorageError, InputError, StateError
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
+from luna.operations import fitting
 from luna.params import Params, Train
 from luna.storage import cache, cold, config, objects
 from luna.storage.cold import Store
@@ -85,14 +86,17 @@ def require(
     line: Line,
     conversations: list[Conversation],
     exports: bool = True,
+    trains: bool = True,
 ) -> Preflight:
-    """What was found, where all fits. ``exports`` False: another machine goes on after the training.
+    """What was found, where all fits. ``exports`` False: another machine goes on after the training; ``trains`` False: before it.
 
     Raises:
+        InputError: params.yaml does not fit the base, or this machine, which is to train.
         StateError: the disk or the memory does not suffice, with the numbers and what would; or the ledger lacks the parent.
         ColdStorageError: cold storage does not answer, cannot be written, is lost, is another line's, or lacks
             something that the parent's weights are made of.
     """
+    fitting.require(root, settings, trains)
     found = look(root, settings, line, conversations, exports)
     if found.too_little:
         raise StateError(f"{found.too_little}; nothing was started.")
