@@ -20,6 +20,7 @@ GIT_OBJECT = "git object"
 RECORD = "record"
 COLD_RECORD = "record in cold storage"
 LEDGER = "ledger"
+ALTERED = "altered row"  # a past row of the ledger, in history: a correction puts it back
 WORKSPACE = "workspace file"
 CONTENT = "content"  # what a sealed file says; nothing can mend a sealed contradiction
 SIGNATURE = "signature"

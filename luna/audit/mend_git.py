@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from luna import artifacts, files, names
-from luna.audit import mend_objects, mend_record, mend_refs
+from luna.audit import mend_ledger, mend_objects, mend_record, mend_refs
 from luna.audit.finding import (
+    ALTERED,
     BRANCH,
     COLD_RECORD,
     GIT_OBJECT,
@@ -44,6 +45,8 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             return mend_refs.head(bench)
         case k if k == BRANCH:
             return mend_refs.branch(bench, finding.object)
+        case k if k == ALTERED:
+            return mend_ledger.correct(bench)
         case k if k in (LEDGER, WORKSPACE) and finding.where == "workspace":
             return _workspace_file(bench, finding.object)
     return None

@@ -15,6 +15,7 @@ from typing import Any
 
 from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
+from luna.history import build as builds
 from luna.history import tip
 from luna.history.line import read_line
 from luna.operations import handover, new, trained
@@ -124,11 +125,14 @@ def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = tip.building(settings, line)
+    interrupted.mend_lockfile(root)
     if name is None:
         name = str(new.start(root, say=say, exports=exports))
         say(f"{name} is started")
     else:
         tip.require_tip(line)
+        if build := builds.read(root):  # a build that an earlier version began has none
+            builds.require_same(settings, build)
         say(f"{name} is gone on with")
     handover.take_over(root, name, say)
     return name

@@ -21,6 +21,7 @@ from luna.history.head import head_updates
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName, head_tag
+from luna.operations import recorded
 from luna.repo.git import ZERO, Tag, Update
 from luna.storage import cold, objects
 
@@ -59,6 +60,8 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         raise StateError(
             f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'."
         )
+
+    recorded.require(root, line, settings, metrics)
 
     tick("archiving")
     uploaded = archive_outs(root, line, outs, tick)
