@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files
-from luna.conversations import schema
+from luna.conversations import jsonl, schema
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 
@@ -24,9 +24,9 @@ def add(root: Path, row: dict[str, Any]) -> Path:
         conversation = schema.parse(row)
     except ValueError as error:
         raise InputError(f"The conversation was not kept: {error}.") from None
-    if len(str(conversation.as_row()).encode()) > schema.MAX_LINE_BYTES:
+    if len(str(conversation.as_row()).encode()) > jsonl.MAX_LINE_BYTES:
         raise InputError(
-            f"The conversation was not kept: it is longer than {schema.MAX_LINE_BYTES:,} bytes."
+            f"The conversation was not kept: it is longer than {jsonl.MAX_LINE_BYTES:,} bytes."
         )
     path = root / artifacts.INBOX / f"{conversation.identity}.jsonl"
     files.write_jsonl(path, [conversation.as_row()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from luna.errors import BaseModelError
@@ -21,14 +21,20 @@ def with_system(messages: Messages, system_prompt: str) -> list[dict[str, str]]:
 
 
 def tokenise(
-    tokenizer: Any, messages: Messages, system_prompt: str, max_length: int
+    tokenizer: Any,
+    messages: Messages,
+    system_prompt: str,
+    max_length: int,
+    context: Collection[int] = (),
 ) -> tuple[list[int], list[int]]:
     """Token ids and labels of one conversation, both of the same length, at most ``max_length``.
 
-    Loss is taken on the assistant's words and the end-of-turn mark alone. Each piece is tokenised by
-    itself, as in use, where the prompt is given and the reply grows after it.
+    Loss is taken on the assistant's words and the end-of-turn mark alone, and not on the messages whose
+    indexes are in ``context``. Each piece is tokenised by itself, as in use, where the prompt is given and
+    the reply grows after it.
     """
     rows = with_system(messages, system_prompt)
+    inserted = len(rows) - len(messages)
     ids: list[int] = []
     labels: list[int] = []
     done = ""
@@ -50,6 +56,7 @@ def tokenise(
             reply_text[len(reply_text.rstrip("\n")) :], add_special_tokens=False
         )
         ids += before + reply + rest
-        labels += [IGNORED] * len(before) + reply + [IGNORED] * len(rest)
+        learnt = [IGNORED] * len(reply) if index - inserted in context else reply
+        labels += [IGNORED] * len(before) + learnt + [IGNORED] * len(rest)
         done = whole
     return ids[:max_length], labels[:max_length]
