@@ -21,7 +21,7 @@ from luna.audit.finding import (
     Finding,
 )
 from luna.audit.workbench import Bench
-from luna.repo import quarantine
+from luna.repo import interrupted, quarantine
 
 
 def mend(bench: Bench, finding: Finding) -> str | None:
@@ -53,6 +53,10 @@ def mend(bench: Bench, finding: Finding) -> str | None:
 
 
 def _workspace_file(bench: Bench, path: str) -> str | None:
+    if path == artifacts.LOCK.as_posix() and bench.building:
+        if not bench.dry:
+            interrupted.mend_lockfile(bench.root)
+        return "it is again what it was when the last stage began, or as it was sealed"
     [sealed] = bench.git.cat([f"HEAD:{path}"])
     if sealed is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from luna import artifacts
-from luna.ledger import AsFirstSealed
+from luna.ledger import AsFirstSealed, altered_rows
 from luna.repo.git import Git, Tag
 
 
@@ -22,6 +22,17 @@ def ledger_of_seals(git: Git, sealed: Mapping[int, Tag]) -> str:
             ledger.add(number, text.decode("utf-8", "replace"))
     read.close()
     return ledger.text
+
+
+def altered_at_tip(git: Git, sealed: Mapping[int, Tag]) -> list[str]:
+    """Rows and columns in which the ledger of the commit checked out is not the sealed one, where it holds the newest generation."""
+    if not sealed:
+        return []
+    newest = sealed[max(sealed)].commit
+    was, now = git.cat([f"{newest}:{artifacts.LEDGER}", f"HEAD:{artifacts.LEDGER}"])
+    if was is None or (now or b"").startswith(was) or not git.is_ancestor(newest, "HEAD"):
+        return []
+    return altered_rows(ledger_of_seals(git, sealed), (now or b"").decode("utf-8", "replace"))
 
 
 def ledger_here(git: Git, sealed: Mapping[int, Tag]) -> str:

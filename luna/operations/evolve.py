@@ -15,10 +15,9 @@ from typing import Any
 
 from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
-from luna.history import build as builds
 from luna.history import tip
 from luna.history.line import read_line
-from luna.operations import handover, new, trained
+from luna.operations import handover, new, recorded, trained
 from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.repo import interrupted
@@ -131,8 +130,7 @@ def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
         say(f"{name} is started")
     else:
         tip.require_tip(line)
-        if build := builds.read(root):  # a build that an earlier version began has none
-            builds.require_same(settings, build)
+        recorded.require_named(root, settings)
         say(f"{name} is gone on with")
     handover.take_over(root, name, say)
     return name

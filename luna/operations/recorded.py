@@ -25,9 +25,7 @@ def require(root: Path, line: Line, settings: Params, metrics: dict[str, Any]) -
         StateError: number or parent are not what history allows, or the ledger is not the sealed one and one row.
     """
     name, parent = settings.generation.identity, settings.generation.parent
-    build = builds.read(root)
-    if build is not None:  # a build that an earlier version began has none
-        builds.require_same(settings, build)
+    build = require_named(root, settings)
     if name.number != line.next_number:
         raise StateError(
             f"{name} would not be the next generation, which is number {line.next_number}: {_AGAIN}."
@@ -39,6 +37,14 @@ def require(root: Path, line: Line, settings: Params, metrics: dict[str, Any]) -
         raise StateError(
             f"The results of {name} name parent {row.parent}, and it was begun with parent {number}: run 'dvc repro', then 'luna seal'; nothing was sealed."
         )
+
+
+def require_named(root: Path, settings: Params) -> Build | None:
+    """The recorded build; None where an earlier version began it. Raises InputError where params.yaml names another generation or parent."""
+    build = builds.read(root)
+    if build is not None:
+        builds.require_same(settings, build)
+    return build
 
 
 def _require_parent(line: Line, name: str, parent: str | None, build: Build | None) -> None:

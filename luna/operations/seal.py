@@ -22,6 +22,7 @@ from luna.history.line import Line, Out, kept, message_fields, outs_of, read_lin
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName, head_tag
 from luna.operations import recorded
+from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
 from luna.storage import cold, objects
 
@@ -45,6 +46,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     name = settings.generation.identity
     if building(settings, line) is None:
         return _finish(root, line, str(name))
+    recorded.require_named(root, settings)
     if name.number in line.sealed:
         raise StateError(
             f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again."
@@ -79,6 +81,10 @@ def _finished_outs(root: Path) -> dict[str, Out]:
 
     if not (root / artifacts.LOCK).exists():
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
+    if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
+        raise StateError(
+            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+        )
     try:
         status = Repo(str(root)).status()
     except DvcException as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from luna import artifacts, params
 from luna.errors import LunaError
-from luna.history import shared
+from luna.history import past, shared
 from luna.history.line import read_line
 from luna.history.tip import building
 from luna.operations.new import Pending, pending
@@ -24,12 +24,15 @@ class Status:
     pending_error: str | None
     push_remote: str | None
     karma_required: float
+    altered_rows: tuple[str, ...] = ()  # where the tip's ledger is not the sealed one
     handed_over: bool = (
         False  # what is being built was begun on another machine, or is meant for one
     )
 
     @property
     def next_step(self) -> str:
+        if self.altered_rows:
+            return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.building and self.handed_over:
             return (
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
@@ -65,5 +68,6 @@ def status(root: Path) -> Status:
         error,
         line.git.config(shared.PUSH_REMOTE),
         settings.age_up.karma_required,
+        tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
     )
