@@ -72,7 +72,8 @@ def test_a_conversation_in_two_folders_belongs_to_the_first_and_a_size_divides_a
     assert taken == [("2026-w14", 2), ("2026-w14", 1), ("2026-w15", 2), ("2026-w15", 2)]
 
 
-def test_flat_reads_no_folder(place):
+def test_flat_divides_by_number(tmp_path):
+    place = tmp_path
     write_jsonl(place / "a.jsonl", facts("loose", range(3)))
     assert asked(batches.waiting(place, Data(), set()).next) == identities(facts("loose", range(3)))
     assert [
@@ -90,21 +91,3 @@ def test_an_invalid_line_in_a_folder_is_named(place):
         InputError, match="2026-w15/b.jsonl line 1: 'karma' must be a number of at least 0"
     ):
         batches.waiting(place, BY_FOLDER, set())
-
-
-def test_a_list_says_what_is_next_whatever_came_meanwhile(place):
-    """As for a generation that was renumbered: another folder comes before its own, and a size would divide it."""
-    own = identities(facts("island", range(4)))
-    assert batches.listed(place) is None
-    batches.write_list(place, own)
-    found = batches.waiting(
-        place, Data(batches="folder", batch_size=1), set(), only=batches.listed(place)
-    )
-    assert (found.folder, asked(found.next), asked(found.later)) == (
-        "2026-w15",
-        own,
-        identities(facts("harbour", range(3))),
-    )
-    batches.remove_list(place)
-    assert batches.listed(place) is None
-    batches.remove_list(place)

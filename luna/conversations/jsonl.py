@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -34,6 +35,20 @@ def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
                 value = _json(text) if text.strip() else None
             if text.strip():
                 yield number, value
+
+
+def require_finite(value: Any) -> None:
+    """Raises ValueError where a number in a row is NaN or infinite, which JSON does not have.
+
+    Asked after what a key itself must be, whose sentence says more.
+    """
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            require_finite(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"it holds {value}, which is no number that JSON has")
 
 
 @contextlib.contextmanager
@@ -85,10 +100,8 @@ def _text(raw: bytes, first: bool) -> str:
 
 
 def _json(text: str) -> Any:
-    """As RFC 8259 has it, each key of an object once, and no NaN. Raises ValueError."""
-    return json.loads(
-        text, object_pairs_hook=_object, parse_constant=_not_a_number, parse_int=_integer
-    )
+    """As RFC 8259 has it, each key of an object once; NaN is let pass (see ``require_finite``). Raises ValueError."""
+    return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -98,10 +111,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         doubled = next(key for key in names if names.count(key) > 1)
         raise ValueError(f"the key {doubled!r} stands twice in one object")
     return row
-
-
-def _not_a_number(word: str) -> Any:
-    raise ValueError(f"{word} is no number that JSON has")
 
 
 def _integer(digits: str) -> int:

@@ -249,21 +249,12 @@ def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
     for number, row in jsonl.rows(path, shown):
         with jsonl.naming(shown, number):
             conversations.append(parse(row))
+            jsonl.require_finite(row)
     if not conversations:
         raise InputError(
             f"{escaped(shown)} holds no conversation: put one JSON object on each line, or remove the file."
         )
     return conversations
-
-
-def load_folder(folder: Path, pattern: str = "*.jsonl") -> list[Conversation]:
-    """Every distinct conversation of the folder's files (``**/*.jsonl``: of all below it), in the order of their identities.
-
-    Of two with the same content the first by file name and line gives the optional fields.
-    """
-    return distinct(
-        conversation for path in sorted(folder.glob(pattern)) for conversation in load_file(path)
-    )
 
 
 def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:

@@ -24,6 +24,7 @@ from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
+from luna.operations.overlooked import overlooked
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
 OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
@@ -60,7 +61,10 @@ def waiting(root: Path, line: Line) -> Waiting:
 
 def pending(root: Path, line: Line) -> Pending:
     """As ``waiting``, in numbers."""
-    found = waiting(root, line)
+    return counted(waiting(root, line))
+
+
+def counted(found: Waiting) -> Pending:
     both = [*found.next, *found.later]
     return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 
@@ -107,18 +111,13 @@ def start(
         sealed_ledger = workspace.require_true_ledger(line)
         _require_same_base(line, settings)
         if not pending(root, line).conversations:
-            unread = settings.data.batches == "flat" and batches.folders(
-                root / artifacts.CONVERSATIONS
-            )
-            hint = (
-                f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)"
-                if unread
-                else ""
-            )
             raise InputError(
-                f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again."
+                "There is nothing new to learn: add conversations to data/conversations, then run the command again."
             )
-    build = _decide(root, line, parent, sealed_ledger)
+    batch = waiting(root, line)
+    build = _decide(root, line, parent, sealed_ledger, batch)
+    for sentence in overlooked(root, settings, batch):
+        say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports).sentence)
     for sentence in workspace.changed_settings(line, settings):
         say(f"params.yaml: {sentence}")
@@ -129,9 +128,10 @@ def start(
     return GenerationName.parse(build.name)
 
 
-def _decide(root: Path, line: Line, parent: str, sealed_ledger: str | None) -> Build:
+def _decide(
+    root: Path, line: Line, parent: str, sealed_ledger: str | None, batch: Waiting
+) -> Build:
     """What is built on ``parent``; ``sealed_ledger`` is the git object of the ledger."""
-    batch = waiting(root, line)
     # Generation 0 is taught nothing: it is asked all that waits, and leaves all of it.
     chosen, left = (
         (batch.next, batch.later)
