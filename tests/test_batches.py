@@ -92,21 +92,3 @@ def test_an_invalid_line_in_a_folder_is_named(place):
         InputError, match="2026-w15/b.jsonl line 1: 'karma' must be a number of at least 0"
     ):
         batches.waiting(place, BY_FOLDER, set())
-
-
-def test_a_list_says_what_is_next_whatever_came_meanwhile(place):
-    """As for a generation that was renumbered: another folder comes before its own, and a size would divide it."""
-    own = identities(facts("island", range(4)))
-    assert batches.listed(place) is None
-    batches.write_list(place, own)
-    found = batches.waiting(
-        place, shipped("data", batches="folder", batch_size=1), set(), only=batches.listed(place)
-    )
-    assert (found.folder, asked(found.next), asked(found.later)) == (
-        "2026-w15",
-        own,
-        identities(facts("harbour", range(3))),
-    )
-    batches.remove_list(place)
-    assert batches.listed(place) is None
-    batches.remove_list(place)

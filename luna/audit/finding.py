@@ -25,6 +25,7 @@ COLD_STORE = (
     "cold storage"  # away, lost, or another line's: nothing is read from it or written to it
 )
 LEDGER = "ledger"
+ALTERED = "altered row"  # a past row of the ledger, in history: a correction puts it back
 WORKSPACE = "workspace file"
 CONTENT = "content"  # what a sealed file says; nothing can mend a sealed contradiction
 SIGNATURE = "signature"

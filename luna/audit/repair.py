@@ -16,6 +16,7 @@ from pathlib import Path
 from luna import artifacts
 from luna.audit import content, mend_bytes, mend_git, snapshots, verify, workspace
 from luna.audit.finding import (
+    ALTERED,
     BRANCH,
     COLD_RECORD,
     DAMAGE,
@@ -39,7 +40,19 @@ from luna.repo import checkout
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
-_ORDER = (REFERENCES, GIT_OBJECT, RECORD, STRAY, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
+_ORDER = (
+    REFERENCES,
+    GIT_OBJECT,
+    RECORD,
+    STRAY,
+    TAG,
+    BRANCH,
+    HEAD,
+    ALTERED,
+    WORKSPACE,
+    LEDGER,
+    COLD_RECORD,
+)
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
 

@@ -17,7 +17,7 @@ from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
 from luna.history import tip
 from luna.history.line import read_line
-from luna.operations import handover, new, trained
+from luna.operations import handover, new, recorded, trained
 from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.repo import interrupted
@@ -146,11 +146,13 @@ def _begin(
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = tip.building(settings, line)
+    interrupted.mend_lockfile(root)
     if name is None:
         name = str(new.start(root, say=say, exports=exports, trains=trains))
         say(f"{name} is started")
     else:
         tip.require_tip(line)
+        recorded.require_named(root, settings)
         say(f"{name} is gone on with")
     handover.take_over(root, name, say)
     return name

@@ -21,6 +21,8 @@ from luna.history.head import head_updates
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName, head_tag
+from luna.operations import recorded
+from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
 from luna.storage import cold, objects
 
@@ -44,6 +46,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     name = settings.generation.identity
     if building(settings, line) is None:
         return _finish(root, line, str(name))
+    recorded.require_named(root, settings)
     if name.number in line.sealed:
         raise StateError(
             f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again."
@@ -64,6 +67,8 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
             f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'."
         )
 
+    recorded.require(root, line, settings, metrics)
+
     tick("archiving")
     uploaded = archive_outs(root, line, outs, tick)
     record.ensure(line.git, lambda: stores.record_of_line(root, line.git))
@@ -80,6 +85,10 @@ def _finished_outs(root: Path) -> dict[str, Out]:
 
     if not (root / artifacts.LOCK).exists():
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
+    if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
+        raise StateError(
+            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+        )
     try:
         status = Repo(str(root)).status()
     except DvcException as error:

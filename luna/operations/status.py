@@ -8,7 +8,7 @@ from pathlib import Path
 from luna import artifacts, params
 from luna.conversations import probes
 from luna.errors import LunaError
-from luna.history import known, shared, tip
+from luna.history import known, past, shared, tip
 from luna.history.known import Doubt
 from luna.history.line import read_line
 from luna.history.tip import Where, building
@@ -29,6 +29,7 @@ class Status:
     karma_required: float
     where: Where
     doubts: list[Doubt]
+    altered_rows: tuple[str, ...] = ()  # where the tip's ledger is not the sealed one
     handed_over: bool = (
         False  # what is being built was begun on another machine, or is meant for one
     )
@@ -42,6 +43,8 @@ class Status:
                 return doubt.remedy
         if self.where.remedy:
             return self.where.remedy
+        if self.altered_rows:
+            return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
             return "mend what is named above, then luna evolve"
         if self.building and self.handed_over:
@@ -84,6 +87,7 @@ def status(root: Path) -> Status:
         settings.age_up.karma_required,
         tip.where(line),
         known.doubts(line),
+        tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
         ignored,
     )
