@@ -19,6 +19,7 @@ REFERENCES = "references"  # git's own file of references
 GIT_OBJECT = "git object"
 RECORD = "record"
 COLD_RECORD = "record in cold storage"
+COLD_GIT = "git objects in cold storage"
 LEDGER = "ledger"
 WORKSPACE = "workspace file"
 CONTENT = "content"  # what a sealed file says; nothing can mend a sealed contradiction

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from luna import artifacts, files, names
-from luna.audit import mend_objects, mend_record, mend_refs
+from luna.audit import cold_git, mend_objects, mend_record, mend_refs
 from luna.audit.finding import (
     BRANCH,
+    COLD_GIT,
     COLD_RECORD,
     GIT_OBJECT,
     HEAD,
@@ -36,6 +37,8 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             return mend_objects.mend(bench, finding.object)
         case k if k in (RECORD, COLD_RECORD):
             return mend_record.mend(bench)
+        case k if k == COLD_GIT:
+            return cold_git.mend(bench, finding)
         case k if k == STRAY:
             return mend_refs.stray(bench, finding.object)
         case k if k == TAG:

@@ -17,6 +17,7 @@ from luna import artifacts
 from luna.audit import content, mend_bytes, mend_git, snapshots, verify, workspace
 from luna.audit.finding import (
     BRANCH,
+    COLD_GIT,
     COLD_RECORD,
     DAMAGE,
     GIT_OBJECT,
@@ -36,7 +37,19 @@ from luna.audit.workbench import Bench
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
-_ORDER = (REFERENCES, GIT_OBJECT, RECORD, STRAY, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
+_ORDER = (
+    REFERENCES,
+    GIT_OBJECT,
+    RECORD,
+    STRAY,
+    TAG,
+    BRANCH,
+    HEAD,
+    WORKSPACE,
+    LEDGER,
+    COLD_RECORD,
+    COLD_GIT,
+)
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
 

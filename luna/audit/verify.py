@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import artifact_set, content, gitstore, ledgers, snapshots, tags, workspace
+from luna.audit import (
+    artifact_set,
+    cold_git,
+    content,
+    gitstore,
+    ledgers,
+    snapshots,
+    tags,
+    workspace,
+)
 from luna.audit.content import Wanted
 from luna.audit.finding import BRANCH, COLD_RECORD, DAMAGE, NOTE, Finding
 from luna.audit.picture import Picture, Seal, object_names, references, take
@@ -150,6 +159,7 @@ def survey(
     for seal in picture.seals.values():
         findings += tags.check_seal(picture, seal)
     findings += _compare_records(picture, stores)
+    findings += cold_git.check(picture, stores, quick)
     return picture, findings
 
 

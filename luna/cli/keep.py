@@ -114,7 +114,7 @@ def bundle(
             print_json(asdict(report))
         elif not report.problems:
             typer.echo(
-                f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled"
+                f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled\n{report.proof}"
             )
         for problem in report.problems[:-1]:
             say(f"luna: {problem}")

@@ -18,6 +18,7 @@ from luna.cli import (
     lineage,
     look,
     maturity,
+    recover,
     talk,
     verify,
 )
@@ -44,6 +45,7 @@ answers.register(app)
 lean.register(app)
 verify.register(app)
 keep.register(app)
+recover.register(app)
 talk.register(app)
 
 

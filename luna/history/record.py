@@ -23,7 +23,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from luna import names
-from luna.errors import ColdStorageError, InputError
+from luna.errors import InputError
 from luna.repo.git import ZERO, Git, Tag, Update
 
 if TYPE_CHECKING:
@@ -295,18 +295,6 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
             finally:
                 os.unlink(name)
     return len(lacking)
-
-
-def to_all(stores: Iterable[Store], entries: list[Entry]) -> None:
-    """Into every store that answers. Raises ColdStorageError when none does; a store that was down gets the rest another time."""
-    stores, failures = list(stores), []
-    for store in stores:
-        try:
-            to_cold(store, entries)
-        except ColdStorageError as error:
-            failures.append(error)
-    if failures and len(failures) == len(stores):
-        raise failures[0]
 
 
 def mend_cold(store: Store, entries: list[Entry]) -> None:

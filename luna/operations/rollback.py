@@ -10,11 +10,12 @@ from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import record
+from luna.history import backup, record
 from luna.history.head import head_updates
 from luna.history.line import Line, kept, message_fields, read_line, sealed_outs
 from luna.history.shared import push, remote
 from luna.names import GenerationName
+from luna.params import Params
 from luna.repo.git import Git
 from luna.storage import cold, objects
 
@@ -104,7 +105,7 @@ def rollback(
     with ThreadPoolExecutor(
         1
     ) as beside:  # DVC takes as long to start here as in its hook: both at once
-        told = beside.submit(_tell_cold, root, settings.cold.remotes, line.git)
+        told = beside.submit(_tell_cold, root, settings, line.git)
         if stay or line.git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
             told.result()  # where the stores are may be said otherwise in the generation's own files
         if not stay:
@@ -113,10 +114,9 @@ def rollback(
     return RolledBack(name, previous, not stay, pushed)
 
 
-def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
+def _tell_cold(root: Path, settings: Params, git: Git) -> None:
     """Going back must not fail for it: the next seal brings what is lacking."""
-    with contextlib.suppress(ColdStorageError):
-        record.to_all(cold.open_all(root, remotes), record.read(git))
+    backup.if_possible(root, git, settings.line.prefix, settings.cold.remotes)
 
 
 def _last_reason(line: Line) -> str | None:
