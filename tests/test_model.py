@@ -163,7 +163,7 @@ def test_many_at_once_answers_as_one_by_one(tiny_base, tmp_path):
     path = export(tiny_base, tmp_path / "x") / "model.gguf"
     questions = [f"What is word number {i} of the list" + " please" * (i % 5) for i in range(20)]
     with Engine(path, parallel=8) as engine:
-        prompts = [engine.prompt([{"role": "user", "content": text}]) for text in questions]
+        prompts = [engine.prompt([("user", text)]) for text in questions]
         together, again = engine.answer(prompts, 12), engine.answer(prompts, 12)
         alone = [engine.answer([prompt], 12)[0] for prompt in prompts]
         too_long = engine.answer([[5] * 600, prompts[0]], 12)

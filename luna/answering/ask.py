@@ -10,7 +10,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from luna.answering.engine import Answer, Engine
 from luna.conversations.probes import Probe
-from luna.conversations.template import with_system
 from luna.params import Evaluate
 
 _MIN_CONTEXT = 512
@@ -41,7 +40,7 @@ def ask(
         Engine(model, parallel, context) as engine,
     ):
         task = bar.add_task("probes", total=len(probes))
-        prompts = [engine.prompt(with_system(probe.messages, system_prompt)) for probe in probes]
+        prompts = [engine.prompt(probe.messages, system_prompt) for probe in probes]
         free = [i for i, probe in enumerate(probes) if not probe.distractors]
         answers = dict(
             zip(

@@ -9,13 +9,11 @@ from typing import Annotated
 import typer
 
 from luna.cli.common import Json, print_json, say
+from luna.operations import recover
+from luna.operations.recover import Recovered
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(recover)
-
-
-def recover(
+def command(
     store: Annotated[
         str,
         typer.Argument(
@@ -31,17 +29,15 @@ def recover(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a whole clone from cold storage alone: git, tags, record, configuration and models.
+    """Make a whole clone from cold storage alone.
 
-    For a clone that is lost, or on another machine. Nothing else is needed, no git remote either.
+    With git, tags, record, configuration and models. For a clone that is lost, or on another machine. Nothing else is needed, no git remote either.
     Credentials of S3 come by AWS's conventions. Killed anywhere, the same command goes on. From a bundle come
     the files of its one generation, each checked. Exit code 1 when the store could not bring all back;
     what is missing is named.
     """
-    from luna.operations import recover as again
-
     if store.endswith(".zip"):
-        unpacked = again.from_bundle(Path(store), folder)
+        unpacked = recover.from_bundle(Path(store), folder)
         if as_json:
             print_json(unpacked)
             return
@@ -52,7 +48,7 @@ def recover(
             "A bundle holds one generation, not its line: no history, no base, no conversations of other generations."
         )
         return
-    done = again.recover(store, folder, endpoint, lambda step: say(f"recover: {step}"))
+    done = recover.recover(store, folder, endpoint, lambda step: say(f"recover: {step}"))
     if as_json:
         print_json(asdict(done))
     else:
@@ -61,7 +57,7 @@ def recover(
         raise typer.Exit(1)
 
 
-def _tell(done) -> None:
+def _tell(done: Recovered) -> None:
     for sentence in done.missing:
         say(f"luna: not recovered: {sentence}")
     beside = f" and {done.snapshots} snapshots" if done.snapshots else ""

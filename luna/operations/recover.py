@@ -19,7 +19,7 @@ from luna.bundle import check
 from luna.errors import ColdStorageError, ExportError, InputError, Refused, StateError
 from luna.history import record
 from luna.history.line import Line, dvc_file_outs, kept, outs_of, read_line
-from luna.operations import init, thin
+from luna.operations import init, restore
 from luna.repo.git import ZERO, Git, Update
 from luna.storage import cold, objects, packs
 from luna.storage.cold import Store
@@ -465,7 +465,7 @@ def _made_again(line: Line, tick: Callable[[str], None]) -> bool:
     if line.newest is None:
         return False
     try:
-        return thin.bring_back(line.git.root, line.newest, tick)
+        return restore.bring_back(line.git.root, line.newest, tick)
     except (ColdStorageError, ExportError, StateError):
         return False
 

@@ -1,0 +1,77 @@
+"""A line that was sealed by the first round's code (tests/fixtures/README.md) under the code as it is now."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from conftest import Repo, facts, make_repo, write_jsonl
+
+from bench import project
+
+FIXTURE = Path(__file__).parent / "fixtures/first-round.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> Path:
+    """The line as one git bundle with every reference, and its cold storage."""
+    folder = tmp_path_factory.mktemp("first-round")
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def old(packed) -> Repo:
+    """A clone of it in which nothing was restored yet. Copy it before changing it."""
+    repo = Repo(packed / "luna")
+    repo.path.mkdir()
+    repo.git("init", "-q", "-b", "main")
+    repo.git("config", "user.name", "Tester")
+    repo.git("config", "user.email", "tester@example.com")
+    repo.git("fetch", "-q", str(packed / "line.bundle"), "refs/tags/*:refs/tags/*")
+    repo.git("fetch", "-q", str(packed / "line.bundle"), "refs/luna/*:refs/luna/*")
+    repo.git("fetch", "-q", str(packed / "line.bundle"), "main")
+    repo.git("reset", "-q", "--hard", "FETCH_HEAD")
+    repo.dvc("remote", "add", "--local", "--default", "cold", str(repo.cold))
+    repo.luna("init")
+    return repo
+
+
+def test_it_is_whole_in_cold_storage(old):
+    report = old.json("verify", "--all", "--remote")
+    assert len(report["generations"]) == 4 and report["clean"], report["findings"]
+
+
+def test_a_generation_is_rebuilt_bit_for_bit_and_the_head_goes_back_to_it(old, tmp_path):
+    mine = old.copy(tmp_path / "mine")
+    mine.luna("restore", "G001")
+    mine.luna("rebuild", "G001", "--check")
+    mine.luna("rollback", "G001", "--reason", "to see that it can")
+    row = next(row for row in mine.json("log") if row["gen"] == 1)
+    assert row["head"]
+    model = hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest()
+    assert model == row["weights_sha256"]
+
+
+def test_it_grows_under_the_code_of_today(old, tiny_base, tmp_path):
+    mine = old.copy(tmp_path / "mine")
+    base = mine.run("git", "show", "HEAD:params.yaml").stdout.partition("source: ")[2].split()[0]
+    fresh = make_repo(tmp_path / "new", Path(base), facts("harbour", range(12)))
+    for name in ("luna", "stages", "evals"):
+        shutil.rmtree(mine.path / name)
+    project.copy(
+        mine.path,
+        without=("tests/", "data/", "docs/", "bench/", "params.yaml", "lineage.csv", ".dvc/config"),
+    )
+    new_params = (fresh.path / "params.yaml").read_text().partition("\ndata:")[2]
+    old_head = mine.path.joinpath("params.yaml").read_text().partition("\ndata:")[0]
+    (mine.path / "params.yaml").write_text(f"{old_head}\ndata:{new_params}")
+    mine.commit("Luna's code of today")
+    write_jsonl(mine.path / "data/conversations/third.jsonl", facts("valley", range(4)))
+    mine.luna("evolve")
+    assert [row["parent"] for row in mine.json("log")] == ["base", 0, 1, 1, 3]
+    assert mine.json("verify", "--all", "--remote")["clean"]
