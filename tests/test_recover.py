@@ -159,6 +159,7 @@ def test_what_cannot_be_recovered_is_refused_and_nothing_is_written(mine, tmp_pa
     assert "not empty" in recover(mine.cold, full, code=2).stderr
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
     assert "no folder" in recover(tmp_path / "nowhere", tmp_path / "a", code=2).stderr
+    assert "an s3:// URL" in recover("ssh://host/x", tmp_path / "a", code=2).stderr
     assert "no line" in recover(full, tmp_path / "a", code=2).stderr
     shutil.rmtree(mine.cold / packs.FOLDER)  # as a line was kept before
     said = recover(mine.cold, tmp_path / "a", code=2).stderr

@@ -68,6 +68,7 @@ def verify(
     """
     git = Git(root)
     picture, findings = survey(git, prefix, stores, quick)
+    findings += cold_git.check(picture, stores, quick)
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)
@@ -159,7 +160,6 @@ def survey(
     for seal in picture.seals.values():
         findings += tags.check_seal(picture, seal)
     findings += _compare_records(picture, stores)
-    findings += cold_git.check(picture, stores, quick)
     return picture, findings
 
 

@@ -36,8 +36,8 @@ def command(
     the files of its one generation, each checked. Exit code 1 when the store could not bring all back;
     what is missing is named.
     """
-    if store.endswith(".zip"):
-        unpacked = recover.from_bundle(Path(store), folder)
+    if "://" not in store and Path(store).expanduser().is_file():
+        unpacked = recover.from_bundle(Path(store).expanduser(), folder)
         if as_json:
             print_json(unpacked)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,8 +151,10 @@ def second_copy(root: Path) -> Iterator[Check]:
     wanted = backup.references(git, params.load(root).line.prefix)
     if not any(ref.startswith("refs/tags/") for ref in wanted):
         return  # nothing was sealed yet
-    begun = False
-    for store in cold.open_all(root):
+    begun, stores = False, []
+    with contextlib.suppress(LunaError):  # what is wrong with them is told above
+        stores = cold.open_all(root)
+    for store in stores:
         try:
             held = packs.held(store, root)
         except LunaError:

@@ -99,7 +99,7 @@ def recover(
         init.initialise(clone, settings.line.prefix)
         line = read_line(clone, settings.line.prefix)
         tick("fetching the models that are checked out")
-        fetched, lacking = _workspace(line, tick)
+        fetched, lacking = _workspace(line, store, tick)
         missing += lacking + _other_remotes(clone, settings, remote)
         git.run("update-index", "--refresh", "-q", check=False)
         (work / _MOVING).touch()
@@ -140,7 +140,7 @@ def _scratch(folder: Path, url: str) -> Iterator[None]:
     files.write_text(work / _SOURCE, url)
     try:
         yield
-    except (InputError, StateError, ColdStorageError):
+    except Exception:
         if not (clone / ".dvc" / "cache").exists():  # nothing worth keeping was fetched
             shutil.rmtree(work)
             if not existed:
@@ -180,8 +180,12 @@ def _finish(folder: Path, url: str, fetched: int, missing: list[str]) -> Recover
 
 def _address(source: str) -> str:
     """A URL as it is, a path as an absolute one. Raises InputError where there is no such folder."""
-    if "://" in source:
+    if source.startswith("s3://"):
         return source.rstrip("/")
+    if "://" in source:
+        raise InputError(
+            f"{source} is no cold storage that Luna can read: give a folder, or an s3:// URL."
+        )
     path = Path(source).expanduser().absolute()
     if not path.is_dir():
         raise InputError(
@@ -350,8 +354,10 @@ def _references(
     """The line's branch, and every reference as it was last: tags by the record, branches and the record where no other goes on from them."""
     found: dict[str, str] = {}
     recorded = {_TAGS + entry.tag for entry in entries}
+    present = git.existing([entry.object for entry in entries])
     for entry in entries:
-        record.write_object(git, entry)
+        if entry.object not in present:
+            record.write_object(git, entry)
         found[_TAGS + entry.tag] = entry.object
     for ref, oid in tips:  # tags of somebody's own: the latest word
         name = ref.removeprefix(_TAGS)
@@ -429,7 +435,7 @@ def _record_is(git: Git, oid: str, entries: list[record.Entry]) -> bool:
 # -- the workspace
 
 
-def _workspace(line: Line, tick: Callable[[str], None]) -> tuple[int, list[str]]:
+def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[int, list[str]]:
     """Every file that DVC keeps at the branch's end, where it belongs. Returns how many objects came, and what did not."""
     root = line.git.root.resolve()
     lock, pipeline = line.git.cat(
@@ -447,8 +453,10 @@ def _workspace(line: Line, tick: Callable[[str], None]) -> tuple[int, list[str]]
         if not out.cached:
             continue
         try:
+            if out.md5.endswith(".dir"):
+                fetched += objects.whole(root, out.md5, [store])[1]
             for md5 in objects.behind(root, kept({path: out})):
-                fetched += objects.whole(root, md5)[1]
+                fetched += objects.whole(root, md5, [store])[1]
             there.append(path)
         except ColdStorageError as error:
             if path == artifacts.MODEL.as_posix() and line.newest and _made_again(line, tick):
