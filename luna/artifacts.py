@@ -45,6 +45,7 @@ EVAL_REPORT = MODELS / "EVAL.md"
 MODEL_CARD = MODELS / "MODEL_CARD.md"
 CHECKLIST = MODELS / "CHECKLIST.md"
 HASHES = MODELS / "hashes.csv"
+HASHES_TRAILER = "Hashes-SHA256"  # of hashes.csv, in the message of the tag that seals it
 WEIGHTS_SHA256 = MODELS / "weights.sha256"
 LEDGER = Path("lineage.csv")
 

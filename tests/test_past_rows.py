@@ -141,7 +141,7 @@ def test_queued_experiments_find_their_ancestors_without_tags(line, tmp_path):
     before = repo.snapshot()
     repo.dvc("exp", "run", "--temp", "-S", "train.learning_rate=0.003")
     shown = json.loads(repo.dvc("exp", "show", "--json"))
-    [ran] = [row for row in shown[1]["experiments"]]
+    [ran] = shown[1]["experiments"]
     data = ran["revs"][0]["data"]
     assert data["params"]["params.yaml"]["data"]["train"]["learning_rate"] == 0.003
     assert data["metrics"]["models/metrics.json"]["data"]["training"]["learning_rate"] == 0.003

@@ -24,6 +24,7 @@ COLD_RECORD = "record in cold storage"
 COLD_STORE = (
     "cold storage"  # away, lost, or another line's: nothing is read from it or written to it
 )
+COLD_GIT = "git objects in cold storage"
 LEDGER = "ledger"
 ALTERED = "altered row"  # a past row of the ledger, in history: a correction puts it back
 WORKSPACE = "workspace file"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from luna import artifacts, files, names
-from luna.audit import mend_ledger, mend_objects, mend_record, mend_refs
+from luna.audit import cold_git, mend_ledger, mend_objects, mend_record, mend_refs
 from luna.audit.finding import (
     ALTERED,
     BRANCH,
+    COLD_GIT,
     COLD_RECORD,
     GIT_OBJECT,
     HEAD,
@@ -37,6 +38,8 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             return mend_objects.mend(bench, finding.object)
         case k if k in (RECORD, COLD_RECORD):
             return mend_record.mend(bench)
+        case k if k == COLD_GIT:
+            return cold_git.mend(bench, finding)
         case k if k == STRAY:
             return mend_refs.stray(bench, finding.object)
         case k if k == TAG:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import content, mend_bytes, mend_git, snapshots, verify, workspace
+from luna.audit import cold_git, content, mend_bytes, mend_git, snapshots, verify, workspace
 from luna.audit.finding import (
     ALTERED,
     BRANCH,
+    COLD_GIT,
     COLD_RECORD,
     DAMAGE,
     GIT_OBJECT,
@@ -52,6 +53,7 @@ _ORDER = (
     WORKSPACE,
     LEDGER,
     COLD_RECORD,
+    COLD_GIT,
 )
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
@@ -132,10 +134,14 @@ def _git(
 ) -> list[Step]:
     git = Git(root)
     done: dict[tuple[str, str, str], Step] = {}
+    bundles: list[Finding] | None = None  # reading them takes long: again only after a change
     for _ in range(_ROUNDS):
         picture, findings = verify.survey(git, prefix, stores)
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
         findings += workspace.check(picture, here)
+        if bundles is None:
+            bundles = cold_git.check(picture, stores)
+        findings += bundles
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
         open_ones = [
             finding
@@ -159,6 +165,8 @@ def _git(
             if what and not dry:
                 say(f"{finding.sentence}: {what}")
                 moved = True
+                if finding.kind in (RECORD, COLD_GIT):
+                    bundles = None
                 if finding.kind in (REFERENCES, GIT_OBJECT, RECORD):
                     break  # what follows may look otherwise now
         if dry or not moved:

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import artifact_set, content, gitstore, ledgers, snapshots, tags, workspace
+from luna.audit import (
+    artifact_set,
+    cold_git,
+    content,
+    gitstore,
+    ledgers,
+    snapshots,
+    tags,
+    workspace,
+)
 from luna.audit.content import Wanted
 from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, SHALLOW, Finding
 from luna.audit.picture import Picture, Seal, object_names, references, take
@@ -75,6 +84,7 @@ def verify(
     stores, absent = usable(git, stores)
     picture, findings = survey(git, prefix, stores, quick)
     findings += absent
+    findings += cold_git.check(picture, stores, quick)
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)

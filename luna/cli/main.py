@@ -22,7 +22,7 @@ from luna.errors import LunaError, from_os_error
 GROUPS = {
     "Grow": ("init", "evolve", "age-up", "new", "seal"),
     "Look": ("status", "log", "report", "diff", "bisect", "blame", "eval", "maturity"),
-    "Go back": ("rollback", "restore", "rebuild", "reproduce"),
+    "Go back": ("rollback", "restore", "recover", "rebuild", "reproduce"),
     "Keep safe": ("verify", "repair", "doctor", "cold", "archive", "snapshot", "gc", "thin"),
     "Talk": ("chat", "serve"),
     "Share": ("export", "bundle"),

@@ -302,18 +302,6 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
     return len(lacking)
 
 
-def to_all(stores: Iterable[Store], entries: list[Entry]) -> None:
-    """Into every store that answers. Raises ColdStorageError when none does; a store that was down gets the rest another time."""
-    stores, failures = list(stores), []
-    for store in stores:
-        try:
-            to_cold(store, entries)
-        except ColdStorageError as error:
-            failures.append(error)
-    if failures and len(failures) == len(stores):
-        raise failures[0]
-
-
 def mend_cold(store: Store, entries: list[Entry]) -> None:
     """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
     wanted = {cold_name(entry): entry.line + "\n" for entry in entries}

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import record, stores
+from luna.history import backup, record, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, message_fields, read_line
 from luna.history.shared import push, remote
 from luna.history.tip import where
 from luna.names import GenerationName
 from luna.operations import restore
+from luna.params import Params
 from luna.repo import checkout
 from luna.repo.git import Git
 
@@ -103,7 +104,7 @@ def rollback(
     with ThreadPoolExecutor(
         1
     ) as beside:  # DVC takes as long to start here as in its hook: both at once
-        told = beside.submit(_tell_cold, root, settings.cold.remotes, git)
+        told = beside.submit(_tell_cold, root, settings, git)
         if stay or git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
             told.result()  # where the stores are may be said otherwise in the generation's own files
         if not stay:
@@ -114,10 +115,9 @@ def rollback(
     return RolledBack(name, previous, not stay, pushed, back)
 
 
-def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
+def _tell_cold(root: Path, settings: Params, git: Git) -> None:
     """Going back must not fail for it: the next seal brings what is lacking."""
-    with contextlib.suppress(ColdStorageError):
-        record.to_all(stores.open_all(root, git, remotes), record.read(git))
+    backup.if_possible(root, git, settings.line.prefix, settings.cold.remotes)
 
 
 def _last_move(line: Line) -> str:

@@ -8,7 +8,6 @@ commit, tag and head come into being here in one transaction. Killed anywhere, t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
-from luna.history import record, shared, stores
+from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
@@ -122,9 +121,10 @@ def message(
     metrics: dict[str, Any],
     weights: str,
     ledger: str,
+    hashes: str,
     record_tip: str | None = None,
 ) -> str:
-    """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
+    """What a generation's commit and tag say; ``weights``, ``ledger``, ``hashes`` (of hashes.csv, which lists every file) and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
     def shown(value: float | None) -> str:
@@ -140,6 +140,7 @@ def message(
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
+        f"{artifacts.HASHES_TRAILER}: {hashes}\n"
         + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
 
@@ -154,7 +155,8 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         name,
         metrics,
         weights,
-        hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(),
+        files.digest(root / artifacts.LEDGER),
+        files.digest(root / artifacts.HASHES),
         record.tip_digest(record.current(git)),
     )
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
@@ -191,7 +193,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
         else []
     )
     pushed = shared.push(line)
-    record.to_all(stores.open_all(root, git), record.read(git))
+    backup.to_all(stores.open_all(root, git), git, line.prefix)
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 
