@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -252,10 +252,34 @@ def _allowed(location: tuple[Any, ...]) -> str:
     return "known here are " + ", ".join(model.model_fields)
 
 
+class _Sections:
+    """Sections of params.yaml; to ask for another one is a mistake in the stage, whose dvc.yaml does not name it either."""
+
+    def __init__(self, whole: Params, names: tuple[str, ...]) -> None:
+        self.__dict__.update({name: getattr(whole, name) for name in names})
+
+
+def sections(*names: str, root: Path = Path()) -> Params:
+    """The named sections alone, for a stage: nothing else of params.yaml is read or checked, so nothing else can change what it makes.
+
+    Raises InputError as ``load`` does. To ask the result for another section raises AttributeError.
+    """
+    document = _document(root / artifacts.PARAMS)
+    chosen = (
+        {name: document[name] for name in names if name in document}
+        if isinstance(document, dict)
+        else document
+    )
+    return cast(Params, _Sections(parse(chosen, str(artifacts.PARAMS)), names))
+
+
 def load(root: Path = Path()) -> Params:
-    path = root / artifacts.PARAMS
+    return parse(_document(root / artifacts.PARAMS), str(artifacts.PARAMS))
+
+
+def _document(path: Path) -> Any:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
             f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository."
@@ -266,7 +290,6 @@ def load(root: Path = Path()) -> Params:
         raise InputError(
             f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}."
         ) from None
-    return parse(document, str(artifacts.PARAMS))
 
 
 def with_settings(own: Params, other: dict[str, dict[str, Any]]) -> Params:

@@ -39,7 +39,7 @@ def samples(settings: Params) -> list[Conversation]:
 
 def main() -> None:
     started = time.monotonic()
-    settings, tools = params.load(), shipping.installed()
+    settings, tools = params.sections("export", "chat", "generation"), shipping.installed()
     environment.prepare("cpu")
     line, own = line_adapters(Path(), settings), adapter.read_folder(artifacts.ADAPTER)
     merged = parent = weights.rebuild(artifacts.BASE, line, WEIGHTS_SCRATCH)

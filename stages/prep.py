@@ -25,7 +25,7 @@ def of_ancestors(names: list[str], path: Path) -> dict[int, list[Conversation]]:
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.sections("generation", "data")
     generation, data = settings.generation, settings.data
     number = generation.identity.number
     written = probes.curated(artifacts.CURATED_PROBES)
@@ -36,7 +36,7 @@ def main() -> None:
         rows, delta, held_out, replay = [], [], [], []
         asked, exam = {None: waiting.later}, {}
     else:
-        line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
+        line = read_line(ROOT, generation.identity.prefix).ancestors(generation.parent)
         rows = taught.loads(
             artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8")
         )

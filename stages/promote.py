@@ -61,7 +61,7 @@ def boxes(
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.sections("promotion", "maturity", "generation", "base")
     name = settings.generation.identity
     first = settings.generation.is_ancestor
     parts = {

@@ -80,7 +80,7 @@ def made() -> Iterator[tuple[Path, Path]]:
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.sections("train", "chat", "generation")
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:
         teach_nothing(settings, prep)

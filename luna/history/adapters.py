@@ -32,5 +32,6 @@ def line_adapters(root: Path, settings: Params) -> list[Adapter]:
     if settings.generation.is_ancestor:
         return []
     return adapters_of(
-        root, read_line(root, settings.line.prefix).ancestors(settings.generation.parent)
+        root,
+        read_line(root, settings.generation.identity.prefix).ancestors(settings.generation.parent),
     )

@@ -14,7 +14,7 @@ import yaml
 from luna import artifacts, files, ledger, names, params
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.names import BASE_PARENT, GenerationName
-from luna.params import Params
+from luna.params import Base, Params
 from luna.repo.git import Git, Tag
 
 
@@ -210,6 +210,25 @@ def sealed_outs(root: Path, name: str) -> dict[str, Out]:
     if lock is None or pipeline is None:
         raise StateError(f"{name} is not sealed here: fetch its tag ('git fetch').")
     return outs_of(lock, pipeline)
+
+
+def committed_base(root: Path, settings: Base) -> str | None:
+    """The object (a folder's) of the base that this line stands on; None where none was sealed, or from another source.
+
+    By what is committed, without tags: DVC's temporary clones have none.
+    """
+    lock, pipeline, rows = Git(root).cat(
+        [
+            f"HEAD:{path.as_posix()}"
+            for path in (artifacts.LOCK, artifacts.PIPELINE, artifacts.LEDGER)
+        ]
+    )
+    if lock is None or pipeline is None or not (rows or b"").strip():
+        return None
+    out = outs_of(lock, pipeline).get(artifacts.BASE.as_posix())
+    used = (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).get("base", {}).get("params")
+    made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base")
+    return out.md5 if out and made_from == settings.model_dump() else None
 
 
 def artifact(root: Path, name: str, path: Path) -> Path:
