@@ -227,8 +227,10 @@ def committed_base(root: Path, settings: Base) -> str | None:
         return None
     out = outs_of(lock, pipeline).get(artifacts.BASE.as_posix())
     used = (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).get("base", {}).get("params")
-    made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base")
-    return out.md5 if out and made_from == settings.model_dump() else None
+    made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base") or {}
+    # A key that came later is not in an older record.
+    same = made_from and made_from.items() <= settings.model_dump().items()
+    return out.md5 if out and same else None
 
 
 def artifact(root: Path, name: str, path: Path) -> Path:
