@@ -13,7 +13,7 @@ import math
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -319,8 +319,26 @@ def _allowed(location: tuple[Any, ...]) -> str:
     return "known here are " + ", ".join(model.model_fields)
 
 
+class _Sections:
+    """Sections of params.yaml; to ask for another one is a mistake in the stage, whose dvc.yaml does not name it either."""
+
+    def __init__(self, whole: Params, names: tuple[str, ...]) -> None:
+        self.__dict__.update({name: getattr(whole, name) for name in names})
+
+
+def sections(*names: str, root: Path = Path()) -> Params:
+    """The named sections alone, for a stage: nothing else of params.yaml can change what it makes.
+
+    Raises InputError as ``load`` does. To ask the result for another section raises AttributeError.
+    """
+    return cast(Params, _Sections(load(root), names))
+
+
 def load(root: Path = Path()) -> Params:
-    path = root / artifacts.PARAMS
+    return _parsed(_read(root / artifacts.PARAMS))
+
+
+def _read(path: Path) -> bytes:
     try:
         with files.opened(path, str(artifacts.PARAMS)) as file:
             data = file.read(strict_yaml.MAX_BYTES + 1)
@@ -328,7 +346,7 @@ def load(root: Path = Path()) -> Params:
         raise InputError(
             f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository."
         ) from None
-    return _parsed(data)
+    return data
 
 
 @functools.lru_cache(maxsize=8)

@@ -40,7 +40,7 @@ def samples(settings: Params) -> list[Conversation]:
 
 def main() -> None:
     started = time.monotonic()
-    settings, tools = params.load(), shipping.installed()
+    settings, tools = params.sections("export", "chat", "generation"), shipping.installed()
     environment.prepare("cpu")
     build = builds.of_stage(Path(), settings)
     line, own = line_adapters(Path(), build), adapter.read_folder(artifacts.ADAPTER)

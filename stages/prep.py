@@ -50,7 +50,7 @@ def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.sections("generation", "data")
     generation, data = settings.generation, settings.data
     number = generation.identity.number
     build = builds.of_stage(ROOT, settings)

@@ -66,7 +66,7 @@ def of_parent(build: builds.Build, path: Path) -> Path:
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.sections("promotion", "maturity", "generation", "base")
     build = builds.of_stage(ROOT, settings)
     name = settings.generation.identity
     first = settings.generation.is_ancestor

@@ -81,7 +81,7 @@ def made() -> Iterator[tuple[Path, Path]]:
 
 
 def main() -> None:
-    settings = params.load()
+    settings = params.sections("train", "chat", "generation")
     build = builds.of_stage(Path(), settings)
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:

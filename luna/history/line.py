@@ -15,7 +15,7 @@ from luna import artifacts, files, ledger, names, sealed_parameters
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history import past
 from luna.names import BASE_PARENT, GenerationName
-from luna.params import Params
+from luna.params import Base, Params
 from luna.repo.git import Git, Tag
 
 
@@ -226,6 +226,27 @@ def _outs_at(root: Path, name: str, revision: str) -> dict[str, Out]:
     if lock is None or pipeline is None:
         raise StateError(f"{name} is not sealed here: fetch its tag ('git fetch').")
     return outs_of(lock, pipeline)
+
+
+def committed_base(root: Path, settings: Base) -> str | None:
+    """The object (a folder's) of the base that this line stands on; None where none was sealed, or from another source.
+
+    By what is committed, without tags: DVC's temporary clones have none.
+    """
+    lock, pipeline, rows = Git(root).cat(
+        [
+            f"HEAD:{path.as_posix()}"
+            for path in (artifacts.LOCK, artifacts.PIPELINE, artifacts.LEDGER)
+        ]
+    )
+    if lock is None or pipeline is None or not (rows or b"").strip():
+        return None
+    out = outs_of(lock, pipeline).get(artifacts.BASE.as_posix())
+    used = (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).get("base", {}).get("params")
+    made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base") or {}
+    # A key that came later is not in an older record.
+    same = made_from and made_from.items() <= settings.model_dump().items()
+    return out.md5 if out and same else None
 
 
 def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Path:
