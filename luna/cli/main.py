@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from luna import ending
+from luna import ending, start
 from luna.cli import (
     answers,
     build,
@@ -48,6 +48,7 @@ talk.register(app)
 
 
 def main() -> None:
+    start.prepare()
     ending.on_sigterm("luna")
     try:
         try:

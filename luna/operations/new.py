@@ -18,6 +18,7 @@ from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight
+from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
 OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
@@ -71,13 +72,15 @@ def start(
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
-            the line's tip, files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
+            the line's tip, git cannot seal here (luna.repo.supported), files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
         InputError: params or conversations are malformed, or there is nothing new to learn.
         BaseModelError: the base is missing or is no causal chat model.
         ColdStorageError: cold storage does not answer, or does not hold the parent.
     """
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
+    require_supported(line.git)
+    require_can_seal(line.git)
     if (unfinished := building(settings, line)) and not replace:
         raise StateError(
             f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."
