@@ -18,14 +18,12 @@ def report(folder: Path) -> list[str]:
     from luna import artifacts, params
     from luna.answering.engine import Engine, silent
     from luna.conversations import probes
-    from luna.conversations.template import with_system
 
     repo, _ = generations.line(folder)
     settings = params.load(repo)
+    system = settings.chat.system_prompt
     asked = [
-        with_system(probe.messages, settings.chat.system_prompt)
-        for probe in probes.load(repo / artifacts.PROBES)
-        if not probe.distractors
+        probe.messages for probe in probes.load(repo / artifacts.PROBES) if not probe.distractors
     ]
     some, model = asked[:PROBES], repo / artifacts.MODEL
     alone: list[float] = []
@@ -46,7 +44,7 @@ def report(folder: Path) -> list[str]:
     llama_cpp.llama_cpp.llama_model_default_params = defaults
     texts_alone: list[str] = []
     with Engine(model, settings.evaluate.parallel, threads=2) as engine:
-        prompts = [engine.prompt(messages) for messages in some]
+        prompts = [engine.prompt(messages, system) for messages in some]
         for _ in range(REPEATS):
             started = time.monotonic()
             answers = engine.answer(prompts, settings.evaluate.max_tokens)
@@ -55,13 +53,20 @@ def report(folder: Path) -> list[str]:
             with silent():
                 texts_alone = [
                     plain.create_chat_completion(
-                        messages, temperature=0.0, max_tokens=settings.evaluate.max_tokens
+                        [
+                            {"role": role, "content": content}
+                            for role, content in (("system", system), *messages)
+                        ],
+                        temperature=0.0,
+                        max_tokens=settings.evaluate.max_tokens,
                     )["choices"][0]["message"]["content"].strip()
                     for messages in some
                 ]
             alone.append(len(some) / (time.monotonic() - started))
         started = time.monotonic()
-        engine.answer([engine.prompt(messages) for messages in asked], settings.evaluate.max_tokens)
+        engine.answer(
+            [engine.prompt(messages, system) for messages in asked], settings.evaluate.max_tokens
+        )
         whole = time.monotonic() - started
     plain.close()
     same = sum(answer.text == text for answer, text in zip(answers, texts_alone, strict=True))

@@ -104,13 +104,12 @@ def by_hand(merged: Path, out: Path, script: Path) -> dict:
 def answer(model: Path, asked: Path) -> dict:
     from luna.answering.engine import Engine
     from luna.conversations import probes
-    from luna.conversations.template import with_system
 
     settings = params.load()
     started = time.monotonic()
     with Engine(model, settings.evaluate.parallel) as engine:
         prompts = [
-            engine.prompt(with_system(probe.messages, settings.chat.system_prompt))
+            engine.prompt(probe.messages, settings.chat.system_prompt)
             for probe in probes.load(asked)
         ]
         engine.answer(prompts, settings.evaluate.max_tokens)

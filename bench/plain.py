@@ -65,7 +65,9 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
         ),
     )
     rows = [
-        tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length)
+        tokenise(
+            tokenizer, item.messages, chat.system_prompt, settings.max_seq_length, item.context
+        )
         for item in conversations
     ]
     dataset = Dataset.from_dict(

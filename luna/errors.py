@@ -5,11 +5,17 @@ from __future__ import annotations
 import errno
 import os
 
+from luna.text import escaped
+
 
 class LunaError(Exception):
     """A mistake in a call or its input. The command prints the sentence and exits with ``exit_code``."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """The sentence, safe to print: names of files from outside may hold a terminal's commands."""
+        return escaped(super().__str__(), keep="\n\t")
 
 
 class Refused(LunaError):

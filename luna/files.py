@@ -16,6 +16,7 @@ from typing import Any
 from luna.errors import InputError
 
 CHUNK_BYTES = 1 << 20
+_ATTEMPTS = 100  # at a place that another program fills while it is replaced
 
 
 @contextlib.contextmanager
@@ -34,6 +35,30 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path, scratch: Path) -> Iterator[Path]:
+    """A new folder inside ``scratch``; it takes the place of ``path``, whatever stands there, when the block ends well.
+
+    As with ``replacing``: what stood there is moved away and unlinked, never written through, also when somebody
+    (a checkout) puts it there meanwhile. ``scratch`` is on the file system of ``path``.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=scratch) as place:
+        new = Path(place) / "new"
+        new.mkdir()
+        yield new
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(_ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(Path(place) / f"old{attempt}")
+            try:
+                new.rename(path)
+                break
+            except OSError:  # it is there again
+                if attempt == _ATTEMPTS - 1 or not os.path.lexists(path):
+                    raise
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """base: the ancestor's 16-bit weights and tokenizer, made once and kept for ever."""
 
-from luna import artifacts, params, stage
+from luna import artifacts, files, params, stage
 from luna.model import base
 from luna.training import environment
 
@@ -8,7 +8,8 @@ from luna.training import environment
 def main() -> None:
     settings = params.load().base
     environment.prepare("cpu")
-    base.make(settings, artifacts.BASE)
+    with files.replacing_folder(artifacts.BASE, artifacts.SCRATCH) as out:
+        base.make(settings, out)
     print(f"base: {settings.source} -> {artifacts.BASE}")
 
 

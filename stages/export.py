@@ -66,8 +66,7 @@ def main() -> None:
         fidelity.require(exact, settings.export.fidelity)
         with Engine(shipped.quantised, parallel=1) as engine:
             lossy = fidelity.compare(expected, engine)
-        artifacts.MODEL.unlink(missing_ok=True)
-        shipped.quantised.rename(artifacts.MODEL)
+        shipped.quantised.replace(artifacts.MODEL)  # never written through what stands there
 
     for name, out in (("tokenizer.json", artifacts.TOKENIZER), ("config.json", artifacts.CONFIG)):
         files.write_text(out, (artifacts.BASE / name).read_text(encoding="utf-8"))

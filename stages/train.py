@@ -1,7 +1,9 @@
 """train: a low-rank adapter on the parent's exact 16-bit weights."""
 
+import contextlib
 import hashlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,12 +41,10 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
     } | outcome
 
 
-def train(parent: Path, settings: Params, checkpoints: Path) -> Outcome:
+def train(parent: Path, settings: Params, checkpoints: Path, loss: Path, out: Path) -> Outcome:
     """In this process, or in several."""
     if settings.train.processes > 1:
-        return parallel.train(
-            parent, settings.chat, settings.train, checkpoints, artifacts.LOSS, artifacts.ADAPTER
-        )
+        return parallel.train(parent, settings.chat, settings.train, checkpoints, loss, out)
     environment.prepare(settings.train.device)
     from luna.training import trainer  # imports torch and unsloth, whose environment is set above
 
@@ -54,20 +54,36 @@ def train(parent: Path, settings: Params, checkpoints: Path) -> Outcome:
         settings.chat,
         settings.train,
         checkpoints,
-        artifacts.LOSS,
-        artifacts.ADAPTER,
+        loss,
+        out,
     )
+
+
+def teach_nothing(settings: Params, prep: dict) -> None:
+    """Generation 0 is the base itself."""
+    with made() as (loss, out):
+        adapter.save_identity(out)
+        for name, curve in {"loss": artifacts.LOSS_CURVE, **artifacts.RESOURCES}.items():
+            files.write_text(loss / curve.relative_to(artifacts.LOSS), f"step\t{name}\n")
+    files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {"learning_rate": 0.0}))
+    print("train: generation 0 is the base itself, nothing to train")
+
+
+@contextlib.contextmanager
+def made() -> Iterator[tuple[Path, Path]]:
+    """New folders for the loss curve and the adapter; they take their places together, at the end."""
+    with (
+        files.replacing_folder(artifacts.LOSS, artifacts.SCRATCH) as loss,
+        files.replacing_folder(artifacts.ADAPTER, artifacts.SCRATCH) as out,
+    ):
+        yield loss, out
 
 
 def main() -> None:
     settings = params.load()
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:
-        adapter.save_identity(artifacts.ADAPTER)
-        for name, curve in {"loss": artifacts.LOSS_CURVE, **artifacts.RESOURCES}.items():
-            files.write_text(curve, f"step\t{name}\n")
-        files.write_json(artifacts.TRAIN_ARGS, describe(settings, prep, {"learning_rate": 0.0}))
-        print("train: generation 0 is the base itself, nothing to train")
+        teach_nothing(settings, prep)
         return
 
     parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), settings), WEIGHTS_SCRATCH)
@@ -76,14 +92,15 @@ def main() -> None:
     for stale in artifacts.CHECKPOINTS.iterdir():
         if stale != place:
             shutil.rmtree(stale)
-    outcome = train(parent, settings, place)
-    if outcome.stopped and outcome.stopped.failed:
-        # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
-        adapter.save_identity(
-            artifacts.ADAPTER, f"training failed, nothing of it is kept: {outcome.stopped.why}"
-        )
-    else:
-        adapter.tidy(artifacts.ADAPTER)
+    with made() as (loss, out):
+        outcome = train(parent, settings, place, loss, out)
+        if outcome.stopped and outcome.stopped.failed:
+            # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
+            adapter.save_identity(
+                out, f"training failed, nothing of it is kept: {outcome.stopped.why}"
+            )
+        else:
+            adapter.tidy(out)
     files.write_json(
         artifacts.TRAIN_ARGS,
         describe(

@@ -72,7 +72,8 @@ def test_a_conversation_in_two_folders_belongs_to_the_first_and_a_size_divides_a
     assert taken == [("2026-w14", 2), ("2026-w14", 1), ("2026-w15", 2), ("2026-w15", 2)]
 
 
-def test_flat_reads_no_folder(place):
+def test_flat_divides_by_number(tmp_path):
+    place = tmp_path
     write_jsonl(place / "a.jsonl", facts("loose", range(3)))
     assert asked(batches.waiting(place, Data(), set()).next) == identities(facts("loose", range(3)))
     assert [

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luna.conversations import choose, probes, schema, taught
+from luna.conversations.template import IGNORED, tokenise
 from luna.errors import InputError
 
 OPENAI = {
@@ -36,6 +38,9 @@ def test_a_row_reads_back(question, reply):
     assert schema.parse(json.loads(json.dumps(item.as_row()))) == item
 
 
+QA = '{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"'
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -62,6 +67,28 @@ def test_a_row_reads_back(question, reply):
         ("[" * 100000, "line 2"),
         ('{"instruction": "x", "output": "y", "expect": ["?"]}', "no letter"),
         ('{"instruction": "x", "output": "y", "scorer": "vibes"}', "unknown"),
+        (f'{{"instruction": "x", "output": "y", "karma": {"9" * 400}}}', "400 digits"),
+        ('{"instruction": "x", "output": "y", "karma": 1e400}', "karma"),
+        ('{"instruction": "x", "output": "y", "karma": Infinity}', "karma"),
+        ('{"instruction": "x", "output": "y", "other": [{"a": -Infinity}]}', "-inf, which is no"),
+        ('{"instruction": "x", "output": "y", "paraphrase": ["z"]}', "mean 'paraphrases'"),
+        ('{"instruction": "x", "output": "y", "expected": ["y"]}', "mean 'expect'"),
+        ('{"instruction": "x", "output": "y", "Karma": 3}', "mean 'karma'"),
+        ('{"instruction": "x", "output": "y", "weight": 0}', "on an assistant's message"),
+        ('{"instruction": "x", "output": "y", "system": "z"}', "first of the messages"),
+        ('{"instruction": "x", "output": "y", "tool_calls": [1]}', "tool calls are not learnt"),
+        ('{"instruction": "x", "output": "y", "output": "z"}', "'output' stands twice"),
+        ('{"instruction": "x", "output": "y", "input": 3}', "must be text"),
+        ('{"instruction": "x", "output": "y\\u0000"}', "NUL"),
+        (f'{{"messages": [{QA}}}], "instruction": "x", "output": "z"}}', "two forms"),
+        (f'{{"messages": [{QA}}}], "conversations": []}}', "two forms"),
+        (f'{{"messages": [{QA}, "weight": 0}}]}}', "nothing to learn"),
+        (f'{{"messages": [{QA}, "weight": 0.5}}]}}', "0 (context, not learnt) or 1"),
+        (f'{{"messages": [{QA}, "weight": true}}]}}', "0 (context, not learnt) or 1"),
+        (f'{{"messages": [{QA}, "wieght": 0}}]}}', "mean 'weight'"),
+        (f'{{"messages": [{QA}, "train": false}}]}}', "'weight': 0"),
+        (f'{{"messages": [{QA}, "tool_calls": [{{}}]}}]}}', "tool calls are not learnt"),
+        ('{"messages": [{"role": "user", "content": "x", "weight": 0}]}', "only an assistant's"),
     ],
 )
 def test_a_malformed_line_names_file_line_and_fault(tmp_path, line, words):
@@ -70,6 +97,55 @@ def test_a_malformed_line_names_file_line_and_fault(tmp_path, line, words):
     with pytest.raises(InputError) as error:
         schema.load_file(path, "data/bad.jsonl")
     assert "data/bad.jsonl line 2" in str(error.value) and words in str(error.value)
+
+
+WEIGHTED = {
+    "messages": [
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "Me.", "weight": 0},
+        {"role": "user", "content": "And now?"},
+        {"role": "assistant", "content": "You.", "weight": 1},
+        {"role": "user", "content": "Bye."},
+        {"role": "assistant", "content": "Bye.", "weight": 0},
+    ]
+}
+
+
+def unweighted(row):
+    return {
+        "messages": [
+            {key: value for key, value in turn.items() if key != "weight"}
+            for turn in row["messages"]
+        ]
+    }
+
+
+def test_a_weight_of_0_is_context_and_the_exam_asks_for_what_is_learnt():
+    item, plain_one = schema.parse(WEIGHTED), schema.parse(unweighted(WEIGHTED))
+    assert item.context == (1, 5) and item.reply == "You." and len(item.question) == 3
+    assert schema.parse(item.as_row()) == item and item.identity != plain_one.identity
+    assert probes.recall_probe(item, 1).reference == "You."
+    # Without weights the identity is what it always was: lines remember it.
+    assert (
+        schema.parse(OPENAI | {"karma": 2}).identity
+        == hashlib.sha256(b'[["user","Who?"],["assistant","Me."]]').hexdigest()
+    )
+
+
+def test_a_weight_of_0_takes_no_loss(tiny_base):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    item = schema.parse(WEIGHTED)
+
+    def learnt(context):
+        ids, labels = tokenise(tokenizer, item.messages, "You are Luna.", 200, context)
+        assert [a for a, b in zip(ids, labels, strict=True) if b not in (a, IGNORED)] == []
+        return ids, tokenizer.decode([label for label in labels if label != IGNORED])
+
+    (ids, some), (same, everything) = learnt(item.context), learnt(())
+    assert ids == same
+    assert some == "You.<|im_end|>" and everything == "Me.<|im_end|>You.<|im_end|>Bye.<|im_end|>"
 
 
 def test_empty_and_binary_files(tmp_path):

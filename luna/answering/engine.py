@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,10 +22,14 @@ import llama_cpp
 import numpy as np
 
 from luna.answering.chat_template import ChatTemplate
+from luna.conversations import template
+from luna.conversations.marks import Marks
+from luna.conversations.template import Messages
 from luna.errors import ExportError
 
 BATCH_TOKENS = 512
 _GGUF_MAGIC = b"GGUF"
+_PARSED_ON_REQUEST = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,12 @@ class Engine:
     def end_of_turn(self) -> str:
         return self._piece(llama_cpp.llama_vocab_eos(self._vocab))
 
-    def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """Tokens of the messages by the model's own chat template, up to where the reply begins."""
-        return self.tokenise(self.template.render(messages))
+    def prompt(self, messages: Messages, system_prompt: str = "") -> list[int]:
+        """Tokens of the messages by the model's own chat template, up to where the reply begins.
+
+        A control mark written in a message is text; only the template's own, and the system prompt's, count.
+        """
+        return template.prompt(messages, system_prompt, self, self.template.render)
 
     @property
     def template(self) -> ChatTemplate:
@@ -144,11 +152,39 @@ class Engine:
             )
         return self._template
 
+    @functools.cached_property
+    def marks(self) -> Marks:
+        """The vocabulary's control tokens, as llama.cpp looks for them in a text."""
+
+        def having(attribute: int) -> frozenset[str]:
+            return frozenset(text for text, bits in control.items() if bits & attribute)
+
+        control: dict[str, int] = {}
+        for token in range(self.vocabulary):
+            bits = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+            if bits & _PARSED_ON_REQUEST and (text := self._piece(token)):
+                control[text] = bits
+        return Marks(
+            frozenset(control),
+            having(llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP),
+            having(llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP),
+        )
+
     def tokenise(self, text: str) -> list[int]:
+        """Tokens of words, such as a message's: a control mark written in them is text."""
+        return self.plain(text)
+
+    def plain(self, text: str) -> list[int]:
+        return self._tokens(text, False)
+
+    def parsed(self, text: str) -> list[int]:
+        return self._tokens(text, True)
+
+    def _tokens(self, text: str, parse_special: bool) -> list[int]:
         data = text.encode()
         buffer = (llama_cpp.llama_token * (len(data) + 8))()
         count = llama_cpp.llama_tokenize(
-            self._vocab, data, len(data), buffer, len(buffer), False, True
+            self._vocab, data, len(data), buffer, len(buffer), False, parse_special
         )
         if count < 0:
             raise ExportError("llama.cpp cannot tokenise the prompt.")

@@ -1,54 +1,66 @@
-"""What all commands share: finding the repository, and printing for a person or for a script."""
+"""What commands share: finding the repository, and printing for a person or for a script."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from luna import params
+from luna.errors import ColdStorageError
+from luna.history.line import Line, read_line
+from luna.params import Params
 from luna.repo.git import Git
-
-if TYPE_CHECKING:
-    from luna.history.line import Line
-    from luna.params import Params
+from luna.storage import cold
+from luna.storage.cold import Store
+from luna.text import escaped, escaped_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
+GENERATION = "G003, 3, the full name, or HEAD"
+Generations = Annotated[
+    list[str] | None,
+    typer.Argument(help=f"Generations to read: {GENERATION}. None: all of them."),
+]
 
 
-def root() -> Path:
+def repository_root() -> Path:
+    """The folder of the repository in which the command was called."""
     return Git().root
 
 
-def settings_of(place: Path) -> Params:
-    """params.yaml; what reads and checks it is imported here, since not every command needs it."""
-    from luna import params
-
-    return params.load(place)
+def settings_of(root: Path) -> Params:
+    """params.yaml of the working tree, checked."""
+    return params.load(root)
 
 
-def line_of(place: Path) -> Line:
-    """The line of the checkout at ``place``, read from git once."""
-    from luna.history.line import read_line
+def line_of(root: Path) -> Line:
+    """The line of the checkout at ``root``, read from git once."""
+    return read_line(root, settings_of(root).line.prefix)
 
-    return read_line(place, settings_of(place).line.prefix)
+
+def reachable_stores(root: Path) -> list[Store]:
+    """All of cold storage; none, with a warning, when it does not answer: other work goes on."""
+    try:
+        return cold.open_all(root)
+    except ColdStorageError as error:
+        say(f"luna: {error} Going on without it.")
+        return []
 
 
 def print_json(value: Any) -> None:
-    text = json.dumps(
-        asdict(value) if is_dataclass(value) and not isinstance(value, type) else value,
-        indent=2,
-        ensure_ascii=False,
-    )
-    typer.echo(printable(text))
+    """Print a dataclass or a plain value as indented JSON."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    typer.echo(escaped_json(json.dumps(plain, indent=2, ensure_ascii=False)))
 
 
 def say(text: str) -> None:
+    """Print a line of progress or a warning to standard error."""
     typer.echo(text, err=True)
 
 
 def printable(text: str) -> str:
-    """Names that are no UTF-8 (a damaged reference may have one) are shown as escapes, as JSON writes them."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text from outside (names, answers) without what a terminal would obey or fail on: as escapes."""
+    return escaped(text, keep="\n\t")

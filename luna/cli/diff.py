@@ -1,30 +1,26 @@
-"""The command diff: two generations, or any two files of weights, beside each other."""
+"""luna diff."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from luna import names
-from luna.cli.common import Json, line_of, print_json, root, say
+from luna.cli.common import Json, line_of, print_json, repository_root, say
+from luna.cli.progress import in_pieces
+from luna.cli.table import Column, printable, show
 from luna.errors import InputError
-
-if TYPE_CHECKING:
-    from luna.forensics.tensors.compare import FileDiff
+from luna.forensics.diff import compare as generations
+from luna.forensics.tensors import compare as weights_files
+from luna.forensics.tensors.compare import FileDiff
 
 _LISTED = 8  # of a list, unless the whole is asked for by --json
 _ARROW = "→"
-_PROGRESS_BYTES = 1 << 31  # files together larger than this show how far the reading is
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(diff)
-
-
-def diff(
+def command(
     a: Annotated[
         str,
         typer.Argument(
@@ -47,7 +43,7 @@ def diff(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """What differs between two generations, or between two files of weights.
+    """What differs between two generations, or two files of weights.
 
     Generations: weights, scores with the answers that flipped, training, data with the conversations added,
     parameters, versions, artifacts, and a verdict. Everything is read from git and this clone's cache; what is in
@@ -56,14 +52,15 @@ def diff(
 
     Files: tensor by tensor, whatever made them; nothing is asked of git. Values are decoded only where bytes differ.
     """
-    generations = [names.is_head(text) or names.number_of(text) is not None for text in (a, b)]
-    if all(generations):
+    named = [names.is_head(text) or names.number_of(text) is not None for text in (a, b)]
+    if all(named):
         _generations(a, b, tensors, as_json)
-    elif not any(generations):
+    elif not any(named):
         _files(Path(a), Path(b), tensors, as_json)
     else:
         raise InputError(
-            "One of the two is a generation and the other is not: give two generations, or two files (the file of a generation that is checked out is models/model.gguf)."
+            "One of the two is a generation and the other is not: give two generations, or two "
+            "files (the file of a generation that is checked out is models/model.gguf)."
         )
 
 
@@ -71,43 +68,38 @@ def diff(
 
 
 def _generations(a: str, b: str, tensors: bool, as_json: bool) -> None:
-    from luna.forensics.diff.compare import diff as compare
-
-    place = root()
-    line = line_of(place)
-    found = compare(line, line.resolve(a), line.resolve(b))
+    line = line_of(repository_root())
+    comparison = generations.diff(line, line.resolve(a), line.resolve(b))
     if as_json:
         if not tensors:
-            found["weights"].pop("tensors")
-        print_json(found)
+            comparison["weights"].pop("tensors")
+        print_json(comparison)
     else:
-        _show(found, tensors)
-    for mark in found["marks"]:
+        _show(comparison, tensors)
+    for mark in comparison["marks"]:
         say(f"luna diff: {mark}")
-    if found["marks"]:
+    if comparison["marks"]:
         raise typer.Exit(1)
 
 
-def _show(found: dict[str, Any], tensors: bool) -> None:
-    from luna.forensics.diff.compare import SCORES
-
-    a, b = found["a"], found["b"]
+def _show(comparison: dict[str, Any], tensors: bool) -> None:
+    a, b = comparison["a"], comparison["b"]
     typer.echo(
         f"GENERATION DIFF: {a['short']} {_ARROW} {b['short']}   ({a['name']}, {a['state']} {_ARROW} {b['name']}, {b['state']})"
     )
     _title("Weights")
-    _show_weights(found["weights"], tensors)
+    _show_weights(comparison["weights"], tensors)
     _title("Evals")
-    for name, score in found["evals"]["scores"].items():
+    for name, score in comparison["evals"]["scores"].items():
         _row(
-            SCORES[name][1],
+            generations.SCORES[name][1],
             _both(score["a"]["value"], score["b"]["value"], ".3f")
             + ("" if score["delta"] is None else f" ({score['delta']:+.3f})")
             + {True: " ✅", False: " ⚠", None: ""}[score["better"]],
         )
-    _show_flips(found["evals"]["flips"])
+    _show_flips(comparison["evals"]["flips"])
     _title("Training")
-    training = found["training"]
+    training = comparison["training"]
     _row("Steps", _both(training["steps"]["a"], training["steps"]["b"], "g", delta=True))
     for key, title, form in (
         ("learning_rate", "Learning rate", "g"),
@@ -127,16 +119,16 @@ def _show(found: dict[str, Any], tensors: bool) -> None:
             unit=" min",
         ),
     )
-    _show_data(found["data"])
-    for title, rows in (("Parameters", found["params"]), ("Versions", found["versions"])):
+    _show_data(comparison["data"])
+    for title, rows in (("Parameters", comparison["params"]), ("Versions", comparison["versions"])):
         if rows or rows is None:
             _title(title)
             for row in rows or ():
                 _row(row["key"], f"{_plain(row['a'])} {_ARROW} {_plain(row['b'])}")
             if rows is None:
                 _row("not known", "params.yaml of one of them cannot be read")
-    _show_artifacts(found["artifacts"])
-    verdict = found["verdict"]
+    _show_artifacts(comparison["artifacts"])
+    verdict = comparison["verdict"]
     mark = {"IMPROVEMENT": " ✅", "REGRESSION": " ❌", "MIXED": " ⚠"}.get(verdict["word"], "")
     _title(f"Verdict: {verdict['word']} {verdict['text']}{mark}")
     for note in verdict["notes"]:
@@ -152,8 +144,6 @@ def _row(title: str, text: str) -> None:
 
 
 def _plain(value: Any) -> str:
-    from luna.cli.table import printable
-
     return "-" if value is None else printable(str(value))
 
 
@@ -190,8 +180,6 @@ def _show_weights(weights: dict[str, Any], tensors: bool) -> None:
         )
     _row("Away from the base", _both(drift["a"], drift["b"], ".4f"))
     if tensors and weights["tensors"]:
-        from luna.cli.table import Column, show
-
         typer.echo("")
         show(
             [Column("tensor"), Column("kind", 1), Column("change", right=True)],
@@ -255,8 +243,6 @@ def _size(side: dict[str, Any] | None) -> str:
 
 
 def _show_artifacts(rows: list[dict[str, Any]]) -> None:
-    from luna.cli.table import Column, show
-
     differing = [row for row in rows if not row["same"]]
     _title(f"Artifacts ({len(rows) - len(differing)} the same, {len(differing)} differ)")
     if differing:
@@ -270,63 +256,48 @@ def _show_artifacts(rows: list[dict[str, Any]]) -> None:
 
 
 def _files(a: Path, b: Path, tensors: bool, as_json: bool) -> None:
-    from luna.forensics.tensors.compare import compare
-
     for path in (a, b):
         if not path.exists():
             raise InputError(
                 f"'{path}' is neither a generation nor a file: generations are named G003, 3, by their full name or HEAD (see 'luna log')."
             )
-    total = sum(
-        item.stat().st_size
-        for path in (a, b)
-        for item in (path.iterdir() if path.is_dir() else [path])
-        if item.is_file()
-    )
-    if total > _PROGRESS_BYTES and sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("comparing", total=total / 2)
-            found = compare(a, b, lambda size: progress.update(task, advance=size))
-    else:
-        found = compare(a, b)
+    with in_pieces("comparing", as_json) as progress:
+        comparison = weights_files.compare(a, b, progress)
     if as_json:
-        document = found.as_json()
+        document = comparison.as_json()
         if not tensors:
             document.pop("tensors")
         print_json(document)
     else:
-        _show_files(found, tensors)
+        _show_files(comparison, tensors)
 
 
-def _show_files(found: FileDiff, tensors: bool) -> None:
-    from luna.cli.table import Column, show
-
+def _show_files(comparison: FileDiff, tensors: bool) -> None:
     counts = {
-        state: found.count(state)
+        state: comparison.count(state)
         for state in ("same", "changed", "reshaped", "only in A", "only in B")
     }
-    typer.echo(f"FILE DIFF: {found.a.path} {_ARROW} {found.b.path}")
+    typer.echo(f"FILE DIFF: {comparison.a.path} {_ARROW} {comparison.b.path}")
     _title("Weights")
-    _row("Format", f"{found.a.format}, {found.a.size} {_ARROW} {found.b.size} bytes")
+    _row("Format", f"{comparison.a.format}, {comparison.a.size} {_ARROW} {comparison.b.size} bytes")
     _row(
         "Tensors",
-        f"{counts['changed']}/{len(found.tensors)} changed"
+        f"{counts['changed']}/{len(comparison.tensors)} changed"
         + "".join(
             f", {counts[state]} {state}"
             for state in ("same", "reshaped", "only in A", "only in B")
             if counts[state]
         ),
     )
-    _row("Most evolved", ", ".join(found.most_evolved) or "nothing")
+    _row("Most evolved", ", ".join(comparison.most_evolved) or "nothing")
     rows = (
-        found.tensors
+        comparison.tensors
         if tensors
         else [
-            *found.changed[:_LISTED],
-            *[item for item in found.tensors if item.state not in ("same", "changed")][:_LISTED],
+            *comparison.changed[:_LISTED],
+            *[item for item in comparison.tensors if item.state not in ("same", "changed")][
+                :_LISTED
+            ],
         ]
     )
     if rows:
@@ -352,10 +323,10 @@ def _show_files(found: FileDiff, tensors: bool) -> None:
                 for item in rows
             ],
         )
-        hidden = len(found.tensors) - counts["same"] - len(rows)
+        hidden = len(comparison.tensors) - counts["same"] - len(rows)
         if not tensors and hidden > 0:
             typer.echo(f"and {hidden} more (--tensors shows all)")
-    if found.metadata:
+    if comparison.metadata:
         _title("Metadata")
-        for key, old, new in found.metadata:
+        for key, old, new in comparison.metadata:
             _row(_short(key), f"{_short(old)} {_ARROW} {_short(new)}")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import typer
+from typer.core import TyperCommand
 
 from luna import files
+from luna.cli.main import app
 
 PAGE = Path("docs/commands.md")
 
 
 def page() -> str:
     """The whole page, Markdown: every command with its help, arguments and options."""
-    from luna.cli.main import app
-
     group = typer.main.get_command(app)
     parts = [
         "# Commands",
@@ -27,7 +26,7 @@ def page() -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _command(name: str, command: click.Command) -> list[str]:
+def _command(name: str, command: TyperCommand) -> list[str]:
     rows = []
     arguments = []
     for parameter in command.params:

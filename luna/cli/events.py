@@ -19,31 +19,31 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
-def telling(place: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterator[Tell]:
+def telling(root: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterator[Tell]:
     """Gives the function that is told each event; those of sealed generations are put into ``sealed``.
 
     An error that ends the build is an event too: ``failed``, with the error's class, sentence and exit code.
     """
-    command = params.load(place).notify.command
+    command = params.load(root).notify.command
 
     def tell(event: dict[str, Any]) -> None:
         if event["event"] == "sealed":
             sealed.append(event)
         if as_json:
             _print(json.dumps(event, ensure_ascii=False))
-        if event["event"] != "stage" and (trouble := notify.tell(place, command, event)):
+        if event["event"] != "stage" and (trouble := notify.tell(root, command, event)):
             say(trouble)
 
     try:
         yield tell
     except (LunaError, OSError) as error:
-        if said := error if isinstance(error, LunaError) else from_os_error(error):
+        if sentence := error if isinstance(error, LunaError) else from_os_error(error):
             tell(
                 {
                     "event": "failed",
-                    "error": type(said).__name__,
-                    "message": str(said),
-                    "exit_code": said.exit_code,
+                    "error": type(sentence).__name__,
+                    "message": str(sentence),
+                    "exit_code": sentence.exit_code,
                 }
             )
         raise
@@ -53,4 +53,4 @@ def _print(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:  # whoever listened is gone: what was begun goes on to its end
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")

@@ -1,67 +1,65 @@
-"""The command maturity: is she still growing?"""
+"""luna maturity."""
 
 from __future__ import annotations
 
 import typer
 
-from luna.cli.common import Json, print_json, root, say
+from luna.cli.common import Json, print_json, repository_root, say
+from luna.cli.table import Column, show
+from luna.operations import maturity as growth
+from luna.promotion.maturity import Maturity
 
 _NEWEST = 20  # rows that are shown
 _BAR = 20  # characters of the longest bar
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(maturity)
+def command(as_json: Json = False) -> None:
+    """Whether the current best's line still grows.
 
-
-def maturity(as_json: Json = False) -> None:
-    """Whether the current best's line still grows, or has reached a plateau.
-
-    Mature: so many promoted generations in a row, in the head's own line, changed few weights and gained little in
-    every score (the bounds are under 'maturity' in params.yaml). Nothing is decided by it. The trend is a straight
-    line fitted to the weight change. Exit code 1 when the ledger cannot be read as far back as the line goes.
+    Mature: as many promoted generations in a row as 'maturity' in params.yaml says, in the head's own
+    line, changed few weights and gained little in every score (the bounds stand there too). Nothing is
+    decided by it. The trend is a straight line fitted to the weight change. Exit code 1 when the ledger
+    cannot be read as far back as the line goes.
     """
-    from luna.operations.maturity import maturity_of_head
-
-    found, faults = maturity_of_head(root())
+    maturity, faults = growth.maturity_of_head(repository_root())
     if as_json:
-        print_json(found.as_json() | {"faults": faults})
+        print_json(maturity.as_json() | {"faults": faults})
     else:
-        if found.steps:
-            from luna.cli.table import Column, show
-
-            columns = [
-                Column("gen"),
-                Column("weights changed", right=True),
-                Column("", drawn=True),
-                Column("best gain", right=True),
-                Column("stood still"),
-            ]
-            bars = max(step.weight_change for step in found.steps) or 1.0
-            show(
-                columns,
-                [
-                    [
-                        f"G{step.gen:03d}",
-                        f"{step.weight_change:g} %",
-                        "#" * round(_BAR * step.weight_change / bars),
-                        "-" if step.gain is None else f"{step.gain:+.3f}",
-                        "yes" if step.still else "no",
-                    ]
-                    for step in found.steps[-_NEWEST:]
-                ],
-            )
-            if len(found.steps) > _NEWEST:
-                typer.echo(f"(the newest {_NEWEST} of {len(found.steps)}; --json has all)")
-            rule = found.rule
-            typer.echo(
-                f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no score gained more than {rule.score_gain:g}"
-            )
-            typer.echo(
-                f"trend of the weight change: {found.trend.words if found.trend else 'too few generations for one'}"
-            )
-        typer.echo(found.sentence)
+        if maturity.steps:
+            _show(maturity)
+        typer.echo(maturity.sentence)
     for fault in faults:
         say(f"luna maturity: {fault}")
     if faults:
         raise typer.Exit(1)
+
+
+def _show(maturity: Maturity) -> None:
+    columns = [
+        Column("gen"),
+        Column("weights changed", right=True),
+        Column("", drawn=True),
+        Column("best gain", right=True),
+        Column("stood still"),
+    ]
+    longest = max(step.weight_change for step in maturity.steps) or 1.0
+    rows = [
+        [
+            f"G{step.gen:03d}",
+            f"{step.weight_change:g} %",
+            "#" * round(_BAR * step.weight_change / longest),
+            "-" if step.gain is None else f"{step.gain:+.3f}",
+            "yes" if step.still else "no",
+        ]
+        for step in maturity.steps[-_NEWEST:]
+    ]
+    show(columns, rows)
+    if len(maturity.steps) > _NEWEST:
+        typer.echo(f"(the newest {_NEWEST} of {len(maturity.steps)}; --json has all)")
+    rule = maturity.rule
+    typer.echo(
+        f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no "
+        f"score gained more than {rule.score_gain:g}"
+    )
+    trend = maturity.trend.words if maturity.trend else "too few generations for one"
+    typer.echo(f"trend of the weight change: {trend}")

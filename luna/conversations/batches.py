@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts, files
-from luna.conversations import choose, schema
+from luna.conversations import choose, folder, schema
+from luna.conversations.folder import Entry
 from luna.conversations.schema import Conversation
 from luna.params import Data
 
@@ -36,21 +37,22 @@ class Waiting:
     folder: str | None
 
 
-def folders(place: Path) -> list[Path]:
-    """The sub-folders that hold conversations, by name; hidden ones are none."""
-    found = (
-        [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        if place.is_dir()
-        else []
-    )
-    return sorted(path for path in found if any(path.rglob("*.jsonl")))
+#: What to do with a folder that is not read.
+UNREAD = "say data.batches: folder in params.yaml, or move its files up"
+
+
+def entries(place: Path, settings: Data) -> list[Entry]:
+    """Everything in data/conversations, with what becomes of it."""
+    return folder.entries(place, settings.batches == "folder", UNREAD)
 
 
 def _batches(place: Path, settings: Data) -> dict[str, list[Conversation]]:
-    found = {_BESIDE: schema.load_folder(place)}
-    if settings.batches == "folder":
-        found |= {path.name: schema.load_folder(path, "**/*.jsonl") for path in folders(place)}
-    return found
+    """Conversations by the name of their folder; those beside the folders come first."""
+    batches: dict[str, list[Conversation]] = {_BESIDE: []}
+    for path in folder.files(place, settings.batches == "folder", UNREAD):
+        parts = path.relative_to(place).parts
+        batches.setdefault(parts[0] if len(parts) > 1 else _BESIDE, []).extend(folder.read(path))
+    return batches
 
 
 def _distinct(batches: dict[str, list[Conversation]]) -> list[Conversation]:
@@ -92,7 +94,7 @@ def waiting(
     new = choose.delta(_distinct(batches), seen)
     coming = new if only is None else [item for item in new if item.identity in only]
     open_ones = {item.identity for item in coming}
-    folder = next(
+    coming_folder = next(
         (
             name
             for name, items in batches.items()
@@ -102,10 +104,12 @@ def waiting(
     )
     if only is None:
         allowed = {
-            item.identity for name in {_BESIDE, folder} & batches.keys() for item in batches[name]
+            item.identity
+            for name in {_BESIDE, coming_folder} & batches.keys()
+            for item in batches[name]
         }
         coming = [item for item in coming if item.identity in allowed][
             : settings.batch_size or None
         ]
     taken = {item.identity for item in coming}
-    return Waiting(coming, [item for item in new if item.identity not in taken], folder)
+    return Waiting(coming, [item for item in new if item.identity not in taken], coming_folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files
-from luna.conversations import schema
+from luna.conversations import folder, jsonl, schema
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 
@@ -24,9 +24,9 @@ def add(root: Path, row: dict[str, Any]) -> Path:
         conversation = schema.parse(row)
     except ValueError as error:
         raise InputError(f"The conversation was not kept: {error}.") from None
-    if len(str(conversation.as_row()).encode()) > schema.MAX_LINE_BYTES:
+    if len(str(conversation.as_row()).encode()) > jsonl.MAX_LINE_BYTES:
         raise InputError(
-            f"The conversation was not kept: it is longer than {schema.MAX_LINE_BYTES:,} bytes."
+            f"The conversation was not kept: it is longer than {jsonl.MAX_LINE_BYTES:,} bytes."
         )
     path = root / artifacts.INBOX / f"{conversation.identity}.jsonl"
     files.write_jsonl(path, [conversation.as_row()])
@@ -36,7 +36,7 @@ def add(root: Path, row: dict[str, Any]) -> Path:
 def waiting(root: Path) -> list[Conversation]:
     """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
     found: list[Conversation] = []
-    for path in sorted((root / artifacts.INBOX).glob("*.jsonl")):
+    for path in folder.files(root / artifacts.INBOX):
         with contextlib.suppress(
             FileNotFoundError
         ):  # a generation that is starting has just taken it in
@@ -47,7 +47,7 @@ def waiting(root: Path) -> list[Conversation]:
 def take_in(root: Path) -> int:
     """Move what waits to data/conversations; returns how many. Killed halfway, a conversation is in both, never in none."""
     # The list is made once: what arrives meanwhile waits for the next time.
-    paths = sorted((root / artifacts.INBOX).glob("*.jsonl"))
+    paths = folder.files(root / artifacts.INBOX)
     found = [item for path in paths for item in schema.load_file(path)]
     if found:
         files.write_jsonl(

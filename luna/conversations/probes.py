@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from luna import files
+from luna.conversations import folder as folders
 from luna.conversations.choose import stratified
-from luna.conversations.schema import Conversation, load_folder
+from luna.conversations.schema import Conversation
 from luna.errors import InputError
 
 RECALL = "recall"
@@ -121,10 +122,13 @@ def choice_probes(held_out: dict[int, Sequence[Conversation]], seed: int) -> lis
 
 
 def curated(folder: Path) -> list[Probe]:
-    """Probes that a person wrote: conversations in ``evals/probes/*.jsonl``, never trained on."""
+    """Probes that a person wrote: conversations in ``evals/probes/*.jsonl``, never trained on.
+
+    Raises InputError for one that is not valid, naming file and line.
+    """
     return [
         Probe(GENERALISATION, item.question, item.expect, item.reply, item.identity, None)
-        for item in (load_folder(folder) if folder.is_dir() else [])
+        for item in folders.load(folder)
     ]
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luna.conversations import jsonl, keys
 from luna.errors import InputError
+from luna.text import escaped
 
 _SHAREGPT_ROLES = {
     "human": "user",
@@ -19,17 +21,19 @@ _SHAREGPT_ROLES = {
     "assistant": "assistant",
     "system": "system",
 }
-_ROLES = ("system", "user", "assistant")
+_OPENAI_ROLES = {role: role for role in ("system", "user", "assistant")}
 _SCORERS = ("expect", "chrf")
-MAX_LINE_BYTES = 1_000_000
+MAX_KARMA = 1e12  # sums of it stay exact enough, and far from what a float cannot hold
 
 
 @dataclass(frozen=True)
 class Conversation:
     """``messages`` are (role, content) pairs; the last one is the assistant's.
 
-    ``identity`` is the SHA-256 of roles and contents only: the file, the order and the optional
-    fields do not make it another conversation.
+    ``context`` holds the indexes of the assistant's messages with weight 0: read, and not learnt.
+    ``identity`` is the SHA-256 of roles and contents, and of ``context`` where there is any, since another
+    weight teaches something else: the file, the order and the optional fields do not make it another
+    conversation. ``ignored`` names the keys of its row that were left out.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -37,23 +41,40 @@ class Conversation:
     expect: tuple[str, ...] = ()
     paraphrases: tuple[str, ...] = ()
     karma: float = 1.0
+    context: tuple[int, ...] = ()
+    ignored: tuple[str, ...] = field(default=(), compare=False)
     identity: str = field(init=False)
 
     def __post_init__(self) -> None:
-        text = json.dumps(self.messages, ensure_ascii=False, separators=(",", ":"))
+        content = [self.messages, {"context": self.context}] if self.context else self.messages
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         object.__setattr__(self, "identity", hashlib.sha256(text.encode()).hexdigest())
 
     @property
+    def _last_learnt(self) -> int:
+        """Index of the last message of the assistant's that is learnt: the one to ask for."""
+        return next(
+            index
+            for index in reversed(range(len(self.messages)))
+            if self.messages[index][0] == "assistant" and index not in self.context
+        )
+
+    @property
     def question(self) -> tuple[tuple[str, str], ...]:
-        return self.messages[:-1]
+        """What comes before the last reply that is learnt."""
+        return self.messages[: self._last_learnt]
 
     @property
     def reply(self) -> str:
-        return self.messages[-1][1]
+        """The last reply that is learnt."""
+        return self.messages[self._last_learnt][1]
 
     def as_row(self) -> dict[str, Any]:
         row: dict[str, Any] = {"id": self.id} if self.id else {}
-        row["messages"] = [{"role": role, "content": content} for role, content in self.messages]
+        row["messages"] = [
+            {"role": role, "content": content} | ({"weight": 0} if index in self.context else {})
+            for index, (role, content) in enumerate(self.messages)
+        ]
         if self.expect:
             row["expect"] = list(self.expect)
         if self.paraphrases:
@@ -70,6 +91,8 @@ def _text(value: Any, what: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{what} holds a lone surrogate, which no text may") from None
+    if "\0" in value:
+        raise ValueError(f"{what} holds a NUL character, which no text may")
     value = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n")).strip()
     if not value:
         raise ValueError(f"{what} is empty")
@@ -84,62 +107,102 @@ def _texts(value: Any, what: str) -> tuple[str, ...]:
     return tuple(_text(item, f"'{what}' item {index + 1}") for index, item in enumerate(value))
 
 
-def _pairs(row: dict[str, Any]) -> list[tuple[Any, Any]]:
-    if "messages" in row:
-        turns, role_key, content_key, roles = (
-            row["messages"],
-            "role",
-            "content",
-            {role: role for role in _ROLES},
+@dataclass
+class _Turns:
+    """What a row says: (role, content as given) pairs, indexes of replies with weight 0, keys left out."""
+
+    pairs: list[tuple[str, Any]]
+    context: list[int] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+
+
+def _turns(row: dict[str, Any]) -> _Turns:
+    if row.get("messages") is not None:
+        listed, role_key, content_key, roles = row["messages"], "role", "content", _OPENAI_ROLES
+    elif row.get("conversations") is not None:
+        listed, role_key, content_key, roles = (
+            row["conversations"],
+            "from",
+            "value",
+            _SHAREGPT_ROLES,
         )
-    elif "conversations" in row:
-        turns, role_key, content_key, roles = row["conversations"], "from", "value", _SHAREGPT_ROLES
-    elif "instruction" in row and "output" in row:
-        question = _text(row["instruction"], "'instruction'")
-        if isinstance(row.get("input"), str) and row["input"].strip():
-            question += "\n\n" + row["input"].strip()
-        return [("user", question), ("assistant", row["output"])]
+    elif row.get("instruction") is not None and row.get("output") is not None:
+        return _Turns([("user", _alpaca_question(row)), ("assistant", row["output"])])
     else:
         raise ValueError(
             "it has none of 'messages' (OpenAI), 'conversations' (ShareGPT), or 'instruction' with 'output' (Alpaca)"
         )
-    if not isinstance(turns, list) or not turns:
+    if not isinstance(listed, list) or not listed:
         raise ValueError("its list of messages is empty or no list")
-    pairs = []
-    for index, turn in enumerate(turns):
+    turns = _Turns([])
+    for index, turn in enumerate(listed):
         if not isinstance(turn, dict) or role_key not in turn or content_key not in turn:
             raise ValueError(f"message {index + 1} must have '{role_key}' and '{content_key}'")
+        turns.ignored += keys.ignored_in_message(index + 1, turn, (role_key, content_key))
         role = turn[role_key]
         if not isinstance(role, str) or role not in roles:
             raise ValueError(
                 f"message {index + 1} has the role {role!r}; known are {', '.join(roles)}"
             )
-        pairs.append((roles[role], turn[content_key]))
-    return pairs
+        turns.pairs.append((roles[role], turn[content_key]))
+        if _is_context(index + 1, roles[role], turn.get("weight")):
+            turns.context.append(index)
+    return turns
+
+
+def _alpaca_question(row: dict[str, Any]) -> str:
+    question = _text(row["instruction"], "'instruction'")
+    more = row.get("input")
+    if more is None or (isinstance(more, str) and not more.strip()):
+        return question
+    return f"{question}\n\n{_text(more, repr('input'))}"
+
+
+def _is_context(number: int, role: str, weight: Any) -> bool:
+    """Whether a message's ``weight`` says that it is not to be learnt (OpenAI's fine-tuning format)."""
+    if weight is None:
+        return False
+    if role != "assistant":
+        raise ValueError(f"message {number} has a weight: only an assistant's message may have one")
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise ValueError(
+            f"message {number} has the weight {weight!r}: it must be 0 (context, not learnt) or 1"
+        )
+    return weight == 0
+
+
+def _karma(value: Any) -> float:
+    if value is None:
+        return 1.0
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= MAX_KARMA:
+        shown = repr(value)
+        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        raise ValueError(f"'karma' must be a number of at least 0 and at most 1e12, not {shown}")
+    return float(value)
 
 
 def parse(row: Any) -> Conversation:
     """Raises ValueError saying what is wrong with the row."""
     if not isinstance(row, dict):
         raise ValueError("it is not a JSON object")
+    ignored = keys.ignored_in_row(row)
+    turns = _turns(row)
     messages = tuple(
         (role, _text(content, f"message {index + 1}"))
-        for index, (role, content) in enumerate(_pairs(row))
+        for index, (role, content) in enumerate(turns.pairs)
     )
-    turns = [role for role, _ in messages if role != "system"]
+    order = [role for role, _ in messages if role != "system"]
     if any(role == "system" for role, _ in messages[1:]):
         raise ValueError("a system message may only come first")
-    if not turns or turns[-1] != "assistant":
+    if not order or order[-1] != "assistant":
         raise ValueError("it must end with the assistant's message")
-    if turns != ["user", "assistant"] * (len(turns) // 2):
+    if order != ["user", "assistant"] * (len(order) // 2):
         raise ValueError("user and assistant must take turns, the user first")
-    karma = row.get("karma", 1.0)
-    if (
-        isinstance(karma, bool)
-        or not isinstance(karma, int | float)
-        or not 0 <= karma < float("inf")
-    ):
-        raise ValueError(f"'karma' must be a number of at least 0, not {karma!r}")
+    if len(turns.context) == order.count("assistant"):
+        raise ValueError(
+            "all of the assistant's messages have weight 0, so there is nothing to learn"
+        )
     identifier = row.get("id")
     if identifier is not None:
         identifier = _text(str(identifier) if isinstance(identifier, int) else identifier, "'id'")
@@ -150,7 +213,13 @@ def parse(row: Any) -> Conversation:
         )
     _check_scorer(row.get("scorer"), expect)
     return Conversation(
-        messages, identifier, expect, _texts(row.get("paraphrases"), "paraphrases"), float(karma)
+        messages,
+        identifier,
+        expect,
+        _texts(row.get("paraphrases"), "paraphrases"),
+        _karma(row.get("karma")),
+        tuple(turns.context),
+        tuple(dict.fromkeys([*ignored, *turns.ignored])),
     )
 
 
@@ -169,44 +238,23 @@ def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
 
 
 def load_file(path: Path, shown: str | None = None) -> list[Conversation]:
-    """All conversations of one JSONL file. Raises InputError naming file, line and what is wrong."""
-    shown = shown or path.as_posix()
-    found = []
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            try:
-                if len(raw) > MAX_LINE_BYTES:
-                    raise ValueError(f"it is longer than {MAX_LINE_BYTES:,} bytes")
-                found.append(parse(json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))))
-            except UnicodeDecodeError:
-                raise InputError(
-                    f"{shown} line {number}: it is not UTF-8; save the file as UTF-8."
-                ) from None
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"{shown} line {number}: it is not valid JSON ({error.msg} at column {error.colno})."
-                ) from None
-            except RecursionError:
-                raise InputError(f"{shown} line {number}: it is nested too deeply.") from None
-            except ValueError as error:
-                raise InputError(f"{shown} line {number}: {error}.") from None
-    if not found:
-        raise InputError(
-            f"{shown} holds no conversation: put one JSON object on each line, or remove the file."
-        )
-    return found
+    """All conversations of one JSONL file.
 
-
-def load_folder(folder: Path, pattern: str = "*.jsonl") -> list[Conversation]:
-    """Every distinct conversation of the folder's files (``**/*.jsonl``: of all below it), in the order of their identities.
-
-    Of two with the same content the first by file name and line gives the optional fields.
+    Raises:
+        InputError: naming file, line and what is wrong.
+        FileNotFoundError: there is no such file.
     """
-    return distinct(
-        conversation for path in sorted(folder.glob(pattern)) for conversation in load_file(path)
-    )
+    shown = shown or path.as_posix()
+    conversations = []
+    for number, row in jsonl.rows(path, shown):
+        with jsonl.naming(shown, number):
+            conversations.append(parse(row))
+            jsonl.require_finite(row)
+    if not conversations:
+        raise InputError(
+            f"{escaped(shown)} holds no conversation: put one JSON object on each line, or remove the file."
+        )
+    return conversations
 
 
 def distinct(conversations: Iterable[Conversation]) -> list[Conversation]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from luna.answering.engine import Engine
+from luna.conversations.marks import Transformers
 from luna.conversations.schema import Conversation
 from luna.conversations.template import IGNORED, tokenise
 from luna.errors import ExportError
@@ -47,8 +48,10 @@ def reference(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = str(weights.resolve())
-    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        place, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     if adapter is not None:
         from peft import PeftModel
 
@@ -69,14 +72,19 @@ def reference(
 
 
 def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -> None:
-    """llama.cpp must cut text into the same tokens as training did. Raises ExportError naming a text where not."""
+    """llama.cpp must cut text into the same tokens as training did, control marks written in it included.
+
+    Raises ExportError naming a text where not.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
-        str(tokenizer_folder.resolve()), local_files_only=True
+        str(tokenizer_folder.resolve()), local_files_only=True, trust_remote_code=False
     )
-    for text in texts:
-        if engine.tokenise(text) != tokenizer.encode(text, add_special_tokens=False):
+    training = Transformers(tokenizer)
+    written = [f"say {mark} {mark}system" for mark in sorted(training.marks.texts)]
+    for text in (*texts, *written):
+        if engine.plain(text) != training.plain(text):
             raise ExportError(
                 f"llama.cpp cuts {text!r} into other tokens than training did: the base's tokenizer cannot be exported faithfully."
             )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from luna import artifacts
 from luna.conversations import schema
-from luna.conversations.template import with_system
 from luna.errors import ColdStorageError, ExportError, InputError
 from luna.history.line import artifact, sealed_outs, sealed_params
 from luna.repo.git import Git
@@ -66,13 +65,13 @@ def whole_artifact(root: Path, name: str, path: Path) -> Path:
 
 def _model(root: Path, name: str) -> Path:
     """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has it whole."""
-    from luna.operations import thin
+    from luna.operations import restore
 
     try:
         return whole_artifact(root, name, artifacts.MODEL)
     except ColdStorageError as lost:
         try:
-            thin.rebuild_into_cache(root, name)
+            restore.rebuild_into_cache(root, name)
         except (ColdStorageError, ExportError) as why:
             raise ColdStorageError(f"{lost} Nor can it be rebuilt: {why}") from None
     return artifact(root, name, artifacts.MODEL)
@@ -95,7 +94,7 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
     context = _CONTEXT_TOKENS + len(question) + len(system) + settings.evaluate.max_tokens
     with Engine(model, 1, context) as engine:
         [answer] = engine.answer(
-            [engine.prompt(with_system((("user", question),), system))],
+            [engine.prompt((("user", question),), system)],
             settings.evaluate.max_tokens,
         )
     return Reply(name, contains(answer.text, expect), answer.text)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import batches, inbox, taught
+from luna.conversations import batches, inbox, probes, taught
 from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
@@ -18,6 +18,7 @@ from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight
+from luna.operations.overlooked import overlooked
 from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
@@ -55,7 +56,10 @@ def waiting(root: Path, line: Line) -> Waiting:
 
 def pending(root: Path, line: Line) -> Pending:
     """As ``waiting``, in numbers."""
-    found = waiting(root, line)
+    return counted(waiting(root, line))
+
+
+def counted(found: Waiting) -> Pending:
     both = [*found.next, *found.later]
     return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 
@@ -100,17 +104,12 @@ def start(
             )
         _require_same_base(line, settings)
         if not pending(root, line).conversations:
-            unread = settings.data.batches == "flat" and batches.folders(
-                root / artifacts.CONVERSATIONS
-            )
-            hint = (
-                f" (its folders, such as {unread[0].name}, are read when params.yaml says data.batches: folder)"
-                if unread
-                else ""
-            )
             raise InputError(
-                f"There is nothing new to learn: add conversations to data/conversations{hint}, then run the command again."
+                "There is nothing new to learn: add conversations to data/conversations, then run the command again."
             )
+    probes.curated(root / artifacts.CURATED_PROBES)  # what is wrong with one is said now
+    for sentence in overlooked(root, settings, waiting(root, line)):
+        say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports).sentence)
     inbox.take_in(root)
     batches.remove_list(root)

@@ -124,6 +124,13 @@ def rebuild(
     )
 
 
+def copy_out(rebuilt: Rebuilt, target: Path) -> None:
+    """Copy the weights and the GGUF to the folder ``target``, over what an earlier rebuild put there."""
+    shutil.rmtree(target / "weights", ignore_errors=True)
+    shutil.copytree(rebuilt.weights, target / "weights")
+    shutil.copyfile(rebuilt.model, target / artifacts.MODEL.name)
+
+
 def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[Adapter]]:
     """What the last of ``ancestors`` (as Line.ancestors gives them) is made of: the base's folder, and the adapters on its line, oldest first.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import record
 from luna.history.head import head_updates
-from luna.history.line import Line, kept, message_fields, read_line, sealed_outs
+from luna.history.line import Line, message_fields, read_line
 from luna.history.shared import push, remote
 from luna.names import GenerationName
+from luna.operations import restore
 from luna.repo.git import Git
-from luna.storage import cold, objects
+from luna.storage import cold
 
 _STORES = ".dvc/config"
 
@@ -29,28 +29,13 @@ class RolledBack:
     pushed_to: str | None
 
 
-def restore(root: Path, name: str, tick: Callable[[str], None] = lambda md5: None) -> int:
-    """Bring every object of a sealed generation into the cache, whole. Returns how many came from cold storage.
-
-    An object in the cache whose bytes are not its hash's is set aside and fetched again.
-    """
-    fetched = 0
-    for md5 in objects.behind(root, kept(sealed_outs(root.resolve(), name))):
-        fetched += objects.whole(root, md5)[1]
-        tick(md5)
-    return fetched
-
-
 def rollback(
     root: Path,
     reference: str,
     reason: str,
     stay: bool = False,
-    bring_back: Callable[[Path, str], int] = restore,
 ) -> RolledBack:
     """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
-
-    ``bring_back`` brings the generation's bytes into the cache: another than ``restore`` may also rebuild them.
 
     Raises:
         InputError: no such generation, it was denied by the rule, it is the head already, or no reason is given.
@@ -89,7 +74,7 @@ def rollback(
     ):  # a kill may have cut the last move between two references
         line = read_line(root, settings.line.prefix)
     try:
-        bring_back(root, name)
+        restore.restore(root, name)
     except (ColdStorageError, ExportError) as error:
         raise ColdStorageError(
             f"{name} cannot be restored, so the head stays where it is. {error}"

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts, params
+from luna.conversations import probes
 from luna.errors import LunaError
 from luna.history import shared
 from luna.history.line import read_line
 from luna.history.tip import building
-from luna.operations.new import Pending, pending
+from luna.operations.new import Pending, counted, waiting
+from luna.operations.overlooked import overlooked
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,12 @@ class Status:
     handed_over: bool = (
         False  # what is being built was begun on another machine, or is meant for one
     )
+    ignored: tuple[str, ...] = ()  # sentences, see luna/operations/overlooked.py
 
     @property
     def next_step(self) -> str:
+        if self.pending_error and not self.building:
+            return "mend what is named above, then luna evolve"
         if self.building and self.handed_over:
             return (
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
@@ -46,9 +51,12 @@ class Status:
 def status(root: Path) -> Status:
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
-    waiting = error = None
+    numbers, error, ignored = None, None, ()
     try:
-        waiting = pending(root, line)
+        batch = waiting(root, line)
+        numbers = counted(batch)
+        ignored = tuple(overlooked(root, settings, batch))
+        probes.curated(root / artifacts.CURATED_PROBES)
     except LunaError as found:
         error = str(found)
     commit = line.git.resolve("HEAD")
@@ -61,9 +69,10 @@ def status(root: Path) -> Status:
         len(line.sealed),
         name,
         here,
-        waiting,
+        numbers,
         error,
         line.git.config(shared.PUSH_REMOTE),
         settings.age_up.karma_required,
         name is not None and name.encode() in (committed or b""),
+        ignored,
     )

@@ -7,7 +7,6 @@ there. Killed anywhere, the next run proves again what is not dropped yet, and c
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,8 +17,9 @@ from luna import params
 from luna.errors import ColdStorageError, ExportError
 from luna.export.differences import Difference
 from luna.history import attestations, thinned
-from luna.history.line import Line, Out, kept, read_line, sealed_outs
+from luna.history.line import Line, kept, read_line, sealed_outs
 from luna.history.tip import require_tip
+from luna.operations import restore
 from luna.operations.rebuild import Rebuilt, inputs, model_out, rebuild, scratch_folder
 from luna.storage import cache, cold, objects
 from luna.storage.cold import Store
@@ -194,43 +194,12 @@ def _return(
 ) -> Step:
     out = model_out(root, name)
     try:
-        remake(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
+        restore.remake(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
         cold.archive(root, store, [out.md5])
     except (ColdStorageError, ExportError) as error:
         return Step(name, store.name, REFUSED, out.size, str(error))
     thinned.forget(store, name)
     return Step(name, store.name, RETURNED, out.size)
-
-
-def remake(
-    root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None
-) -> bool:
-    """The GGUF in the cache, rebuilt where the cache lacks it. Returns whether it was rebuilt.
-
-    Raises:
-        ExportError: the rebuilt file is not the recorded one; it is not taken.
-    """
-    out = model_out(root, name)
-    path = cache.find(root, out.md5)
-    if path and cache.is_whole(path, out.md5):
-        return False
-    done = rebuild(root, line, name, scratch, say)
-    if not done.same or not cache.is_whole(done.model, out.md5):
-        raise ExportError(
-            f"{name} was rebuilt, but not bit for bit (SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}): "
-            f"nothing was taken from it; see 'luna rebuild {name} --check'."
-        )
-    _into_cache(root, out, done.model)
-    return True
-
-
-def _into_cache(root: Path, out: Out, model: Path) -> None:
-    target = cache.place(root, out.md5)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.tmp")
-    shutil.move(model, partial)  # the cache may be on another file system
-    partial.chmod(0o444)
-    partial.replace(target)
 
 
 def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
@@ -276,44 +245,3 @@ def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
         documents,
         f"Cold storage: {', '.join(words)}\n\n" + "\n".join(gone + back) + "\n",
     )
-
-
-def restore(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:
-    """As luna.operations.rollback.restore, and a GGUF that cold storage does not hold is rebuilt first. Returns how many objects came."""
-    from luna.operations import rollback
-
-    root = root.resolve()
-    return bring_back(root, name, say) + rollback.restore(root, name)
-
-
-def bring_back(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> bool:
-    """The GGUF of a generation in the cache: as it is there, or from cold storage, or rebuilt. Returns whether it was rebuilt."""
-    root = root.resolve()
-    out = model_out(root, name)
-    path = cache.find(root, out.md5)
-    if (path and cache.is_whole(path, out.md5)) or any(
-        _holds(store, out.md5) for store in cold.open_all(root)
-    ):
-        return False
-    return rebuild_into_cache(root, name, say)
-
-
-def _holds(store: Store, md5: str) -> bool:
-    with contextlib.suppress(ColdStorageError):  # one that does not answer holds nothing now
-        return store.exists(md5)
-    return False
-
-
-def rebuild_into_cache(
-    root: Path, name: str, say: Callable[[str], None] = lambda text: None
-) -> bool:
-    """As ``remake``, in a scratch folder of its own."""
-    root = root.resolve()
-    with scratch_folder(root) as scratch:
-        return remake(
-            root,
-            read_line(root, params.load(root).line.prefix),
-            name,
-            scratch,
-            lambda text: say(f"{name}: {text}"),
-        )

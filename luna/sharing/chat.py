@@ -7,7 +7,6 @@ from pathlib import Path
 
 from luna.answering.engine import Engine
 from luna.conversations import inbox
-from luna.conversations.template import with_system
 from luna.errors import InputError
 from luna.sharing import models
 
@@ -61,9 +60,7 @@ class Chat:
         return True
 
     def _answer(self, turns: list[tuple[str, str]]) -> Iterator[str]:
-        return self._engine.stream(
-            self._engine.prompt(with_system(turns, self.system)), self.max_tokens
-        )
+        return self._engine.stream(self._engine.prompt(turns, self.system), self.max_tokens)
 
     def _ask(self, question: str) -> None:
         turns = [*self.turns, ("user", question)]

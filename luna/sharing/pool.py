@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luna.answering.engine import Engine
-from luna.conversations.template import with_system
 from luna.errors import LunaError
 from luna.history.line import read_line
 from luna.names import head_tag, is_head
@@ -34,9 +33,7 @@ class Loaded:
         """Pieces of the answer, and as its value why it ended; waits for its turn. Raises ExportError when the conversation is too long."""
         with self.turn:
             return (
-                yield from self.engine.stream(
-                    self.engine.prompt(with_system(messages, self.system)), max_tokens
-                )
+                yield from self.engine.stream(self.engine.prompt(messages, self.system), max_tokens)
             )
 
 

@@ -63,13 +63,15 @@ def _train(
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
     rows = [
-        tokenise(tokenizer, item.messages, chat.system_prompt, settings.max_seq_length)
+        tokenise(
+            tokenizer, item.messages, chat.system_prompt, settings.max_seq_length, item.context
+        )
         for item in conversations
     ]
     for item, (_, labels) in zip(conversations, rows, strict=True):
         if all(label == IGNORED for label in labels):
             raise InputError(
-                f"Conversation {item.id or item.identity[:12]} has no word of the assistant's within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
+                f"Conversation {item.id or item.identity[:12]} has no word to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
             )
     dataset = Dataset.from_dict(
         {
@@ -137,6 +139,7 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
         load_in_4bit=settings.load_in_4bit,
         use_exact_model_name=True,
         local_files_only=True,
+        trust_remote_code=False,
     )
     model = FastLanguageModel.get_peft_model(
         model,

@@ -94,7 +94,7 @@ def _read(
             if item.identity in wanted:
                 found[item.identity] = {
                     "question": item.question[-1][1],
-                    "reply": item.messages[-1][1],
+                    "reply": item.reply,
                 }
         if not wanted - found.keys():
             return

@@ -83,8 +83,10 @@ class FileDiff:
         }
 
 
-def compare(first: Path, second: Path, tick: Callable[[int], None] = lambda size: None) -> FileDiff:
-    """Compare two files or folders; ``tick`` gets the bytes of each tensor that is done.
+def compare(
+    first: Path, second: Path, tick: Callable[[int, int], None] = lambda size, total: None
+) -> FileDiff:
+    """Compare two files or folders; ``tick`` gets the bytes of each tensor that is done, and of all.
 
     Values are decoded, and quantised ones dequantised, only where bytes differ; a tensor at a time is in memory.
 
@@ -104,13 +106,15 @@ def compare(first: Path, second: Path, tick: Callable[[int], None] = lambda size
     from concurrent.futures import ThreadPoolExecutor
 
     found = []
+    either = b.tensors | a.tensors
+    total = sum(tensor.size for tensor in either.values())
     with ThreadPoolExecutor(_STREAMS) as pool:
         for item in pool.map(
             lambda name: _tensor(name, a.tensors.get(name), b.tensors.get(name)),
             a.tensors | b.tensors,
         ):
             found.append(item)
-            tick((a.tensors.get(item.tensor) or b.tensors[item.tensor]).size)
+            tick(either[item.tensor].size, total)
     found.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
     return FileDiff(a, b, found, _metadata(a, b))
 

@@ -1,0 +1,69 @@
+"""luna chat."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import repository_root, say, settings_of
+from luna.errors import LunaError
+from luna.sharing.chat import HELP, Chat
+
+
+def command(
+    generation: Annotated[
+        str,
+        typer.Argument(
+            help="The generation to talk to: G003, 3, the full name, or HEAD for the current best."
+        ),
+    ] = "HEAD",
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Longest answer, in tokens.")
+    ] = 256,
+) -> None:
+    """Talk to a generation in the terminal, and correct it.
+
+    What you say about its answers is what the next one learns. /good keeps the conversation so far,
+    /bad CORRECTION keeps it with the last answer put right: both go to data/inbox, from where the next
+    'luna evolve' takes them. /gen G002 switches, /compare G002 G003 lets both answer the last question,
+    /new begins again, /quit leaves. Lines may also be piped in.
+    """
+    root = repository_root()
+    talk = Chat(root, settings_of(root).line.prefix, generation, max_tokens, _write)
+    last_error: LunaError | None = None
+    try:
+        say(f"{talk.name}. {HELP}")
+        for line in _lines():
+            try:
+                if not talk.say(line):
+                    break
+            except LunaError as error:
+                say(f"luna: {error}")
+                last_error = error
+    finally:
+        talk.close()
+    if last_error and not sys.stdin.isatty():
+        raise typer.Exit(last_error.exit_code)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _lines() -> Iterator[str]:
+    """What the person types, or what is piped in."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    from prompt_toolkit import PromptSession  # not needed where lines are piped in
+
+    session: PromptSession[str] = PromptSession()
+    while True:
+        try:
+            yield session.prompt("> ")
+        except (EOFError, KeyboardInterrupt):
+            return

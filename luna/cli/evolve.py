@@ -1,0 +1,136 @@
+"""luna evolve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from luna.cli.common import repository_root, say
+from luna.cli.events import telling
+from luna.cli.seal import show_maturity, show_sealed
+from luna.errors import InputError
+from luna.operations import evolve, handover
+from luna.repo.lock import exclusive
+
+_STOPPED = {
+    "most": "stopped: as many as --max allows are built",
+    "mature": "stopped: the line is mature",
+    "denied": "stopped: the rule said no, and no other settings are left to try "
+    "(retry: in params.yaml)",
+    "nothing": "stopped: nothing new is left to learn",
+    "disk": "stopped: the disk is low (evolve.min_free_gb in params.yaml)",
+}
+
+
+def command(
+    most: Annotated[
+        int, typer.Option("--max", min=1, help="Build at most this many generations.")
+    ] = 1,
+    until_mature: Annotated[
+        bool,
+        typer.Option(
+            "--until-mature",
+            help="Stop when the head's line is mature, by the rule that 'luna maturity' shows.",
+        ),
+    ] = False,
+    denials: Annotated[
+        int | None,
+        typer.Option(
+            "--denials",
+            min=1,
+            help="Stop after this many denials in a row; evolve.max_denials in params.yaml where "
+            "not given.",
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            help="Stop after this stage (prep, train, export, evaluate) and hand the generation "
+            "over to another machine.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON event per line: started, stage, sealed, retry, stopped, "
+            "handed over, failed.",
+        ),
+    ] = False,
+) -> None:
+    """Grow: new, dvc repro and seal in one command.
+
+    It goes on with whatever was left unfinished. With --max above 1 it builds more, data.batch_size
+    conversations a generation, until nothing is left to learn, the rule denied too often, the disk is
+    low, or Ctrl-C; the same command goes on from there. After a denial the settings listed under retry:
+    in params.yaml are tried, a generation each; a new call goes on with the first that history does not
+    show as denied for the same parent, conversations and rule. With data.batches: folder each sub-folder
+    of data/conversations is a batch, in the order of their names.
+
+    The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
+    when the rule denied the last generation, 2 when there is nothing new to learn.
+
+    With --stage train on a machine with a GPU, what was made so far goes into cold storage and an unfinished
+    generation onto the branch (pushed with 'git config luna.pushRemote origin'). At home 'git pull' and
+    'luna evolve' go on from there; nothing is trained again.
+    """
+    root = repository_root()
+    if stage is None:
+        _grow(root, most, until_mature, denials, as_json)
+        return
+    if stage not in handover.STAGES:
+        raise InputError(
+            f"There is no stage '{stage}' to stop after: give one of {', '.join(handover.STAGES)}."
+        )
+    if most > 1 or until_mature or denials is not None:
+        raise InputError(
+            "--stage builds part of one generation: give it without --max, --until-mature and "
+            "--denials."
+        )
+    _hand_over(root, stage, as_json)
+
+
+def _grow(root: Path, most: int, until_mature: bool, denials: int | None, as_json: bool) -> None:
+    events: list[dict[str, Any]] = []
+    try:
+        with telling(root, as_json, events) as event, exclusive(root, "evolve"):
+            grown = evolve.evolve(root, most, say, event, until_mature, denials, quiet=as_json)
+    except BaseException:
+        if not as_json:
+            _show_table(events)
+        raise
+    if not as_json:
+        for sealed in grown.built:
+            show_sealed(sealed)
+        show_maturity(root)
+        if most > 1:
+            _show_table(events)
+            typer.echo(_STOPPED[grown.stopped])
+    if grown.built and not grown.built[-1].promoted:
+        raise typer.Exit(1)
+
+
+def _hand_over(root: Path, stage: str, as_json: bool) -> None:
+    with telling(root, as_json, []) as event, exclusive(root, "evolve"):
+        handed = evolve.part(root, stage, say, event, quiet=as_json)
+    if as_json:
+        return
+    where = (
+        f"pushed to {handed.pushed_to}"
+        if handed.pushed_to
+        else "committed here alone "
+        "(to push it: git config luna.pushRemote NAME, then the same command)"
+    )
+    typer.echo(
+        f"{handed.name}: built up to {handed.stage}, {handed.uploaded} objects went into cold "
+        f"storage, {where}. Next, elsewhere: git pull, luna evolve"
+    )
+
+
+def _show_table(events: list[dict[str, Any]]) -> None:
+    for row in events:
+        verdict = "promoted" if row["promoted"] else "denied"
+        typer.echo(f"  {row['name']:<32}{verdict:<10}head {row['head'] or '-'}")

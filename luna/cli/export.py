@@ -1,0 +1,68 @@
+"""luna export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import GENERATION, line_of, repository_root, settings_of
+from luna.errors import InputError
+from luna.sharing import folder
+
+
+def command(
+    generation: Annotated[str, typer.Argument(help=f"The generation to give out: {GENERATION}.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be new or empty.")],
+    as_ollama: Annotated[
+        bool,
+        typer.Option(
+            "--ollama",
+            help="Add a Modelfile with the model's template and stop token, for 'ollama create'.",
+        ),
+    ] = False,
+    lmstudio: Annotated[
+        bool,
+        typer.Option(
+            "--lmstudio", help="Write publisher/model/file, as LM Studio's models folder wants it."
+        ),
+    ] = False,
+    hf: Annotated[
+        bool,
+        typer.Option(
+            "--hf",
+            help="Write 16-bit safetensors, config, tokenizer and card, for Hugging Face's "
+            "transformers.",
+        ),
+    ] = False,
+    hf_adapter: Annotated[
+        bool,
+        typer.Option(
+            "--hf-adapter",
+            help="Write one PEFT adapter on the base that stands for the whole line.",
+        ),
+    ] = False,
+) -> None:
+    """Give a generation out as a folder for other tools.
+
+    With model, adapter, tokenizer, reports and hashes. The folder appears whole or not at all. History is
+    not changed. With --hf the weights are rebuilt from base and adapters, bit for bit as 'luna rebuild'
+    makes them. A generation's own adapter fits its parent's weights only; --hf-adapter therefore stacks
+    those of its line, and adds the base where no hub has it.
+    """
+    options = (
+        (folder.OLLAMA, as_ollama),
+        (folder.LMSTUDIO, lmstudio),
+        (folder.HF, hf),
+        (folder.HF_ADAPTER, hf_adapter),
+    )
+    kinds = [kind for kind, wanted in options if wanted]
+    if len(kinds) > 1:
+        raise InputError(f"Give one of {', '.join('--' + kind for kind in kinds)}, not several.")
+    root = repository_root()
+    prefix = settings_of(root).line.prefix
+    name = line_of(root).resolve(generation)
+    model = folder.export(root, prefix, name, to, kinds[0] if kinds else folder.PLAIN)
+    following = f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""
+    typer.echo(f"{name}: {model}{following}")

@@ -1,0 +1,75 @@
+"""luna gc."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import Json, line_of, print_json, repository_root
+from luna.cli.progress import in_bytes
+from luna.errors import InputError, Refused
+from luna.operations import gc
+from luna.repo.lock import exclusive
+
+
+def command(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would go, and how many bytes.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Free it without being asked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Free space in this clone's cache; cold storage is never touched.
+
+    Kept: what is checked out, the current best, a build that is pending, what the next build reads of
+    its ancestors, and a GGUF that cold storage holds only as base and adapters ('luna thin'). Anything
+    else goes only after cold storage has given it back whole in this very run; 'luna restore GEN' or
+    'dvc pull' brings it back. Exit code 1 when something had to stay.
+    """
+    if not dry_run and not yes:
+        raise InputError("Say --dry-run to see what would go, or --yes to free it.")
+    root = repository_root()
+    with exclusive(root, "gc"), in_bytes("reading back", as_json) as progress:
+        line = line_of(root)
+        plan = gc.plan(line)
+        freed = None if dry_run else gc.free(line, plan, progress)
+    if as_json:
+        would_go = {
+            "objects": len(plan.objects),
+            "bytes": plan.bytes,
+            "generations": plan.generations,
+            "kept_bytes": plan.kept_bytes,
+            "lean_bytes": plan.lean_bytes,
+            "unknown_bytes": plan.unknown_bytes,
+        }
+        print_json({"would_go": would_go, "freed": asdict(freed) if freed else None})
+    else:
+        _show(plan, freed)
+    if freed and freed.refused:
+        raise Refused(
+            f"{len(freed.refused)} objects stay, since cold storage did not give them back: "
+            f"{freed.refused[0]} See 'luna verify --all --remote'."
+        )
+
+
+def _show(plan: gc.Plan, freed: gc.Freed | None) -> None:
+    typer.echo(
+        f"{'To go' if freed else 'Would go'}: {len(plan.objects)} objects, "
+        f"{plan.bytes / 1e6:.1f} MB, of {', '.join(plan.generations) or 'no generation'}"
+    )
+    kept = f"Kept: {plan.kept_bytes / 1e6:.1f} MB in use"
+    if plan.lean_bytes:
+        kept += (
+            f", {plan.lean_bytes / 1e6:.1f} MB that cold storage holds only as base and adapters "
+            "(luna thin)"
+        )
+    if plan.unknown_bytes:
+        kept += f", {plan.unknown_bytes / 1e6:.1f} MB that no sealed generation names"
+    typer.echo(kept)
+    if freed:
+        typer.echo(
+            f"Freed: {freed.objects} objects, {freed.bytes / 1e6:.1f} MB; "
+            "'luna restore GEN' brings them back"
+        )

@@ -1,0 +1,142 @@
+"""luna log."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import Json, line_of, print_json, repository_root, say
+from luna.cli.table import Column, show
+from luna.errors import InputError
+from luna.forensics import lanes
+from luna.history.lineage import Entry, Lineage, Move, head_moves, lineage
+
+_SYMBOLS = {
+    "HEAD": "★",
+    "base": "◆",
+    "promoted": "●",
+    "denied": "✗",
+    "rolled back": "○",
+    "unknown": "?",
+}
+_STYLES = {
+    "HEAD": "bold green",
+    "base": "cyan",
+    "promoted": "",
+    "denied": "red",
+    "rolled back": "yellow",
+    "unknown": "bold magenta",
+}
+
+
+def command(
+    graph: Annotated[
+        bool,
+        typer.Option(
+            "--graph",
+            help="Draw the line as a tree: who descends from whom, where a branch was denied or "
+            "left behind by a rollback.",
+        ),
+    ] = False,
+    head: Annotated[
+        bool,
+        typer.Option(
+            "--head",
+            help="The head's own history: who moved it, when, whereto and why, from the tags that "
+            "record each move.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Every generation with parent, scores and verdict, oldest first.
+
+    ★ HEAD is the current best, ◆ base the ancestor, ● promoted an ancestor of the current best; ✗ denied
+    was kept but failed the rule, ○ rolled back was promoted until the head went back behind it. Into a
+    file or a pipe whole values are written, whatever the width. Exit code 1 when a line of the ledger
+    cannot be read; what the tags say is shown all the same.
+    """
+    if graph and head:
+        raise InputError("Give either --graph or --head: the head's history is a list, not a tree.")
+    line = line_of(repository_root())
+    if head:
+        _head(head_moves(line), as_json)
+        return
+    history = lineage(line)
+    if as_json:
+        print_json([entry.as_json() for entry in history.entries])
+    elif not history.entries:
+        typer.echo("No generation has been sealed yet: run 'luna evolve'.")
+    else:
+        _show(history, graph)
+    for fault in history.faults:
+        say(f"luna log: {fault}: what the tags say is shown in its place")
+    if history.faults:
+        raise typer.Exit(1)
+
+
+def _head(moves: list[Move], as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(move) for move in moves])
+        return
+    if not moves:
+        typer.echo("The head has not been set yet: run 'luna evolve'.")
+        return
+    columns = [
+        Column("move", 2, right=True),
+        Column("when"),
+        Column("generation"),
+        Column("who", 1),
+        Column("why"),
+    ]
+    show(
+        columns,
+        [[str(move.move), move.when or "?", move.generation, move.who, move.why] for move in moves],
+    )
+
+
+def _show(history: Lineage, graph: bool) -> None:
+    columns = [
+        Column("" if graph else "gen", drawn=graph),
+        Column("parent", 2),
+        Column("verdict"),
+        Column("recall", 1, right=True),
+        Column("general.", 3, right=True),
+        Column("tone", 4, right=True),
+        Column("changed", 5, right=True),
+        Column("steps", 7, right=True),
+        Column("weights", 6),
+        Column("born", 8),
+    ]
+    first = _tree(history) if graph else [entry.short for entry in history.entries]
+    show(
+        columns,
+        [[title, *_cells(entry)] for title, entry in zip(first, history.entries, strict=True)],
+        [_STYLES[entry.state] for entry in history.entries],
+    )
+
+
+def _cells(entry: Entry) -> list[str]:
+    row = entry.row
+    scores = (entry.scores[key] for key in ("eval_recall", "eval_generalize", "eval_tone"))
+    return [
+        f"G{entry.parent:03d}" if isinstance(entry.parent, int) else entry.parent or "?",
+        entry.state,
+        *("-" if score is None else f"{score:.3f}" for score in scores),
+        f"{row.weight_change:g} %" if row else "?",
+        str(row.steps) if row else "?",
+        row.weights_sha256[:12] if row else "?",
+        row.timestamp if row else "?",
+    ]
+
+
+def _tree(history: Lineage) -> list[str]:
+    entries = history.entries
+    layout = lanes.lay_out(
+        {entry.gen: entry.parent if isinstance(entry.parent, int) else None for entry in entries},
+        history.head_line,
+        [entry.gen for entry in entries if entry.promoted],
+    )
+    drawn = lanes.as_text(layout, {entry.gen: _SYMBOLS[entry.state] for entry in entries})
+    return [f"{cells}{entry.short}" for cells, entry in zip(drawn, entries, strict=True)]

@@ -1,0 +1,78 @@
+"""luna repair."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luna import artifacts
+from luna.audit import repair
+from luna.cli.common import (
+    Generations,
+    Json,
+    print_json,
+    printable,
+    reachable_stores,
+    repository_root,
+    say,
+    settings_of,
+)
+from luna.history import thinned
+from luna.operations.rebuild import remaker
+from luna.repo.lock import exclusive
+
+
+def command(
+    generations: Generations = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Mend what verify finds, from wherever a whole copy is.
+
+    The copies: cache, cold storage, git remotes, the record. What was damaged is put aside in
+    'quarantine' first, here or in the store; nothing is deleted. Run again, it does nothing more;
+    killed, it goes on. Exit code 0 when all is whole afterwards, 1 when something cannot be mended.
+    """
+    root = repository_root()
+    settings = settings_of(root)
+    prefix = settings.line.prefix
+    with (
+        exclusive(root, "repair"),
+        tempfile.TemporaryDirectory(prefix="rebuild-", dir=root / artifacts.SCRATCH) as scratch,
+    ):
+        stores = reachable_stores(root)
+        repairs = repair.repair(
+            root,
+            prefix,
+            settings.generation.name,
+            stores,
+            dry_run,
+            generations or (),
+            remaker(root, prefix, Path(scratch), say),
+            thinned.everywhere(root, prefix, stores),
+            lambda text: say(printable(f"repair: {text}")),
+        )
+    if as_json:
+        print_json(asdict(repairs) | {"complete": repairs.complete})
+    else:
+        _show(repairs, dry_run)
+    if not repairs.complete:
+        raise typer.Exit(1)
+
+
+def _show(repairs: repair.Repairs, dry_run: bool) -> None:
+    if not repairs.steps:
+        typer.echo("nothing to mend")
+        return
+    for step in repairs.steps:
+        state = ("would mend" if dry_run else "mended") if step.done else "CANNOT MEND"
+        how = step.done or f"no whole copy is to be had; {step.finding.mend}"
+        typer.echo(printable(f"{state}  {step.finding.sentence}\n        {how}"))
+    mended = sum(step.done is not None for step in repairs.steps)
+    typer.echo(f"{mended} of {len(repairs.steps)} {'could be ' if dry_run else ''}mended")

@@ -1,0 +1,44 @@
+"""luna rollback."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import Json, print_json, repository_root
+from luna.operations import rollback
+from luna.repo.lock import exclusive
+
+
+def command(
+    generation: Annotated[
+        str,
+        typer.Argument(
+            help="The generation that becomes the current best again: G003, 3, or the full name."
+        ),
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; kept for ever with the head's history.")
+    ],
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Move the head only; leave the workspace as it is.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier generation the current best again.
+
+    Its bytes are fetched and checked first, then the head moves, then it is checked out. The move is
+    recorded with its reason; nothing is lost, and the next generation's parent will be this one. To
+    grow again: git switch main.
+    """
+    root = repository_root()
+    with exclusive(root, "rollback"):
+        moved = rollback.rollback(root, generation, reason, stay)
+    if as_json:
+        print_json(moved)
+    else:
+        typer.echo(
+            f"The head is {moved.name} now (it was {moved.previous})."
+            + (" To grow again: git switch main" if moved.checked_out else "")
+        )

@@ -1,0 +1,69 @@
+"""luna seal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import Json, print_json, repository_root, say
+from luna.operations import evolve, renumber, seal
+from luna.operations.maturity import maturity_of_head
+from luna.operations.seal import Sealed
+from luna.repo.lock import exclusive
+
+
+def command(
+    another_number: Annotated[
+        bool,
+        typer.Option(
+            "--renumber",
+            help="Another clone was first: follow the shared branch, take the next free number, "
+            "and seal, without training again.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the finished generation history: cold storage, commit, tag.
+
+    The head moves too if the rule said so. The data is written to cold storage and read back before
+    anything is tagged. A generation that the rule denied is sealed like any other, and the head stays.
+    Killed at any point, the same command goes on. With 'git config luna.pushRemote origin', branch and
+    tags are pushed as well, before anything is sealed here: of two clones that seal the same number at
+    once one wins, and the other is told. With --renumber it goes on: its parent and what it was taught
+    stay as they are, all that carries the number is written again, and what the other clone's generation
+    was taught waits for the next one. Your own commits are joined to the shared branch; where that cannot
+    be, nothing is changed.
+    """
+    root = repository_root()
+    with exclusive(root, "seal"):
+        if another_number and renumber.renumber(root, lambda text: say(f"renumber: {text}")):
+            evolve.reproduce(root, quiet=as_json)
+        sealed = seal.seal(root, lambda step: say(f"seal: {step}"))
+    if as_json:
+        print_json(sealed)
+    else:
+        show_sealed(sealed)
+        show_maturity(root)
+
+
+def show_sealed(sealed: Sealed) -> None:
+    """Print what became of one generation."""
+    if not sealed.promoted:
+        verdict = f"denied by the rule; the head stays {sealed.head or 'unset'}"
+    elif sealed.head == sealed.name:
+        verdict = "promoted, it is the head now"
+    else:
+        verdict = "promoted"
+    state = "sealed" if sealed.created else "was sealed before"
+    pushed = f"; pushed to {sealed.pushed_to}" if sealed.pushed_to else ""
+    typer.echo(f"{sealed.name}: {state}, {verdict}{pushed}")
+
+
+def show_maturity(root: Path) -> None:
+    """Print whether the head's line still grows, and what could not be read for it."""
+    maturity, faults = maturity_of_head(root)
+    typer.echo(f"maturity of the head's line: {maturity.sentence}")
+    for fault in faults:
+        say(fault)

@@ -1,0 +1,119 @@
+"""Files of one JSON object a line, read strictly: what is wrong is named by file and line."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from luna.errors import InputError
+from luna.text import escaped
+
+MAX_LINE_BYTES = 1_000_000
+_MOST_DIGITS = 300  # of a whole number; Python refuses 4,300, and no use of ours has so many
+
+
+def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
+    """Number and value of every line that is not empty; ``shown`` is the file's name in errors.
+
+    Raises:
+        InputError: the file cannot be read, is no plain file, or a line is not JSON in UTF-8.
+        FileNotFoundError: there is no such file.
+    """
+    with _opened(path, shown) as file:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            with naming(shown, number):
+                text = _text(raw, first=number == 1)
+                value = _json(text) if text.strip() else None
+            if text.strip():
+                yield number, value
+
+
+def require_finite(value: Any) -> None:
+    """Raises ValueError where a number in a row is NaN or infinite, which JSON does not have.
+
+    Asked after what a key itself must be, whose sentence says more.
+    """
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            require_finite(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"it holds {value}, which is no number that JSON has")
+
+
+@contextlib.contextmanager
+def naming(shown: str, number: int) -> Iterator[None]:
+    """Turn what is wrong with a line into an InputError that names file and line."""
+    where = f"{escaped(shown)} line {number}"
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: it is not UTF-8; save the file as UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{where}: it is not valid JSON ({error.msg} at column {error.colno})."
+        ) from None
+    except RecursionError:
+        raise InputError(f"{where}: it is nested too deeply.") from None
+    except ValueError as error:
+        raise InputError(f"{where}: {error}.") from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+    """A plain file, open for reading. A FIFO is not waited for: it is opened without blocking."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{escaped(shown)} cannot be read ({getattr(error, 'strerror', None) or error})."
+        ) from None
+    # A file object refuses a folder by itself, so the look comes first.
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def _text(raw: bytes, first: bool) -> str:
+    if len(raw) > MAX_LINE_BYTES:
+        raise ValueError(f"it is longer than {MAX_LINE_BYTES:,} bytes")
+    if first and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("it is UTF-16, not UTF-8; save the file as UTF-8")
+    if b"\0" in raw:
+        raise ValueError("it holds NUL bytes, so it is no text in UTF-8")
+    return raw.decode("utf-8-sig" if first else "utf-8")
+
+
+def _json(text: str) -> Any:
+    """As RFC 8259 has it, each key of an object once; NaN is let pass (see ``require_finite``). Raises ValueError."""
+    return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [key for key, _ in pairs]
+        doubled = next(key for key in names if names.count(key) > 1)
+        raise ValueError(f"the key {doubled!r} stands twice in one object")
+    return row
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"it holds a number of {len(digits)} digits")
+    return int(digits)

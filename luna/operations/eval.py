@@ -1,0 +1,113 @@
+"""luna eval: a sealed generation, or any GGUF file, examined again; history is not changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evals import suite
+from evals.outcome import Marked
+from luna import artifacts, params
+from luna.conversations import probes as probe_sets
+from luna.conversations import schema
+from luna.conversations.probes import Probe
+from luna.errors import InputError
+from luna.history.line import artifact, read_line, sealed_params
+from luna.names import GenerationName
+from luna.operations import restore
+from luna.params import Params
+from luna.promotion.rule import Verdict, decide
+
+_NO_GENERATION = -1  # a GGUF file of no generation: every probe counts as taught before it
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What an exam gave: each answer as it was marked, the scores, and what the rule says of them."""
+
+    model: str
+    marked: list[Marked]
+    scores: dict[str, dict[str, Any]]
+    verdicts: list[Verdict]
+
+    @property
+    def answer_rows(self) -> list[dict[str, Any]]:
+        """The answers as eval/answers.jsonl has them."""
+        return suite.as_rows(self.marked)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Who is examined: the file, its name, the probes that belong to it, and its settings."""
+
+    file: Path
+    name: str
+    probes: Path
+    settings: Params
+    number: int
+    is_ancestor: bool
+
+
+def evaluate(root: Path, model: str, probes: Path | None = None) -> Examined:
+    """Ask a model its probes, mark the answers, and apply the rule of promotion.
+
+    ``model`` is a generation or the path of a GGUF file; ``probes`` is a file of conversations to be
+    asked in place of the probes that the generation was judged by.
+
+    Raises:
+        InputError: no such file or generation, or no probes to ask.
+        ColdStorageError: the generation's model is neither in the cache nor in cold storage.
+        ExportError: llama.cpp cannot load the model.
+    """
+    candidate = _candidate(root, model)
+    settings, number = candidate.settings, candidate.number
+    marked = suite.examine(
+        candidate.file, _asked(candidate, probes), settings.chat.system_prompt, settings.evaluate
+    )
+    scores = {
+        key: asdict(score)
+        for key, score in suite.scores(marked, number, settings.evaluate.seed).items()
+    }
+    decision = decide(scores, settings.promotion, candidate.is_ancestor)
+    return Examined(candidate.name, marked, scores, list(decision.verdicts))
+
+
+def _candidate(root: Path, model: str) -> _Candidate:
+    settings = params.load(root)
+    if model.endswith(".gguf") or Path(model).is_file():
+        if not Path(model).is_file():
+            raise InputError(
+                f"There is no file {model}: give the path of a GGUF file, or a generation "
+                "(see 'luna log')."
+            )
+        return _Candidate(
+            Path(model), model, root / artifacts.PROBES, settings, _NO_GENERATION, False
+        )
+    line = read_line(root, settings.line.prefix)
+    name = line.resolve(model)
+    sealed = sealed_params(line.git, name)
+    restore.bring_back(root, name)  # where cold storage does not hold the GGUF
+    return _Candidate(
+        artifact(root, name, artifacts.MODEL),
+        name,
+        artifact(root, name, artifacts.PROBES),
+        sealed,
+        GenerationName.parse(name).number,
+        sealed.generation.is_ancestor,
+    )
+
+
+def _asked(candidate: _Candidate, probes: Path | None) -> list[Probe]:
+    if probes:
+        return [
+            probe
+            for item in schema.load_file(probes)
+            for probe in (
+                probe_sets.recall_probe(item, candidate.number),
+                *probe_sets.paraphrase_probes(item, candidate.number),
+            )
+        ]
+    if not candidate.probes.is_file():
+        raise InputError("There are no probes in this workspace: give --probes FILE.")
+    return probe_sets.load(candidate.probes)
