@@ -29,6 +29,8 @@ from luna.history import known, record, tip
 from luna.history.line import read_line
 from luna.history.tip import Position
 from luna.names import assignment_number, head_tag
+from luna.repo import signing
+from luna.repo.signing import Verdict
 
 
 def check(picture: Picture) -> list[Finding]:
@@ -402,45 +404,29 @@ def check_seal(picture: Picture, seal: Seal) -> list[Finding]:
     return findings
 
 
+_WHOM_TO_TRUST = {
+    "ssh": "git config gpg.ssh.allowedSignersFile FILE",
+    "openpgp": "gpg --import FILE, with the signer's public key",
+    "x509": "gpgsm --import FILE, with the signer's certificate",
+}
+_UNTRUSTED = {
+    Verdict.UNKNOWN_KEY: "the signature cannot be checked: this clone lacks the signer's key, or does not say whom it trusts",
+    Verdict.UNTRUSTED: "the signature is good, but its key is of nobody in the allowed signers file",
+    Verdict.BAD: "the signature is not good",
+}
+
+
 def signature(picture: Picture, seal: Seal) -> tuple[str | None, Finding | None]:
     """Who signed the seal (None: nobody), and what is wrong with the signature."""
-    kind = next(
-        (kind for kind in ("SSH", "PGP") if f"-----BEGIN {kind} SIGNATURE-----" in seal.body), None
-    )
-    if kind is None:
-        return None, None
-    code, _, said = picture.git.attempt("verify-tag", seal.object)
-    good = next(
-        (line for line in said.splitlines() if line.startswith("Good ") and " for " in line), None
-    )
-    if code == 0 and good:
-        return good.partition(" for ")[2].partition(" with ")[0], None
-    if "allowedSignersFile" in said:
-        return None, Finding(
-            SIGNATURE,
-            "git",
-            seal.name,
-            seal.name,
-            "the signature cannot be checked: this clone does not say whom it trusts",
-            "git config gpg.ssh.allowedSignersFile FILE",
-            NOTE,
-        )
-    if "No principal matched" in said:
-        return None, Finding(
-            SIGNATURE,
-            "git",
-            seal.name,
-            seal.name,
-            "the signature is good, but its key is of nobody in the allowed signers file",
-            "add the signer to gpg.ssh.allowedSignersFile, if you trust the key",
-            DAMAGE,
-        )
+    found = signing.examine(picture.git, seal.object, seal.body)
+    if found.verdict in (Verdict.NONE, Verdict.GOOD):
+        return found.signer, None
+    mend = {
+        Verdict.UNKNOWN_KEY: _WHOM_TO_TRUST[found.kind or "ssh"],
+        Verdict.UNTRUSTED: "add the signer to gpg.ssh.allowedSignersFile, if you trust the key",
+        Verdict.BAD: "none: ask who sealed it",
+    }[found.verdict]
+    severity = NOTE if found.verdict is Verdict.UNKNOWN_KEY else DAMAGE
     return None, Finding(
-        SIGNATURE,
-        "git",
-        seal.name,
-        seal.name,
-        "the signature is not good",
-        "none: ask who sealed it",
-        DAMAGE,
+        SIGNATURE, "git", seal.name, seal.name, _UNTRUSTED[found.verdict], mend, severity
     )

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from luna import ending
+from luna import ending, start
 from luna.errors import LunaError, from_os_error
 
 #: The commands as people think of them; each lies in the file of its name, with _ for -.
@@ -99,6 +99,7 @@ def luna() -> None:
 
 def main() -> None:
     """Run the command that the arguments name; the entry point of ``luna``."""
+    start.prepare()
     ending.on_sigterm("luna")
     try:
         try:

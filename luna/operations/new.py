@@ -25,6 +25,7 @@ from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
 from luna.operations.overlooked import overlooked
+from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
 OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
@@ -83,14 +84,16 @@ def start(
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
-            the line's tip or its ledger not the sealed one, params.yaml is another generation's, files outside data and params.yaml
-            have uncommitted changes, or disk or memory do not suffice.
+            the line's tip or its ledger not the sealed one, params.yaml is another generation's, git cannot seal here
+            (luna.repo.supported), files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
         InputError: params or conversations are malformed, or there is nothing new to learn.
         BaseModelError: the base is missing or is no causal chat model.
         ColdStorageError: cold storage does not answer, or does not hold the parent.
     """
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
+    require_supported(line.git)
+    require_can_seal(line.git)
     if (unfinished := building(settings, line)) and not replace:
         raise StateError(
             f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."

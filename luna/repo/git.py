@@ -1,4 +1,9 @@
-"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git."""
+"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git.
+
+A program that git itself started (a hook, an alias, 'git rebase --exec') finds the repository of that git in
+its environment. Luna asks for the repository by its folder, so those variables are left out for every git here;
+the command ``luna`` and the stages take them out of their own process as well, for DVC and whatever else they start.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,43 @@ from pathlib import Path
 from typing import IO
 
 from luna.errors import StateError
+from luna.repo import signing
 
 ZERO = "0" * 40
+
+#: What 'git rev-parse --local-env-vars' lists, without the two that carry configuration ('git -c', GIT_CONFIG_COUNT):
+#: a container or a CI gives safe.directory or a proxy so, and git hands them on to other repositories as well.
+#: And the folder of a push that is not accepted yet, which goes with GIT_OBJECT_DIRECTORY.
+LOCAL_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+
+
+def environment(root: Path | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of every git that Luna starts: no other repository's, and no search above ``root``."""
+    kept = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    above = {"GIT_CEILING_DIRECTORIES": str(root.absolute().parent)} if root else {}
+    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | above | dict(more or {})
+
+
+def forget_callers_repository() -> None:
+    """Take the repository of a git that started this process out of the environment, for all that it starts and imports."""
+    for name in LOCAL_VARIABLES:
+        os.environ.pop(name, None)
 
 
 class GitError(StateError):
@@ -84,7 +124,7 @@ class Reader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
-            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            env=environment(self._git.root),
         )
 
     def _died(self, spec: str) -> None:
@@ -112,6 +152,15 @@ def _failure(command: str, complaints: bytes) -> GitError:
     return GitError(f"{command} failed: {' '.join(words[-3:]) or 'no reason given'}")
 
 
+def _why_no_repository(start: Path, complaint: bytes) -> str:
+    """git's own reason where there is a repository that it does not read: another user's, or a damaged one."""
+    refused = next((at for at in (start, *start.parents) if (at / ".git").exists()), None)
+    if refused is None:
+        return f"{start} is not inside a git repository: run the command in your clone of Luna."
+    reason = " ".join(complaint.decode("utf-8", "replace").split()).removeprefix("fatal: ")
+    return f"git does not read the repository {refused}: {reason or 'no reason given'}"
+
+
 class Git:
     """The repository that ``start`` lies in. Raises StateError outside one."""
 
@@ -120,15 +169,13 @@ class Git:
             done = subprocess.run(
                 ["git", "-C", str(start), "rev-parse", "--show-toplevel"],
                 capture_output=True,
-                text=True,
+                env=environment(),
             )
         except FileNotFoundError:
             raise StateError("git is not installed: install git 2.30 or later.") from None
         if done.returncode:
-            raise StateError(
-                f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna."
-            )
-        self.root = Path(done.stdout.rstrip("\n"))
+            raise StateError(_why_no_repository(start.resolve(), done.stderr))
+        self.root = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
 
     @classmethod
     def bare(cls, folder: Path) -> Git:
@@ -143,13 +190,21 @@ class Git:
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         check: bool = True,
+        settings: Sequence[str] = (),
     ) -> bytes:
+        """The output of a git command; ``settings`` are KEY=VALUE that count for it alone."""
         done = subprocess.run(
-            ["git", "-C", str(self.root), *arguments],
+            [
+                "git",
+                "-C",
+                str(self.root),
+                *(word for item in settings for word in ("-c", item)),
+                *arguments,
+            ],
             input=stdin,
             capture_output=True,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | dict(env or {}),
+            env=environment(self.root, env),
         )
         if check and done.returncode:
             raise _failure(f"git {arguments[0]}", done.stderr)
@@ -163,7 +218,7 @@ class Git:
             stdin=subprocess.DEVNULL,
             encoding="utf-8",
             errors="surrogateescape",
-            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            env=environment(self.root),
         )
         return done.returncode, done.stdout, done.stderr
 
@@ -295,72 +350,46 @@ class Git:
                 env=env,
             )
 
-    def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
-        parents = [parents] if isinstance(parents, str) else parents
-        return self.text(
-            "commit-tree",
-            tree,
-            *(word for parent in parents for word in ("-p", parent)),
-            stdin=message.encode(),
+    def require_identity(self) -> None:
+        """Raises StateError where git would have to guess who commits, as it does from the machine's name."""
+        for role in ("AUTHOR", "COMMITTER"):
+            code, _, _ = self.attempt("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT")
+            if code:
+                raise StateError(
+                    "git does not know who seals: git config --global user.name 'YOUR NAME'; git config --global user.email YOU@EXAMPLE.ORG."
+                )
+
+    def committer(self) -> str:
+        """Name, address and time, as git writes them into an object. Raises StateError where git knows none."""
+        code, identity, _ = self.attempt(
+            "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"
         )
+        if code:
+            self.require_identity()
+        return identity.rstrip("\n")
+
+    def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
+        """Write a commit; signed where git is set to sign commits."""
+        parents = [parents] if isinstance(parents, str) else parents
+        try:
+            return self.text(
+                "commit-tree",
+                tree,
+                *(word for parent in parents for word in ("-p", parent)),
+                *(["-S"] if signing.signs_commits(self) else []),
+                stdin=message.encode(),
+                settings=("user.useConfigOnly=true", "i18n.commitEncoding=utf-8"),
+            )
+        except GitError:
+            self.require_identity()
+            raise
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
-        """Write an annotated tag's object without making the reference; signed where git is set to sign tags by SSH."""
-        tagger = self.text("var", "GIT_COMMITTER_IDENT")
-        body = f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message.rstrip()}\n"
-        if self.signs:
-            body += self._ssh_signature(body)
-        return self.text("mktag", stdin=body.encode())
-
-    @property
-    def signs(self) -> bool:
-        """Whether 'tag.gpgSign' is on and 'gpg.format' is ssh; the only signatures that Luna makes."""
-        return (
-            self.config("gpg.format") == "ssh"
-            and self.text("config", "--bool", "tag.gpgSign", check=False) == "true"
-        )
-
-    def _ssh_signature(self, body: str) -> str:
-        """What 'git tag --sign' would put after the body. Raises GitError when the key cannot sign."""
-        key = self.config("user.signingKey")
-        if not key:
-            raise GitError(
-                "tag.gpgSign is on, but git has no key to sign with: git config user.signingKey FILE."
-            )
-        with tempfile.TemporaryDirectory() as scratch:
-            file, literal = Path(scratch) / "body", key.removeprefix("key::")
-            file.write_text(body, encoding="utf-8", newline="\n")
-            in_agent = key.startswith(("key::", "ssh-"))
-            if in_agent:
-                (Path(scratch) / "key.pub").write_text(literal + "\n", encoding="utf-8")
-            place = str(Path(scratch) / "key.pub") if in_agent else str(Path(key).expanduser())
-            program = self.config("gpg.ssh.program") or "ssh-keygen"
-            try:
-                done = subprocess.run(
-                    [
-                        program,
-                        "-Y",
-                        "sign",
-                        "-n",
-                        "git",
-                        "-f",
-                        place,
-                        *(["-U"] if in_agent else []),
-                        str(file),
-                    ],
-                    capture_output=True,
-                    text=True,
-                    stdin=subprocess.DEVNULL,
-                )
-            except OSError as error:
-                raise GitError(
-                    f"{program} cannot be started ({error.strerror}): install OpenSSH, or git config tag.gpgSign false."
-                ) from None
-            if done.returncode:
-                raise GitError(
-                    f"The tag could not be signed ({(done.stderr.strip().splitlines() or ['no reason given'])[-1]}): see 'git config user.signingKey'."
-                )
-            return file.with_name("body.sig").read_text(encoding="utf-8").replace("\r", "")
+        """Write an annotated tag's object without making the reference; signed where git is set to sign tags."""
+        body = f"object {commit}\ntype commit\ntag {name}\ntagger {self.committer()}\n\n{message.rstrip()}\n"
+        if signing.signs_tags(self):
+            body += signing.sign(self, body)
+        return self.text("mktag", stdin=body.encode("utf-8", "surrogateescape"))
 
     def update(self, updates: Sequence[Update], reason: str) -> None:
         """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""
