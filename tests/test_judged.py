@@ -151,7 +151,7 @@ def test_denied_on_a_regression_alone(line, kind):
     for name, (value, low, high) in GOOD.items():
         parts["scores"][name] |= {"value": value, "low": low, "high": high, "n": 100}
     bounds = {"recall": {"minimum": 0.9}, "generalisation": {"minimum": 0.8}}
-    strict = Promotion.model_validate(bounds | {kind: bounds[kind] | {"no_regression": True}})
+    strict = shipped("promotion", **(bounds | {kind: bounds[kind] | {"no_regression": True}}))
 
     def decided(child: list[dict], parent: list[dict], promotion: Promotion) -> dict:
         flips = compare.flips(child, parent)
