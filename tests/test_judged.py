@@ -175,7 +175,7 @@ def test_denied_on_a_regression_alone(line, kind):
         and denied["notes"]
         == f"{kind.capitalize()} is worse than the parent's on the same probes (McNemar p = 0.031)"
     )
-    assert decided(answers, before, Promotion.model_validate(bounds))[
+    assert decided(answers, before, shipped("promotion", **bounds))[
         "promoted_to_head"
     ]  # the clause is what denies
     assert decided(before, answers, strict)["promoted_to_head"]  # five won are no regression
