@@ -10,7 +10,6 @@ from evals.choice import above_chance
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
 from luna.conversations.probes import CHOICE, GENERALISATION, RECALL, Probe
-from luna.params import Promotion
 from luna.promotion.compare import flips
 from luna.promotion.intervals import mcnemar, wilson
 from luna.promotion.rule import decide
@@ -244,19 +243,19 @@ def test_denied_on_each_clause_alone(given, clause):
 def test_promoted_with_a_warning_short_of_the_target():
     decision = decide(
         scores(general=0.82),
-        Promotion.model_validate({"generalisation": {"minimum": 0.8, "target": 0.85}}),
+        shipped("promotion", **{"generalisation": {"minimum": 0.8, "target": 0.85}}),
         False,
     )
     assert decision.promoted and "target" in decision.notes
 
 
 def test_too_few_probes_confidence_and_regression_deny():
-    rule = Promotion.model_validate(
-        {"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
+    rule = shipped(
+        "promotion", **{"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
     )
     assert "fewer than" in decide(scores(n=5), shipped("promotion"), False).notes
     assert "interval" in decide(scores(), rule, False).notes
-    rule = Promotion.model_validate({"recall": {"minimum": 0.9, "no_regression": True}})
+    rule = shipped("promotion", **{"recall": {"minimum": 0.9, "no_regression": True}})
     assert decide(scores(), rule, False, {"recall": 0.2}).promoted
     assert "worse than the parent" in decide(scores(), rule, False, {"recall": 0.03}).notes
     assert decide(scores(recall=0.0), shipped("promotion"), is_ancestor=True).promoted

@@ -151,7 +151,7 @@ def test_denied_on_a_regression_alone(line, kind):
     for name, (value, low, high) in GOOD.items():
         parts["scores"][name] |= {"value": value, "low": low, "high": high, "n": 100}
     bounds = {"recall": {"minimum": 0.9}, "generalisation": {"minimum": 0.8}}
-    strict = Promotion.model_validate(bounds | {kind: bounds[kind] | {"no_regression": True}})
+    strict = shipped("promotion", **(bounds | {kind: bounds[kind] | {"no_regression": True}}))
 
     def decided(child: list[dict], parent: list[dict], promotion: Promotion) -> dict:
         flips = compare.flips(child, parent)
@@ -175,7 +175,7 @@ def test_denied_on_a_regression_alone(line, kind):
         and denied["notes"]
         == f"{kind.capitalize()} is worse than the parent's on the same probes (McNemar p = 0.031)"
     )
-    assert decided(answers, before, Promotion.model_validate(bounds))[
+    assert decided(answers, before, shipped("promotion", **bounds))[
         "promoted_to_head"
     ]  # the clause is what denies
     assert decided(before, answers, strict)["promoted_to_head"]  # five won are no regression

@@ -121,7 +121,7 @@ def keys_of(model, above=""):
             yield f"{above}{name}"
 
 
-@pytest.mark.parametrize("key", keys_of(params.Params))
+@pytest.mark.parametrize("key", list(keys_of(params.Params)))
 def test_a_key_that_is_not_there_is_named_and_never_a_default(key):
     document = params.load(SOURCE).model_dump(exclude_none=True)
     document |= {"generation": {"name": None, "parent": None}}
