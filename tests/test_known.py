@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, facts, write_jsonl
 
+from luna.errors import StateError
 from luna.history import record
+from luna.operations import evolve
 
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 WRITING = (
@@ -277,6 +279,18 @@ def test_a_checkout_while_a_build_runs_is_taken_back(mine):
     mine.git("checkout", "-q", "--", ".")
     mine.git("switch", "-q", "foo")
     assert (mine.path / "models/adapter").is_dir()
+
+
+def test_a_checkout_that_was_not_taken_back_stops_the_build_before_its_seal(built, tmp_path):
+    repo = built.copy(tmp_path / "mine")
+    name = repo.json("status")["building"]
+    repo.git(*NO_HOOKS, "switch", "-q", "-c", "foo")
+    with pytest.raises(StateError, match="git switch main"):
+        evolve._require_undisturbed(repo.path, name, "refs/heads/main")
+    repo.git(*NO_HOOKS, "checkout", "-q", "-f", "main")
+    repo.git(*NO_HOOKS, "checkout", "-q", "--", "params.yaml")
+    with pytest.raises(StateError, match="params.yaml"):
+        evolve._require_undisturbed(repo.path, name, "refs/heads/main")
 
 
 def stored_record(repo: Repo) -> int:

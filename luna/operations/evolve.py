@@ -127,7 +127,9 @@ def part(
         event({"event": "sealed", **asdict(one(root, say, quiet, event))})
     event({"event": "started", "built": 0})
     name = _begin(root, say, exports=stage not in ("prep", "train"), trains=stage != "prep")
+    branch = Git(root).branch()
     reproduce(root, quiet, event, stage)
+    _require_undisturbed(root, name, branch)
     told = handover.hand_over(
         root,
         read_line(root, settings.line.prefix),
