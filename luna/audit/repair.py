@@ -101,8 +101,12 @@ def repair(
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
+<<<<<<< HEAD
         steps = [Step(finding, None) for finding in absent]
         steps += _git(root, prefix, building, list(stores), dry, scratch, say)
+=======
+        steps = _git(root, prefix, building, list(stores), dry, scratch, quick, say)
+>>>>>>> recover
         steps += _objects(
             root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
         )
@@ -130,6 +134,7 @@ def _git(
     stores: list[Store],
     dry: bool,
     scratch: Path,
+    quick: bool,
     say: Callable[[str], None],
 ) -> list[Step]:
     git = Git(root)
@@ -140,7 +145,7 @@ def _git(
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
         findings += workspace.check(picture, here)
         if bundles is None:
-            bundles = cold_git.check(picture, stores)
+            bundles = cold_git.check(picture, stores, quick)
         findings += bundles
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
         open_ones = [
