@@ -101,12 +101,8 @@ def repair(
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
-<<<<<<< HEAD
         steps = [Step(finding, None) for finding in absent]
-        steps += _git(root, prefix, building, list(stores), dry, scratch, say)
-=======
-        steps = _git(root, prefix, building, list(stores), dry, scratch, quick, say)
->>>>>>> recover
+        steps += _git(root, prefix, building, list(stores), dry, scratch, quick, say)
         steps += _objects(
             root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
         )
