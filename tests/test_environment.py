@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, facts, write_jsonl
 
-from luna.repo.git import LOCAL_VARIABLES
+from luna.start import GIT_VARIABLES
 
 ALONE = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
@@ -158,7 +158,7 @@ def test_luna_s_list_of_git_s_variables_is_git_s():
         ["git", "rev-parse", "--local-env-vars"], capture_output=True, text=True
     )
     assert set(listed.stdout.split()) - {"GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"} <= set(
-        LOCAL_VARIABLES
+        GIT_VARIABLES
     )
 
 

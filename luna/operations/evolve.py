@@ -26,6 +26,15 @@ from luna.repo.git import Git
 LENT = artifacts.SCRATCH / "evolve.json"
 
 
+#: DVC without its advice to 'git add' what a seal commits, and its warning of outputs that are rightly empty
+#: (generation 0 learns nothing).
+_DVC = """
+import logging, sys
+logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
+logging.getLogger("dvc.output").addFilter(lambda record: record.msg != "'%s' is empty.")
+from dvc.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 _RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
 Event = Callable[[dict[str, Any]], None]
 
@@ -58,7 +67,7 @@ def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     }
     env |= {"PYTHONUNBUFFERED": "1"} if quiet else {}
-    command = [sys.executable, "-m", "dvc", "repro", *([until] if until else [])]
+    command = [sys.executable, "-c", _DVC, "repro", *([until] if until else [])]
     with ending.child(
         command,
         cwd=root,
@@ -240,6 +249,31 @@ def evolve(
             give_back(root)
     event({"event": "stopped", "reason": stopped, "built": len(built)})
     return Grown(built, stopped)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a generation was taught and what it scored; a score is None where it could not be measured."""
+
+    conversations: int
+    recall: float | None
+    generalisation: float | None
+    tone_drift: float | None
+
+
+def learnt(root: Path, name: str) -> Learnt:
+    """Of a sealed generation, as its own metrics.json says."""
+    git = read_line(root, params.load(root).line.prefix).git
+    metrics = json.loads(
+        git.run("cat-file", "blob", f"refs/tags/{name}:{artifacts.METRICS.as_posix()}")
+    )
+    scores = metrics["evaluation"]
+    return Learnt(
+        metrics["data"]["new_conversations"],
+        scores["recall"],
+        scores["generalize"],
+        scores["tone_drift"],
+    )
 
 
 def is_mature(root: Path) -> bool:

@@ -19,42 +19,16 @@ from typing import IO
 
 from luna.errors import StateError
 from luna.repo import signing
+from luna.start import GIT_VARIABLES
 
 ZERO = "0" * 40
-
-#: What 'git rev-parse --local-env-vars' lists, without the two that carry configuration ('git -c', GIT_CONFIG_COUNT):
-#: a container or a CI gives safe.directory or a proxy so, and git hands them on to other repositories as well.
-#: And the folder of a push that is not accepted yet, which goes with GIT_OBJECT_DIRECTORY.
-LOCAL_VARIABLES = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-)
 
 
 def environment(root: Path | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of every git that Luna starts: no other repository's, and no search above ``root``."""
-    kept = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    kept = {name: value for name, value in os.environ.items() if name not in GIT_VARIABLES}
     above = {"GIT_CEILING_DIRECTORIES": str(root.absolute().parent)} if root else {}
     return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | above | dict(more or {})
-
-
-def forget_callers_repository() -> None:
-    """Take the repository of a git that started this process out of the environment, for all that it starts and imports."""
-    for name in LOCAL_VARIABLES:
-        os.environ.pop(name, None)
 
 
 class GitError(StateError):
