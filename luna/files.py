@@ -31,8 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,7 +74,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        os.replace(scratch, path)  # takes the place of an empty folder, and of nothing else
+        scratch.replace(path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -90,11 +90,13 @@ def is_inside(relative: object) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def json_text(value: Any) -> str:

@@ -20,6 +20,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luna import names
@@ -293,7 +294,7 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
                     file.write(entry.line + "\n")
                 store.put(name, fs.join(folder, cold_name(entry)))
             finally:
-                os.unlink(name)
+                Path(name).unlink()
     return len(lacking)
 
 

@@ -39,7 +39,7 @@ class Store:
         return self.odb.oid_to_path(md5)
 
     def exists(self, md5: str) -> bool:
-        with _explained(self.name):
+        with _Explained(self.name):
             return self.odb.fs.exists(self.path(md5))
 
     def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
@@ -52,7 +52,7 @@ class Store:
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
-        with _explained(self.name):
+        with _Explained(self.name):
             try:
                 with self.odb.fs.open(self.path(md5), "rb") as source, target.open("wb") as file:
                     while chunk := source.read(CHUNK_BYTES):
@@ -64,7 +64,7 @@ class Store:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every object in the store, by md5; one listing."""
-        with _explained(self.name):
+        with _Explained(self.name):
             if self.odb.fs.protocol == "local":
                 found = {
                     str(path): path.stat().st_size
@@ -83,13 +83,13 @@ class Store:
             }
 
     def remove(self, md5: str) -> None:
-        with _explained(self.name):
+        with _Explained(self.name):
             self.odb.fs.remove(self.path(md5))
 
     def notes(self, folder: str) -> dict[str, bytes]:
         """Small files that are kept beside the objects, by name."""
         fs, place = self.odb.fs, self._beside(folder)
-        with _explained(self.name):
+        with _Explained(self.name):
             paths = (
                 [path for path in fs.find(place) if not path.endswith(".tmp")]
                 if fs.exists(place)
@@ -103,7 +103,7 @@ class Store:
 
         fs, place = self.odb.fs, self._beside(folder)
         final = fs.join(place, name)
-        with _explained(self.name):
+        with _Explained(self.name):
             if text is None:
                 if fs.exists(final):
                     fs.remove(final)
@@ -126,7 +126,7 @@ class Store:
         )  # the remote's own folder: objects lie in files/md5
 
     def upload(self, source: Path, md5: str) -> None:
-        with _explained(self.name):
+        with _Explained(self.name):
             self.put(source, self.path(md5))
 
     def put(self, source: Path | str, final: str) -> None:
@@ -144,7 +144,7 @@ class Store:
         temporary = Path(self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp"))
         try:
             # DVC's own copy leaves a temporary file of its own behind when the disk is full.
-            with open(source, "rb") as given, temporary.open("wb") as file:
+            with Path(source).open("rb") as given, temporary.open("wb") as file:
                 shutil.copyfileobj(given, file, CHUNK_BYTES)
                 file.flush()
                 os.fsync(file.fileno())
@@ -164,7 +164,7 @@ class Store:
             .replace("\\", "_")
         )
         number = 0
-        with _explained(self.name):
+        with _Explained(self.name):
             fs.makedirs(base)
             while fs.exists(target := fs.join(base, f"{name}.{number}" if number else name)):
                 number += 1
@@ -174,11 +174,11 @@ class Store:
                 fs.move(path, target)
         return target
 
-    def explained(self) -> _explained:
-        return _explained(self.name)
+    def explained(self) -> _Explained:
+        return _Explained(self.name)
 
 
-class _explained:
+class _Explained:
     """Turns what a store's library raises into one sentence; our own errors pass."""
 
     def __init__(self, name: str) -> None:
@@ -307,7 +307,7 @@ def prove(
     read: Callable[[int], None] = lambda count: None,
 ) -> str:
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
-    with _explained(store.name):
+    with _Explained(store.name):
         try:
             found = store.digest(md5, read)
         except FileNotFoundError:
