@@ -95,6 +95,11 @@ def _beside(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+<<<<<<< HEAD
+=======
+        temporary.chmod(0o644)
+        temporary.replace(path)
+>>>>>>> cli
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -136,7 +141,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        os.replace(scratch, path)  # takes the place of an empty folder, and of nothing else
+        scratch.replace(path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -176,8 +181,18 @@ def is_inside(relative: object) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+<<<<<<< HEAD
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+=======
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+>>>>>>> cli
 
 
 def json_text(value: Any) -> str:

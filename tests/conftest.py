@@ -23,6 +23,17 @@ SOURCE = project.SOURCE
 BIN = Path(sys.executable).parent
 
 
+#: A test that asks for one of these, itself or through another fixture, is not a quick one.
+SLOW = {"tiny_base", "empty", "fresh", "line", "built", "long", "old", "real"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a repository or a model: 'make quick' leaves it out."""
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 def facts(prefix: str, numbers: range) -> list[dict]:
     """Small conversations, each with an accepted answer and a way to ask that is never trained on."""
     words = (

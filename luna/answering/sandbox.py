@@ -8,6 +8,7 @@ the parent be gone, its processor time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -65,11 +66,11 @@ def render(
     template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]
 ) -> str:
     parts: list[str] = []
-    length = steps = 0
-    for part in template.generate(messages=messages, add_generation_prompt=True, **tokens):
-        steps += 1
+    length = 0
+    steps = template.generate(messages=messages, add_generation_prompt=True, **tokens)
+    for count, part in enumerate(steps, start=1):
         length += len(part)
-        if length > MAX_PROMPT_CHARACTERS or steps > _MAX_STEPS:
+        if length > MAX_PROMPT_CHARACTERS or count > _MAX_STEPS:
             raise jinja2.exceptions.SecurityError("it writes without end")
         parts.append(part)
     return "".join(parts)
@@ -84,10 +85,9 @@ def _limit() -> None:
         (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
         (resource.RLIMIT_CPU, MAX_PROCESSOR_SECONDS),
     ):
-        try:
+        # A lower limit holds already, or the system knows none of this kind (macOS: address space).
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (most, most))
-        except (ValueError, OSError):
-            pass  # a lower limit holds already, or the system knows none of this kind (macOS: address space)
 
 
 def main() -> None:

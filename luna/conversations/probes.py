@@ -55,7 +55,7 @@ def load(path: Path) -> list[Probe]:
     found = []
     line = 0
     try:
-        for line, row in enumerate(files.read_jsonl(path), start=1):
+        for line, row in enumerate(files.read_jsonl(path), start=1):  # noqa: B007 - for the message
             identity = row.pop("probe")
             row["messages"] = tuple((role, content) for role, content in row["messages"])
             found.append(

@@ -57,7 +57,7 @@ def forget(store: Store, generation: str) -> None:
 def in_store(store: Store) -> dict[str, Record]:
     """Records by generation, as the store tells. A damaged one counts as none: that in git stands, and is written again."""
     found = {}
-    for name, text in store.notes(KIND).items():
+    for text in store.notes(KIND).values():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             record = _parse(json.loads(text))
             found[record.generation] = record
