@@ -95,11 +95,6 @@ def _beside(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-<<<<<<< HEAD
-=======
-        temporary.chmod(0o644)
-        temporary.replace(path)
->>>>>>> cli
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -181,18 +176,8 @@ def is_inside(relative: object) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-<<<<<<< HEAD
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
-=======
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as file,
-    ):
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
->>>>>>> cli
 
 
 def json_text(value: Any) -> str:

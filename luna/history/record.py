@@ -20,7 +20,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luna import names
@@ -287,7 +286,6 @@ def entry_in_cold(store: Store, name: str) -> Entry | None:
 def to_cold(store: Store, entries: list[Entry]) -> int:
     """Write the entries that the store lacks; those that it holds are never written again. Returns how many were written.
 
-<<<<<<< HEAD
     Raises AlreadyWritten where another clone wrote an entry of that number meanwhile: of two, one wins.
     """
     present = set(store.names(COLD_FOLDER))
@@ -301,22 +299,6 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
                 f"Another clone has written entry {entry.number} of the record in cold storage '{store.name}' "
                 "at this moment: run the same command again."
             )
-=======
-    fs, folder = store.odb.fs, _folder(store)
-    with store.explained():
-        present = {fs.name(path) for path in fs.find(folder)} if fs.exists(folder) else set()
-        lacking = [entry for entry in entries if cold_name(entry) not in present]
-        if lacking:
-            fs.makedirs(folder)
-        for entry in lacking:
-            handle, name = tempfile.mkstemp()
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                    file.write(entry.line + "\n")
-                store.put(name, fs.join(folder, cold_name(entry)))
-            finally:
-                Path(name).unlink()
->>>>>>> cli
     return len(lacking)
 
 

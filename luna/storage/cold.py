@@ -41,11 +41,7 @@ class Store:
         return self.odb.oid_to_path(md5)
 
     def exists(self, md5: str) -> bool:
-<<<<<<< HEAD
         with self.explained():
-=======
-        with _Explained(self.name):
->>>>>>> cli
             return self.odb.fs.exists(self.path(md5))
 
     def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
@@ -58,11 +54,7 @@ class Store:
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
-<<<<<<< HEAD
         with self.explained():
-=======
-        with _Explained(self.name):
->>>>>>> cli
             try:
                 with self.odb.fs.open(self.path(md5), "rb") as source, target.open("wb") as file:
                     while chunk := source.read(CHUNK_BYTES):
@@ -79,13 +71,8 @@ class Store:
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every object in the store, by md5; one listing."""
-<<<<<<< HEAD
         with self.explained():
             if self.is_local:
-=======
-        with _Explained(self.name):
-            if self.odb.fs.protocol == "local":
->>>>>>> cli
                 found = {
                     str(path): path.stat().st_size
                     for path in Path(self.odb.path).rglob("*")
@@ -103,11 +90,7 @@ class Store:
             }
 
     def remove(self, md5: str) -> None:
-<<<<<<< HEAD
         with self.explained():
-=======
-        with _Explained(self.name):
->>>>>>> cli
             self.odb.fs.remove(self.path(md5))
 
     @property
@@ -162,7 +145,6 @@ class Store:
 
     def notes(self, folder: str) -> dict[str, bytes]:
         """Small files that are kept beside the objects, by name."""
-<<<<<<< HEAD
         return {name: self.read_note(folder, name) for name in self.names(folder)}
 
     def write_note(self, folder: str, name: str, text: bytes | None) -> None:
@@ -170,24 +152,6 @@ class Store:
         fs = self.odb.fs
         final = fs.join(self.beside(folder), name)
         with self.explained():
-=======
-        fs, place = self.odb.fs, self._beside(folder)
-        with _Explained(self.name):
-            paths = (
-                [path for path in fs.find(place) if not path.endswith(".tmp")]
-                if fs.exists(place)
-                else []
-            )
-            return {fs.parts(path)[-1]: fs.cat_file(path) for path in paths}
-
-    def write_note(self, folder: str, name: str, text: bytes | None) -> None:
-        """Write one whole, or remove it (None)."""
-        import secrets
-
-        fs, place = self.odb.fs, self._beside(folder)
-        final = fs.join(place, name)
-        with _Explained(self.name):
->>>>>>> cli
             if text is None:
                 if fs.exists(final):
                     fs.remove(final)
@@ -253,11 +217,7 @@ class Store:
         return self.odb.fs.join(self.root, folder)
 
     def upload(self, source: Path, md5: str) -> None:
-<<<<<<< HEAD
         with self.explained():
-=======
-        with _Explained(self.name):
->>>>>>> cli
             self.put(source, self.path(md5))
 
     def put(self, source: Path | str, final: str) -> None:
@@ -278,11 +238,7 @@ class Store:
         base = self.beside(QUARANTINE)
         name = path.removeprefix(self.root).strip("/\\").replace("/", "_").replace("\\", "_")
         number = 0
-<<<<<<< HEAD
         with self.explained():
-=======
-        with _Explained(self.name):
->>>>>>> cli
             fs.makedirs(base)
             while fs.exists(target := fs.join(base, f"{name}.{number}" if number else name)):
                 number += 1
@@ -292,7 +248,6 @@ class Store:
                 fs.move(path, target)
         return target
 
-<<<<<<< HEAD
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """Turns what a store's library raises into one sentence; our own errors and a missing file pass."""
@@ -320,14 +275,6 @@ _OTHER_KINDS = {  # what DVC needs for them; Luna's own packages are dvc and dvc
     "webdavs": "dvc-webdav",
     "oss": "dvc-oss",
 }
-=======
-    def explained(self) -> _Explained:
-        return _Explained(self.name)
-
-
-class _Explained:
-    """Turns what a store's library raises into one sentence; our own errors pass."""
->>>>>>> cli
 
 
 def require_supported(url: str) -> None:
@@ -470,11 +417,7 @@ def prove(
     read: Callable[[int], None] = lambda count: None,
 ) -> str:
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
-<<<<<<< HEAD
     with store.explained():
-=======
-    with _Explained(store.name):
->>>>>>> cli
         try:
             found = store.digest(md5, read)
         except FileNotFoundError:
