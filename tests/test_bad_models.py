@@ -184,6 +184,34 @@ def test_luna_eval_refuses_a_gguf_without_template_or_with_a_hostile_one(
     assert says in done.stderr and not done.stdout
 
 
+def with_number(path: Path, out: Path, key: str, value: int) -> Path:
+    """A copy whose header says another number."""
+    data = bytearray(path.read_bytes())
+    at = data.index(key.encode()) + len(key) + 4  # behind the value's type, a 32-bit number
+    data[at : at + 4] = value.to_bytes(4, "little")
+    out.write_bytes(data)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("llama.block_count", 0xFFFFFFFF),
+        ("llama.block_count", 0),
+        ("llama.attention.head_count", 0),
+        ("llama.embedding_length", 0x7FFFFFFF),
+    ],
+)
+def test_a_gguf_with_absurd_numbers_is_one_sentence(line, constant, tmp_path, key, value):
+    model = with_number(constant, tmp_path / "x.gguf", key, value)
+    with pytest.raises(ExportError, match="breaks down on|cannot load"):
+        suite.examine(model, ASKED[:1], controls.SYSTEM, Evaluate(max_tokens=8))
+    if value == 0xFFFFFFFF:
+        done = line.luna("eval", str(model), code=2)
+        assert "breaks down" in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+        assert line.luna("diff", str(model), str(constant), code=None).returncode in (0, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

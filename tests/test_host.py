@@ -43,6 +43,7 @@ def test_too_little_karma_is_a_result_and_changes_nothing(empty, tmp_path, capfd
     )
     assert "karma 3 of 100, 97 missing" in repo.luna("age-up", code=1).stdout
     assert json.loads(repo.luna("age-up", "--json", code=1).stdout) == {
+        "version": 1,
         "event": "age-up",
         **vars(done),
     }

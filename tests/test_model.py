@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from conftest import SOURCE
 from safetensors.torch import load_file, save_file
 
 from luna import files
@@ -214,6 +216,70 @@ def test_bases_that_are_refused(tiny_base, tmp_path):
         with pytest.raises(BaseModelError, match=words):
             base.check(made)
     base.check(Base(source=str(tiny_base)))
+
+
+def test_a_malformed_base_is_one_sentence(tiny_base, tmp_path):
+    whole = json.loads((tiny_base / "config.json").read_text())
+    rows = json.loads((tiny_base / "tokenizer_config.json").read_text())
+    index = "model.safetensors.index.json"
+    header = (tiny_base / "model.safetensors").read_bytes()
+    cases = {
+        "config.json": [
+            "{oops",
+            "[]",
+            json.dumps(whole | {"architectures": "LlamaForCausalLM"}),
+            json.dumps(whole | {"architectures": [7]}),
+            json.dumps(whole | {"hidden_size": "many"}),
+            json.dumps(whole | {"num_hidden_layers": 10**9}),
+            json.dumps(whole | {"auto_map": {"AutoModelForCausalLM": "evil.Model"}}),
+        ],
+        "tokenizer_config.json": [
+            "{oops",
+            json.dumps(rows | {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}}),
+        ],
+        "tokenizer.json": ["", "{}", "[1]", '{"version": "1.0", "model": {"type": "BPE"}}'],
+        "chat_template.jinja": [b"\xff\xfe"],
+        "model.safetensors": [b"", b"short", b"\xff" * 64, header[: len(header) // 2]],
+    }
+    for name, texts in cases.items():
+        for number, text in enumerate(texts):
+            folder = tmp_path / f"{name}-{number}"
+            shutil.copytree(tiny_base, folder)
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+            with pytest.raises(BaseModelError, match=name) as error:
+                base.check(Base(source=str(folder)))
+            assert "\n" not in str(error.value) and str(error.value).endswith(".")
+    for number, text in enumerate(
+        (
+            None,
+            "{oops",
+            "{}",
+            '{"weight_map": {"x": 3}}',
+            '{"weight_map": {"x": "part.safetensors"}}',
+        )
+    ):
+        folder = tmp_path / f"index-{number}"
+        shutil.copytree(tiny_base, folder)
+        (folder / "model.safetensors").rename(folder / "part.safetensors")
+        if text:
+            (folder / index).write_text(text)
+        with pytest.raises(BaseModelError, match=index):
+            base.check(Base(source=str(folder)))
+    broken = tmp_path / "template"
+    shutil.copytree(tiny_base, broken)
+    (broken / "chat_template.jinja").write_text("{% for")
+    with pytest.raises(BaseModelError, match="The base cannot be read"):
+        base.make(Base(source=str(broken)), tmp_path / "out")
+
+
+def test_nothing_of_a_models_own_code_is_ever_run():
+    """Left out, transformers asks on the terminal whether to run it."""
+    asked = re.compile(r"(?:\bAuto\w+|FastLanguageModel)\.from_pretrained\(([^()]|\([^()]*\))*\)")
+    for path in [*(SOURCE / "luna").rglob("*.py"), *(SOURCE / "stages").glob("*.py")]:
+        if path.name == "hub.py":
+            continue  # text for a reader of the exported folder
+        for match in asked.finditer(path.read_text(encoding="utf-8")):
+            assert "trust_remote_code=False" in match[0], (path, match[0])
 
 
 def test_a_local_base_is_copied_as_bfloat16_and_the_same_every_time(tiny_base, tmp_path):

@@ -19,6 +19,7 @@ from luna.storage.cold import Store
 from luna.text import escaped, escaped_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
+JSON_VERSION = 1  # becomes 2 when a key goes or changes its meaning; new keys do not count
 GENERATION = "G003, 3, the full name, or HEAD"
 Generations = Annotated[
     list[str] | None,
@@ -51,9 +52,15 @@ def reachable_stores(root: Path) -> list[Store]:
 
 
 def print_json(value: Any) -> None:
-    """Print a dataclass or a plain value as indented JSON."""
+    """Print a dataclass, a dictionary or a list of them as indented JSON, each with the format's version."""
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    plain = [versioned(item) for item in plain] if isinstance(plain, list) else versioned(plain)
     typer.echo(escaped_json(json.dumps(plain, indent=2, ensure_ascii=False)))
+
+
+def versioned(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the format's version as its first key (docs/json.md)."""
+    return {"version": JSON_VERSION} | document
 
 
 def say(text: str) -> None:

@@ -123,6 +123,7 @@ def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]
         try:
             for line in process.stdout:
                 last = json.loads(line)
+                last.pop("version", None)  # of the JSON, which this code writes and reads itself
                 if last["event"] not in (_RESULT, "failed"):
                     on_event(last)
             code = process.wait()
