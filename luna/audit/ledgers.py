@@ -44,7 +44,7 @@ def check(picture: Picture) -> list[Finding]:
         findings += check_seal(picture, seal, text, truth.text)
         truth.add(seal.number, text)
     tip = _at_tip(picture)
-    wrong = ledger.altered_rows(truth.text, text if tip is None else tip)
+    wrong = ledger.altered_rows(truth.text, tip or text or "")
     if wrong and tip not in (None, text):
         findings.append(
             Finding(

@@ -130,7 +130,7 @@ class Store:
                 return []
             if self.is_local:
                 try:
-                    found = os.listdir(place)
+                    found = [path.name for path in Path(place).iterdir()]
                 except FileNotFoundError:
                     return []
             else:
