@@ -56,6 +56,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def dumps(rows: list[Row]) -> str:
+    """The rows as lineage.csv."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

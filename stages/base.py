@@ -6,6 +6,7 @@ from luna.training import environment
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.load().base
     environment.prepare("cpu")
     with files.replacing_folder(artifacts.BASE, artifacts.SCRATCH) as out:

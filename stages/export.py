@@ -38,6 +38,7 @@ def samples(settings: Params) -> list[Conversation]:
 
 
 def main() -> None:
+    """Run the stage."""
     started = time.monotonic()
     settings, tools = params.load(), shipping.installed()
     environment.prepare("cpu")

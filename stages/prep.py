@@ -25,6 +25,7 @@ def of_ancestors(names: list[str], path: Path) -> dict[int, list[Conversation]]:
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.load()
     generation, data = settings.generation, settings.data
     number = generation.identity.number

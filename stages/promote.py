@@ -61,6 +61,7 @@ def boxes(
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.load()
     name = settings.generation.identity
     first = settings.generation.is_ancestor

@@ -23,6 +23,7 @@ def checkpoint_key(settings: Params) -> str:
 
 
 def describe(settings: Params, prep: dict, outcome: dict) -> dict:
+    """What models/train_args.json says of the training."""
     return {
         "generation": settings.generation.name,
         "parent_generation": settings.generation.parent,
@@ -80,6 +81,7 @@ def made() -> Iterator[tuple[Path, Path]]:
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.load()
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:

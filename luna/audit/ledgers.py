@@ -103,6 +103,7 @@ def check(picture: Picture) -> list[Finding]:
 
 
 def check_seal(picture: Picture, seal: Seal, text: str, before: str | None) -> list[Finding]:
+    """Compare the ledger at a seal with what its tag promises and with the ledger before it."""
     findings = []
     where = (LEDGER, "git", artifacts.LEDGER.as_posix(), seal.name)
     promised = seal.fields.get("Ledger-SHA256")

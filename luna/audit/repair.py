@@ -50,11 +50,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
+    """What a repair did, or with ``dry`` would do."""
+
     steps: list[Step]
     dry: bool
 
     @property
     def complete(self) -> bool:
+        """Whether everything was mended."""
         return all(step.done for step in self.steps)
 
 

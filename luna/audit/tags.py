@@ -27,6 +27,7 @@ from luna.names import assignment_number, head_tag
 
 
 def check(picture: Picture) -> list[Finding]:
+    """Findings about tags, the record, the head and the branch."""
     return [
         *_record(picture),
         *_recorded_tags(picture),

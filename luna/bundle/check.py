@@ -69,6 +69,7 @@ class Report:
 
 
 def local_header(name: str, size: int, crc: int) -> bytes:
+    """The header before a member's bytes."""
     raw = name.encode()
     extra = struct.pack("<HHQQ", 1, 16, size, size)
     return (
@@ -92,6 +93,7 @@ def local_header(name: str, size: int, crc: int) -> bytes:
 
 
 def central_header(member: Member) -> bytes:
+    """The member's header in the central directory."""
     raw = member.name.encode()
     extra = struct.pack("<HHQQQ", 1, 24, member.size, member.size, member.offset)
     return (
@@ -320,6 +322,7 @@ def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -
 
 
 def main(arguments: list[str]) -> int:
+    """Check the bundle that the arguments name; returns the exit code."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python check.py BUNDLE.zip", file=sys.stderr)
         return 2

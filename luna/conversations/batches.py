@@ -71,10 +71,12 @@ def listed(root: Path) -> set[str] | None:
 
 
 def write_list(root: Path, identities: Iterable[str]) -> None:
+    """Write the identities of the batch that is being learnt."""
     files.write_text(root / artifacts.BATCH, "".join(f"{row}\n" for row in sorted(identities)))
 
 
 def remove_list(root: Path) -> None:
+    """Remove that list, if there is one."""
     (root / artifacts.BATCH).unlink(missing_ok=True)
 
 

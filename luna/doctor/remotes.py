@@ -27,6 +27,7 @@ def _read(path: Path) -> configparser.ConfigParser:
 
 
 def configuration(root: Path) -> Iterator[Check]:
+    """Check DVC's configuration for settings that would break a promise."""
     shared, local = (_read(root / ".dvc" / name) for name in ("config", "config.local"))
     kind = local.get(
         "cache", "type", fallback=shared.get("cache", "type", fallback="reflink,copy")
@@ -100,6 +101,7 @@ def configuration(root: Path) -> Iterator[Check]:
 
 
 def reachable(root: Path) -> Iterator[Check]:
+    """Check that cold storage answers and can be written."""
     from luna.storage import cold
 
     try:

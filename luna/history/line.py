@@ -31,10 +31,12 @@ class Line:
 
     @property
     def names(self) -> list[str]:
+        """Full names of the sealed generations, oldest first."""
         return [self.sealed[number].name for number in sorted(self.sealed)]
 
     @property
     def newest(self) -> str | None:
+        """The name sealed last; None where nothing is sealed."""
         return self.sealed[max(self.sealed)].name if self.sealed else None
 
     @property
@@ -46,6 +48,7 @@ class Line:
 
     @property
     def next_number(self) -> int:
+        """The number that the next generation gets."""
         return max(self.sealed, default=-1) + 1
 
     @property
@@ -85,6 +88,7 @@ class Line:
         )
 
     def ledger_text(self) -> str:
+        """lineage.csv as the newest seal has it."""
         if not self.sealed:
             return ""
         [text] = self.git.cat([f"refs/tags/{self.newest}:{artifacts.LEDGER}"])
@@ -92,6 +96,7 @@ class Line:
 
     @property
     def ledger_place(self) -> str:
+        """What errors call that file."""
         return f"{artifacts.LEDGER} of {self.newest}"
 
     def ancestors(self, name: str) -> list[str]:

@@ -17,6 +17,8 @@ from luna.operations.overlooked import overlooked
 
 @dataclass(frozen=True)
 class Status:
+    """Where the line stands."""
+
     head: str | None
     newest: str | None
     generations: int
@@ -33,6 +35,7 @@ class Status:
 
     @property
     def next_step(self) -> str:
+        """The next step, in words."""
         if self.pending_error and not self.building:
             return "mend what is named above, then luna evolve"
         if self.building and self.handed_over:
@@ -49,6 +52,7 @@ class Status:
 
 
 def status(root: Path) -> Status:
+    """Read where the line stands; nothing is changed."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     numbers, error, ignored = None, None, ()

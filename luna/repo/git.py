@@ -66,6 +66,7 @@ class Reader:
         return content[:-1] if len(content) == int(header[2]) + 1 else None
 
     def close(self) -> None:
+        """End git's process."""
         if self._process:
             self._process.stdin.close()
             self._process.stdout.close()
@@ -107,6 +108,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         check: bool = True,
     ) -> bytes:
+        """Run git and return its output. Raises GitError where it fails, unless ``check`` is off."""
         done = subprocess.run(
             ["git", "-C", str(self.root), *arguments],
             input=stdin,
@@ -134,11 +136,13 @@ class Git:
         return done.returncode, done.stdout, done.stderr
 
     def text(self, *arguments: str, **options) -> str:
+        """As ``run``, as text without the line end."""
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
     # -- reading
 
     def config(self, key: str) -> str | None:
+        """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
 
     def resolve(self, revision: str) -> str | None:
@@ -180,6 +184,7 @@ class Git:
         return found
 
     def reader(self) -> Reader:
+        """A reader of many objects by one process of git."""
         return Reader(self.root)
 
     def existing(self, objects: Iterable[str]) -> set[str]:
@@ -193,6 +198,7 @@ class Git:
         return {item for item, row in zip(wanted, rows, strict=True) if row == item}
 
     def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether ``old`` is in the history of ``new``."""
         done = subprocess.run(
             ["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new],
             capture_output=True,
@@ -257,6 +263,7 @@ class Git:
             )
 
     def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
+        """Make a commit of a tree. Returns its id; no branch moves."""
         parents = [parents] if isinstance(parents, str) else parents
         return self.text(
             "commit-tree",

@@ -36,9 +36,11 @@ class Store:
     odb: Any
 
     def path(self, md5: str) -> str:
+        """Where the object belongs in the store."""
         return self.odb.oid_to_path(md5)
 
     def exists(self, md5: str) -> bool:
+        """Whether the store has the object."""
         with _Explained(self.name):
             return self.odb.fs.exists(self.path(md5))
 
@@ -52,6 +54,7 @@ class Store:
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
+        """Copy the object to ``target``. Raises ColdStorageError where the store lacks it."""
         with _Explained(self.name):
             try:
                 with self.odb.fs.open(self.path(md5), "rb") as source, target.open("wb") as file:
@@ -83,6 +86,7 @@ class Store:
             }
 
     def remove(self, md5: str) -> None:
+        """Delete the object from the store."""
         with _Explained(self.name):
             self.odb.fs.remove(self.path(md5))
 
@@ -126,6 +130,7 @@ class Store:
         )  # the remote's own folder: objects lie in files/md5
 
     def upload(self, source: Path, md5: str) -> None:
+        """Copy a file into the store, under its hash."""
         with _Explained(self.name):
             self.put(source, self.path(md5))
 
@@ -175,6 +180,7 @@ class Store:
         return target
 
     def explained(self) -> _Explained:
+        """A context that turns the store's own errors into one sentence."""
         return _Explained(self.name)
 
 

@@ -33,6 +33,7 @@ _PASS_ON = """[ ! -x "$here/{name}{before}" ] || exec "$here/{name}{before}" "$@
 
 
 def hooks_folder(git: Git) -> Path:
+    """Where this repository's hooks lie."""
     path = Path(git.text("rev-parse", "--git-path", "hooks"))
     return path if path.is_absolute() else git.root / path
 
