@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luna import artifacts, ending, files
+from luna import artifacts, ending, files, start
 from luna.errors import LunaError, StateError, from_os_error
 
 FAILURE = artifacts.SCRATCH / "failure.json"
@@ -27,6 +27,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     """
     from filelock import FileLock, Timeout
 
+    start.prepare()
     ending.on_sigterm(name)
     artifacts.SCRATCH.mkdir(exist_ok=True)
     FAILURE.unlink(missing_ok=True)

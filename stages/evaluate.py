@@ -10,7 +10,7 @@ from luna.conversations import probes
 
 def main() -> None:
     """Run the stage."""
-    settings = params.load()
+    settings = params.sections("evaluate", "chat", "generation")
     asked = probes.load(artifacts.PROBES)
     started = time.monotonic()
     marked = suite.examine(artifacts.MODEL, asked, settings.chat.system_prompt, settings.evaluate)

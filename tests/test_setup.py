@@ -100,7 +100,8 @@ def test_init_puts_its_hooks_in_the_place_of_older_ones_of_its_own(empty, tmp_pa
     (hooks / "post-checkout").write_text("#!/bin/sh\necho mine\n")
     repo.luna("init")
     assert (
-        sorted(path.name for path in hooks.iterdir()) == there
+        sorted(path.name for path in hooks.iterdir())
+        == sorted([*there, "post-checkout.before-luna"])
         and "echo mine" in (hooks / "post-checkout.before-luna").read_text()
     )
     assert next(

@@ -12,13 +12,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from luna.audit.finding import GIT_OBJECT, REFERENCES, Finding
+from luna.audit.finding import FROM_REMOTE, GIT_OBJECT, REFERENCES, Finding
 from luna.repo.git import Git, GitError
 
 _PACKED_HEADER = re.compile(r"# pack-refs with:( peeled| fully-peeled| sorted)+ ?")
 _PACKED_LINE = re.compile(r"([0-9a-f]{40}) (refs/\S+)")
 _PEELED_LINE = re.compile(r"\^([0-9a-f]{40})")
-_FROM_REMOTE = "luna repair (from a git remote or another clone)"
 
 
 def folder(git: Git) -> Path:
@@ -129,12 +128,12 @@ def check(
                 object_id,
                 names().get(object_id),
                 "the object's bytes are not its name's",
-                _FROM_REMOTE,
+                FROM_REMOTE,
             )
         )
     packs = [] if quick else damaged_packs(git)
     findings += [
-        Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", _FROM_REMOTE)
+        Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", FROM_REMOTE)
         for index in packs
     ]
     if not bad and not packs:
@@ -147,7 +146,7 @@ def check(
                     object_id,
                     names().get(object_id),
                     "the object is missing",
-                    _FROM_REMOTE,
+                    FROM_REMOTE,
                 )
             )
     return findings, bad

@@ -114,11 +114,10 @@ def _replace(bench: Bench, item: Wanted, place: Place, source: Source) -> None:
             held.unlink(missing_ok=True)
         return
     target = cache.place(bench.root, item.md5)
-    with files.replacing(target) as temporary:
+    with files.replacing(target, mode=0o444) as temporary:
         _copy(item, source, temporary)
         if os.path.lexists(target):
             quarantine.aside(bench.root, target, item.md5)
-    target.chmod(0o444)
 
 
 def _present(place: Place, md5: str) -> bool:
@@ -138,7 +137,5 @@ def _copy(item: Wanted, source: Source, target: Path) -> None:
             found.update(chunk)
             sha256.update(chunk)
             file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
     if not _is_whole(item, found.hexdigest(), sha256.hexdigest()):
         raise OSError(f"{source.label} gave other bytes for {item.md5[:12]} the second time")

@@ -8,7 +8,8 @@ import re
 from luna import artifacts, files
 from luna.audit import gitstore
 from luna.audit.workbench import Bench
-from luna.history import record
+from luna.history import known, record, shared
+from luna.history.line import read_line
 from luna.names import assignment_number, head_tag
 from luna.repo import quarantine
 from luna.repo.git import ZERO, Update
@@ -118,6 +119,8 @@ def tag(bench: Bench, tag: str) -> str | None:
     """Bring a tag back as the record has it. Returns what was done, None where nothing can be."""
     entry = next((entry for entry in bench.picture.entries if entry.tag == tag), None)
     if entry is None:
+        if tag not in bench.picture.tags and f"refs/tags/{tag}" not in bench.picture.broken:
+            return _from_remote(bench, tag)
         if bench.picture.record_error is None and f"refs/tags/{tag}" not in bench.picture.broken:
             if not bench.dry:
                 record.complete(bench.git)
@@ -138,6 +141,24 @@ def tag(bench: Bench, tag: str) -> str | None:
             [Update(reference, entry.object, now or ZERO)], "luna repair: from the record"
         )
     return "the tag is again what the record says"
+
+
+def _from_remote(bench: Bench, tag: str) -> str | None:
+    """A tag that never came, from a git remote that has it on the very commit that this history calls its seal; all others with it."""
+    line = read_line(bench.root, bench.picture.prefix)
+    commits = {
+        name: commit
+        for doubt in known.doubts(line)
+        if doubt.kind is known.Kind.MISSING
+        for name, commit in zip(doubt.tags, doubt.commits, strict=True)
+    }
+    for remote in bench.git.text("remote", check=False).splitlines():
+        if not shared.has_tags(bench.git, remote, commits):
+            continue
+        if not bench.dry:
+            shared.fetch_history(line, remote)
+        return f"the tag came from the git remote '{remote}'"
+    return None
 
 
 def head(bench: Bench) -> str | None:

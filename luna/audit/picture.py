@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -45,7 +44,10 @@ class Seal:
 
 @dataclass(frozen=True)
 class Picture:
-    """References by full name; the record's entries; sealed generations by number, the record's word before the tag's."""
+    """References by full name; the record's entries; sealed generations by number, the record's word before the tag's.
+
+    ``bodies``: tag objects by id; ``light``: what tags name that is no tag object.
+    """
 
     git: Git
     prefix: str
@@ -56,6 +58,7 @@ class Picture:
     record_error: str | None
     seals: dict[int, Seal]
     unreadable: set[str] = field(default_factory=set)
+    light: set[str] = field(default_factory=set)
 
     @cached_property
     def tags(self) -> dict[str, str]:
@@ -82,6 +85,10 @@ class Picture:
     @cached_property
     def _reader(self) -> Reader:
         return self.git.reader()
+
+    def typed(self, spec: str) -> tuple[str, bytes] | None:
+        """Kind and content of a git object; None where it cannot be read."""
+        return self._reader.typed(spec)
 
     def read(self, specs: Iterable[str]) -> list[bytes | None]:
         """As Git.cat, but one unreadable object costs only itself."""
@@ -125,17 +132,14 @@ def take(
         except InputError as problem:
             error = str(problem)
     trusted = entries or cold_entries or []
-    wanted = [
-        value for name, value in found.items() if name.startswith("refs/tags/") and value not in bad
-    ]
-    bodies = {}
-    for value, body in zip(wanted, blank.read(wanted), strict=True):
-        if (
-            body is not None
-            and hashlib.sha1(b"tag %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
-            == value
-        ):
-            bodies[value] = body.decode("utf-8", "surrogateescape")
+    bodies, light = {}, set()
+    for name, value in found.items():
+        if name.startswith("refs/tags/") and value not in bad:
+            kind, body = blank.typed(value) or ("", b"")
+            if kind == "tag" and record.object_id_of(body) == value:
+                bodies[value] = body.decode("utf-8", "surrogateescape")
+            elif kind and kind != "tag":
+                light.add(value)
     seals = {}
     for name, value in (
         (name.removeprefix("refs/tags/"), value)
@@ -152,7 +156,7 @@ def take(
             seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
             seals[seal.number] = seal
     return Picture(
-        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad
+        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad, light
     )
 
 

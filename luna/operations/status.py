@@ -8,9 +8,10 @@ from pathlib import Path
 from luna import artifacts, params
 from luna.conversations import probes
 from luna.errors import LunaError
-from luna.history import shared
+from luna.history import known, past, shared, tip
+from luna.history.known import Doubt
 from luna.history.line import read_line
-from luna.history.tip import building
+from luna.history.tip import Where, building
 from luna.operations.new import Pending, counted, waiting
 from luna.operations.overlooked import overlooked
 
@@ -28,6 +29,9 @@ class Status:
     pending_error: str | None
     push_remote: str | None
     karma_required: float
+    where: Where
+    doubts: list[Doubt]
+    altered_rows: tuple[str, ...] = ()  # where the tip's ledger is not the sealed one
     handed_over: bool = (
         False  # what is being built was begun on another machine, or is meant for one
     )
@@ -35,7 +39,14 @@ class Status:
 
     @property
     def next_step(self) -> str:
-        """The next step, in words."""
+        """The command that is right in this state: what is in doubt first, then the way to the tip, then the work."""
+        for doubt in self.doubts:
+            if doubt.stops:
+                return doubt.remedy
+        if self.where.remedy:
+            return self.where.remedy
+        if self.altered_rows:
+            return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
             return "mend what is named above, then luna evolve"
         if self.building and self.handed_over:
@@ -77,6 +88,9 @@ def status(root: Path) -> Status:
         error,
         line.git.config(shared.PUSH_REMOTE),
         settings.age_up.karma_required,
+        tip.where(line),
+        known.doubts(line),
+        tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
         ignored,
     )

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from luna import files
+from luna.storage import config
 
 
-@functools.lru_cache(maxsize=8)
 def home(root: Path) -> Path:
-    """The cache folder, as .dvc/config and .dvc/config.local set it (``cache.dir``)."""
-    import configparser
-
-    place = root / ".dvc" / "cache"
-    for name in ("config", "config.local"):
-        parser = configparser.ConfigParser(interpolation=None)
-        parser.read(root / ".dvc" / name)
-        if parser.has_option("cache", "dir"):
-            place = (root / ".dvc" / Path(parser.get("cache", "dir")).expanduser()).resolve()
-    return place
+    """The cache folder, as DVC itself finds it."""
+    return config.cache_folder(root)
 
 
 def place(root: Path, md5: str) -> Path:
