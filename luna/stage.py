@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -44,12 +45,10 @@ def run(name: str, main: Callable[[], None]) -> None:
             raise from_os_error(error) or error from error
     except LunaError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        try:
+        with contextlib.suppress(OSError):  # the disk is full: the sentence has been printed
             files.write_json(
                 FAILURE, {"stage": name, "message": str(error), "exit_code": error.exit_code}
             )
-        except OSError:
-            pass  # the disk is full: the sentence has been printed
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)

@@ -12,8 +12,8 @@ from luna.cli.events import telling
 from luna.cli.seal import show_maturity, show_sealed
 from luna.errors import InputError
 from luna.operations import evolve, handover
+from luna.operations.gate import changing
 from luna.operations.seal import Sealed
-from luna.repo.lock import exclusive
 
 _STOPPED = {
     "most": "stopped: as many as --max allows are built",
@@ -97,7 +97,7 @@ def command(
 def _grow(root: Path, most: int, until_mature: bool, denials: int | None, as_json: bool) -> None:
     events: list[dict[str, Any]] = []
     try:
-        with telling(root, as_json, events) as event, exclusive(root, "evolve"):
+        with telling(root, as_json, events) as event, changing(root, "evolve"):
             grown = evolve.evolve(root, most, say, event, until_mature, denials, quiet=as_json)
     except BaseException:
         if not as_json:
@@ -117,7 +117,7 @@ def _grow(root: Path, most: int, until_mature: bool, denials: int | None, as_jso
 
 
 def _hand_over(root: Path, stage: str, as_json: bool) -> None:
-    with telling(root, as_json, []) as event, exclusive(root, "evolve"):
+    with telling(root, as_json, []) as event, changing(root, "evolve"):
         handed = evolve.part(root, stage, say, event, quiet=as_json)
     if as_json:
         return

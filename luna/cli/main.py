@@ -31,8 +31,8 @@ INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
 GROUPS = {
     "Grow": ("init", "evolve", "age-up", "new", "seal"),
     "Look": ("status", "log", "report", "diff", "bisect", "blame", "eval", "maturity"),
-    "Go back": ("rollback", "restore", "rebuild", "reproduce"),
-    "Keep safe": ("verify", "repair", "doctor", "archive", "snapshot", "gc", "thin"),
+    "Go back": ("rollback", "restore", "recover", "rebuild", "reproduce"),
+    "Keep safe": ("verify", "repair", "doctor", "cold", "archive", "snapshot", "gc", "thin"),
     "Talk": ("chat", "serve"),
     "Share": ("export", "bundle"),
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 from luna import names, params
 from luna.doctor.check import BAD, GOOD, WARNING, Check
 from luna.errors import LunaError
-from luna.history import record
+from luna.history import known, record, tip
+from luna.history.line import read_line
 from luna.history.shared import fetch_refspecs
 from luna.operations import init
 from luna.repo import hooks, signing, supported
@@ -21,6 +22,7 @@ _SAFE_GC = re.compile(r"(?:\s|^)(?:-\w*[TA]\w*|--all-tags|--all-commits)\b")
 
 
 def setup(root: Path) -> Iterator[Check]:
+    """Check params.yaml, git's hooks and refspecs, and the record."""
     git = Git(root)
     try:
         prefix = params.load(root).line.prefix
@@ -76,6 +78,19 @@ def setup(root: Path) -> Iterator[Check]:
         else Check("line ends", GOOD, "git changes none")
     )
     yield _record(git)
+    yield from _history(root, prefix)
+
+
+def _history(root: Path, prefix: str) -> Iterator[Check]:
+    """What this clone knows of the line beside its tags, and where it stands on it."""
+    line = read_line(root, prefix)
+    found = known.doubts(line)
+    for doubt in found:
+        yield Check("history", BAD if doubt.stops else WARNING, doubt.what, doubt.remedy)
+    if not found:
+        yield Check("history", GOOD, f"the tags know all {len(line.sealed)} generations")
+    if (at := tip.where(line)).remedy:
+        yield Check("checked out", WARNING, f"{at.position}: nothing can be built here", at.remedy)
 
 
 def _sealing(git: Git) -> Iterator[Check]:

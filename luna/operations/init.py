@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from luna.errors import StateError
-from luna.history import record
+from luna.history import known, record, shared
+from luna.history.line import read_line
 from luna.history.shared import fetch_refspecs
 from luna.names import head_tag
 from luna.repo import hooks
@@ -62,11 +63,25 @@ def initialise(root: Path, prefix: str) -> list[str]:
             done.append(
                 f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation"
             )
+    done += _fetch_tags(git, prefix)  # the record alone would tell of tags that it cannot all bring
     if git.text("remote") and not git.resolve(record.REF):
         record.ensure(git)
         if git.resolve(record.REF):
             done.append("the record of tags was fetched")
     return done
+
+
+def _fetch_tags(git: Git, prefix: str) -> list[str]:
+    """What a clone made with --no-tags lacks, from a remote that has each tag on just the commit that this history calls its seal."""
+    line = read_line(git.root, prefix)
+    for doubt in known.doubts(line):
+        if doubt.kind is known.Kind.MISSING:
+            commits = dict(zip(doubt.tags, doubt.commits, strict=True))
+            for remote in git.text("remote").splitlines():
+                if shared.has_tags(git, remote, commits):
+                    shared.fetch_history(line, remote)
+                    return [f"the tags of {len(commits)} generations were fetched from {remote}"]
+    return []
 
 
 def _keep_line_ends(git: Git) -> list[str]:

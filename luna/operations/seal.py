@@ -8,7 +8,6 @@ commit, tag and head come into being here in one transaction. Killed anywhere, t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from typing import Any
 
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
-from luna.history import record, shared
+from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName, head_tag
+from luna.operations import recorded
+from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
 from luna.storage import cold, objects
 
@@ -44,6 +45,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     name = settings.generation.identity
     if building(settings, line) is None:
         return _finish(root, line, str(name))
+    recorded.require_named(root, settings)
     if name.number in line.sealed:
         raise StateError(
             f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again."
@@ -53,6 +55,10 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         shared.fetch(line)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
     shared.require_not_overtaken(line.git, branch, theirs)
+    if entries := stores.holds(root, line, str(name)):  # killed after cold storage had taken it
+        stores.adopt(line.git, entries)
+        return _finish(root, read_line(root, settings.line.prefix), str(name))
+    stores.require_not_overtaken(root, line.git)
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
@@ -60,9 +66,11 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
             f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'."
         )
 
+    recorded.require(root, line, settings, metrics)
+
     tick("archiving")
     uploaded = archive_outs(root, line, outs, tick)
-    record.ensure(line.git, lambda: cold.open_store(root))
+    record.ensure(line.git, lambda: stores.record_of_line(root, line.git))
     tick("committing")
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
@@ -76,6 +84,10 @@ def _finished_outs(root: Path) -> dict[str, Out]:
 
     if not (root / artifacts.LOCK).exists():
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
+    if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
+        raise StateError(
+            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+        )
     try:
         status = Repo(str(root)).status()
     except DvcException as error:
@@ -95,7 +107,13 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
             ColdStorageError
         ):  # another clone's, of which nothing is to be had here: then all is read back
             proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
-    return cold.archive_in_all(root, objects.behind(root, kept(outs)), proven, tick)
+    return cold.archive_in_all(
+        root,
+        objects.behind(root, kept(outs)),
+        proven,
+        lambda store: stores.require(store, line.git),
+        tick,
+    )
 
 
 def message(
@@ -103,9 +121,10 @@ def message(
     metrics: dict[str, Any],
     weights: str,
     ledger: str,
+    hashes: str,
     record_tip: str | None = None,
 ) -> str:
-    """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
+    """What a generation's commit and tag say; ``weights``, ``ledger``, ``hashes`` (of hashes.csv, which lists every file) and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
     def shown(value: float | None) -> str:
@@ -121,6 +140,7 @@ def message(
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
+        f"{artifacts.HASHES_TRAILER}: {hashes}\n"
         + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
 
@@ -135,7 +155,8 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         name,
         metrics,
         weights,
-        hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(),
+        files.digest(root / artifacts.LEDGER),
+        files.digest(root / artifacts.HASHES),
         record.tip_digest(record.current(git)),
     )
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
@@ -150,6 +171,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         )
     updates = record.following(git, updates)
     shared.offer(line, branch, updates)
+    stores.offer(root, git, updates)
     git.update(updates, f"luna seal {name}")
     git.refresh_index(paths)
 
@@ -157,7 +179,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
 def _finish(root: Path, line: Line, name: str) -> Sealed:
     """What a kill may have left undone after the tag came into being, and the push. Does nothing when all is done."""
     git = line.git
-    record.ensure(git, lambda: cold.open_store(root))
+    record.ensure(git, lambda: stores.record_of_line(root, git))
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
@@ -171,7 +193,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
         else []
     )
     pushed = shared.push(line)
-    record.to_all(cold.open_all(root), record.read(git))
+    backup.to_all(stores.open_all(root, git), git, line.prefix)
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 

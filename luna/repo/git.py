@@ -7,12 +7,15 @@ the command ``luna`` and the stages take them out of their own process as well, 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from luna.errors import StateError
 from luna.repo import signing
@@ -52,41 +55,76 @@ class Update:
 
 
 class Reader:
-    """Contents of objects, asked one after another of one process; an object that git cannot read costs only itself."""
+    """Contents of objects, asked one after another of one process; an object that is missing or damaged costs only itself.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    In a partial clone an object that is not here may be at the remote, so a git that dies of it says nothing about
+    the object: that is an error of this reader.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
         self._process: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
 
     def __call__(self, spec: str) -> bytes | None:
-        """The content of an object's id or ``REV:path``; None where it is missing or unreadable."""
+        """The content of an object's id or ``REV:path``; None where it is missing or damaged. Raises GitError where git could not look."""
+        found = self.typed(spec)
+        return found[1] if found else None
+
+    def typed(self, spec: str) -> tuple[str, bytes] | None:
+        """As a call, with the object's type: ``commit``, ``tree``, ``blob`` or ``tag``."""
         if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                ["git", "-C", str(self._root), "cat-file", "--batch"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment(self._root),
-            )
+            self._start()
         try:
             self._process.stdin.write(f"{spec}\n".encode())
             self._process.stdin.flush()
         except BrokenPipeError:
-            return None
+            return self._died(spec)
         header = self._process.stdout.readline().split()
+        if not header:
+            return self._died(spec)
         if len(header) != 3 or not header[2].isdigit():
             return None
         content = self._process.stdout.read(int(header[2]) + 1)
-        return content[:-1] if len(content) == int(header[2]) + 1 else None
+        if len(content) != int(header[2]) + 1:
+            return self._died(spec)
+        return header[1].decode(), content[:-1]
+
+    def _start(self) -> None:
+        self.close()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        self._process = subprocess.Popen(
+            ["git", "-C", str(self._git.root), "cat-file", "--batch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            env=environment(self._git.root),
+        )
+
+    def _died(self, spec: str) -> None:
+        self._process.wait()
+        if self._git.is_partial:
+            self._complaints.seek(0)
+            raise _failure(f"git cat-file {spec}", self._complaints.read())
 
     def close(self) -> None:
+        """End git's process."""
         if self._process:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
             self._process.stdout.close()
             self._process.wait()
             self._process = None
+        if self._complaints:
+            self._complaints.close()
+            self._complaints = None
 
     __del__ = close
+
+
+def _failure(command: str, complaints: bytes) -> GitError:
+    words = complaints.decode("utf-8", "replace").strip().splitlines()
+    return GitError(f"{command} failed: {' '.join(words[-3:]) or 'no reason given'}")
 
 
 def _why_no_repository(start: Path, complaint: bytes) -> str:
@@ -144,10 +182,7 @@ class Git:
             env=environment(self.root, env),
         )
         if check and done.returncode:
-            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise GitError(
-                f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}"
-            )
+            raise _failure(f"git {arguments[0]}", done.stderr)
         return done.stdout
 
     def attempt(self, *arguments: str) -> tuple[int, str, str]:
@@ -163,11 +198,13 @@ class Git:
         return done.returncode, done.stdout, done.stderr
 
     def text(self, *arguments: str, **options) -> str:
+        """As ``run``, as text without the line end."""
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
     # -- reading
 
     def config(self, key: str) -> str | None:
+        """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
 
     def resolve(self, revision: str) -> str | None:
@@ -209,7 +246,13 @@ class Git:
         return found
 
     def reader(self) -> Reader:
-        return Reader(self.root)
+        """A reader of many objects by one process of git."""
+        return Reader(self)
+
+    @functools.cached_property
+    def is_partial(self) -> bool:
+        """Whether objects that are not here may be fetched from a remote when they are asked for ('git clone --filter')."""
+        return self.attempt("config", "--get-regexp", r"^remote\..*\.promisor$")[0] == 0
 
     def existing(self, objects: Iterable[str]) -> set[str]:
         """Those of the objects that are here."""
@@ -222,7 +265,10 @@ class Git:
         return {item for item, row in zip(wanted, rows, strict=True) if row == item}
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        code, _, _ = self.attempt("merge-base", "--is-ancestor", old, new)
+        """A commit that is not here is nobody's ancestor. Raises GitError where git cannot walk from one to the other."""
+        code, _, complaints = self.attempt("merge-base", "--is-ancestor", old, new)
+        if code > 1 and all(self.resolve(f"{item}^{{commit}}") for item in (old, new)):
+            raise _failure("git merge-base", complaints.encode())
         return code == 0
 
     def files(self, revision: str, path: str) -> list[str]:

@@ -20,7 +20,7 @@ _BEFORE_HERE = (
 )
 
 #: The checks beside this file; they start no Python.
-HOOKS = ("reference-transaction", "pre-commit", "pre-push")
+HOOKS = ("reference-transaction", "pre-commit", "pre-push", "post-checkout")
 _DVC = ("post-checkout", "pre-commit", "pre-push")
 #: Those of git that a person may have in a folder for all repositories; a server's are not among them.
 _GIT = (
