@@ -176,19 +176,23 @@ def is_inside(relative: object) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: it is the old one or the new one, never half."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def json_text(value: Any) -> str:
+    """Indented JSON with a line end."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON in one step."""
     write_text(path, json_text(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one line of JSON per row, in one step."""
     write_text(
         path,
         "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows),
@@ -196,10 +200,12 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_jsonl(path: Path) -> list[Any]:
+    """Read one value per line; empty lines are left out."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
 

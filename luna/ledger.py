@@ -59,6 +59,7 @@ HEADER = ",".join(COLUMNS) + "\n"
 
 
 def dumps(rows: list[Row]) -> str:
+    """The rows as lineage.csv."""
     return HEADER + "".join(map(dumps_row, rows))
 
 

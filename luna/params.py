@@ -33,6 +33,8 @@ class _Section(BaseModel):
 
 
 class Line(_Section):
+    """``prefix``: what the names of all generations begin with."""
+
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -44,6 +46,7 @@ class Generation(_Section):
 
     @property
     def identity(self) -> GenerationName:
+        """The name of the generation that is being built. Raises StateError where none was started."""
         if self.name is None:
             raise StateError(
                 "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
@@ -57,15 +60,21 @@ class Generation(_Section):
 
 
 class Base(_Section):
+    """The base model: a folder, a hub's name, or the packaged one."""
+
     source: str
     revision: str | None
 
 
 class Chat(_Section):
+    """How the model is addressed."""
+
     system_prompt: str
 
 
 class Data(_Section):
+    """What a generation learns, replays and holds out."""
+
     replay_samples: Count
     seed: int
     probes_per_kind: Positive
@@ -75,6 +84,8 @@ class Data(_Section):
 
 
 class Train(_Section):
+    """How the adapter is trained."""
+
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Annotated[int, Field(ge=-1)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
@@ -100,18 +111,24 @@ class Train(_Section):
 
 
 class Fidelity(_Section):
+    """How well the exported model must agree with the 16-bit one."""
+
     prompts: Positive
     min_agreement: Fraction
     max_divergence: Annotated[float, Field(gt=0)]
 
 
 class Export(_Section):
+    """How the model is quantised."""
+
     quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"]
     changed_tensor_threshold: Annotated[float, Field(ge=0)]
     fidelity: Fidelity
 
 
 class Evaluate(_Section):
+    """How the exam is held."""
+
     max_tokens: Positive
     parallel: Annotated[int, Field(ge=1, le=64)]
     chrf_min: Annotated[float, Field(ge=0, le=100)]
@@ -135,6 +152,8 @@ class Clause(_Section):
 
 
 class Promotion(_Section):
+    """The rule that promotes or denies."""
+
     recall: Clause
     generalisation: Clause
     tone_drift: Clause
@@ -210,10 +229,14 @@ class Try(_Section):
 
 
 class Notify(_Section):
+    """A program of your own that is told each event."""
+
     command: str | None = None
 
 
 class Params(_Section):
+    """All of params.yaml."""
+
     line: Line
     generation: Generation
     base: Base
@@ -335,6 +358,7 @@ def sections(*names: str, root: Path = Path()) -> Params:
 
 
 def load(root: Path = Path()) -> Params:
+    """Read and check params.yaml. Raises InputError, with file, key, value and what is allowed."""
     return _parsed(_read(root / artifacts.PARAMS))
 
 

@@ -13,6 +13,7 @@ ROOT = Path()
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.sections("base").base
     # A line keeps the base that it has: neither another version of Luna nor what a hub says today may change it.
     kept = committed_base(ROOT, settings)

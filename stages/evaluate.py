@@ -9,6 +9,7 @@ from luna.conversations import probes
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.sections("evaluate", "chat", "generation")
     asked = probes.load(artifacts.PROBES)
     started = time.monotonic()

@@ -39,6 +39,7 @@ def samples(settings: Params) -> list[Conversation]:
 
 
 def main() -> None:
+    """Run the stage."""
     started = time.monotonic()
     settings, tools = params.sections("export", "chat", "generation"), shipping.installed()
     environment.prepare("cpu")

@@ -50,6 +50,7 @@ def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.sections("generation", "data")
     generation, data = settings.generation, settings.data
     number = generation.identity.number

@@ -62,10 +62,12 @@ def boxes(
 
 
 def of_parent(build: builds.Build, path: Path) -> Path:
+    """An artifact of the parent."""
     return artifact(ROOT, build.parent, path, build.ancestors[-1].commit)
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.sections("promotion", "maturity", "generation", "base")
     build = builds.of_stage(ROOT, settings)
     name = settings.generation.identity

@@ -24,6 +24,7 @@ def checkpoint_key(settings: Params) -> str:
 
 
 def describe(settings: Params, prep: dict, outcome: dict) -> dict:
+    """What models/train_args.json says of the training."""
     return {
         "generation": settings.generation.name,
         "parent_generation": settings.generation.parent,
@@ -81,6 +82,7 @@ def made() -> Iterator[tuple[Path, Path]]:
 
 
 def main() -> None:
+    """Run the stage."""
     settings = params.sections("train", "chat", "generation")
     build = builds.of_stage(Path(), settings)
     prep = files.read_json(artifacts.PREP_REPORT)

@@ -51,6 +51,7 @@ def _range(*bounds: int) -> range:
 
 
 def compiled(source: str) -> jinja2.Template:
+    """The template, compiled so that it can reach nothing outside itself."""
     environment = _Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
@@ -65,6 +66,7 @@ def compiled(source: str) -> jinja2.Template:
 def render(
     template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]
 ) -> str:
+    """The prompt that the template makes of the messages. Raises SecurityError when it does not end."""
     parts: list[str] = []
     length = 0
     steps = template.generate(messages=messages, add_generation_prompt=True, **tokens)
@@ -91,6 +93,7 @@ def _limit() -> None:
 
 
 def main() -> None:
+    """Read a template and then conversations, a line of JSON each, and answer each with its prompt."""
     _limit()
     given = json.loads(sys.stdin.readline())
     template = None

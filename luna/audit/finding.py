@@ -46,4 +46,5 @@ class Finding:
 
     @property
     def sentence(self) -> str:
+        """Where, what object, of which generation, and what is wrong with it."""
         return f"{self.where}: {self.object}{f' ({self.generation})' if self.generation and self.generation != self.object else ''}: {self.what}"

@@ -27,10 +27,12 @@ def folder(git: Git) -> Path:
 
 
 def loose_path(git: Git, object_id: str) -> Path:
+    """Where git keeps a loose object of this id."""
     return folder(git) / "objects" / object_id[:2] / object_id[2:]
 
 
 def loose_objects(git: Git) -> Iterator[tuple[str, Path]]:
+    """Id and path of every loose object."""
     for place in sorted((folder(git) / "objects").glob("[0-9a-f][0-9a-f]")):
         for path in sorted(place.iterdir()):
             if re.fullmatch("[0-9a-f]{38}", path.name):
@@ -55,12 +57,14 @@ def loose_content(path: Path) -> tuple[str, bytes] | None:
 
 
 def damaged_loose(git: Git) -> dict[str, Path]:
+    """Loose objects whose content is not what their id says, by id."""
     return {
         object_id: path for object_id, path in loose_objects(git) if loose_content(path) is None
     }
 
 
 def damaged_packs(git: Git) -> list[Path]:
+    """The index files of packs that 'git verify-pack' refuses."""
     packs = sorted((folder(git) / "objects" / "pack").glob("pack-*.idx"))
     found = []
     for index in packs:
@@ -149,6 +153,7 @@ def check(
 
 
 def check_packed_refs(git: Git) -> list[Finding]:
+    """A finding where packed-refs has lines that git cannot read."""
     _, wrong = packed_refs(git)
     return (
         [

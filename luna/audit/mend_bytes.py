@@ -35,6 +35,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Source:
+    """A copy that an object may be mended from: a store or cache, or a file."""
+
     label: str
     place: Place | None
     path: Path | None = None

@@ -16,6 +16,7 @@ from luna.repo.git import ZERO, Update
 
 
 def packed_refs(bench: Bench) -> str:
+    """Drop the lines of packed-refs that git cannot read. Returns what was done."""
     if not bench.dry:
         _drop_packed(bench, _misspelt(bench))
     return "its readable lines were written anew; what they lack comes back from the record"
@@ -115,6 +116,7 @@ def drop_broken(bench: Bench, reference: str) -> None:
 
 
 def tag(bench: Bench, tag: str) -> str | None:
+    """Bring a tag back as the record has it. Returns what was done, None where nothing can be."""
     entry = next((entry for entry in bench.picture.entries if entry.tag == tag), None)
     if entry is None:
         if tag not in bench.picture.tags and f"refs/tags/{tag}" not in bench.picture.broken:
@@ -160,6 +162,7 @@ def _from_remote(bench: Bench, tag: str) -> str | None:
 
 
 def head(bench: Bench) -> str | None:
+    """Bring the head's tag back to its last recorded move. Returns what was done, None where there is none."""
     moves = {
         count: entry
         for entry in bench.picture.entries

@@ -27,14 +27,17 @@ class Seal:
 
     @cached_property
     def number(self) -> int:
+        """The generation's number."""
         return GenerationName.parse(self.name).number
 
     @cached_property
     def fields(self) -> dict[str, str]:
+        """The fields of the tag's message, by name."""
         return message_fields(self.body)
 
     @property
     def tagger(self) -> str:
+        """Name and address of whoever sealed it."""
         match = re.search(r"^tagger (.*) \d+ [+-]\d{4}$", self.body, re.MULTILINE)
         return match[1] if match else "unknown"
 
@@ -59,6 +62,7 @@ class Picture:
 
     @cached_property
     def tags(self) -> dict[str, str]:
+        """Object id of every tag, by the tag's name."""
         return {
             name.removeprefix("refs/tags/"): value
             for name, value in self.references.items()
@@ -67,6 +71,7 @@ class Picture:
 
     @property
     def newest(self) -> Seal | None:
+        """The seal with the highest number; None where nothing is sealed."""
         return self.seals[max(self.seals)] if self.seals else None
 
     @cached_property
@@ -82,6 +87,7 @@ class Picture:
         return self.git.reader()
 
     def typed(self, spec: str) -> tuple[str, bytes] | None:
+        """Kind and content of a git object; None where it cannot be read."""
         return self._reader.typed(spec)
 
     def read(self, specs: Iterable[str]) -> list[bytes | None]:

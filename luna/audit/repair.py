@@ -68,11 +68,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
+    """What a repair did, or with ``dry`` would do."""
+
     steps: list[Step]
     dry: bool
 
     @property
     def complete(self) -> bool:
+        """Whether everything was mended."""
         return all(step.done for step in self.steps)
 
 

@@ -34,6 +34,7 @@ from luna.repo.signing import Verdict
 
 
 def check(picture: Picture) -> list[Finding]:
+    """Findings about tags, the record, the head and the branch."""
     return [
         *_unknown(picture),
         *_record(picture),

@@ -57,6 +57,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
+        """Whether no damage was found; notes do not count."""
         return all(finding.severity != DAMAGE for finding in self.findings)
 
 

@@ -36,6 +36,8 @@ _KINDS = {
 
 
 class Kind(Enum):
+    """What becomes of an entry of the folder."""
+
     READ = "read"
     IGNORED = "ignored"
     REFUSED = "refused"
@@ -51,6 +53,7 @@ class Entry:
 
     @property
     def sentence(self) -> str:
+        """Path and reason, for a person."""
         return f"{escaped(self.path.as_posix())} {self.why}."
 
 

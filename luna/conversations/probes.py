@@ -40,6 +40,7 @@ class Probe:
 
     @property
     def identity(self) -> str:
+        """SHA-256 of what is asked and how it is marked."""
         text = json.dumps(
             [self.kind, self.messages, self.expect, self.reference, self.distractors],
             ensure_ascii=False,
@@ -47,6 +48,7 @@ class Probe:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_row(self) -> dict[str, Any]:
+        """The probe as a line of models/probes.jsonl."""
         return {"probe": self.identity} | asdict(self)
 
 
@@ -74,6 +76,7 @@ def load(path: Path) -> list[Probe]:
 
 
 def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
+    """The conversation's own question."""
     return Probe(
         RECALL,
         conversation.question,
@@ -85,6 +88,7 @@ def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
 
 
 def paraphrase_probes(conversation: Conversation, generation: int | None) -> list[Probe]:
+    """One probe for each other way to ask, never trained on."""
     return [
         Probe(
             GENERALISATION,

@@ -22,6 +22,7 @@ _SAFE_GC = re.compile(r"(?:\s|^)(?:-\w*[TA]\w*|--all-tags|--all-commits)\b")
 
 
 def setup(root: Path) -> Iterator[Check]:
+    """Check params.yaml, git's hooks and refspecs, and the record."""
     git = Git(root)
     try:
         prefix = params.load(root).line.prefix

@@ -24,6 +24,7 @@ _SECRETS = (
 
 
 def configuration(root: Path) -> Iterator[Check]:
+    """Check DVC's configuration for settings that would break a promise."""
     try:
         shared, local = config.level(root, config.REPOSITORY), config.level(root, config.CLONE)
         kinds = config.cache_kinds(root)
@@ -89,6 +90,7 @@ def configuration(root: Path) -> Iterator[Check]:
 
 
 def reachable(root: Path) -> Iterator[Check]:
+    """Check that cold storage answers and can be written."""
     git = Git(root)
     try:
         places = cold.open_all(root)

@@ -23,6 +23,8 @@ _AGAIN = "begin it again with 'luna new --replace'"
 
 @dataclass(frozen=True)
 class Ancestor:
+    """A generation on the line to the parent, and the commit that seals it."""
+
     name: str
     commit: str
 
@@ -66,6 +68,7 @@ def read(root: Path) -> Build | None:
 
 
 def write(root: Path, build: Build) -> None:
+    """Write the record of the build that was begun."""
     files.write_json(root / artifacts.BUILD, asdict(build))
 
 

@@ -27,6 +27,8 @@ from luna.repo.git import Git, Tag
 
 
 class Kind(StrEnum):
+    """What can speak against the tags of this clone."""
+
     SHALLOW = "shallow clone"
     MISSING = "tags missing"  # commits of seals are here, their tags never were
     DELETED = "tags deleted"  # the record in git holds them
@@ -59,6 +61,7 @@ class Doubt:
 
     @property
     def sentence(self) -> str:
+        """What is wrong, and the command that helps."""
         return f"{self.what}: {self.remedy}"
 
 
@@ -100,6 +103,7 @@ def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
 
 
 def is_shallow(git: Git) -> bool:
+    """Whether the clone lacks the older commits."""
     return git.text("rev-parse", "--is-shallow-repository", check=False) == "true"
 
 

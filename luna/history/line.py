@@ -32,10 +32,12 @@ class Line:
 
     @property
     def names(self) -> list[str]:
+        """Full names of the sealed generations, oldest first."""
         return [self.sealed[number].name for number in sorted(self.sealed)]
 
     @property
     def newest(self) -> str | None:
+        """The name sealed last; None where nothing is sealed."""
         return self.sealed[max(self.sealed)].name if self.sealed else None
 
     @property
@@ -47,6 +49,7 @@ class Line:
 
     @property
     def next_number(self) -> int:
+        """The number that the next generation gets."""
         return max(self.sealed, default=-1) + 1
 
     @property
@@ -86,10 +89,12 @@ class Line:
         )
 
     def ledger_text(self) -> str:
+        """lineage.csv as the newest seal has it."""
         return past.ledger_here(self.git, self.sealed)
 
     @property
     def ledger_place(self) -> str:
+        """What errors call that file."""
         return f"{artifacts.LEDGER} of {self.newest}"
 
     @functools.cached_property

@@ -43,9 +43,11 @@ class Entry:
 
     @property
     def short(self) -> str:
+        """The short name, G003."""
         return f"G{self.gen:03d}"
 
     def as_json(self) -> dict[str, Any]:
+        """The entry as 'luna log --json' prints it."""
         values = (
             asdict(self.row)
             if self.row

@@ -36,6 +36,7 @@ def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
 
 
 def remote(git: Git) -> str | None:
+    """The git remote that seals are pushed to; None where none is set."""
     return git.config(PUSH_REMOTE)
 
 

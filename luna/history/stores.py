@@ -31,6 +31,8 @@ OFFERED = "refs/luna/offered/"
 
 
 class Holding(Enum):
+    """What a store holds of the line."""
+
     NEW = "nothing, and nothing is expected there"
     OURS = "this line's record"
     UNRECORDED = "objects of this line, and no record of it"
@@ -186,6 +188,7 @@ def _shown(address: str) -> str:
 
 
 def held(git: Git) -> list[str]:
+    """Addresses of the stores that held the line when this clone last looked."""
     return git.text("config", "--get-all", HELD, check=False).splitlines()
 
 

@@ -43,6 +43,7 @@ def _parse(document: dict[str, Any]) -> Record:
 
 
 def write(store: Store, record: Record) -> None:
+    """Write the record into the store."""
     store.write_note(
         KIND,
         f"{record.generation}.json",
@@ -51,6 +52,7 @@ def write(store: Store, record: Record) -> None:
 
 
 def forget(store: Store, generation: str) -> None:
+    """Remove the generation's record from the store."""
     store.write_note(KIND, f"{generation}.json", None)
 
 

@@ -14,6 +14,8 @@ from luna.repo.git import Git
 
 
 class Position(StrEnum):
+    """Where the checkout stands on the line."""
+
     TIP = "the tip of the line"
     EMPTY = "nothing is committed yet"
     DETACHED = "the tip of the line, and no branch"

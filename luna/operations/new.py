@@ -66,6 +66,7 @@ def pending(root: Path, line: Line) -> Pending:
 
 
 def counted(found: Waiting) -> Pending:
+    """How much waits to be learnt."""
     both = [*found.next, *found.later]
     return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 

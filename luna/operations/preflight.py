@@ -64,6 +64,7 @@ class Preflight:
 
     @property
     def sentence(self) -> str:
+        """What is needed and what is free, for a person."""
         parts = [
             f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.place}' for space in self.disks)}"
         ]

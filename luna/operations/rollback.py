@@ -26,6 +26,8 @@ _STORES = ".dvc/config"
 
 @dataclass(frozen=True)
 class RolledBack:
+    """Where the head is now, where it was, and what was done."""
+
     name: str
     previous: str
     checked_out: bool

@@ -18,6 +18,8 @@ from luna.operations.overlooked import overlooked
 
 @dataclass(frozen=True)
 class Status:
+    """Where the line stands."""
+
     head: str | None
     newest: str | None
     generations: int
@@ -61,6 +63,7 @@ class Status:
 
 
 def status(root: Path) -> Status:
+    """Read where the line stands; nothing is changed."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     numbers, error, ignored = None, None, ()

@@ -32,14 +32,17 @@ class Note:
 
     @property
     def command(self) -> str:
+        """The command that goes on with the checkout."""
         return f"luna rollback {self.generation} --reason {shlex.quote(self.reason)}"
 
 
 def begin(git: Git, note: Note) -> None:
+    """Note that a checkout begins."""
     files.write_json(git.root / NOTE, asdict(note))
 
 
 def end(git: Git) -> None:
+    """Remove that note."""
     (git.root / NOTE).unlink(missing_ok=True)
 
 

@@ -108,6 +108,7 @@ class Reader:
             raise _failure(f"git cat-file {spec}", self._complaints.read())
 
     def close(self) -> None:
+        """End git's process."""
         if self._process:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -197,11 +198,13 @@ class Git:
         return done.returncode, done.stdout, done.stderr
 
     def text(self, *arguments: str, **options) -> str:
+        """As ``run``, as text without the line end."""
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
     # -- reading
 
     def config(self, key: str) -> str | None:
+        """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
 
     def resolve(self, revision: str) -> str | None:
@@ -243,6 +246,7 @@ class Git:
         return found
 
     def reader(self) -> Reader:
+        """A reader of many objects by one process of git."""
         return Reader(self)
 
     @functools.cached_property

@@ -45,10 +45,12 @@ class Signature:
 
 
 def signs_tags(git: Git) -> bool:
+    """Whether git signs tags here."""
     return _is_on(git, "tag.gpgSign")
 
 
 def signs_commits(git: Git) -> bool:
+    """Whether git signs commits here."""
     return _is_on(git, "commit.gpgSign")
 
 

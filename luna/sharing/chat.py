@@ -25,6 +25,7 @@ class Chat:
         self.switch(reference)
 
     def close(self) -> None:
+        """Free the model."""
         if self._engine:
             self._engine.__exit__()
             self._engine = None
