@@ -333,6 +333,9 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     entries = record.loads((text or b"").decode("utf-8", "replace"))
     copies = params.load(root).cold.copies
     for store in open_all(root, git, copies=copies):
+        theirs = look(store, git).newer
+        if theirs and theirs != entries[theirs[0].number :][: len(theirs)]:
+            raise shared.Overtaken(overtaken(store, theirs))
         try:
             record.to_cold(store, entries)
         except record.AlreadyWritten:
