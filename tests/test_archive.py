@@ -83,7 +83,7 @@ def test_an_old_tags_remote_is_not_asked(mine):
 
 
 def test_any_store_brings_a_generation_back(mine):
-    mine.dvc("remote", "add", "--local", "second", str(mine.path.parent / "second"))
+    mine.luna("cold", str(mine.path.parent / "second"), "--name", "second")
     mine.edit_params(("remotes: []", "remotes: [cold, second]"), ("copies: 1", "copies: 2"))
     assert {item["store"] for item in mine.json("archive", "--all")} == {"cold", "second"}
     clear_cache(mine)
@@ -186,6 +186,7 @@ def test_wrong_credentials_are_one_sentence_without_the_secret(mine, server):
 
 def test_sealed_only_when_two_stores_hold_it(mine, server):
     env = in_s3(server, mine, "copies")
+    mine.luna("cold", "s3://copies/luna", "--name", "s3", "--endpoint", server.url, env=env)
     mine.edit_params(("remotes: []", "remotes: [cold, s3]"), ("copies: 1", "copies: 2"))
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     mine.luna("new", env=env)

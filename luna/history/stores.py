@@ -344,6 +344,9 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
         f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")
     }
     for store in open_all(root, git, copies=copies):
+        theirs = look(store, git).newer
+        if theirs and theirs != entries[theirs[0].number :][: len(theirs)]:
+            raise shared.Overtaken(overtaken(store, theirs))
         packs.put(store, git, offered)
         try:
             record.to_cold(store, entries)
