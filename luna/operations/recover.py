@@ -1,4 +1,4 @@
-"""luna recover: a whole clone from cold storage alone, or from a bundle the one generation that it holds.
+"""luna recover: a whole clone from cold storage alone.
 
 A clone comes into being in a folder of its own inside the target, and moves into it when it is whole, git's own
 folder last. Until then there is no repository to be taken for one. Killed anywhere, the same command goes on: what
@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luna import artifacts, files, names, params
-from luna.bundle import check
-from luna.errors import ColdStorageError, ExportError, InputError, Refused, StateError
+from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import record
 from luna.history.line import Line, dvc_file_outs, kept, outs_of, read_line
 from luna.operations import init, restore
@@ -486,42 +485,3 @@ def _check_out(root: Path, paths: Sequence[str]) -> None:
         Repo(str(root)).checkout(targets=[str(root / path) for path in paths], force=True)
     except DvcException as error:
         raise StateError(f"DVC could not put {', '.join(paths)} in place: {error}") from None
-
-
-# -- a bundle
-
-
-@dataclass(frozen=True)
-class Unbundled:
-    """The files of one generation, out of a bundle. ``proof``: what shows that they are the sealed ones."""
-
-    folder: str
-    generation: str
-    files: int
-    proof: str
-
-
-def from_bundle(bundle: Path, folder: Path) -> Unbundled:
-    """Check a bundle, then write its files into ``folder``, whole or not at all.
-
-    Raises:
-        InputError: ``folder`` is there and not empty, or there is no such file.
-        Refused: the bundle is damaged or forged.
-    """
-    if not bundle.is_file():
-        raise InputError(f"There is no file {bundle}: give a bundle, or a cold storage's folder.")
-    report = check.check(str(bundle))
-    if report.problems:
-        raise Refused(f"{report.problems[0]}; nothing was written.")
-    with files.new_folder(folder.absolute()) as scratch, bundle.open("rb") as file:
-        length = bundle.stat().st_size
-        for member in check.members(file, length):
-            target = scratch / member.name.partition("/")[2]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.seek(member.data)
-            with target.open("wb") as written:
-                left = member.size
-                while left and (chunk := file.read(min(files.CHUNK_BYTES, left))):
-                    written.write(chunk)
-                    left -= len(chunk)
-    return Unbundled(str(folder), report.generation, report.files, report.proof)
