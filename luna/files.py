@@ -1,4 +1,4 @@
-"""Reading and writing files so that a kill or a full disk never leaves half of one."""
+"""Reading and writing files so that a kill, a full disk or a power cut never leaves half of one."""
 
 from __future__ import annotations
 
@@ -8,31 +8,93 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from luna.errors import InputError
+from luna.text import escaped
 
 CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 100  # at a place that another program fills while it is replaced
 
 
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's names are on the disk: a rename counts after a power cut only then.
+
+    Windows cannot open a folder, and some network file systems cannot sync one; there it is left to them.
+    """
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """As ``mkdir(parents=True, exist_ok=True)``; the names of the folders that it makes are on the disk then."""
+    missing = []
+    place = folder
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """A temporary path beside ``path``; it takes the place of ``path`` when the block ends well.
 
-    The old file is unlinked, never written through: a workspace file may be a hard link into DVC's cache.
+    The one way in which files are written here: the bytes are on the disk before the name is, and the name before
+    this returns. The old file is unlinked, never written through: a workspace file may be a hard link into DVC's cache.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    with _beside(path) as temporary:
+        yield temporary
+        sync_file(temporary)
+        temporary.chmod(mode)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def creating(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """As ``replacing``, but of two that do it at once one wins. Raises FileExistsError where ``path`` is there."""
+    with _beside(path) as temporary:
+        yield temporary
+        sync_file(temporary)
+        temporary.chmod(mode)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("xb") as file:
+                file.write(temporary.read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            path.chmod(mode)
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    make_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,9 +136,33 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        os.replace(scratch, path)  # takes the place of an empty folder, and of nothing else
+        scratch.replace(path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+    """A plain file of a person's, open for reading; a FIFO is not waited for. ``shown`` is its name in errors.
+
+    Raises:
+        InputError: it cannot be read, or is no plain file.
+        FileNotFoundError: there is no such file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{escaped(shown)} cannot be read ({reason}).") from None
+    # A file object refuses a folder by itself, so the look comes first.
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
+    with os.fdopen(handle, "rb") as file:
+        yield file
 
 
 def is_inside(relative: object) -> bool:
@@ -90,22 +176,23 @@ def is_inside(relative: object) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: it is the old one or the new one, never half."""
     with replacing(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def json_text(value: Any) -> str:
+    """Indented JSON with a line end."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON in one step."""
     write_text(path, json_text(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one line of JSON per row, in one step."""
     write_text(
         path,
         "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows),
@@ -113,10 +200,12 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_jsonl(path: Path) -> list[Any]:
+    """Read one value per line; empty lines are left out."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
 

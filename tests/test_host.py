@@ -74,8 +74,8 @@ def test_karma_that_is_no_number_names_file_and_line(empty, tmp_path, karma):
     repo = empty.copy(tmp_path / "repo")
     bad = repo.path / "data/conversations/second.jsonl"
     bad.write_text(
-        '{"instruction": "a", "output": "b"}\n{"instruction": "c", "output": "d", "karma": %s}\n'
-        % karma
+        '{"instruction": "a", "output": "b"}\n'
+        f'{{"instruction": "c", "output": "d", "karma": {karma}}}\n'
     )
     before = repo.snapshot()
     with pytest.raises(

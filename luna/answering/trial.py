@@ -47,6 +47,7 @@ def require_loadable(path: Path, max_seconds: float = MAX_SECONDS) -> None:
 
 
 def main(path: Path) -> None:
+    """Load a GGUF and ask for one token; exits with the error's code where that fails."""
     from luna.answering.engine import Engine
 
     try:

@@ -173,11 +173,15 @@ def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]
     if (
         finding.where != CACHE
         or not finding.what.endswith(_MISSING)
-        or not (whole or len(places) == 1)
+        or not (whole or len(places) == 1 or _is_thinned(item, places))
     ):
         return finding
     what = f"{item.path} is not in the cache" + (
-        "" if whole else "; 'luna verify --remote' says whether cold storage holds it"
+        ""
+        if whole
+        else "; 'luna verify --remote' says whether cold storage holds it"
+        if len(places) == 1
+        else ", and cold storage keeps what it is made again from ('luna thin')"
     )
     command = (
         f"luna snapshot restore {item.generation.removeprefix(names.SNAPSHOTS)} --to DIR"
@@ -185,6 +189,11 @@ def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]
         else f"luna restore {item.generation}"
     )
     return replace(finding, what=what, severity=NOTE, mend=f"{command}, when it is needed")
+
+
+def _is_thinned(item: Wanted, places: Sequence[Place]) -> bool:
+    """Whether a store is known to have dropped it on purpose: it is not lost, whichever place lacks it."""
+    return any(item.md5 in getattr(place, "thinned", ()) for place in places)
 
 
 def _finding(item: Wanted, place: Place, what: str) -> Finding:

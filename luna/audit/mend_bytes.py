@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -34,6 +35,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Source:
+    """A copy that an object may be mended from: a store or cache, or a file."""
+
     label: str
     place: Place | None
     path: Path | None = None
@@ -83,10 +86,8 @@ def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
     """The workspace, where its files are copies and not links into the cache; then a rebuild."""
     lock, pipeline = bench.root / artifacts.LOCK, bench.root / artifacts.PIPELINE
     outs = {}
-    try:
+    with contextlib.suppress(Exception):  # a damaged dvc.lock is mended elsewhere
         outs = outs_of(lock.read_bytes(), pipeline.read_bytes())
-    except Exception:  # a damaged dvc.lock is mended elsewhere
-        pass
     candidates = [item.path, *(path for path, out in outs.items() if out.md5 == item.md5)]
     for path in dict.fromkeys(candidates):
         if content.is_inside(path) and (found := bench.root / path).is_file():
@@ -113,11 +114,10 @@ def _replace(bench: Bench, item: Wanted, place: Place, source: Source) -> None:
             held.unlink(missing_ok=True)
         return
     target = cache.place(bench.root, item.md5)
-    with files.replacing(target) as temporary:
+    with files.replacing(target, mode=0o444) as temporary:
         _copy(item, source, temporary)
         if os.path.lexists(target):
             quarantine.aside(bench.root, target, item.md5)
-    target.chmod(0o444)
 
 
 def _present(place: Place, md5: str) -> bool:
@@ -137,7 +137,5 @@ def _copy(item: Wanted, source: Source, target: Path) -> None:
             found.update(chunk)
             sha256.update(chunk)
             file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
     if not _is_whole(item, found.hexdigest(), sha256.hexdigest()):
         raise OSError(f"{source.label} gave other bytes for {item.md5[:12]} the second time")

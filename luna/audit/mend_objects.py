@@ -19,6 +19,7 @@ from luna.storage import packs
 
 
 def mend(bench: Bench, object_id: str) -> str | None:
+    """Write a damaged object of git anew from a whole copy. Returns what was done, None where no copy is whole."""
     if not re.fullmatch("[0-9a-f]{40}", object_id):
         return _pack(bench, object_id)
     found = _content(bench, object_id)

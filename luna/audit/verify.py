@@ -19,15 +19,27 @@ from luna.audit import (
     workspace,
 )
 from luna.audit.content import Wanted
-from luna.audit.finding import BRANCH, COLD_RECORD, DAMAGE, NOTE, Finding
+from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, SHALLOW, Finding
 from luna.audit.picture import Picture, Seal, object_names, references, take
 from luna.audit.places import Cache, Cold, Place
-from luna.errors import InputError, StateError
-from luna.history import record
+from luna.errors import ColdStorageError, InputError, StateError
+from luna.history import known, record
+from luna.history import stores as whose
+from luna.history.stores import Holding
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
+
+
+_SHALLOW = Finding(
+    SHALLOW,
+    "git",
+    "history",
+    None,
+    "this is a shallow clone, which holds only the end of the line, so nothing can be proven",
+    "git fetch --unshallow --tags",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
+        """Whether no damage was found; notes do not count."""
         return all(finding.severity != DAMAGE for finding in self.findings)
 
 
@@ -67,7 +80,11 @@ def verify(
         InputError: a chosen generation does not exist.
     """
     git = Git(root)
+    if known.is_shallow(git):
+        return Report([], [], 0, 0, quick, [_SHALLOW], [], [])
+    stores, absent = usable(git, stores)
     picture, findings = survey(git, prefix, stores, quick)
+    findings += absent
     findings += cold_git.check(picture, stores, quick)
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
@@ -227,6 +244,27 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
             raise InputError(f"There is no generation {reference!r}: see 'luna log'.")
         found.append(seal)
     return list(dict.fromkeys(found))
+
+
+def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding]]:
+    """The stores that this line can be held against, and a finding for each that is away, lost, or another line's."""
+    good, findings = [], []
+    for store in stores:
+        mend = "make it answer, then luna verify --remote"
+        try:
+            seen = whose.look(store, git)
+            sentence = None if seen.holding is Holding.FORKED else whose.refusal(seen, git)
+            mend = "see there"
+        except ColdStorageError as error:
+            sentence = str(error)
+        except (InputError, StateError):  # git itself is damaged: what the store says may mend it
+            sentence = None
+        if sentence is None:
+            good.append(store)
+        else:
+            where = f"cold storage '{store.name}'"
+            findings.append(Finding(COLD_STORE, where, store.address, None, sentence, mend))
+    return good, findings
 
 
 def _cold_records(stores: Sequence[Store]) -> tuple[list[record.Entry] | None, list[Finding]]:

@@ -81,6 +81,7 @@ class Report:
 
 
 def local_header(name: str, size: int, crc: int) -> bytes:
+    """The header before a member's bytes."""
     raw = name.encode()
     extra = struct.pack("<HHQQ", 1, 16, size, size)
     return (
@@ -104,6 +105,7 @@ def local_header(name: str, size: int, crc: int) -> bytes:
 
 
 def central_header(member: Member) -> bytes:
+    """The member's header in the central directory."""
     raw = member.name.encode()
     extra = struct.pack("<HHQQQ", 1, 24, member.size, member.size, member.offset)
     return (
@@ -462,6 +464,7 @@ def _proof(
 
 
 def main(arguments: list[str]) -> int:
+    """Check the bundle that the arguments name; returns the exit code."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python check.py BUNDLE.zip", file=sys.stderr)
         return 2

@@ -11,7 +11,7 @@ from luna.cli.common import Json, line_of, print_json, repository_root
 from luna.cli.progress import in_bytes
 from luna.errors import InputError
 from luna.operations import archive
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 from luna.storage import cold
 
 
@@ -40,7 +40,7 @@ def command(
             "('luna archive --all')."
         )
     root = repository_root()
-    with exclusive(root, "archive"), in_bytes("reading back", as_json) as progress:
+    with changing(root, "archive"), in_bytes("reading back", as_json) as progress:
         line = line_of(root)
         names = (
             [*line.names, *line.snapshots]
@@ -48,7 +48,7 @@ def command(
             else sorted({line.resolve(given) for given in generations or []}, key=line.names.index)
         )
         stores = cold.open_all(root) if remote is None else [cold.open_store(root, remote)]
-        archived = archive.archive(line, names, stores, progress)
+        archived = archive.archive(line, names, stores, progress, begin=remote is not None)
     if as_json:
         print_json([asdict(item) for item in archived])
         return

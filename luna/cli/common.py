@@ -11,6 +11,7 @@ import typer
 
 from luna import params
 from luna.errors import ColdStorageError
+from luna.history import known
 from luna.history.line import Line, read_line
 from luna.params import Params
 from luna.repo.git import Git
@@ -38,8 +39,18 @@ def settings_of(root: Path) -> Params:
 
 
 def line_of(root: Path) -> Line:
-    """The line of the checkout at ``root``, read from git once."""
-    return read_line(root, settings_of(root).line.prefix)
+    """The line of the checkout at ``root``, read from git once; what its tags do not know is said."""
+    line = read_line(root, settings_of(root).line.prefix)
+    tell_doubts(line)
+    return line
+
+
+def tell_doubts(line: Line) -> bool:
+    """Say what speaks against reading the line from this clone's tags alone. Returns whether the line is known whole."""
+    doubts = known.doubts(line)
+    for doubt in doubts:
+        say(f"luna: {doubt.sentence}")
+    return not any(doubt.stops for doubt in doubts)
 
 
 def reachable_stores(root: Path) -> list[Store]:
@@ -65,7 +76,7 @@ def versioned(document: dict[str, Any]) -> dict[str, Any]:
 
 def say(text: str) -> None:
     """Print a line of progress or a warning to standard error."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 def printable(text: str) -> str:

@@ -54,4 +54,4 @@ def _print(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:  # whoever listened is gone: what was begun goes on to its end
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from luna import __version__, ending
+from luna import __version__, ending, start
 from luna.errors import LunaError, from_os_error
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ GROUPS = {
     "Grow": ("init", "evolve", "age-up", "new", "seal"),
     "Look": ("status", "log", "report", "diff", "bisect", "blame", "eval", "maturity"),
     "Go back": ("rollback", "restore", "recover", "rebuild", "reproduce"),
-    "Keep safe": ("verify", "repair", "doctor", "archive", "snapshot", "gc", "thin"),
+    "Keep safe": ("verify", "repair", "doctor", "cold", "archive", "snapshot", "gc", "thin"),
     "Talk": ("chat", "serve"),
     "Share": ("export", "bundle"),
 }
@@ -187,6 +187,7 @@ def _log_process(event: str, arguments: tuple[Any, ...]) -> None:
 
 def main() -> None:
     """Run the command that the arguments name; the entry point of ``luna``."""
+    start.prepare()
     ending.on_sigterm("luna")
     try:
         sys.exit(_run())

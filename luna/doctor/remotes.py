@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from luna.doctor.check import BAD, GOOD, WARNING, Check
 from luna.errors import LunaError
+from luna.history import stores
+from luna.repo.git import Git
+from luna.storage import cold, config
 
 _SECRETS = (
     "access_key_id",
@@ -21,18 +23,14 @@ _SECRETS = (
 )
 
 
-def _read(path: Path) -> configparser.ConfigParser:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(path)
-    return parser
-
-
 def configuration(root: Path) -> Iterator[Check]:
-    shared, local = (_read(root / ".dvc" / name) for name in ("config", "config.local"))
-    kind = local.get(
-        "cache", "type", fallback=shared.get("cache", "type", fallback="reflink,copy")
-    ).strip('"')
-    kinds = [word.strip() for word in kind.split(",")]
+    """Check DVC's configuration for settings that would break a promise."""
+    try:
+        shared, local = config.level(root, config.REPOSITORY), config.level(root, config.CLONE)
+        kinds = config.cache_kinds(root)
+    except LunaError as error:
+        yield Check("DVC's configuration", BAD, str(error), "correct the file")
+        return
     mend = "dvc config cache.type reflink,hardlink,copy"
     if kinds == ["copy"]:
         yield Check(
@@ -56,83 +54,75 @@ def configuration(root: Path) -> Iterator[Check]:
             mend,
         )
     else:
-        yield Check("cache.type", GOOD, kind)
-    for section in shared.sections():
-        leaked = [key for key in shared[section] if key in _SECRETS]
-        if leaked:
+        yield Check("cache.type", GOOD, ",".join(kinds))
+    for name, settings in shared["remote"].items():
+        if leaked := [key for key in settings if key in _SECRETS]:
             yield Check(
                 "credentials",
                 BAD,
-                f"{leaked[0]} of {section} is in .dvc/config, which git keeps for ever",
+                f"{leaked[0]} of the remote '{name}' is in .dvc/config, which git keeps for ever",
                 "move it to .dvc/config.local ('dvc remote modify --local'), and change the key",
             )
-    for section in local.sections():
-        if section.startswith("'remote") and not local.has_option(section, "url"):
+        written = str(settings.get("url", ""))
+        if isinstance(settings.get("url"), config.relative_path_type()):
             yield Check(
                 "remote settings",
                 WARNING,
-                f"{section} in .dvc/config.local has no url: where an older generation is checked out, DVC does not know this remote and stops",
-                "dvc remote modify --local NAME url URL",
+                f"the remote '{name}' has a relative path ({written}): DVC resolves it otherwise at older generations",
+                "luna cold PATH",
             )
-        if local.getboolean(section, "version_aware", fallback=False) or shared.getboolean(
-            section, "version_aware", fallback=False
-        ):
+    for name, settings in local["remote"].items():
+        if "url" not in settings:
+            yield Check(
+                "remote settings",
+                WARNING,
+                f"the remote '{name}' in .dvc/config.local has no url: where an older generation is checked out, DVC does not know this remote and stops",
+                "luna cold PATH",
+            )
+    for name, settings in config.remotes(root).items():
+        if settings.get("version_aware"):
             yield Check(
                 "remote settings",
                 BAD,
-                f"{section} is version_aware: DVC would rewrite dvc.lock after a push",
-                "dvc remote modify --unset NAME version_aware",
-            )
-    for section in shared.sections():
-        url = shared.get(section, "url", fallback="")
-        if (
-            section.startswith("'remote")
-            and url
-            and "://" not in url
-            and not url.startswith(("/", "~"))
-            and ":" not in url[:3]
-        ):
-            yield Check(
-                "remote settings",
-                WARNING,
-                f"{section} has the relative path {url}: DVC resolves it otherwise at older generations",
-                "give an absolute path",
+                f"the remote '{name}' is version_aware: DVC would rewrite dvc.lock after a push",
+                f"dvc remote modify --unset {name} version_aware",
             )
 
 
 def reachable(root: Path) -> Iterator[Check]:
-    from luna.storage import cold
-
+    """Check that cold storage answers and can be written."""
+    git = Git(root)
     try:
-        stores = cold.open_all(root)
+        places = cold.open_all(root)
     except LunaError as error:
-        yield Check("cold storage", BAD, str(error), "dvc remote add --local --default cold PLACE")
+        yield Check("cold storage", BAD, str(error), "luna cold PATH")
         return
-    for store in stores:
+    for store in places:
         name = f"cold storage '{store.name}'"
         try:
-            with store.explained():
-                there = store.odb.fs.exists(store.odb.path)
+            seen = stores.look(store, git)
+            refusal = stores.refusal(seen, git)
         except LunaError as error:
-            yield Check(name, BAD, str(error), "make it answer")
+            refusal = str(error)
+        if refusal:
+            yield Check(name, BAD, refusal, "see there")
             continue
-        if store.odb.fs.protocol != "local":
-            yield Check(name, GOOD, f"{store.odb.path} answers")
+        said = f"{store.address}: {stores.described(seen)}"
+        if not store.is_local:
+            yield Check(name, GOOD, said)
             yield from _object_lock(root, store.name)
             continue
-        place = Path(store.odb.path)
+        place = Path(store.root)
         while not place.exists():
             place = place.parent
-        same = place.stat().st_dev == root.stat().st_dev
-        said = f"{store.odb.path}{'' if there else ' (empty yet)'}"
         yield (
             Check(
                 name,
                 WARNING,
-                f"{said} is on the same disk as the workspace: one lost disk takes both",
+                f"{said}; it is on the same disk as the workspace: one lost disk takes both",
                 "put it on another disk, or to S3",
             )
-            if same
+            if place.stat().st_dev == root.stat().st_dev
             else Check(name, GOOD, said)
         )
 
@@ -187,5 +177,5 @@ def _object_lock(root: Path, remote: str) -> Iterator[Check]:
             "object lock",
             WARNING,
             warning,
-            "make such a bucket, 'dvc remote add' it, and 'luna archive --all'",
+            "make such a bucket, 'luna cold s3://BUCKET/FOLDER', and 'luna archive --all'",
         )

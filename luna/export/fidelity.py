@@ -91,6 +91,7 @@ def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -
 
 
 def compare(expected: Reference, engine: Engine) -> Comparison:
+    """How well the exported model agrees with the reference, token by token."""
     agree = total = 0
     divergence = 0.0
     for tokens, start, rows in zip(expected.tokens, expected.starts, expected.logits, strict=True):

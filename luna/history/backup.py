@@ -12,10 +12,10 @@ from pathlib import Path
 
 from luna import names
 from luna.errors import ColdStorageError
-from luna.history import record
+from luna.history import record, stores
 from luna.names import head_tag
 from luna.repo.git import Git, GitError
-from luna.storage import cold, packs
+from luna.storage import packs
 from luna.storage.cold import Store
 
 _TAGS, _HEADS = "refs/tags/", "refs/heads/"
@@ -77,21 +77,22 @@ def to_store(store: Store, git: Git, prefix: str) -> None:
     """Raises ColdStorageError when the store cannot be written, or does not give back what it was given."""
     packs.put(store, git, references(git, prefix))
     record.to_cold(store, record.read(git))
+    stores.remember(store, git)
 
 
-def to_all(stores: Iterable[Store], git: Git, prefix: str) -> None:
+def to_all(given: Iterable[Store], git: Git, prefix: str) -> None:
     """Into every store that answers. Raises ColdStorageError when none does; a store that was down gets the rest another time."""
-    stores, failures = list(stores), []
-    for store in stores:
+    wanted, failures = list(given), []
+    for store in wanted:
         try:
             to_store(store, git, prefix)
         except ColdStorageError as error:
             failures.append(error)
-    if failures and len(failures) == len(stores):
+    if failures and len(failures) == len(wanted):
         raise failures[0]
 
 
 def if_possible(root: Path, git: Git, prefix: str, remotes: list[str] | None = None) -> None:
     """As ``to_all``, for what must not fail because no store answers: the next seal brings what is lacking."""
     with contextlib.suppress(ColdStorageError, GitError):
-        to_all(cold.open_all(root, remotes), git, prefix)
+        to_all(stores.open_all(root, git, remotes), git, prefix)

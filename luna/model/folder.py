@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from luna.errors import BaseModelError
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
+_LAYER_WEIGHT = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.weight$")
 _COUNTS = (
     "hidden_size",
     "intermediate_size",
@@ -150,3 +152,25 @@ def _tensors(folder: Path) -> dict[str, Path]:
                 f"{folder / _INDEX} puts {tensor!r} into {json.dumps(name)}, where it is not: {_COMPLETE}."
             )
     return {tensor: folder / name for tensor, name in listed.items()}
+
+
+def layer_modules(folder: Path) -> set[str] | None:
+    """Names of the linear modules in a model's layers, such as q_proj; None where there are no weights.
+
+    The weights of linear modules have two dimensions, those of norms one; the embedding and the head are in
+    no numbered layer.
+    """
+    from safetensors import safe_open
+
+    def modules(path: Path) -> set[str]:
+        with safe_open(path, "numpy") as tensors:
+            return {
+                match[1]
+                for name in list(tensors.keys())
+                if (match := _LAYER_WEIGHT.search(name))
+                and len(tensors.get_slice(name).get_shape()) == 2
+            }
+
+    shards = sorted(folder.glob("*.safetensors"))
+    named = [read(path, lambda path=path: modules(path)) for path in shards]
+    return set().union(*named) if shards else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import names
-from luna.history import backup, thinned
+from luna.history import backup, stores, thinned
 from luna.history.line import Line, kept, sealed_outs
 from luna.storage import cold, objects
 
@@ -30,16 +30,21 @@ class Archived:
 def archive(
     line: Line,
     chosen: list[str],
-    stores: list[cold.Store],
+    targets: list[cold.Store],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    begin: bool = False,
 ) -> list[Archived]:
-    """Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
+    """``begin``: the store was named by the person, and may be one that never held the line.
+
+    Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
 
     Raises:
         ColdStorageError: a store cannot be written or read, or an object is to be had whole nowhere.
     """
     root = line.git.root
-    total = len(stores) * sum(
+    for store in targets:  # all of them before the first is written to
+        stores.require(store, line.git, begin)
+    total = len(targets) * sum(
         {
             out.md5: out.size
             for name in chosen
@@ -55,7 +60,7 @@ def archive(
         progress(min(done, total), total)
 
     found = []
-    for store in stores:
+    for store in targets:
         dropped = thinned.known(line, store)
         proven: set[str] = set()
         for name in chosen:
@@ -68,6 +73,7 @@ def archive(
             proven.update(wanted)
             found.append(Archived(name, store.name, len(wanted), uploaded, len(md5s) - len(wanted)))
         backup.to_store(store, line.git, line.prefix)
+        stores.remember(store, line.git)
     return found
 
 

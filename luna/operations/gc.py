@@ -12,7 +12,7 @@ from pathlib import Path
 
 from luna import artifacts, params
 from luna.errors import ColdStorageError
-from luna.history import thinned
+from luna.history import stores, thinned
 from luna.history.line import Line, Out, outs_of, sealed_outs
 from luna.history.tip import building
 from luna.storage import cache, cold, objects
@@ -42,6 +42,7 @@ class Plan:
 
     @property
     def bytes(self) -> int:
+        """Bytes that would be freed."""
         return sum(self.objects.values())
 
 
@@ -128,8 +129,9 @@ def free(
         ColdStorageError: fewer stores answer than ``cold.copies`` asks for.
     """
     root = line.git.root
-    copies, stores = params.load(root).cold.copies, cold.open_all(root)
-    total, done = found.bytes * min(copies, len(stores)), 0
+    copies, places = params.load(root).cold.copies, cold.open_all(root)
+    total, done = found.bytes * min(copies, len(places)), 0
+    lost = {store.name: sentence for store in places if (sentence := _refusal(store, line))}
 
     def read(count: int) -> None:
         nonlocal done
@@ -139,7 +141,10 @@ def free(
     count, size, refused = 0, 0, []
     for md5, length in found.objects.items():
         proven, why = 0, ""
-        for store in stores:
+        for store in places:
+            if store.name in lost:
+                why = lost[store.name]
+                continue
             try:
                 cold.prove(store, md5, read=read)
                 proven += 1
@@ -153,3 +158,11 @@ def free(
         cache.place(root, md5).unlink(missing_ok=True)
         count, size = count + 1, size + length
     return Freed(count, size, refused)
+
+
+def _refusal(store: cold.Store, line: Line) -> str | None:
+    """Why nothing can be read back from a store as a whole: it is away, or is not this line's."""
+    try:
+        return stores.refusal(stores.look(store, line.git), line.git)
+    except ColdStorageError as error:
+        return str(error)

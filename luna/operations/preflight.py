@@ -12,20 +12,22 @@ What lies on one file system is added up. The estimate of memory is in luna/trai
 
 from __future__ import annotations
 
-import configparser
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts, names
+from luna import artifacts
 from luna.conversations.schema import Conversation
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
+from luna.operations import fitting
 from luna.params import Params, Train
-from luna.storage import cache, objects
+from luna.storage import cache, cold, config, objects
+from luna.storage.cold import Store
 from luna.training import environment, memory
 
 MARGIN = 1.2  # more than the estimate must be free
@@ -62,6 +64,7 @@ class Preflight:
 
     @property
     def sentence(self) -> str:
+        """What is needed and what is free, for a person."""
         parts = [
             f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.place}' for space in self.disks)}"
         ]
@@ -72,7 +75,9 @@ class Preflight:
                 f"GPU {self.gpu[0] / _GB:.1f} of {'?' if self.gpu[1] is None else format(self.gpu[1] / _GB, '.1f')} GB free"
             )
         if self.parent:
-            parts.append(f"{self.parent} is in cold storage and in the ledger")
+            parts.append(
+                f"{self.parent} and all that its weights are made of are in cold storage, and it is in the ledger"
+            )
         return "preflight: " + "; ".join(parts)
 
 
@@ -82,21 +87,23 @@ def require(
     line: Line,
     conversations: list[Conversation],
     exports: bool = True,
+    trains: bool = True,
 ) -> Preflight:
-    """What was found, where all fits. ``exports`` False: another machine goes on after the training.
+    """What was found, where all fits. ``exports`` False: another machine goes on after the training; ``trains`` False: before it.
 
     Raises:
+        InputError: params.yaml does not fit the base, or this machine, which is to train.
         StateError: the disk or the memory does not suffice, with the numbers and what would; or the ledger lacks the parent.
-            Or this would be a first generation, and cold storage holds another line's.
-        ColdStorageError: cold storage does not answer, or lacks the parent.
+        ColdStorageError: cold storage does not answer, cannot be written, is lost, is another line's, or lacks
+            something that the parent's weights are made of.
     """
+    fitting.require(root, settings, trains)
     found = look(root, settings, line, conversations, exports)
     if found.too_little:
         raise StateError(f"{found.too_little}; nothing was started.")
+    places = _require_stores(root, settings, line)
     if found.parent:
-        _require_parent(root, line, found.parent)
-    if not line.sealed:
-        _require_no_other_line(root, settings)
+        _require_parent(root, line, found.parent, places)
     return found
 
 
@@ -184,7 +191,7 @@ def _disks(
     wanted = [
         (root, (1 if first else 3) * weights + quantised + 9 * adapter),
         (cache.home(root), kept),
-        *((place, kept) for place in _cold_folders(root, settings)),
+        *((place, kept) for place in config.cold_folders(root, settings.cold.remotes)),
     ]
     found: dict[int, Space] = {}
     for place, need in wanted:
@@ -201,57 +208,90 @@ def _disks(
     return list(found.values())
 
 
-def _cold_folders(root: Path, settings: Params) -> list[Path]:
-    """The stores that are folders, by DVC's configuration; DVC itself takes a second to start."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read([root / ".dvc" / "config", root / ".dvc" / "config.local"])
-    names = settings.cold.remotes or [parser.get("core", "remote", fallback="")]
-    urls = [parser.get(f"'remote \"{name}\"'", "url", fallback="") for name in names]
-    return [(root / ".dvc" / Path(url).expanduser()) for url in urls if url and "://" not in url]
+def _require_stores(root: Path, settings: Params, line: Line) -> list[Store]:
+    """Every store is asked whose it is and written to, so that no seal fails after the training. Returns those that take it.
+
+    Raises ColdStorageError where fewer than ``cold.copies`` do, or one is another line's.
+    """
+    from luna.history import stores
+    from luna.operations import cold as own_cold
+
+    good: list[Store] = []
+    failures: list[str] = []
+    own = own_cold.planned(root, line)
+    places = (
+        [cold.open_store(root, None, {"url": str(Path(own).expanduser())})]
+        if own
+        else cold.open_all(root, settings.cold.remotes)
+    )
+    for store in places:
+        seen = None
+        try:
+            seen = stores.look(store, line.git)
+            if sentence := stores.refusal(seen, line.git):
+                raise ColdStorageError(sentence)
+            if seen.newer:
+                raise ColdStorageError(stores.overtaken(store, seen.newer))
+            store.try_writing()
+            good.append(store)
+        except ColdStorageError as error:
+            if seen and seen.holding is stores.Holding.OTHER:
+                raise
+            failures.append(str(error))
+    if len(good) < settings.cold.copies:
+        raise ColdStorageError(f"{failures[0]} Nothing was started.")
+    if own:
+        own_cold.settle(root, line, own)
+    return good
 
 
-def _require_no_other_line(root: Path, settings: Params) -> None:
-    """Two lines in one store would have one record, and neither could be proven by it. Stores that are folders are looked at, without DVC, which a first 'luna new' would start for nothing else."""
-    from luna.history import record
-
-    for place in _cold_folders(root, settings):
-        lines = "".join(
-            path.read_text(encoding="utf-8", errors="replace")
-            for path in sorted((place / record.COLD_FOLDER).glob("*.json"))
-        )
-        if other := next(
-            (entry.tag for entry in record.loads(lines) if names.is_generation(entry.tag)), None
-        ):
-            raise StateError(
-                f"The cold storage {place} holds a line already ({other}), and this clone has no generation of it: bring them with 'git fetch --tags', "
-                "or give this line a folder of its own ('dvc remote add --local --force --default cold FOLDER'); nothing was started."
-            )
-
-
-def _require_parent(root: Path, line: Line, parent: str) -> None:
+def _require_parent(root: Path, line: Line, parent: str, places: list[Store]) -> None:
+    """All that the parent is, and all that its weights are made of, is in a store. One store suffices to build on."""
     from luna.history import thinned
-    from luna.history.line import kept
-    from luna.storage import cold
 
     if not any(row.gen == GenerationName.parse(parent).number for row in line.ledger()):
         raise StateError(
             f"The ledger has no row of {parent}, which would be the parent: run 'luna verify', then 'luna repair'; nothing was started."
         )
-    wanted = objects.behind(root, kept(sealed_outs(root.resolve(), parent)))
     failures: list[str] = []
-    stores = cold.open_all(root)
-    for store in stores:
+    for store in places:
         try:
             dropped = thinned.known(line, store)
-            if missing := [md5 for md5 in wanted if md5 not in dropped and not store.exists(md5)]:
-                failures.append(
-                    f"'{store.name}' lacks {len(missing)} objects of {parent}, which would be the parent"
-                )
+            missing = _missing(
+                root,
+                line,
+                parent,
+                lambda md5, store=store, dropped=dropped: (
+                    md5 not in dropped and not store.exists(md5)
+                ),
+            )
+            if not missing:
+                return
+            failures.append(f"'{store.name}' lacks {', '.join(missing)}")
         except (ColdStorageError, InputError) as error:
             failures.append(str(error).rstrip("."))
-    if len(failures) == len(
-        stores
-    ):  # one copy suffices to build on; how many a seal needs, the seal asks
-        raise ColdStorageError(
-            f"{failures[0]}: make it whole with 'luna archive --all' first; nothing was started."
+    raise ColdStorageError(
+        f"{failures[0]}: {parent}, which would be the parent, is made of it. Make it whole with 'luna archive --all' "
+        "(or 'luna repair') first; nothing was started."
+    )
+
+
+def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) -> list[str]:
+    """What is missing of the parent's outputs, and of the base and the adapters that its weights are made of."""
+    base_path, adapter = artifacts.BASE.as_posix(), artifacts.ADAPTER.as_posix()
+    found = []
+    for name in reversed(line.ancestors(parent)):
+        outs = sealed_outs(root.resolve(), name)
+        wanted = (
+            [out for out in outs.values() if out.cached]
+            if name == parent
+            else [out for out in outs.values() if out.path in (base_path, adapter)]
         )
+        for out in wanted:
+            try:
+                gone = any(lacks(md5) for md5 in objects.behind(root, [out.md5]))
+            except ColdStorageError:  # its listing is to be had nowhere
+                gone = True
+            if gone:
+                found.append(f"{out.path} of {name}")
+    return found

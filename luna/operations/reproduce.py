@@ -6,7 +6,6 @@ shape of SLSA's provenance (https://slsa.dev/provenance/v1), beside the generati
 
 from __future__ import annotations
 
-import configparser
 import csv
 import io
 import json
@@ -29,7 +28,7 @@ from luna.history import attestations
 from luna.history.line import Line, read_line, sealed_outs
 from luna.history.tip import require_tip
 from luna.operations.rebuild import link, scratch_folder
-from luna.storage import cache, objects
+from luna.storage import config, objects
 
 BIT_FOR_BIT, WITHIN, OUTSIDE = "bit for bit", "within intervals", "outside intervals"
 KIND = "reproduced"
@@ -129,6 +128,7 @@ def compare_scores(
 
 
 def verdict(same: Mapping[str, bool], scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Bit for bit, within the intervals, or outside."""
     if all(same.values()):
         return BIT_FOR_BIT
     return WITHIN if scores and all(row["within"] for row in scores.values()) else OUTSIDE
@@ -213,13 +213,7 @@ def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
     """A clone at the tag that shares git's objects and reads DVC's cache, with the base in its place."""
     line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(place))
     line.git.run("-C", str(place), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
-    config = configparser.ConfigParser(interpolation=None)
-    config.read(root / ".dvc" / "config.local")
-    if not config.has_section("cache"):
-        config.add_section("cache")
-    config.set("cache", "dir", str(cache.home(root)))
-    with (place / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
-        config.write(file)
+    config.with_cache(root, place)
     for ancestor in line.ancestors(name):
         outs = sealed_outs(root, ancestor)
         for path in (

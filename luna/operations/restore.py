@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from luna import params
+from luna import files, params
 from luna.errors import ColdStorageError, ExportError
 from luna.history.line import Line, Out, kept, read_line, sealed_outs
 from luna.operations.rebuild import model_out, rebuild, scratch_folder
@@ -96,9 +96,5 @@ def _holds(store: Store, md5: str) -> bool:
 
 
 def _into_cache(root: Path, out: Out, model: Path) -> None:
-    target = cache.place(root, out.md5)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.tmp")
-    shutil.move(model, partial)  # the cache may be on another file system
-    partial.chmod(0o444)
-    partial.replace(target)
+    with files.replacing(cache.place(root, out.md5), mode=0o444) as temporary:
+        shutil.move(model, temporary)  # the cache may be on another file system

@@ -15,11 +15,13 @@ from typing import Any
 
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
-from luna.history import backup, record, shared
+from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName, head_tag
+from luna.operations import recorded
+from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
 from luna.storage import cold, objects
 
@@ -43,6 +45,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     name = settings.generation.identity
     if building(settings, line) is None:
         return _finish(root, line, str(name))
+    recorded.require_named(root, settings)
     if name.number in line.sealed:
         raise StateError(
             f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again."
@@ -52,6 +55,10 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         shared.fetch(line)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
     shared.require_not_overtaken(line.git, branch, theirs)
+    if entries := stores.holds(root, line, str(name)):  # killed after cold storage had taken it
+        stores.adopt(line.git, entries)
+        return _finish(root, read_line(root, settings.line.prefix), str(name))
+    stores.require_not_overtaken(root, line.git)
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
@@ -59,9 +66,11 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
             f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'."
         )
 
+    recorded.require(root, line, settings, metrics)
+
     tick("archiving")
     uploaded = archive_outs(root, line, outs, tick)
-    record.ensure(line.git, lambda: cold.open_store(root))
+    record.ensure(line.git, lambda: stores.record_of_line(root, line.git))
     tick("committing")
     _commit(root, line, name, metrics)
     done = _finish(root, read_line(root, settings.line.prefix), str(name))
@@ -75,6 +84,10 @@ def _finished_outs(root: Path) -> dict[str, Out]:
 
     if not (root / artifacts.LOCK).exists():
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
+    if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
+        raise StateError(
+            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+        )
     try:
         status = Repo(str(root)).status()
     except DvcException as error:
@@ -94,7 +107,13 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
             ColdStorageError
         ):  # another clone's, of which nothing is to be had here: then all is read back
             proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
-    return cold.archive_in_all(root, objects.behind(root, kept(outs)), proven, tick)
+    return cold.archive_in_all(
+        root,
+        objects.behind(root, kept(outs)),
+        proven,
+        lambda store: stores.require(store, line.git),
+        tick,
+    )
 
 
 def message(
@@ -152,6 +171,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         )
     updates = record.following(git, updates)
     shared.offer(line, branch, updates)
+    stores.offer(root, git, updates)
     git.update(updates, f"luna seal {name}")
     git.refresh_index(paths)
 
@@ -159,7 +179,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
 def _finish(root: Path, line: Line, name: str) -> Sealed:
     """What a kill may have left undone after the tag came into being, and the push. Does nothing when all is done."""
     git = line.git
-    record.ensure(git, lambda: cold.open_store(root))
+    record.ensure(git, lambda: stores.record_of_line(root, git))
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
@@ -173,7 +193,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
         else []
     )
     pushed = shared.push(line)
-    backup.to_all(cold.open_all(root), git, line.prefix)
+    backup.to_all(stores.open_all(root, git), git, line.prefix)
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 

@@ -20,9 +20,10 @@ import yaml
 
 from luna import artifacts, files, names, params
 from luna.errors import InputError
-from luna.history import backup, record
+from luna.history import backup, record, stores
 from luna.history.line import kept, message_fields, read_line, sealed_outs, tagger
 from luna.history.shared import push
+from luna.operations import cold as cold_place
 from luna.repo.git import ZERO, Git, Update
 from luna.storage import cold, objects, tree
 from luna.storage.tree import File
@@ -81,6 +82,11 @@ def make(
     created = tag not in line.all_tags
     if created:
         _require_free(tag, list(line.all_tags))
+        # Before anything is kept: a store of another line, or one that is not there, must not get or give anything.
+        if own := cold_place.planned(root, line):
+            cold_place.settle(root, line, own)
+        stores.open_all(root, git)
+        stores.require_not_overtaken(root, git)
         tree.keep(root, place, found)
         tick("archiving")
         # What another snapshot of the same content has had read back is only asked for.
@@ -89,10 +95,16 @@ def make(
             if any(other.object == object_name for other in there.values())
             else []
         )
-        uploaded = cold.archive_in_all(root, objects.behind(root, [object_name]), proven, tick)
-        record.ensure(git, lambda: cold.open_store(root))
+        uploaded = cold.archive_in_all(
+            root,
+            objects.behind(root, [object_name]),
+            proven,
+            lambda store: stores.require(store, git),
+            tick,
+        )
+        record.ensure(git, lambda: stores.record_of_line(root, git))
         tick("tagging")
-        _tag(git, tag, words, place.name, found, object_name)
+        _tag(root, git, tag, words, place.name, found, object_name)
     else:
         uploaded, was = 0, there.get(tag)
         if was is None or (was.object, was.description, was.folder) != (
@@ -103,10 +115,10 @@ def make(
             raise InputError(
                 f"There is a tag {tag} already{f', of {was.when}' if was else ''}, and a snapshot is never replaced: give another name with --tag."
             )
-    record.ensure(git, lambda: cold.open_store(root))
+    record.ensure(git, lambda: stores.record_of_line(root, git))
     record.complete(git)
     pushed = push(read_line(root, line.prefix), with_branch=False)
-    backup.to_all(cold.open_all(root), git, line.prefix)
+    backup.to_all(stores.open_all(root, git), git, line.prefix)
     [snapshot] = [snapshot for snapshot in listed(root) if snapshot.tag == tag]
     return Kept(snapshot, created, uploaded, pushed)
 
@@ -120,7 +132,13 @@ def _require_free(tag: str, tags: list[str]) -> None:
 
 
 def _tag(
-    git: Git, tag: str, description: str, name: str, found: list[File], object_name: str
+    root: Path,
+    git: Git,
+    tag: str,
+    description: str,
+    name: str,
+    found: list[File],
+    object_name: str,
 ) -> None:
     """Commit and tag; the tag with its entry in the record, all or none."""
     size, hashes = sum(file.bytes for file in found), _hashes(found)
@@ -148,7 +166,9 @@ def _tag(
     )
     commit = git.commit_tree(tree, [], text)
     update = Update(f"refs/tags/{tag}", git.tag_object(tag, commit, text), ZERO)
-    git.update(record.following(git, [update]), f"luna snapshot {tag}")
+    updates = record.following(git, [update])
+    stores.offer(root, git, updates)
+    git.update(updates, f"luna snapshot {tag}")
 
 
 def _tree(git: Git, contents: dict[str, bytes], folders: dict[str, str]) -> str:

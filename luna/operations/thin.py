@@ -16,7 +16,7 @@ from pathlib import Path
 from luna import params
 from luna.errors import ColdStorageError, ExportError
 from luna.export.differences import Difference
-from luna.history import attestations, thinned
+from luna.history import attestations, stores, thinned
 from luna.history.line import Line, kept, read_line, sealed_outs
 from luna.history.tip import require_tip
 from luna.operations import restore
@@ -89,8 +89,10 @@ def thin(
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     require_tip(line)
-    stores = cold.open_all(root)
-    todo = plan(root, line, stores, settings.cold)
+    places = cold.open_all(root)
+    for store in places:
+        stores.require(store, line.git)
+    todo = plan(root, line, places, settings.cold)
     if dry_run:
         return [
             Step(
@@ -104,7 +106,7 @@ def thin(
     steps: list[Step] = []
     try:
         with scratch_folder(root) as scratch:
-            proven: dict[str, set[str]] = {store.name: set() for store in stores}
+            proven: dict[str, set[str]] = {store.name: set() for store in places}
             for name in dict.fromkeys(work.name for work in todo if work.drop):
                 steps += _drop(
                     root,
@@ -121,7 +123,7 @@ def thin(
                 if not work.drop
             ]
     finally:
-        _record_in_git(root, line, stores)
+        _record_in_git(root, line, places)
     return steps
 
 

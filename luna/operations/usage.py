@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.history import thinned
+from luna.history import stores, thinned
 from luna.history.line import Line, Out, outs_of, read_line
 from luna.storage import cold, objects
 
@@ -51,7 +51,9 @@ def storage(root: Path) -> Storage:
     root = root.resolve()
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
-    store = cold.open_store(root)
+    store = cold.open_all(root)[0]
+    if line.sealed:
+        stores.require(store, line.git)
     records, there = thinned.known(line, store), store.sizes()
     seen: set[str] = set()
     rows, merged = [], 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-from luna import artifacts
+from luna import artifacts, files
 
 
 def aside(root: Path, path: Path, label: str) -> Path:
@@ -26,12 +25,8 @@ def aside(root: Path, path: Path, label: str) -> Path:
 def copy(root: Path, path: Path, label: str) -> Path:
     """Keep a copy of a file that is about to be replaced in its place."""
     target = _free(root, label)
-    partial = target.with_name(target.name + ".tmp")
-    with path.open("rb") as source, partial.open("wb") as file:
-        shutil.copyfileobj(source, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(target)
+    with files.replacing(target) as temporary:
+        shutil.copyfile(path, temporary)
     return target
 
 

@@ -6,18 +6,20 @@ here: the bytes that the store gives back must have the hash that they are store
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts, params
+from luna import artifacts, files, params
 from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
-from luna.storage import cache
+from luna.storage import cache, config
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
 QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
@@ -36,10 +38,12 @@ class Store:
     odb: Any
 
     def path(self, md5: str) -> str:
+        """Where the object belongs in the store."""
         return self.odb.oid_to_path(md5)
 
     def exists(self, md5: str) -> bool:
-        with _explained(self.name):
+        """Whether the store has the object."""
+        with self.explained():
             return self.odb.fs.exists(self.path(md5))
 
     def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
@@ -52,20 +56,26 @@ class Store:
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
-        with _explained(self.name):
+        """Copy the object to ``target``. Raises ColdStorageError where the store lacks it."""
+        with self.explained():
             try:
                 with self.odb.fs.open(self.path(md5), "rb") as source, target.open("wb") as file:
                     while chunk := source.read(CHUNK_BYTES):
                         file.write(chunk)
             except FileNotFoundError:
+                away = (
+                    ""
+                    if self.is_there()
+                    else f", of which there is no folder {self.root} (is its disk mounted?)"
+                )
                 raise ColdStorageError(
-                    f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'."
+                    f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'{away}."
                 ) from None
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every object in the store, by md5; one listing."""
-        with _explained(self.name):
-            if self.odb.fs.protocol == "local":
+        with self.explained():
+            if self.is_local:
                 found = {
                     str(path): path.stat().st_size
                     for path in Path(self.odb.path).rglob("*")
@@ -83,152 +93,257 @@ class Store:
             }
 
     def remove(self, md5: str) -> None:
-        with _explained(self.name):
+        """Delete the object from the store."""
+        with self.explained():
             self.odb.fs.remove(self.path(md5))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return self.odb.fs.protocol == "local"
+
+    @property
+    def root(self) -> str:
+        """The remote's own folder; objects lie in files/md5 below it."""
+        return self.odb.fs.parent(self.odb.fs.parent(self.odb.path))
+
+    @property
+    def address(self) -> str:
+        """As a person writes it: a path, or s3://bucket/folder."""
+        return self.root if self.is_local else f"{self.odb.fs.protocol}://{self.root}"
+
+    def is_there(self) -> bool:
+        """Whether there is a folder at all; an object store has none, and shows what lies in it.
+
+        Raises ColdStorageError where the folder is there and cannot be read: that is not "there is none".
+        """
+        if not self.is_local:
+            return True
+        with self.explained():
+            try:
+                with os.scandir(self.root) as entries:
+                    next(entries, None)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in one of the store's own folders, in order; one listing."""
+        fs, place = self.odb.fs, self.beside(folder)
+        with self.explained():
+            if not self.is_there():
+                return []
+            if self.is_local:
+                try:
+                    found = [path.name for path in Path(place).iterdir()]
+                except FileNotFoundError:
+                    return []
+            else:
+                fs.fs.invalidate_cache()
+                found = [fs.name(path) for path in fs.find(place)]
+            return sorted(name for name in found if not name.endswith(".tmp"))
+
+    def read_note(self, folder: str, name: str) -> bytes:
+        """One small file. Raises FileNotFoundError."""
+        with self.explained():
+            return self.odb.fs.cat_file(self.odb.fs.join(self.beside(folder), name))
 
     def notes(self, folder: str) -> dict[str, bytes]:
         """Small files that are kept beside the objects, by name."""
-        fs, place = self.odb.fs, self._beside(folder)
-        with _explained(self.name):
-            paths = (
-                [path for path in fs.find(place) if not path.endswith(".tmp")]
-                if fs.exists(place)
-                else []
-            )
-            return {fs.parts(path)[-1]: fs.cat_file(path) for path in paths}
+        return {name: self.read_note(folder, name) for name in self.names(folder)}
 
     def write_note(self, folder: str, name: str, text: bytes | None) -> None:
         """Write one whole, or remove it (None)."""
-        import secrets
-
-        fs, place = self.odb.fs, self._beside(folder)
-        final = fs.join(place, name)
-        with _explained(self.name):
+        fs = self.odb.fs
+        final = fs.join(self.beside(folder), name)
+        with self.explained():
             if text is None:
                 if fs.exists(final):
                     fs.remove(final)
-                return
-            fs.makedirs(place)
-            if fs.protocol != "local":
+            elif self.is_local:
+                with files.replacing(Path(final)) as temporary:
+                    temporary.write_bytes(text)
+            else:
                 fs.pipe_file(final, text)
-                return
-            temporary = Path(fs.join(place, f".{secrets.token_hex(8)}.tmp"))
-            try:
-                temporary.write_bytes(text)
-                temporary.replace(final)
-            finally:
-                temporary.unlink(missing_ok=True)
 
-    def _beside(self, folder: str) -> str:
+    def create_note(self, folder: str, name: str, text: bytes) -> bool:
+        """Write one that nobody has written yet; of two clones that do so at once one wins. False: it was there.
+
+        In a folder by a hard link, which fails where the name is taken; in S3 by a conditional write
+        (If-None-Match). A server that does not know these takes the last: then what it gives back decides.
+        """
         fs = self.odb.fs
-        return fs.join(
-            fs.parent(fs.parent(self.odb.path)), folder
-        )  # the remote's own folder: objects lie in files/md5
+        final = fs.join(self.beside(folder), name)
+        with self.explained():
+            if self.is_local:
+                try:
+                    with files.creating(Path(final), mode=0o444) as temporary:
+                        temporary.write_bytes(text)
+                except FileExistsError:
+                    return False
+                return True
+            fs.fs.invalidate_cache()
+            if fs.exists(final):
+                return False
+            try:
+                fs.fs.pipe_file(final, text, mode="create")
+            except FileExistsError:
+                return False
+            except NotImplementedError:
+                fs.pipe_file(final, text)
+            fs.fs.invalidate_cache()
+            return fs.cat_file(final) == text
+
+    def try_writing(self) -> None:
+        """Write a small file and read it back. Raises ColdStorageError where that does not go."""
+        text = b"Luna wrote this to see that the store can be written.\n"
+        fs, final = self.odb.fs, self.odb.fs.join(self.root, "luna-write-test.txt")
+        with self.explained():
+            if self.is_local:
+                try:
+                    with files.replacing(Path(final)) as temporary:
+                        temporary.write_bytes(text)
+                    same = Path(final).read_bytes() == text
+                    Path(final).unlink()
+                except OSError as error:
+                    raise ColdStorageError(
+                        f"The cold storage '{self.name}' at {self.address} cannot be written ({error.strerror}): "
+                        "make it writable, or set up another with 'luna cold PATH'."
+                    ) from None
+            else:  # one name, and not taken away: a bucket that locks its objects keeps each of them
+                fs.pipe_file(final, text)
+                same = fs.cat_file(final) == text
+        if not same:
+            raise ColdStorageError(
+                f"The cold storage '{self.name}' at {self.address} gives back other bytes than it was given: use another."
+            )
+
+    def beside(self, folder: str) -> str:
+        """A folder of the store's own, beside the objects."""
+        return self.odb.fs.join(self.root, folder)
 
     def upload(self, source: Path, md5: str) -> None:
-        with _explained(self.name):
+        """Copy a file into the store, under its hash."""
+        with self.explained():
             self.put(source, self.path(md5))
 
     def put(self, source: Path | str, final: str) -> None:
         """Write under a temporary name, then rename: a killed upload never looks like an object."""
-        import os
-        import secrets
-
         if (
-            self.odb.fs.protocol != "local"
+            not self.is_local
         ):  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
-        parent = self.odb.fs.parent(final)
-        self.odb.fs.makedirs(parent)
-        temporary = Path(self.odb.fs.join(parent, f".{secrets.token_hex(8)}.tmp"))
-        try:
-            # DVC's own copy leaves a temporary file of its own behind when the disk is full.
-            with open(source, "rb") as given, temporary.open("wb") as file:
-                shutil.copyfileobj(given, file, CHUNK_BYTES)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o444)
-            temporary.replace(final)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+        with (
+            files.replacing(Path(final), mode=0o444) as temporary,
+            Path(source).open("rb") as given,
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(given, file, CHUNK_BYTES)
 
     def set_aside(self, path: str) -> str:
         """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""
         fs = self.odb.fs
-        base = fs.join(fs.parent(fs.parent(self.odb.path)), QUARANTINE)
-        name = (
-            path.removeprefix(fs.parent(fs.parent(self.odb.path)))
-            .strip("/\\")
-            .replace("/", "_")
-            .replace("\\", "_")
-        )
+        base = self.beside(QUARANTINE)
+        name = path.removeprefix(self.root).strip("/\\").replace("/", "_").replace("\\", "_")
         number = 0
-        with _explained(self.name):
+        with self.explained():
             fs.makedirs(base)
             while fs.exists(target := fs.join(base, f"{name}.{number}" if number else name)):
                 number += 1
-            if fs.protocol == "local":
+            if self.is_local:
                 Path(path).rename(target)  # a link is moved itself, not followed
             else:
                 fs.move(path, target)
         return target
 
-    def explained(self) -> _explained:
-        return _explained(self.name)
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns what a store's library raises into one sentence; our own errors and a missing file pass."""
+        try:
+            yield
+        except (ColdStorageError, FileNotFoundError):
+            raise
+        except Exception as error:
+            why = (str(error).splitlines() or ["no reason given"])[0]
+            raise ColdStorageError(
+                f"The cold storage '{self.name}' at {self.address} does not answer as it should "
+                f"({type(error).__name__}: {why}): mend it, then run the same command again; nothing is lost."
+            ) from error
 
 
-class _explained:
-    """Turns what a store's library raises into one sentence; our own errors pass."""
+_OTHER_KINDS = {  # what DVC needs for them; Luna's own packages are dvc and dvc-s3
+    "ssh": "dvc-ssh",
+    "sftp": "dvc-ssh",
+    "gs": "dvc-gs",
+    "azure": "dvc-azure",
+    "gdrive": "dvc-gdrive",
+    "hdfs": "dvc-hdfs",
+    "webhdfs": "dvc-webhdfs",
+    "webdav": "dvc-webdav",
+    "webdavs": "dvc-webdav",
+    "oss": "dvc-oss",
+}
 
-    def __init__(self, name: str) -> None:
-        self.name = name
 
-    def __enter__(self) -> None:
-        return None
+def require_supported(url: str) -> None:
+    """A folder and S3 come with Luna; some others with a further package. Raises ColdStorageError saying which."""
+    import importlib.util
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        if (
-            error is None
-            or not isinstance(error, Exception)
-            or isinstance(error, ColdStorageError | FileNotFoundError)
-        ):
-            return
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme in ("s3", "remote"):
+        return
+    if scheme == "file":
+        raise ColdStorageError(f"{url}: give a folder by its path alone, '{rest}', not as file://.")
+    package = _OTHER_KINDS.get(scheme)
+    if package is None:
         raise ColdStorageError(
-            f"The cold storage '{self.name}' does not answer as it should ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}): "
-            "mend it, then run the same command again; nothing is lost."
-        ) from error
+            f"{url}: cold storage is a folder or s3://BUCKET/FOLDER; '{scheme}://' cannot be written by DVC."
+        )
+    if importlib.util.find_spec(package.replace("-", "_")) is None:
+        raise ColdStorageError(
+            f"{url}: DVC needs a further package for '{scheme}://': pip install {package}, then run the same command again."
+        )
 
 
-def open_store(root: Path, name: str | None = None) -> Store:
-    """The default remote, or the one named, as this checkout's configuration defines it now.
+def open_store(
+    root: Path, name: str | None = None, settings: dict[str, str] | None = None
+) -> Store:
+    """The default remote, or the one named, as this checkout's configuration defines it now, or as ``settings`` would.
 
     Raises:
         ColdStorageError: there is none of that name, or its configuration is not valid.
     """
-    from dvc.config import Config
     from dvc.exceptions import DvcException
     from dvc.fs import get_cloud_fs
     from dvc_data.hashfile.db import get_odb
 
-    try:  # as dvc.repo.Repo would, which takes twice the time to start and opens what a store does not need
-        config = Config(str(root / ".dvc"))
-        label = name or config["core"].get("remote")
-        if not label:
-            raise ColdStorageError("No cold storage is set up: see 'dvc remote add --default'.")
-        kind, settings, path = get_cloud_fs(config, name=label)
-        fs = kind(**settings)
-    except DvcException as error:
+    settings_of = config.dvc_config(root)
+    label = name or settings_of["core"].get("remote")
+    if not label:
+        raise ColdStorageError("No cold storage is set up: 'luna cold PATH' does it.")
+    if settings is not None:
+        settings_of["remote"][label] = dict(settings)
+    if label not in settings_of["remote"]:
         raise ColdStorageError(
-            f"No cold storage is set up: {error}; see 'dvc remote add --default'."
+            f"No cold storage is set up under the name '{label}': 'luna cold PATH --name {label}' does it."
+        )
+    url = settings_of["remote"][label].get("url", "")
+    require_supported(url)
+    try:  # as dvc.repo.Repo would, which takes twice the time to start and opens what a store does not need
+        kind, options, path = get_cloud_fs(settings_of, name=label)
+        fs = kind(**options)
+    except (DvcException, ImportError) as error:
+        raise ColdStorageError(
+            f"The cold storage '{label}' ({url}) cannot be opened ({' '.join(str(error).split())}): "
+            f"'luna cold PATH --name {label}' sets it up anew."
         ) from None
-    if fs.version_aware or settings.pop("worktree", False):
+    if fs.version_aware or options.pop("worktree", False):
         raise ColdStorageError(
             f"The remote '{label}' keeps versions by itself and not objects by their hash: unset its version_aware and worktree."
         )
-    return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **settings))
+    return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **options))
 
 
 def open_all(root: Path, names: Sequence[str] | None = None) -> list[Store]:
@@ -282,13 +397,18 @@ def archive_in_all(
     root: Path,
     md5s: list[str],
     proven: Iterable[str],
+    check: Callable[[Store], object],
     tick: Callable[[str], None] = lambda step: None,
 ) -> int:
-    """As ``archive``, in every store of cold storage; as many as ``cold.copies`` must give all back. ``tick`` is told of a store that did not."""
+    """As ``archive``, in every store of cold storage; as many as ``cold.copies`` must give all back.
+
+    ``check`` raises ColdStorageError for a store that must not be written to. ``tick`` is told of a store that did not take it.
+    """
     copies, stores = params.load(root).cold.copies, open_all(root)
     uploaded, failures = 0, 0
     for store in stores:
         try:
+            check(store)
             uploaded += archive(root, store, md5s, proven)
         except ColdStorageError as failure:
             failures += 1
@@ -307,7 +427,7 @@ def prove(
     read: Callable[[int], None] = lambda count: None,
 ) -> str:
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
-    with _explained(store.name):
+    with store.explained():
         try:
             found = store.digest(md5, read)
         except FileNotFoundError:

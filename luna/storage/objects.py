@@ -41,13 +41,12 @@ def fetch(root: Path, md5: str, stores: Sequence[Store] | None = None) -> Path:
     failures = []
     for store in cold.open_all(root) if stores is None else stores:
         try:
-            with files.replacing(target) as temporary:
+            with files.replacing(target, mode=0o444) as temporary:
                 store.download(md5, temporary)
                 if not cache.is_whole(temporary, md5):
                     raise ColdStorageError(
                         f"Cold storage gave wrong bytes for object {md5[:12]}: nothing was taken from it; check {store.name}."
                     )
-            target.chmod(0o444)
             return target
         except ColdStorageError as failure:
             failures.append(failure)

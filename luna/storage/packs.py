@@ -45,6 +45,7 @@ class Header:
 
     @property
     def bytes(self) -> bytes:
+        """The header of the bundle file, as git reads it."""
         return b"".join(
             (
                 _SIGNATURE,

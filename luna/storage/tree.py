@@ -117,6 +117,7 @@ def listing(found: list[File]) -> bytes:
 
 
 def name_of(listed: bytes) -> str:
+    """The name of a folder's listing: its MD5 and .dir."""
     return hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
 
 
@@ -127,19 +128,17 @@ def keep(root: Path, folder: Path, found: list[File]) -> None:
     """
     for file in found:
         if target := _lacking(root, file.md5):
-            with files.replacing(target) as temporary:
+            with files.replacing(target, mode=0o444) as temporary:
                 with (folder / file.path).open("rb") as source, temporary.open("wb") as copy:
                     md5 = _digests(source, copy)[1]
                 if md5 != file.md5:
                     raise InputError(
                         f"{folder / file.path} changed while it was being read: let nothing write to the folder, then run the same command again; no tag was made."
                     )
-            target.chmod(0o444)
     listed = listing(found)
     if target := _lacking(root, name_of(listed)):
-        with files.replacing(target) as temporary:
+        with files.replacing(target, mode=0o444) as temporary:
             temporary.write_bytes(listed)
-        target.chmod(0o444)
 
 
 def _lacking(root: Path, md5: str) -> Path | None:

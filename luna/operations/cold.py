@@ -1,0 +1,180 @@
+"""luna cold: where cold storage is. Looks first, then sets the remote up, complete, in this clone's configuration.
+
+Also the folder that a line has of its own: the shipped configuration names ``~/luna-cold-storage``, and a line's first
+command that writes there gives the line a folder below it, named in ``.dvc/config``, which git carries to every clone.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from luna import files, params
+from luna.errors import ColdStorageError, InputError, StateError
+from luna.history import record, stores
+from luna.history.line import Line
+from luna.history.stores import Holding
+from luna.history.tip import require_tip
+from luna.repo.git import Git, Update
+from luna.storage import cold, config
+from luna.storage.cold import Store
+
+CONFIG = ".dvc/config"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One store: ``address`` as a person writes it, ``holds`` one line of what is there, ``good`` whether a seal may use it."""
+
+    name: str
+    address: str
+    holds: str
+    good: bool
+    begun: bool = False
+
+
+def show(root: Path) -> list[Place]:
+    """What is set up now, and what each store holds. Raises ColdStorageError where nothing is set up."""
+    git = Git(root)
+    return [_place(store, git) for store in cold.open_all(root)]
+
+
+def _place(store: Store, git: Git) -> Place:
+    try:
+        seen = stores.look(store, git)
+        refusal = stores.refusal(seen, git)
+        return Place(store.name, store.address, refusal or stores.described(seen), refusal is None)
+    except ColdStorageError as error:
+        return Place(store.name, store.address, str(error), False)
+
+
+def set_up(
+    root: Path, place: str, name: str | None, settings: dict[str, str], begin_anew: bool = False
+) -> Place:
+    """Make ``place`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
+
+    Raises:
+        InputError: it cannot be a store.
+        ColdStorageError: it cannot be written and read, is another line's, or holds nothing of a line that is older
+            than it: that is begun with ``begin_anew`` only. Nothing is changed then.
+    """
+    git = Git(root)
+    label = name or config.default_remote(root) or config.DEFAULT_REMOTE
+    url = _url(root, place)
+    cold.require_supported(url)
+    if config.is_folder(url) and settings:
+        raise InputError(f"{place} is a folder, and {', '.join(settings)} is for s3:// alone.")
+    store = cold.open_store(root, label, {"url": url, **settings})
+    seen = stores.look(store, git)
+    added = label not in _counting(root)
+    begin = seen.holding is Holding.LOST and (
+        begin_anew or (added and store.address not in stores.held(git))
+    )
+    if seen.holding is Holding.LOST and not begin:
+        raise ColdStorageError(
+            f"{_nothing_there(store)} The line's record names {seen.known} tags, so that its cold storage should hold it: mount its disk, or give its "
+            f"path. Only if it is lost, or this is to be a new place, say 'luna cold {place} --begin-anew'; nothing was changed."
+        )
+    if not begin and (sentence := stores.refusal(seen, git)):
+        raise ColdStorageError(sentence)
+    store.try_writing()
+    config.set_remote(root, label, {"url": url, **settings}, default=not added or not name)
+    if begin:
+        record.to_cold(store, record.current(git))
+    if begin or seen.holding is Holding.OURS:
+        stores.remember(store, git)
+    found = _place(store, git)
+    return Place(found.name, found.address, found.holds, found.good, begin)
+
+
+def _nothing_there(store: Store) -> str:
+    if not store.is_there():
+        return f"There is no folder {store.root}."
+    return f"{store.address} holds nothing of this line."
+
+
+def _counting(root: Path) -> list[str]:
+    """The names of the remotes that are cold storage now."""
+    default = config.default_remote(root)
+    return [*params.load(root).cold.remotes, *([default] if default else [])]
+
+
+def _url(root: Path, place: str) -> str:
+    if not place.strip():
+        raise InputError(
+            "Say where cold storage is: 'luna cold /mnt/disk/luna' or 'luna cold s3://BUCKET/FOLDER'."
+        )
+    if "://" in place:
+        scheme, _, rest = place.partition("://")
+        if scheme == "s3" and not rest.strip("/"):
+            raise InputError(f"{place} names no bucket: give s3://BUCKET/FOLDER.")
+        return place.rstrip("/")
+    folder = Path(place).expanduser().absolute()
+    folder = Path(*folder.parts[:1], *[part for part in folder.parts[1:] if part != "."]).resolve()
+    if folder == root.resolve() or folder.is_relative_to(root.resolve()):
+        raise InputError(
+            f"{folder} lies in this clone, and would be deleted with it: give a folder elsewhere, best on another disk."
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder.")
+    if "\n" in place:
+        raise InputError(
+            "A path with a line's end in it cannot be written into DVC's configuration."
+        )
+    return str(folder)
+
+
+# -- the folder that a line has of its own
+
+
+def planned(root: Path, line: Line) -> str | None:
+    """The url that a line which has sealed nothing yet gets, where it would use the shipped one; else None."""
+    if record.current(line.git) or not _is_shipped(root):
+        return None
+    name = config.default_remote(root) or config.DEFAULT_REMOTE
+    if stores.look(cold.open_store(root, name), line.git).holding is Holding.OURS:
+        return None  # its tags are not in this clone
+    today = datetime.now(UTC).strftime("%Y%m%d")
+    return f"{config.DEFAULT_ROOT}/{line.prefix}-{today}-{secrets.token_hex(3)}"
+
+
+def _is_shipped(root: Path) -> bool:
+    if params.load(root).cold.remotes:
+        return False
+    here = config.cold_folders(root, [])
+    shipped = _with_url((root / CONFIG).read_bytes(), "") is not None
+    return shipped and here == [Path(config.DEFAULT_ROOT).expanduser()]
+
+
+def _with_url(text: bytes, url: str) -> bytes | None:
+    """The text of .dvc/config with the shipped url replaced; None where it does not have it."""
+    pattern = rb"(?m)^(\s*url\s*=\s*)" + re.escape(config.DEFAULT_ROOT.encode()) + rb"[ \t]*$"
+    found, count = re.subn(pattern, lambda match: match[1] + url.encode(), text)
+    return found if count == 1 else None
+
+
+def settle(root: Path, line: Line, url: str) -> None:
+    """Write the line's own folder into .dvc/config, and commit that and nothing else.
+
+    Raises StateError where .dvc/config has changes of the user's own, or no branch is checked out.
+    """
+    git, path = line.git, root / CONFIG
+    branch, tip = require_tip(line), git.resolve("HEAD")
+    [sealed] = git.cat([f"HEAD:{CONFIG}"])
+    if sealed != path.read_bytes() and _with_url(sealed or b"", "") is None:
+        raise StateError(
+            f"{CONFIG} has uncommitted changes: commit them, then run the same command again; nothing was changed."
+        )
+    wanted = _with_url(sealed or b"", url)
+    if wanted is None:
+        raise StateError(f"{CONFIG} is not committed: commit it, then run the same command again.")
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(wanted)
+    tree = git.tree_with([CONFIG])
+    commit = git.commit_tree(tree, tip or [], f"Cold storage of this line: {url}\n")
+    git.update([Update(branch, commit, tip or "")], "luna: a folder of its own in cold storage")
+    git.refresh_index([CONFIG])
+    config.forget()
