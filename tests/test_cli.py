@@ -40,6 +40,7 @@ CALLS = (
     ("bundle --check", ("../one.zip",)),
     ("export", ("1", "--to", "../given")),
     ("restore", ("1",)),
+    ("recover", ("../cold", "../again")),
     ("rollback", ("1", "--stay", "--reason", "a test")),
 )
 

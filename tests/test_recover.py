@@ -116,6 +116,35 @@ def test_two_clones_write_into_one_store(mine, tmp_path):
     assert again.json("verify")["clean"]
 
 
+def test_a_seal_that_was_killed_after_cold_storage_took_it_comes_back(built, tmp_path):
+    """The store has the record's entries and the commit; neither branch nor record of git reached it."""
+    mine = built.copy(tmp_path / "mine")
+    mine.luna("seal")
+    store = cold.open_store(mine.path)
+    offered = [
+        name
+        for name, header in packs.headers(store, mine.path).items()
+        if any(ref.startswith("refs/luna/offered/") for ref, _ in header.tips)
+    ]
+    for path in bundles(mine):
+        if path.name > max(offered):
+            path.unlink()
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    recover(mine.cold, tmp_path / "again", env=home)
+    again = Repo(tmp_path / "again")
+    rows = [row for row in mine.references().splitlines() if "refs/luna/record" not in row]
+    assert (
+        again.json("verify", "--all", "--remote")["clean"] is False
+    )  # the store lacks the tag yet
+    there = again.references().splitlines()
+    assert [row for row in there if "GHEAD" not in row and "record" not in row] == [
+        row for row in rows if "GHEAD" not in row
+    ]
+    assert again.git("show", "refs/luna/record:record.jsonl") == mine.git(
+        "show", "refs/luna/record:record.jsonl"
+    )
+
+
 def test_damage_is_found_and_mended(mine, tmp_path):
     """A flipped byte, and a store that lost all of them."""
     for damage in ("flip", "all"):
@@ -159,7 +188,7 @@ def test_what_cannot_be_recovered_is_refused_and_nothing_is_written(mine, tmp_pa
     assert "not empty" in recover(mine.cold, full, code=2).stderr
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
     assert "no folder" in recover(tmp_path / "nowhere", tmp_path / "a", code=2).stderr
-    assert "an s3:// URL" in recover("ssh://host/x", tmp_path / "a", code=2).stderr
+    assert "dvc-ssh" in recover("ssh://host/x", tmp_path / "a", code=2).stderr
     assert "no line" in recover(full, tmp_path / "a", code=2).stderr
     shutil.rmtree(mine.cold / packs.FOLDER)  # as a line was kept before
     said = recover(mine.cold, tmp_path / "a", code=2).stderr

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from luna.bundle import unpack
 from luna.cli.common import Json, print_json, say
 from luna.operations import recover
 from luna.operations.recover import Recovered
@@ -31,13 +32,13 @@ def command(
 ) -> None:
     """Make a whole clone from cold storage alone.
 
-    With git, tags, record, configuration and models. For a clone that is lost, or on another machine. Nothing else is needed, no git remote either.
-    Credentials of S3 come by AWS's conventions. Killed anywhere, the same command goes on. From a bundle come
-    the files of its one generation, each checked. Exit code 1 when the store could not bring all back;
-    what is missing is named.
+    With git, tags, record, configuration and models: for a clone that is lost, or on another machine.
+    Nothing else is needed, no git remote either. Credentials of S3 come by AWS's conventions. Killed
+    anywhere, the same command goes on. From a bundle come the files of its one generation, each checked.
+    Exit code 1 when the store could not bring all back; what is missing is named.
     """
     if "://" not in store and Path(store).expanduser().is_file():
-        unpacked = recover.from_bundle(Path(store).expanduser(), folder)
+        unpacked = unpack.unpack(Path(store).expanduser(), folder)
         if as_json:
             print_json(unpacked)
             return

@@ -1,4 +1,4 @@
-"""luna recover: a whole clone from cold storage alone, or from a bundle the one generation that it holds.
+"""luna recover: a whole clone from cold storage alone.
 
 A clone comes into being in a folder of its own inside the target, and moves into it when it is whole, git's own
 folder last. Until then there is no repository to be taken for one. Killed anywhere, the same command goes on: what
@@ -7,7 +7,6 @@ was fetched is kept, what was half made of git is made anew, what was being move
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -15,19 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luna import artifacts, files, names, params
-from luna.bundle import check
-from luna.errors import ColdStorageError, ExportError, InputError, Refused, StateError
-from luna.history import record
+from luna.errors import ColdStorageError, ExportError, InputError, StateError
+from luna.history import record, stores
 from luna.history.line import Line, dvc_file_outs, kept, outs_of, read_line
 from luna.operations import init, restore
 from luna.repo.git import ZERO, Git, Update
-from luna.storage import cold, objects, packs
+from luna.storage import cold, config, objects, packs
 from luna.storage.cold import Store
 
 _WORK = ".luna-recover"  # inside the target, until the clone is whole
 _CLONE, _SOURCE, _MOVING = "clone", "source", "moving"
 _TAGS, _HEADS = "refs/tags/", "refs/heads/"
-_REMOTE = "cold"  # where the line's own configuration names no remote
 _LINE_FOLDERS = (packs.FOLDER, record.COLD_FOLDER, "files")
 
 
@@ -90,17 +87,21 @@ def recover(
         return _finish(folder, url, 0, [])
     with _scratch(folder, url):
         clone = work / _CLONE
-        _configure(clone, _REMOTE, url, endpoint)
-        url, store = _line_of(clone, url, endpoint)
+        settings = {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
+        settings, store = _line_of(clone, settings)
+        url = store.address
         tick(f"reading git's objects from {url}")
         git, missing = _repository(clone, store)
-        remote = _configure(clone, _remote_name(clone), url, endpoint)
-        settings = params.load(clone)
-        init.initialise(clone, settings.line.prefix)
-        line = read_line(clone, settings.line.prefix)
+        built = params.load(clone)
+        remote = _remote_name(clone, built)
+        # Complete, so that DVC knows it at every tag, whatever the tag's own configuration says.
+        config.set_remote(clone, remote, settings, default=True)
+        init.initialise(clone, built.line.prefix)
+        line = read_line(clone, built.line.prefix)
+        stores.remember(store, git)
         tick("fetching the models that are checked out")
         fetched, lacking = _workspace(line, store, tick)
-        missing += lacking + _other_remotes(clone, settings, remote)
+        missing += lacking + _other_remotes(clone, built, remote)
         git.run("update-index", "--refresh", "-q", check=False)
         (work / _MOVING).touch()
     return _finish(folder, url, fetched, missing)
@@ -167,7 +168,7 @@ def _finish(folder: Path, url: str, fetched: int, missing: list[str]) -> Recover
         line.head_name,
         len(line.sealed),
         len(line.snapshots),
-        _read_remote(folder),
+        config.default_remote(folder) or config.DEFAULT_REMOTE,
         fetched,
         missing,
     )
@@ -180,12 +181,9 @@ def _finish(folder: Path, url: str, fetched: int, missing: list[str]) -> Recover
 
 def _address(source: str) -> str:
     """A URL as it is, a path as an absolute one. Raises InputError where there is no such folder."""
-    if source.startswith("s3://"):
-        return source.rstrip("/")
     if "://" in source:
-        raise InputError(
-            f"{source} is no cold storage that Luna can read: give a folder, or an s3:// URL."
-        )
+        cold.require_supported(source)
+        return source.rstrip("/")
     path = Path(source).expanduser().absolute()
     if not path.is_dir():
         raise InputError(
@@ -194,67 +192,41 @@ def _address(source: str) -> str:
     return str(path)
 
 
-def _configure(clone: Path, remote: str, url: str, endpoint: str | None) -> str:
-    """The complete remote in .dvc/config.local, so that DVC knows it at every tag. Returns its name."""
-    place = clone / ".dvc" / "config.local"
-    shared = configparser.ConfigParser(interpolation=None)
-    shared.read(clone / ".dvc" / "config")
-    parser = configparser.ConfigParser(interpolation=None)
-    parser["core"] = {"remote": remote}
-    if shared.has_option("cache", "type"):
-        parser["cache"] = {"type": shared.get("cache", "type")}
-    parser[f"'remote \"{remote}\"'"] = {"url": url} | (
-        {"endpointurl": endpoint} if endpoint else {}
-    )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(place) as temporary, temporary.open("w", encoding="utf-8") as file:
-        parser.write(file)
-    return remote
-
-
-def _read_remote(root: Path) -> str:
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read(root / ".dvc" / "config.local")
-    return parser.get("core", "remote", fallback=_REMOTE)
-
-
-def _remote_name(clone: Path) -> str:
+def _remote_name(clone: Path, built: params.Params) -> str:
     """What the line's own configuration calls its cold storage."""
-    shared = configparser.ConfigParser(interpolation=None)
-    shared.read(clone / ".dvc" / "config")
-    default = shared.get("core", "remote", fallback=_REMOTE).strip()
-    wanted = params.load(clone).cold.remotes
+    default, wanted = config.default_remote(clone) or config.DEFAULT_REMOTE, built.cold.remotes
     return default if default in wanted or not wanted else wanted[0]
 
 
-def _other_remotes(clone: Path, settings: params.Params, remote: str) -> list[str]:
-    shared = configparser.ConfigParser(interpolation=None)
-    shared.read(clone / ".dvc" / "config")
+def _other_remotes(clone: Path, built: params.Params, remote: str) -> list[str]:
+    known = config.remotes(clone)
     return [
-        f"the other cold storage '{name}' (cold.remotes) is not set up here: 'dvc remote add --local {name} URL'"
-        for name in settings.cold.remotes
-        if name != remote and not shared.has_section(f"'remote \"{name}\"'")
+        f"the other cold storage '{name}' (cold.remotes) is not set up here: 'luna cold PATH --name {name}'"
+        for name in built.cold.remotes
+        if name != remote and name not in known
     ]
 
 
-def _line_of(clone: Path, url: str, endpoint: str | None) -> tuple[str, Store]:
-    """The store of the one line at ``url``: there itself, or in a folder below it. Raises SeveralLines, or InputError where there is none."""
-    store = cold.open_store(clone)
-    fs = store.odb.fs
-    place = fs.parent(fs.parent(store.odb.path))
+def _line_of(clone: Path, settings: dict[str, str]) -> tuple[dict[str, str], Store]:
+    """The store of the one line at the url of ``settings``: there itself, or in a folder below it.
+
+    Raises SeveralLines, or InputError where there is none.
+    """
+    store = cold.open_store(clone, config.DEFAULT_REMOTE, settings)
     with store.explained():
-        if _is_line(store, place):
-            return url, store
-        below = [path for path in _folders(store, place) if _is_line(store, path)]
-    if not below:
-        raise InputError(f"{url} holds no line of Luna's: give the folder in which 'files' lies.")
+        if _is_line(store, store.root):
+            return settings, store
+        below = [path for path in _folders(store, store.root) if _is_line(store, path)]
     found = []
     for path in below:
-        inner = f"{url}/{fs.name(path)}"
-        _configure(clone, _REMOTE, inner, endpoint)
-        found.append((inner, cold.open_store(clone)))
+        inner = settings | {"url": f"{settings['url']}/{store.odb.fs.name(path)}"}
+        found.append((inner, cold.open_store(clone, config.DEFAULT_REMOTE, inner)))
+    if not found:
+        raise InputError(
+            f"{settings['url']} holds no line of Luna's: give the folder in which 'files' lies."
+        )
     if len(found) > 1:
-        raise SeveralLines(url, [_candidate(*item) for item in found])
+        raise SeveralLines(settings["url"], [_candidate(other) for _, other in found])
     return found[0]
 
 
@@ -269,14 +241,14 @@ def _folders(store: Store, place: str) -> list[str]:
     return sorted(path.rstrip("/") for path in fs.ls(place, detail=False) if fs.isdir(path))
 
 
-def _candidate(url: str, store: Store) -> Candidate:
+def _candidate(store: Store) -> Candidate:
     try:
         entries = record.in_cold(store)
     except InputError:
         entries = []
     generations = [entry.tag for entry in entries if names.is_generation(entry.tag)]
     newest = max(generations, key=lambda tag: names.number_of(tag) or 0, default=None)
-    return Candidate(url, newest, len(generations))
+    return Candidate(store.address, newest, len(generations))
 
 
 # -- git
@@ -293,7 +265,7 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
     if not packs.names(store):
         tags = [entry.tag for entry in entries if names.is_generation(entry.tag)]
         raise StateError(
-            f"The cold storage '{store.odb.path}' holds no git objects: it was written before Luna kept them there. It can give back every file by its hash"
+            f"The cold storage '{store.address}' holds no git objects: it was written before Luna kept them there. It can give back every file by its hash"
             f"{f' and the texts of the tags of {len(tags)} generations' if tags else ''}, but no commit, no dvc.lock and no conversation, so no clone comes of it. "
             "In a clone that still has git run 'luna archive --all', or take a bundle; nothing was written."
         )
@@ -317,12 +289,13 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
     branch, references = _references(git, tips, entries)
     if branch is None:
         raise StateError(
-            f"The cold storage '{store.odb.path}' holds no branch that is whole: {'; '.join(missing) or 'nothing was ever sealed there'}; nothing was written."
+            f"The cold storage '{store.address}' holds no branch that is whole: {'; '.join(missing) or 'nothing was ever sealed there'}; nothing was written."
         )
     git.run("symbolic-ref", "HEAD", branch)
     git.update(
         [Update(ref, oid, ZERO) for ref, oid in references.items()], f"luna recover {store.name}"
     )
+    _adopt(git, entries)
     git.run("reset", "--quiet", "--hard", branch)
     git.run("repack", "-a", "-d", "-q")
     return git, missing
@@ -365,9 +338,8 @@ def _references(
         if ref.startswith(_TAGS) and not ours:
             found[ref] = oid
     found |= _heads(git, tips, entries)
-    records = [oid for ref, oid in tips if ref == record.REF and _record_is(git, oid, entries)]
-    if records:
-        found[record.REF] = records[-1]
+    if commit := _record_commit(git, tips, entries):
+        found[record.REF] = commit
     generations = [entry for entry in entries if names.is_generation(entry.tag)]
     newest = max(generations, key=lambda entry: names.number_of(entry.tag) or 0, default=None)
     branches: dict[str, str] = {}
@@ -378,14 +350,18 @@ def _references(
             values = holding + [oid for oid in values if oid not in holding]
         for number, oid in enumerate(oid for oid in values if packs.is_whole(git, [oid])):
             branches[name if not number else f"{name}.recovered-{number}"] = oid
-    order = [ref for ref, _ in reversed(tips) if ref in branches]
+    order = [ref for ref in _last_written(tips) if ref in branches]
+    if (
+        newest
+        and order
+        and not any(git.is_ancestor(newest.commit, oid) for oid in branches.values())
+    ):
+        # A seal that cold storage took, and a kill kept from its branch.
+        behind = [ref for ref in order if git.is_ancestor(branches[ref], newest.commit)]
+        branches |= dict.fromkeys(behind[:1], newest.commit)
     if newest:
         order = [ref for ref in order if git.is_ancestor(newest.commit, branches[ref])]
-    first = [ref for ref in _last_written(tips) if ref in order] or order
-    if not first and newest:  # no branch holds it: the newest seal is the branch's end
-        branches[_HEADS + "main"] = newest.commit
-        first = [_HEADS + "main"]
-    return (first[0] if first else None), found | branches
+    return (order[0] if order else None), found | branches
 
 
 def _last_written(tips: list[tuple[str, str]]) -> list[str]:
@@ -427,9 +403,35 @@ def _heads(git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]) -
     return found
 
 
-def _record_is(git: Git, oid: str, entries: list[record.Entry]) -> bool:
-    [text] = git.cat([f"{oid}:{record.FILE}"])
-    return text is not None and text.decode("utf-8", "replace") == record.dumps(entries)
+def _record_commit(
+    git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]
+) -> str | None:
+    """The commit of the longest record that is the beginning of ``entries``."""
+    whole = record.dumps(entries)
+    best: tuple[int, str] | None = None
+    for oid in dict.fromkeys(oid for ref, oid in tips if ref == record.REF):
+        [text] = git.cat([f"{oid}:{record.FILE}"])
+        found = (text or b"").decode("utf-8", "replace")
+        if found and whole.startswith(found) and (best is None or len(found) > best[0]):
+            best = (len(found), oid)
+    return best[1] if best else None
+
+
+def _adopt(git: Git, entries: list[record.Entry]) -> None:
+    """Entries that reached cold storage before the commit of the record did: the record here takes them in."""
+    own = record.read(git)
+    if len(own) == len(entries):
+        return
+    nobody = {"user.name": "luna recover", "user.email": "luna@localhost"}
+    wanted = {} if git.config("user.email") else nobody  # a new machine may know no name yet
+    for key, value in wanted.items():
+        git.run("config", key, value)
+    try:
+        update = record.written(git, entries, git.resolve(record.REF), len(own))
+        git.update([update], "luna recover: the record")
+    finally:
+        for key in wanted:
+            git.run("config", "--unset", key)
 
 
 # -- the workspace
@@ -486,42 +488,3 @@ def _check_out(root: Path, paths: Sequence[str]) -> None:
         Repo(str(root)).checkout(targets=[str(root / path) for path in paths], force=True)
     except DvcException as error:
         raise StateError(f"DVC could not put {', '.join(paths)} in place: {error}") from None
-
-
-# -- a bundle
-
-
-@dataclass(frozen=True)
-class Unbundled:
-    """The files of one generation, out of a bundle. ``proof``: what shows that they are the sealed ones."""
-
-    folder: str
-    generation: str
-    files: int
-    proof: str
-
-
-def from_bundle(bundle: Path, folder: Path) -> Unbundled:
-    """Check a bundle, then write its files into ``folder``, whole or not at all.
-
-    Raises:
-        InputError: ``folder`` is there and not empty, or there is no such file.
-        Refused: the bundle is damaged or forged.
-    """
-    if not bundle.is_file():
-        raise InputError(f"There is no file {bundle}: give a bundle, or a cold storage's folder.")
-    report = check.check(str(bundle))
-    if report.problems:
-        raise Refused(f"{report.problems[0]}; nothing was written.")
-    with files.new_folder(folder.absolute()) as scratch, bundle.open("rb") as file:
-        length = bundle.stat().st_size
-        for member in check.members(file, length):
-            target = scratch / member.name.partition("/")[2]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.seek(member.data)
-            with target.open("wb") as written:
-                left = member.size
-                while left and (chunk := file.read(min(files.CHUNK_BYTES, left))):
-                    written.write(chunk)
-                    left -= len(chunk)
-    return Unbundled(str(folder), report.generation, report.files, report.proof)

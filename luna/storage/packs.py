@@ -31,7 +31,8 @@ _SIGNATURE = b"# v2 git bundle\n"
 _HEADERS = (
     artifacts.SCRATCH / "git-bundles.json"
 )  # headers read before, by name: a name says the bytes
-_MOVING = ("refs/heads/", "refs/luna/")  # what a bundle may stand on: all else hangs on these
+#: What a bundle may stand on, since all else hangs on these: branches, the record, and seals that were offered.
+_MOVING = ("refs/heads/", "refs/luna/")
 _READ_AT_ONCE = 8
 _HEADER_BYTES = 1 << 16
 
@@ -83,10 +84,7 @@ def parse(content: bytes) -> tuple[Header, int]:
 
 def names(store: Store) -> list[str]:
     """The bundles that the store lists, by number."""
-    fs, folder = store.odb.fs, _folder(store)
-    with store.explained():
-        listed = fs.find(folder) if fs.exists(folder) else []
-        return sorted(name for path in listed if _NAME.fullmatch(name := fs.name(path)))
+    return [name for name in store.names(FOLDER) if _NAME.fullmatch(name)]
 
 
 def headers(store: Store, root: Path) -> dict[str, Header]:
@@ -147,9 +145,7 @@ def put(store: Store, git: Git, references: Mapping[str, str], anew: bool = Fals
         {oid for name in order for ref, oid in found[name].tips if ref.startswith(_MOVING)}
     )
     for name in order:
-        stand_on |= {
-            ref: oid for ref, oid in found[name].tips if ref.startswith(_MOVING) and oid in here
-        }
+        stand_on |= {_kind(ref): oid for ref, oid in found[name].tips if oid in here}
     header = Header(tuple(sorted(set(stand_on.values()))), new)
     content = header.bytes + _pack(git, header)
     digest = hashlib.sha256(content).hexdigest()
@@ -242,13 +238,13 @@ def is_whole(git: Git, objects: Iterable[str]) -> bool:
 # -- one file
 
 
-def _folder(store: Store) -> str:
-    fs = store.odb.fs
-    return fs.join(fs.parent(fs.parent(store.odb.path)), FOLDER)
-
-
 def _path(store: Store, name: str) -> str:
-    return store.odb.fs.join(_folder(store), name)
+    return store.odb.fs.join(store.beside(FOLDER), name)
+
+
+def _kind(ref: str) -> str:
+    """References of which the last one says all that the ones before it said: a branch, the record, all offered seals."""
+    return ref if ref.startswith("refs/heads/") else "/".join(ref.split("/")[:3])
 
 
 def _digest(name: str) -> str:
@@ -276,7 +272,7 @@ def _write(store: Store, name: str, content: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         with store.explained():
-            fs.makedirs(_folder(store))
+            fs.makedirs(store.beside(FOLDER))
             store.put(temporary, _path(store, name))
     finally:
         Path(temporary).unlink()
