@@ -210,9 +210,10 @@ def test_a_transaction_cut_between_two_references_is_completed(line, tmp_path, l
         repo.git("update-ref", "refs/heads/main", "main~1")
     else:
         repo.git(*no_hooks, "refs/luna/record", "refs/luna/record~1")
-        repo.git("update-ref", "-d", "refs/tags/Luna-GHEAD")
+        repo.git("tag", "-f", "-a", "-m", "its move before", "Luna-GHEAD", "luna#head#2^{}")
         if lost == "assignment":
             repo.git(*no_hooks, "-d", "refs/tags/luna#head#3")
+        assert "luna seal" in repo.luna("new", code=2).stderr
     repo.luna("seal")
     assert repo.json("status") == before
     assert repo.json("log", "--head")[-1]["generation"].startswith("Luna-G003")
@@ -370,6 +371,7 @@ def test_a_clock_set_back_keeps_names_and_ledger_in_order(line, tmp_path):
     """As if the newest generation had been sealed when the clock was far ahead."""
     repo = line.copy(tmp_path / "mine")
     repo.git("tag", "-a", "-m", "ahead", "Luna-G004-20991231-235959", "main")
+    repo.luna("seal")  # records it
     write_jsonl(repo.path / "data/conversations/third.jsonl", facts("meadow", range(6)))
     assert repo.json("new")["name"] == "Luna-G005-21000101-000000"
 

@@ -34,7 +34,7 @@ def command(
     at any point, the same command finishes.
     """
     root = repository_root()
-    with changing(root, "rollback", frozenset({Kind.CUT})):
+    with changing(root, "rollback", frozenset({Kind.CUT, Kind.HALF})):
         moved = rollback.rollback(root, generation, reason, stay, say)
     if as_json:
         print_json(moved)

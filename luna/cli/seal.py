@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from luna.cli.common import Json, print_json, repository_root, say
+from luna.history.known import Kind
 from luna.operations import evolve, renumber, seal
 from luna.operations.gate import changing
 from luna.operations.maturity import maturity_of_head
@@ -37,7 +38,7 @@ def command(
     be, nothing is changed.
     """
     root = repository_root()
-    with changing(root, "seal"):
+    with changing(root, "seal", frozenset({Kind.HALF})):
         if another_number and renumber.renumber(root, lambda text: say(f"renumber: {text}")):
             evolve.reproduce(root, quiet=as_json)
         sealed = seal.seal(root, lambda step: say(f"seal: {step}"))

@@ -35,12 +35,13 @@ class Kind(StrEnum):
     MOVED = "tag moved"
     TWIN = "two tags for one generation"
     HEAD = "head moved"
+    HALF = "seal cut short"  # its references came one after the other, the record last
     UNRECORDED = "tag in no record"
     STORE_AHEAD = "cold storage knows more"
     CUT = "rollback cut off"
 
 
-#: A seal that was cut short leaves tags that are not recorded yet, and the next one completes them.
+#: Said, and nothing more: it tells nothing else than the tags do.
 _HARMLESS = frozenset({Kind.UNRECORDED})
 
 
@@ -148,13 +149,29 @@ def _against_record(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
         for tag in line.all_tags.values()
         if recorded and tag.annotated and record.is_recorded(tag.name) and tag.name not in recorded
     ]
-    if loose:
+    if loose and _newest_of(line) & set(loose):
+        yield Doubt(
+            Kind.HALF,
+            f"The seal or rollback that made {_some(loose)} was cut short, for the record does not hold {_it(loose)} yet",
+            "luna seal",
+            tuple(loose),
+        )
+    elif loose:
         yield Doubt(
             Kind.UNRECORDED,
-            f"{_some(loose)} {_is(loose)} in no record: a seal was cut short, or somebody else made {_it(loose)}",
+            f"{_some(loose)} {_is(loose)} in no record, so no seal here made {_it(loose)}",
             "luna verify",
             tuple(loose),
         )
+
+
+def _newest_of(line: Line) -> set[str]:
+    """The newest generation's tag, and that of the head's move to it."""
+    if not line.sealed:
+        return set()
+    newest = line.sealed[max(line.sealed)]
+    moves = {tag.name for tag in line.assignments.values() if tag.commit == newest.commit}
+    return {newest.name} | moves
 
 
 def _twins(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
@@ -210,11 +227,15 @@ def _against_commits(
 def _head(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
     """The head is where its last move put it; a move that is not recorded yet may be half made."""
     moves = {count: tag for count, tag in line.assignments.items() if tag.annotated}
-    sure = [count for count, tag in moves.items() if not recorded or tag.name in recorded]
-    right = {
-        moves[count].commit for count in (max(sure, default=0), max(moves, default=0)) if count
-    }
-    if right and (line.head is None or line.head.commit not in right):
+    if not moves:
+        return
+    # Without a record nothing tells a move that was cut short from one that somebody undid.
+    sure = [count for count in moves if not recorded or moves[count].name in recorded]
+    sure = sure if recorded else sorted(sure)[:-1]
+    right = {moves[count].commit for count in (max(sure, default=max(moves)), max(moves))}
+    if not sure and line.head is None:
+        return
+    if line.head is None or line.head.commit not in right:
         last = _generation_at(line, moves[max(sure or moves)])
         yield Doubt(
             Kind.HEAD,
