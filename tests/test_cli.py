@@ -87,7 +87,7 @@ def test_the_version_is_told():
 
 def test_completion_names_the_commands():
     done = _luna(_LUNA_COMPLETE="complete_bash", COMP_WORDS="luna re", COMP_CWORD="1")
-    assert done.stdout.split() == ["report", "restore", "rebuild", "reproduce", "repair"]
+    assert done.stdout.split() == ["report", "restore", "recover", "rebuild", "reproduce", "repair"]
 
 
 def test_verbose_logs_the_programs_that_are_run(empty):
