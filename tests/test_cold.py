@@ -250,9 +250,15 @@ def test_cold_takes_paths_that_people_have(empty, tmp_path):
     repo = empty.copy(tmp_path / "mine")
     place = tmp_path / "Kälte speicher" / "lünä"
     repo.luna("cold", str(place))
-    assert repo.json("cold") == [
-        {"name": "cold", "address": str(place), "holds": "empty", "good": True, "begun": False}
-    ]
+    [shown] = repo.json("cold")
+    assert shown == {
+        "version": 1,
+        "name": "cold",
+        "address": str(place),
+        "holds": "empty",
+        "good": True,
+        "begun": False,
+    }
     folder = tmp_path / "memories"
     folder.mkdir()
     (folder / "a.txt").write_text("a")

@@ -296,11 +296,12 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
     """
     present = set(store.names(COLD_FOLDER))
     lacking = [entry for entry in entries if cold_name(entry) not in present]
-    for entry in lacking:
+    # Each entry names the one before it, so that the last that is there speaks for all.
+    known = [entry for entry in entries if cold_name(entry) in present][-1:]
+    for entry in [*known, *lacking]:
         name, text = cold_name(entry), (entry.line + "\n").encode()
-        if not store.create_note(COLD_FOLDER, name, text) and (
-            store.read_note(COLD_FOLDER, name) != text
-        ):
+        written = entry in lacking and store.create_note(COLD_FOLDER, name, text)
+        if not written and store.read_note(COLD_FOLDER, name) != text:
             raise AlreadyWritten(
                 f"Another clone has written entry {entry.number} of the record in cold storage '{store.name}' "
                 "at this moment: run the same command again."
