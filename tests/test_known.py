@@ -329,7 +329,7 @@ def test_a_rollback_that_was_killed_is_finished_by_the_same_command(mine, moment
         mine.git(*NO_HOOKS, "switch", "-q", "main")
         mine.dvc("checkout")
     if moment == "files half written":
-        changed = mine.git("diff", "--name-only", "main", old).splitlines()
+        changed = mine.git("diff", "--name-only", "main", old, "--", ":!params.yaml").splitlines()
         for number, path in enumerate(changed):
             there = mine.path / path
             content = mine.run("git", "show", f"{old}:{path}", code=None).stdout

@@ -160,8 +160,10 @@ def _decide(
 def begin(root: Path, line: Line, build: Build) -> None:
     """Record the build, then name it in params.yaml: killed in between, it has not begun."""
     builds.write(root, build)
-    # Tracked from now on, so that it reaches the temporary clones in which DVC runs queued experiments.
-    line.git.run("add", "--force", "--", artifacts.BUILD.as_posix())
+    # Tracked from now on, so that it reaches the temporary clones in which DVC runs queued experiments. What is tracked
+    # already is left out of the index, and so of a person's own next commit.
+    if not line.git.text("ls-files", "--", artifacts.BUILD.as_posix()):
+        line.git.run("add", "--force", "--", artifacts.BUILD.as_posix())
     params.write_generation(root, build.name, build.parent)
 
 
