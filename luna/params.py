@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from luna import artifacts, files, strict_yaml
 from luna.errors import InputError, StateError
@@ -262,10 +262,16 @@ def parse(document: Any, where: str) -> Params:
     return settings
 
 
-def validated(document: Any, where: str, strict: bool) -> Params:
-    """By the types and ranges of the models alone. ``strict`` False: ``"3"`` and ``true`` pass as numbers."""
+def validated(
+    document: Any, where: str, strict: bool, model: type[BaseModel] | None = None
+) -> Params:
+    """By the types and ranges of the models alone. ``strict`` False: ``"3"`` and ``true`` pass as numbers.
+
+    ``model``: of some sections alone; None: all of Params.
+    """
     try:
-        return Params.model_validate(document if document is not None else {}, strict=strict)
+        given = document if document is not None else {}
+        return cast(Params, (model or Params).model_validate(given, strict=strict))
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # A misspelt key is also a missing one: the misspelling says more.
@@ -350,11 +356,18 @@ class _Sections:
 
 
 def sections(*names: str, root: Path = Path()) -> Params:
-    """The named sections alone, for a stage: nothing else of params.yaml can change what it makes.
+    """The named sections alone, for a stage: nothing else of params.yaml is checked, so nothing else can change what it makes.
 
     Raises InputError as ``load`` does. To ask the result for another section raises AttributeError.
     """
-    return cast(Params, _Sections(load(root), names))
+    where = str(artifacts.PARAMS)
+    document = strict_yaml.load(_read(root / artifacts.PARAMS), where)
+    chosen = document
+    if isinstance(document, dict):
+        chosen = {name: document[name] for name in names if name in document}
+    fields: dict[str, Any] = {name: (Params.model_fields[name].annotation, ...) for name in names}
+    model = create_model("Sections", __config__=Params.model_config, **fields)
+    return cast(Params, _Sections(validated(chosen, where, True, model), names))
 
 
 def load(root: Path = Path()) -> Params:

@@ -120,7 +120,7 @@ def _require_nothing_of_its_own(git: Git) -> None:
         raise StateError(
             "This is a shallow clone, which holds only the end of the line: git fetch --unshallow --tags; nothing was changed."
         )
-    if git.changed() and (note := checkout.unfinished(git)):
+    if (note := checkout.unfinished(git)) and git.changed():
         raise StateError(
             f"The rollback to {note.generation} was cut off: {note.command}; nothing was changed."
         )

@@ -289,15 +289,17 @@ def entry_in_cold(store: Store, name: str) -> Entry | None:
         return None
 
 
-def to_cold(store: Store, entries: list[Entry]) -> int:
+def to_cold(store: Store, entries: list[Entry], after: bool = False) -> int:
     """Write the entries that the store lacks; those that it holds are never written again. Returns how many were written.
+
+    ``after``: only where the store's last entry is the one that these follow.
 
     Raises AlreadyWritten where another clone wrote an entry of that number meanwhile: of two, one wins.
     """
     present = set(store.names(COLD_FOLDER))
     lacking = [entry for entry in entries if cold_name(entry) not in present]
     # Each entry names the one before it, so that the last that is there speaks for all.
-    known = [entry for entry in entries if cold_name(entry) in present][-1:]
+    known = [entry for entry in entries if after and cold_name(entry) in present][-1:]
     for entry in [*known, *lacking]:
         name, text = cold_name(entry), (entry.line + "\n").encode()
         written = entry in lacking and store.create_note(COLD_FOLDER, name, text)

@@ -349,7 +349,7 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
             raise shared.Overtaken(overtaken(store, theirs))
         packs.put(store, git, offered)
         try:
-            record.to_cold(store, entries)
+            record.to_cold(store, entries, after=True)
         except record.AlreadyWritten:
             require_not_overtaken(root, git)
             raise
