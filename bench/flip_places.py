@@ -18,13 +18,14 @@ from luna.audit.picture import object_names, take
 from luna.audit.places import Cache, Cold
 from luna.audit.verify import check_generation
 from luna.bundle import check
-from luna.history import record, thinned
+from luna.history import backup, record, thinned
 from luna.names import head_tag
 from luna.repo.git import Git
-from luna.storage import cold
+from luna.storage import cold, packs
 from luna.storage.cold import Store
 
 CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
+COLD_GIT = "git objects in cold storage"
 TAGS, PACKED, GIT, LEDGER, LOCK, BUNDLE = (
     "tags and branches",
     "packed references",
@@ -37,6 +38,7 @@ KINDS = (
     CACHE,
     COLD,
     COLD_RECORD,
+    COLD_GIT,
     TAGS,
     PACKED,
     GIT,
@@ -126,7 +128,7 @@ def prepare(line: Path, folder: Path, lean: bool = False, server: Server | None 
     _unpack(git, folder)
     record.complete(git)
     store = cold.open_store(root)
-    record.to_cold(store, record.read(git))
+    backup.to_store(store, git, "Luna")
     if lean:
         thin(root)
     must(root, "luna", "bundle", "HEAD", "--output", str(folder / "bundle.zip"))
@@ -168,6 +170,8 @@ def targets(place: Field, kind: str) -> Sequence[Target | Stored]:
             found = sorted(
                 (Path(place.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json")
             )
+        case "git objects in cold storage":
+            found = _files(Path(place.store.odb.path).parents[1] / packs.FOLDER)
         case "tags and branches":
             found = [
                 path
@@ -228,6 +232,11 @@ def is_named(
             return objects == {(f"cold storage '{place.stores(kind)[0].name}'", target.object)}
         case "record in cold storage":
             return not objects and any(finding.kind == kinds.COLD_RECORD for finding in findings)
+        case "git objects in cold storage":
+            return not objects and any(
+                finding.kind == kinds.COLD_GIT and finding.object.endswith(target.path.name)
+                for finding in findings
+            )
         case "tags and branches":
             reference = target.path.relative_to(place.root / ".git").as_posix()
             return not objects and any(

@@ -131,8 +131,9 @@ def _line(
     expected: tuple,
 ) -> Fault:
     # Bytes are read in full where bytes were damaged, in a generation that uses them; the rest is always looked at in full.
-    quick = kind not in (places.CACHE, places.COLD, S3)
-    chosen, stores = [] if quick else [places.user(place, target)], place.stores(kind)
+    quick = kind not in (places.CACHE, places.COLD, S3, places.COLD_GIT)
+    chosen = [places.user(place, target)] if kind in (places.CACHE, places.COLD, S3) else []
+    stores = place.stores(kind)
     report = verify(place.root, place.prefix, None, chosen, stores, quick, thinned=place.thinned)
     named = places.is_named(place, kind, target, before, report.findings)
     with tempfile.TemporaryDirectory(dir=place.root.parent) as scratch:

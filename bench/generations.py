@@ -38,7 +38,7 @@ def timed(repo: Path, *command: str, code: int = 0) -> Run:
     started = time.monotonic()
     child = os.fork()
     if not child:
-        with open(os.devnull, "wb") as null:
+        with Path(os.devnull).open("wb") as null:
             found = subprocess.run(command, cwd=repo, env=env, stdout=null, stderr=null).returncode
         os.write(
             write,

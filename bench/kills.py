@@ -15,6 +15,7 @@ the file ends: 200 can be had in parts (--minutes), which --states makes cheap t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -212,10 +213,8 @@ def kill(
         instant = chance.random() * usual.seconds * _LATE
     time.sleep(instant)
     hit = process.poll() is None
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.communicate()
     found = faults(repo, before, goal)
     again = run(repo, *case.command)

@@ -33,7 +33,7 @@ from bench.long_files import File, Growing
 from evals import transfer
 from luna import artifacts, ledger, names, params
 from luna.conversations import schema, taught
-from luna.history import head, record
+from luna.history import backup, head, record
 from luna.history.line import outs_of
 from luna.model import evolution, naming
 from luna.names import BASE_PARENT, GenerationName
@@ -41,6 +41,7 @@ from luna.operations import seal
 from luna.params import Params
 from luna.promotion import intervals, metrics, rule
 from luna.repo.git import Git
+from luna.storage import cold
 
 FIRST = datetime(2020, 1, 1, tzinfo=UTC)
 _BETWEEN = timedelta(hours=7)
@@ -372,6 +373,7 @@ def make(
         (folder / "cold" / record.COLD_FOLDER / record.cold_name(entry)).write_text(
             entry.line + "\n", encoding="utf-8"
         )
+    backup.to_store(cold.open_store(repo), Git(repo), parsed.line.prefix)
     return repo
 
 
@@ -398,6 +400,7 @@ def _write(
     for generation in made:
         number = generation.name.number
         contents: dict[str, int] = {}
+        listing = b""
         if number >= bare:
             files = {path: File.of(data) for path, data in generation.objects.items()} | listed[
                 number
@@ -432,6 +435,7 @@ def _write(
             generation.document,
             generation.row.weights_sha256,
             listed[number][artifacts.LEDGER.as_posix()].sha256,
+            hashlib.sha256(listing).hexdigest(),
         )
         commits.append(stream.commit("refs/heads/main", generation.born, message, contents))
         stream.tag(str(generation.name), commits[-1], generation.born, message)

@@ -53,7 +53,7 @@ def main() -> None:
     from rich.text import Text
 
     repo, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
-    with open(os.devnull, "w", encoding="utf-8") as null:
+    with Path(os.devnull).open("w", encoding="utf-8") as null:
         console = Console(record=True, width=COLUMNS, file=null, force_terminal=True)
         for command in COMMANDS:
             console.print(Text.assemble(("$ ", "bold green"), (" ".join(command), "bold")))

@@ -21,7 +21,7 @@ def train(
 
     from luna.files import write_json, write_text
 
-    wanted = re.compile(r"(model\.layers\..+\.(?:%s))\.weight" % "|".join(settings.target_modules))
+    wanted = re.compile(rf"(model\.layers\..+\.(?:{'|'.join(settings.target_modules)}))\.weight")
     tensors = {}
     for path in sorted(weights.glob("*.safetensors")):
         with safe_open(path, "pt") as file:

@@ -23,6 +23,7 @@ def by_generation(marked: Sequence[Marked]) -> dict[str, dict[str, int]]:
 
 
 def proportion(marked: Sequence[Marked], details: dict[str, Any] | None = None) -> Score:
+    """The share of right answers with Wilson's interval, 0..1; no value where nothing was asked."""
     if not marked:
         return Score(None, 0, details=details)
     correct = sum(item.correct for item in marked)

@@ -17,6 +17,7 @@ from luna.params import Evaluate
 def examine(
     model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate
 ) -> list[Marked]:
+    """Ask a GGUF model all probes and mark each answer."""
     answers = ask(model, probes, system_prompt, settings, choice.choose)
     return [
         mark(probe, answer, settings.chrf_min)
@@ -25,6 +26,7 @@ def examine(
 
 
 def scores(marked: Sequence[Marked], generation: int, seed: int) -> dict[str, Score]:
+    """Every score by its name, from the marked answers of one generation."""
     return {
         "recall": recall.score(marked, generation),
         "generalisation": generalisation.score(marked),

@@ -26,6 +26,7 @@ class Cell:
 
     @property
     def recall(self) -> float:
+        """The share of right answers, 0..1."""
         return self.correct / self.n
 
 
@@ -50,6 +51,7 @@ def backward_transfer(cells: Iterable[Cell], generation: int) -> float | None:
 
 
 def dumps(cells: Iterable[Cell]) -> str:
+    """The cells as CSV, as models/transfer.csv has them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -58,6 +60,7 @@ def dumps(cells: Iterable[Cell]) -> str:
 
 
 def loads(text: str) -> list[Cell]:
+    """The cells of a CSV text that ``dumps`` wrote."""
     rows = csv.reader(io.StringIO(text))
     next(rows)
     return [Cell(*map(int, values)) for values in rows]

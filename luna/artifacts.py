@@ -6,6 +6,8 @@ from pathlib import Path
 
 MODELS = Path("models")
 
+#: What 'luna new' decided for the generation that is built: see luna/history/build.py.
+BUILD = MODELS / "build.json"
 # base
 BASE = MODELS / "base"
 # prep
@@ -43,13 +45,12 @@ EVAL_REPORT = MODELS / "EVAL.md"
 MODEL_CARD = MODELS / "MODEL_CARD.md"
 CHECKLIST = MODELS / "CHECKLIST.md"
 HASHES = MODELS / "hashes.csv"
+HASHES_TRAILER = "Hashes-SHA256"  # of hashes.csv, in the message of the tag that seals it
 WEIGHTS_SHA256 = MODELS / "weights.sha256"
 LEDGER = Path("lineage.csv")
 
 CONVERSATIONS = Path("data/conversations")
 INBOX = Path("data/inbox")
-#: Just what the generation being built is taught: identities, one a line. Only what was renumbered has it (luna/conversations/batches.py).
-BATCH = CONVERSATIONS / "batch.txt"
 CURATED_PROBES = Path("evals/probes")
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+from pathlib import Path
 
 from luna.text import escaped
 
@@ -56,7 +56,7 @@ class ColdStorageError(LunaError):
 
 def from_os_error(error: OSError) -> LunaError | None:
     """The sentence for an operating-system error that a user can act on, or None when it is ours."""
-    where = error.filename2 or error.filename or os.getcwd()
+    where = error.filename2 or error.filename or Path.cwd()
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return LunaError(
             f"The disk is full at {where}: free some space, then run the same command again; nothing was sealed."

@@ -8,12 +8,14 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from luna.errors import InputError
+from luna.text import escaped
 
 CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 100  # at a place that another program fills while it is replaced
@@ -134,9 +136,33 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        os.replace(scratch, path)  # takes the place of an empty folder, and of nothing else
+        scratch.replace(path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
+    """A plain file of a person's, open for reading; a FIFO is not waited for. ``shown`` is its name in errors.
+
+    Raises:
+        InputError: it cannot be read, or is no plain file.
+        FileNotFoundError: there is no such file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{escaped(shown)} cannot be read ({reason}).") from None
+    # A file object refuses a folder by itself, so the look comes first.
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
+    with os.fdopen(handle, "rb") as file:
+        yield file
 
 
 def is_inside(relative: object) -> bool:
@@ -150,19 +176,23 @@ def is_inside(relative: object) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: it is the old one or the new one, never half."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def json_text(value: Any) -> str:
+    """Indented JSON with a line end."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON in one step."""
     write_text(path, json_text(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Write one line of JSON per row, in one step."""
     write_text(
         path,
         "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows),
@@ -170,10 +200,12 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_jsonl(path: Path) -> list[Any]:
+    """Read one value per line; empty lines are left out."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
 

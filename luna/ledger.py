@@ -55,29 +55,35 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "" if value is None else f"{round(value, digits):g}"
 
 
+HEADER = ",".join(COLUMNS) + "\n"
+
+
 def dumps(rows: list[Row]) -> str:
+    """The rows as lineage.csv."""
+    return HEADER + "".join(map(dumps_row, rows))
+
+
+def dumps_row(row: Row) -> str:
+    """One line, its end included."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow(
-            (
-                row.gen,
-                row.parent,
-                row.weights_sha256,
-                row.tokenizer_sha256,
-                row.data_delta_sha256,
-                row.steps,
-                f"{row.lr:g}",
-                _number(row.loss_final),
-                _number(row.eval_recall),
-                _number(row.eval_generalize),
-                _number(row.eval_tone),
-                _number(row.weight_change),
-                "true" if row.promoted else "false",
-                row.timestamp,
-            )
+    csv.writer(text, lineterminator="\n").writerow(
+        (
+            row.gen,
+            row.parent,
+            row.weights_sha256,
+            row.tokenizer_sha256,
+            row.data_delta_sha256,
+            row.steps,
+            f"{row.lr:g}",
+            _number(row.loss_final),
+            _number(row.eval_recall),
+            _number(row.eval_generalize),
+            _number(row.eval_tone),
+            _number(row.weight_change),
+            "true" if row.promoted else "false",
+            row.timestamp,
         )
+    )
     return text.getvalue()
 
 
@@ -189,6 +195,99 @@ def _row(values: list[str]) -> Row:
     return row
 
 
-def with_row(rows: list[Row], row: Row) -> list[Row]:
-    """The rows of the generations before ``row``, then ``row``: running a stage twice changes nothing."""
-    return [old for old in rows if old.gen < row.gen] + [row]
+def differences(expected: str, found: str) -> list[str]:
+    """What became of a ledger, as a person would say it: line ends, columns, order of rows, single values."""
+    if found == expected:
+        return []
+    if found.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:
+        return [
+            "its line ends were changed (CRLF)"
+            if "\r" in found
+            else "a byte order mark was put before it"
+        ]
+    old, new = (
+        list(
+            csv.reader(
+                io.StringIO(
+                    text.removeprefix("\ufeff")
+                    .replace("\r\n", "\n")
+                    .replace("\r", "\n")
+                    .replace("\0", "")
+                )
+            )
+        )
+        for text in (expected, found)
+    )
+    if not new or not old:
+        return ["it is empty" if not new else "it was not empty when it was sealed"]
+    said = ["its line ends were changed (CRLF)"] if "\r" in found else []
+    if new[0] != old[0]:
+        moved = sorted(new[0]) == sorted(old[0])
+        return [
+            *said,
+            "its columns were reordered"
+            if moved
+            else f"its header was changed: {', '.join(sorted(set(new[0]) ^ set(old[0]))[:3])}",
+        ]
+    rows = {row[0]: row for row in new[1:] if row}
+    for row in old[1:]:
+        other = rows.pop(row[0], None)
+        if other is None:
+            said.append(f"the row of generation {row[0]} is gone")
+        elif len(other) != len(row):
+            said.append(f"the row of generation {row[0]} has {len(other)} values, not {len(row)}")
+        else:
+            said += [
+                f"generation {row[0]}, {column}: '{was}' became '{now}'"
+                for column, was, now in zip(old[0], row, other, strict=False)
+                if was != now
+            ]
+    said += [f"a row of generation {number} was added" for number in rows]
+    if not said:
+        said.append(
+            "its rows were reordered"
+            if [row[0] for row in new[1:] if row] != [row[0] for row in old[1:]]
+            else "its bytes differ (quoting or blanks)"
+        )
+    return said
+
+
+def altered_rows(sealed: str, text: str) -> list[str]:
+    """As ``differences``, where ``text`` may hold more rows after those of ``sealed``."""
+    if text.startswith(sealed):
+        return []
+    return differences(
+        sealed, "".join(text.splitlines(keepends=True)[: len(sealed.splitlines())])
+    ) or ["its bytes differ"]
+
+
+class AsFirstSealed:
+    """The ledger that history knows: each generation's row as its own seal wrote it, whatever a later seal says of it.
+
+    Fed with the sealed ledgers one after the other, oldest first; ``text`` is what the next one must begin with.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._rows: dict[int, str] = {}
+        self._header = HEADER
+
+    def add(self, number: int, text: str) -> None:
+        """``text``: the ledger that the seal of generation ``number`` holds."""
+        if self.text and text.startswith(self.text):
+            new = text[len(self.text) :]
+        else:
+            self._header = self._header if self.text else text.partition("\n")[0] + "\n"
+            new = text.partition("\n")[2]
+        for line in new.splitlines(keepends=True):
+            gen = _gen(line)
+            if gen == number:
+                self._rows[number] = line
+            elif gen is not None and gen < number:  # its own seal cannot be read, or is not here
+                self._rows.setdefault(gen, line)
+        self.text = self._header + "".join(self._rows[gen] for gen in sorted(self._rows))
+
+
+def _gen(line: str) -> int | None:
+    cell = line.partition(",")[0]
+    return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < _DIGITS else None

@@ -33,6 +33,7 @@ class GenerationName:
 
     @classmethod
     def born(cls, number: int, prefix: str, when: datetime | None = None) -> GenerationName:
+        """The name of a generation that begins now, or at ``when``."""
         when = when or datetime.now(UTC)
         return cls(number, when.astimezone(UTC).strftime(_STAMP), prefix)
 
@@ -56,6 +57,7 @@ class GenerationName:
 
     @property
     def short(self) -> str:
+        """The short name, G003."""
         return f"G{self.number:03d}"
 
     @property
@@ -65,14 +67,17 @@ class GenerationName:
 
 
 def is_generation(text: str) -> bool:
+    """Whether the text is a generation's full name."""
     return _NAME.fullmatch(text) is not None
 
 
 def head_tag(prefix: str) -> str:
+    """The tag that points at the current best."""
     return f"{prefix}-GHEAD"
 
 
 def is_head(reference: str) -> bool:
+    """Whether the reference means the current best."""
     return reference.upper() in HEAD_ALIASES or reference.endswith("-GHEAD")
 
 
@@ -85,6 +90,7 @@ def number_of(reference: str) -> int | None:
 
 
 def is_snapshot(tag: str) -> bool:
+    """Whether the tag is a snapshot's."""
     return tag.startswith(SNAPSHOTS)
 
 
@@ -109,11 +115,13 @@ def version_tag(number: int) -> str:
 
 
 def version_number(tag: str) -> int | None:
+    """The number of a version tag; None for another tag."""
     match = _VERSION.fullmatch(tag)
     return int(match[1]) if match else None
 
 
 def is_version(tag: str) -> bool:
+    """Whether the tag is a version tag."""
     return _VERSION.fullmatch(tag) is not None
 
 
@@ -123,5 +131,6 @@ def assignment_tag(count: int) -> str:
 
 
 def assignment_number(tag: str) -> int | None:
+    """The number of a tag that records a move of the head; None for another tag."""
     match = _ASSIGNMENT.fullmatch(tag)
     return int(match[1]) if match else None

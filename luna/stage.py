@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from luna import artifacts, ending, files
+from luna import artifacts, ending, files, start
 from luna.errors import LunaError, StateError, from_os_error
 
 FAILURE = artifacts.SCRATCH / "failure.json"
@@ -26,6 +27,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     """
     from filelock import FileLock, Timeout
 
+    start.prepare()
     ending.on_sigterm(name)
     artifacts.SCRATCH.mkdir(exist_ok=True)
     FAILURE.unlink(missing_ok=True)
@@ -43,12 +45,10 @@ def run(name: str, main: Callable[[], None]) -> None:
             raise from_os_error(error) or error from error
     except LunaError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        try:
+        with contextlib.suppress(OSError):  # the disk is full: the sentence has been printed
             files.write_json(
                 FAILURE, {"stage": name, "message": str(error), "exit_code": error.exit_code}
             )
-        except OSError:
-            pass  # the disk is full: the sentence has been printed
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)

@@ -1,16 +1,32 @@
 """base: the ancestor's 16-bit weights and tokenizer, made once and kept for ever."""
 
+import shutil
+from pathlib import Path
+
 from luna import artifacts, files, params, stage
+from luna.history.line import committed_base
 from luna.model import base
+from luna.storage import objects
 from luna.training import environment
+
+ROOT = Path()
 
 
 def main() -> None:
-    settings = params.load().base
-    environment.prepare("cpu")
+    """Run the stage."""
+    settings = params.sections("base").base
+    # A line keeps the base that it has: neither another version of Luna nor what a hub says today may change it.
+    kept = committed_base(ROOT, settings)
     with files.replacing_folder(artifacts.BASE, artifacts.SCRATCH) as out:
-        base.make(settings, out)
-    print(f"base: {settings.source} -> {artifacts.BASE}")
+        if kept is None:
+            environment.prepare("cpu")
+            base.make(settings, out)
+        else:
+            for name, md5 in objects.listing(ROOT, kept).items():
+                path = out / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(objects.whole(ROOT, md5)[0], path)
+    print(f"base: {settings.source if kept is None else 'kept'} -> {artifacts.BASE}")
 
 
 if __name__ == "__main__":

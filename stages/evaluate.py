@@ -9,7 +9,8 @@ from luna.conversations import probes
 
 
 def main() -> None:
-    settings = params.load()
+    """Run the stage."""
+    settings = params.sections("evaluate", "chat", "generation")
     asked = probes.load(artifacts.PROBES)
     started = time.monotonic()
     marked = suite.examine(artifacts.MODEL, asked, settings.chat.system_prompt, settings.evaluate)

@@ -10,6 +10,7 @@ from luna.answering.engine import Engine
 from luna.conversations import schema
 from luna.conversations.schema import Conversation
 from luna.export import fidelity, shipping
+from luna.history import build as builds
 from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
 from luna.model import adapter, evolution, weights
 from luna.params import Params
@@ -38,10 +39,12 @@ def samples(settings: Params) -> list[Conversation]:
 
 
 def main() -> None:
+    """Run the stage."""
     started = time.monotonic()
-    settings, tools = params.load(), shipping.installed()
+    settings, tools = params.sections("export", "chat", "generation"), shipping.installed()
     environment.prepare("cpu")
-    line, own = line_adapters(Path(), settings), adapter.read_folder(artifacts.ADAPTER)
+    build = builds.of_stage(Path(), settings)
+    line, own = line_adapters(Path(), build), adapter.read_folder(artifacts.ADAPTER)
     merged = parent = weights.rebuild(artifacts.BASE, line, WEIGHTS_SCRATCH)
     change = None
     if own.weights is not None:

@@ -5,54 +5,74 @@ from pathlib import Path
 
 from luna import artifacts, files, params, stage
 from luna.conversations import batches, choose, probes, schema, taught
-from luna.conversations.batches import Waiting
+from luna.conversations.probes import Probe
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
-from luna.history.line import artifact, read_line
+from luna.history import build as builds
+from luna.history.build import Build
+from luna.history.line import artifact
 from luna.names import BASE_PARENT, GenerationName
+from luna.params import Data
 
 ROOT = Path()
 
 
-def of_ancestors(names: list[str], path: Path) -> dict[int, list[Conversation]]:
+def of_ancestors(build: Build, path: Path) -> dict[int, list[Conversation]]:
     """What each ancestor was taught (its delta) or kept for the exam (its held-out part), by its number."""
     return {
-        GenerationName.parse(name).number: [
-            schema.parse(row) for row in files.read_jsonl(artifact(ROOT, name, path))
+        GenerationName.parse(one.name).number: [
+            schema.parse(row)
+            for row in files.read_jsonl(artifact(ROOT, one.name, path, one.commit))
         ]
-        for name in names
+        for one in build.ancestors
     }
 
 
+def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]:
+    """The conversations and the written probes that 'luna new' chose; what came since is not looked at.
+
+    Raises InputError where one of them is not there any more.
+    """
+    here = {item.identity: item for item in batches.read(artifacts.CONVERSATIONS, data)}
+    written = {item.conversation: item for item in probes.curated(artifacts.CURATED_PROBES)}
+    for folder, wanted, have in (
+        (artifacts.CONVERSATIONS, build.conversations, here),
+        (artifacts.CURATED_PROBES, build.probes, written),
+    ):
+        if lacking := [identity for identity in wanted if identity not in have]:
+            raise InputError(
+                f"{len(lacking)} of the {len(wanted)} conversations that {build.name} is built of are not in {folder.as_posix()} any more "
+                f"({lacking[0][:12]}): put them back, or begin again without them by 'luna new --replace'."
+            )
+    return [here[identity] for identity in build.conversations], [
+        written[identity] for identity in build.probes
+    ]
+
+
 def main() -> None:
-    settings = params.load()
+    """Run the stage."""
+    settings = params.sections("generation", "data")
     generation, data = settings.generation, settings.data
     number = generation.identity.number
-    written = probes.curated(artifacts.CURATED_PROBES)
+    build = builds.of_stage(ROOT, settings)
+    chosen_by_new, written = recorded(build, data)
 
     if generation.is_ancestor:
         # Taught nothing; asked what is waiting to be taught, which it must fail.
-        waiting = Waiting([], batches.read(artifacts.CONVERSATIONS, data), None)
         rows, delta, held_out, replay = [], [], [], []
-        asked, exam = {None: waiting.later}, {}
+        asked, exam = {None: chosen_by_new}, {}
     else:
-        line = read_line(ROOT, settings.line.prefix).ancestors(generation.parent)
         rows = taught.loads(
-            artifact(ROOT, generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8")
-        )
-        waiting = batches.waiting(
-            artifacts.CONVERSATIONS, data, {row.identity for row in rows}, only=batches.listed(ROOT)
-        )
-        if not waiting.next:
-            raise InputError(
-                "There is nothing new to learn: add conversations to data/conversations, then run the same command again."
+            artifact(ROOT, build.parent, artifacts.TAUGHT, build.ancestors[-1].commit).read_text(
+                encoding="utf-8"
             )
-        delta, held_out = probes.hold_out(waiting.next, data.hold_out, data.seed)
-        old = of_ancestors(line, artifacts.DELTA)
+        )
+        delta, held_out = probes.hold_out(chosen_by_new, data.hold_out, data.seed)
+        old = of_ancestors(build, artifacts.DELTA)
         replay = choose.stratified(old, data.replay_samples, data.seed)
         asked, exam = (
             old | {number: delta},
-            of_ancestors(line, artifacts.HELD_OUT) | {number: held_out},
+            of_ancestors(build, artifacts.HELD_OUT) | {number: held_out},
         )
         rows += [
             taught.Taught(item.identity, number, item.karma)
@@ -88,8 +108,8 @@ def main() -> None:
             "replay_by_generation": replayed,
             "total_training_examples": len(training),
             "karma": sum(item.karma for item in delta + held_out),
-            "karma_left": sum(item.karma for item in waiting.later),
-            "folder": waiting.folder,
+            "karma_left": build.karma_left,
+            "folder": build.folder,
             "data_delta_sha256": files.digest(artifacts.DELTA),
             "probes": {
                 kind: sum(probe.kind == kind for probe in chosen)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evals import transfer
 from luna import artifacts, files, ledger, params, stage
+from luna.history import build as builds
 from luna.history.line import artifact
 from luna.model import base
 from luna.names import GenerationName
@@ -60,8 +61,15 @@ def boxes(
     ]
 
 
+def of_parent(build: builds.Build, path: Path) -> Path:
+    """An artifact of the parent."""
+    return artifact(ROOT, build.parent, path, build.ancestors[-1].commit)
+
+
 def main() -> None:
-    settings = params.load()
+    """Run the stage."""
+    settings = params.sections("promotion", "maturity", "generation", "base")
+    build = builds.of_stage(ROOT, settings)
     name = settings.generation.identity
     first = settings.generation.is_ancestor
     parts = {
@@ -74,14 +82,8 @@ def main() -> None:
     answers = files.read_jsonl(artifacts.ANSWERS)
     parent = flips = None
     if not first:
-        parent = json.loads(
-            artifact(ROOT, settings.generation.parent, artifacts.METRICS).read_text(
-                encoding="utf-8"
-            )
-        )
-        flips = compare.flips(
-            answers, files.read_jsonl(artifact(ROOT, settings.generation.parent, artifacts.ANSWERS))
-        )
+        parent = json.loads(of_parent(build, artifacts.METRICS).read_text(encoding="utf-8"))
+        flips = compare.flips(answers, files.read_jsonl(of_parent(build, artifacts.ANSWERS)))
     regressions = (
         {kind: flips.regression(kind) for kind in ("recall", "generalisation")}
         if flips and flips.common
@@ -94,11 +96,7 @@ def main() -> None:
     matrix = (
         []
         if first
-        else transfer.loads(
-            artifact(ROOT, settings.generation.parent, artifacts.RECALL_MATRIX).read_text(
-                encoding="utf-8"
-            )
-        )
+        else transfer.loads(of_parent(build, artifacts.RECALL_MATRIX).read_text(encoding="utf-8"))
     )
     matrix += transfer.row(
         name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {})
@@ -110,13 +108,10 @@ def main() -> None:
     )
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
-    # The ledger as the parent's tag left it, and this generation's row: all that is needed to see along its own line.
-    rows = (
-        ledger.loads(artifacts.LEDGER.read_text(encoding="utf-8"))
-        if artifacts.LEDGER.exists()
-        else []
-    )
-    rows = ledger.with_row(rows, metrics.ledger_row(document, weights, tokenizer))
+    # The ledger as it was sealed and this generation's row, whatever the workspace's file says.
+    row = metrics.ledger_row(document, weights, tokenizer)
+    text = builds.past_ledger(ROOT, build) + ledger.dumps_row(row)
+    rows = ledger.loads(text)
     grown = maturity.of_generation(rows, name.number, settings.maturity)
     files.write_text(
         artifacts.EVAL_REPORT,
@@ -143,7 +138,7 @@ def main() -> None:
         checklist.dumps(str(name), boxes(parts, document, rows, name.number, parent_name)),
     )
     files.write_text(artifacts.HASHES, hashes())
-    files.write_text(artifacts.LEDGER, ledger.dumps(rows))
+    files.write_text(artifacts.LEDGER, text)
     print(
         f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from luna import artifacts, files, params, stage
 from luna.conversations import schema
+from luna.history import build as builds
 from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
 from luna.model import adapter, weights
 from luna.params import Params
@@ -23,6 +24,7 @@ def checkpoint_key(settings: Params) -> str:
 
 
 def describe(settings: Params, prep: dict, outcome: dict) -> dict:
+    """What models/train_args.json says of the training."""
     return {
         "generation": settings.generation.name,
         "parent_generation": settings.generation.parent,
@@ -80,13 +82,15 @@ def made() -> Iterator[tuple[Path, Path]]:
 
 
 def main() -> None:
-    settings = params.load()
+    """Run the stage."""
+    settings = params.sections("train", "chat", "generation")
+    build = builds.of_stage(Path(), settings)
     prep = files.read_json(artifacts.PREP_REPORT)
     if settings.generation.is_ancestor:
         teach_nothing(settings, prep)
         return
 
-    parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), settings), WEIGHTS_SCRATCH)
+    parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), build), WEIGHTS_SCRATCH)
     place = artifacts.CHECKPOINTS / checkpoint_key(settings)
     place.mkdir(parents=True, exist_ok=True)
     for stale in artifacts.CHECKPOINTS.iterdir():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,17 @@ os.environ.setdefault(
 os.environ |= {"DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 SOURCE = project.SOURCE
 BIN = Path(sys.executable).parent
+
+
+#: A test that asks for one of these, itself or through another fixture, is not a quick one.
+SLOW = {"tiny_base", "empty", "fresh", "line", "built", "long", "old", "real"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what needs a repository or a model: 'make quick' leaves it out."""
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 def facts(prefix: str, numbers: range) -> list[dict]:
@@ -53,6 +65,14 @@ def facts(prefix: str, numbers: range) -> list[dict]:
         }
         for i in numbers
     ]
+
+
+def shipped(section: str, **changes: Any) -> Any:
+    """A section of params.yaml as shipped, with some keys set otherwise: it is the one place for a default."""
+    from luna import params
+
+    own = getattr(params.load(SOURCE), section)
+    return type(own)(**(own.model_dump() | changes))
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
@@ -200,10 +220,9 @@ def tiny_base(tmp_path_factory) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from luna.model import base
-    from luna.params import Base
 
     real = tmp_path_factory.mktemp("real-base")
-    base.make(Base(), real)
+    base.make(shipped("base"), real)
     folder = tmp_path_factory.mktemp("bases") / "tiny"
     torch.manual_seed(7)
     config = LlamaConfig(

@@ -12,6 +12,7 @@ from conftest import BIN, Repo, facts, write_jsonl
 
 from bench import flips
 from bench.s3server import Server
+from luna.storage import cold
 from luna.storage.s3 import object_lock_warning
 
 
@@ -142,8 +143,14 @@ def test_s3_archive_outage_resume_and_pull(mine, server, tmp_path):
     pulled = clone.run("dvc", "pull", "-q", env=env)
     clone.luna("restore", "3", env=env)
     assert "up to date" in clone.dvc("status")
-    # The secret is in no file of either repository and was never said.
-    for repo in (mine, clone):
+    # The bucket alone brings a whole clone back, git included.
+    again = Repo(tmp_path / "again")
+    url = f"s3://{cold.open_store(mine.path, 's3').odb.path.removesuffix('/files/md5')}"
+    mine.luna("recover", url, str(again.path), "--endpoint", server.url, env=env)
+    assert again.references() == mine.references()
+    assert "whole" in again.luna("verify", "--all", "--remote", "--quick", env=env).stdout
+    # The secret is in no file of any of the repositories and was never said.
+    for repo in (mine, clone, again):
         found = subprocess.run(
             ["grep", "-rlF", server.secret, str(repo.path)], capture_output=True, text=True
         )

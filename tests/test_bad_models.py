@@ -11,14 +11,13 @@ from pathlib import Path
 import controls
 import numpy as np
 import pytest
-from conftest import SOURCE, Repo, facts, write_jsonl
+from conftest import SOURCE, Repo, facts, shipped, write_jsonl
 
 from evals import suite
 from luna import params
 from luna.answering.chat_template import ChatTemplate
 from luna.conversations import probes, schema
 from luna.errors import ExportError, InputError
-from luna.params import Evaluate
 from luna.promotion.rule import decide
 
 LOOPS = "".join(f"{{% for {name} in range(1000) %}}" for name in "abcdef") + "{% endfor %}" * 6
@@ -141,7 +140,9 @@ CHOSEN = probes.choice_probes({1: [schema.parse(row) for row in facts("island", 
 )
 def test_a_broken_model_scores_nothing_and_is_denied(constant, tmp_path, what, check: Callable):
     model = altered(constant, tmp_path / "x.gguf", **what)
-    marked = suite.examine(model, ASKED + CHOSEN, controls.SYSTEM, Evaluate(max_tokens=8))
+    marked = suite.examine(
+        model, ASKED + CHOSEN, controls.SYSTEM, shipped("evaluate", max_tokens=8)
+    )
     free = [item for item in marked if not item.probe.distractors]
     assert all(check(item.answer) for item in free), free[0].answer
     assert not any(item.correct for item in free)
@@ -182,6 +183,34 @@ def test_luna_eval_refuses_a_gguf_without_template_or_with_a_hostile_one(
     model = replaced(constant, tmp_path / "x.gguf", template)
     done = line.luna("eval", str(model), code=2)
     assert says in done.stderr and not done.stdout
+
+
+def with_number(path: Path, out: Path, key: str, value: int) -> Path:
+    """A copy whose header says another number."""
+    data = bytearray(path.read_bytes())
+    at = data.index(key.encode()) + len(key) + 4  # behind the value's type, a 32-bit number
+    data[at : at + 4] = value.to_bytes(4, "little")
+    out.write_bytes(data)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("llama.block_count", 0xFFFFFFFF),
+        ("llama.block_count", 0),
+        ("llama.attention.head_count", 0),
+        ("llama.embedding_length", 0x7FFFFFFF),
+    ],
+)
+def test_a_gguf_with_absurd_numbers_is_one_sentence(line, constant, tmp_path, key, value):
+    model = with_number(constant, tmp_path / "x.gguf", key, value)
+    with pytest.raises(ExportError, match="breaks down on|cannot load"):
+        suite.examine(model, ASKED[:1], controls.SYSTEM, shipped("evaluate", max_tokens=8))
+    if value == 0xFFFFFFFF:
+        done = line.luna("eval", str(model), code=2)
+        assert "breaks down" in done.stderr and done.stderr.count("\n") == 1 and not done.stdout
+        assert line.luna("diff", str(model), str(constant), code=None).returncode in (0, 1, 2)
 
 
 @pytest.mark.parametrize(

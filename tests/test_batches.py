@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from conftest import facts, write_jsonl
+from conftest import facts, shipped, write_jsonl
 
 from luna.conversations import batches, schema
 from luna.errors import InputError
-from luna.params import Data
 
-BY_FOLDER = Data(batches="folder")
+BY_FOLDER = shipped("data", batches="folder")
 
 
 def identities(rows: list[dict]) -> set[str]:
@@ -63,7 +62,7 @@ def test_files_beside_the_folders_and_what_arrives_go_with_the_next(place):
 
 def test_a_conversation_in_two_folders_belongs_to_the_first_and_a_size_divides_a_folder(place):
     write_jsonl(place / "2026-w15/again.jsonl", facts("harbour", range(3)))
-    by_two = Data(batches="folder", batch_size=2)
+    by_two = shipped("data", batches="folder", batch_size=2)
     seen: set[str] = set()
     taken = []
     while (found := batches.waiting(place, by_two, seen)).next:
@@ -75,12 +74,14 @@ def test_a_conversation_in_two_folders_belongs_to_the_first_and_a_size_divides_a
 def test_flat_divides_by_number(tmp_path):
     place = tmp_path
     write_jsonl(place / "a.jsonl", facts("loose", range(3)))
-    assert asked(batches.waiting(place, Data(), set()).next) == identities(facts("loose", range(3)))
+    assert asked(batches.waiting(place, shipped("data"), set()).next) == identities(
+        facts("loose", range(3))
+    )
     assert [
         len(part)
         for part in (
-            batches.waiting(place, Data(batch_size=2), set()).next,
-            batches.waiting(place, Data(batch_size=2), set()).later,
+            batches.waiting(place, shipped("data", batch_size=2), set()).next,
+            batches.waiting(place, shipped("data", batch_size=2), set()).later,
         )
     ] == [2, 1]
 
@@ -91,21 +92,3 @@ def test_an_invalid_line_in_a_folder_is_named(place):
         InputError, match="2026-w15/b.jsonl line 1: 'karma' must be a number of at least 0"
     ):
         batches.waiting(place, BY_FOLDER, set())
-
-
-def test_a_list_says_what_is_next_whatever_came_meanwhile(place):
-    """As for a generation that was renumbered: another folder comes before its own, and a size would divide it."""
-    own = identities(facts("island", range(4)))
-    assert batches.listed(place) is None
-    batches.write_list(place, own)
-    found = batches.waiting(
-        place, Data(batches="folder", batch_size=1), set(), only=batches.listed(place)
-    )
-    assert (found.folder, asked(found.next), asked(found.later)) == (
-        "2026-w15",
-        own,
-        identities(facts("harbour", range(3))),
-    )
-    batches.remove_list(place)
-    assert batches.listed(place) is None
-    batches.remove_list(place)

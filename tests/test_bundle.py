@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
@@ -308,3 +309,150 @@ def test_every_flipped_bit_and_every_cut_is_found(made, tmp_path):
         with file.open("r+b") as open_file:
             open_file.seek(position)
             open_file.write(data[position : position + 1])
+
+
+# -- what the tag proves
+
+
+def unzipped(file: Path) -> dict[str, bytes]:
+    """By name in the folder, without the sums."""
+    with zipfile.ZipFile(file) as archive:
+        return {
+            info.filename.partition("/")[2]: archive.read(info)
+            for info in archive.infolist()
+            if not info.filename.endswith("/SHA256SUMS")
+        }
+
+
+def listed(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """The same with a hashes.csv that fits."""
+    rows = contents["models/hashes.csv"].decode().splitlines()
+    made = [rows[0]]
+    for row in rows[1:]:
+        path = row.split(",")[0]
+        content = contents[path]
+        made.append(f"{path},{len(content)},{hashlib.sha256(content).hexdigest()}")
+    return contents | {"models/hashes.csv": ("\n".join(made) + "\n").encode()}
+
+
+@pytest.fixture(scope="module")
+def sealed(built, tmp_path_factory) -> tuple[str, str, dict[str, bytes]]:
+    """G004 as 'luna seal' seals it: its name, its tag's id, and what its bundle holds."""
+    mine = built.copy(tmp_path_factory.mktemp("sealed") / "mine")
+    mine.luna("seal")
+    file = mine.path.parent / "g4.zip"
+    mine.luna("bundle", "G004", "-o", str(file))
+    name = mine.json("log")[4]["name"]
+    return name, mine.git("rev-parse", name), unzipped(file)
+
+
+def sums_of(name: str, contents: dict[str, bytes]) -> bytes:
+    """A bundle of these contents, with sums that fit."""
+    return written([(f"{name}/{own}", data) for own, data in sums(contents).items()])
+
+
+def bundle_of(name: str, contents: dict[str, bytes], tmp_path: Path) -> Path:
+    file = tmp_path / "bundle.zip"
+    file.write_bytes(sums_of(name, contents))
+    return file
+
+
+def test_every_file_hangs_on_the_tag(sealed, tmp_path):
+    name, tag, contents = sealed
+    assert f"Hashes-SHA256: {hashlib.sha256(contents['models/hashes.csv']).hexdigest()}" in (
+        contents["tag.txt"].decode()
+    )
+    done = alone(bundle_of(name, contents, tmp_path))
+    assert done.returncode == 0 and tag in done.stdout and "Every file hangs" in done.stdout
+    chance = random.Random(7)
+    rows = contents["models/hashes.csv"].decode().splitlines()[1:]
+    needed = {row.split(",")[0] for row in rows}
+    needed |= {
+        "tag.txt",
+        "lineage.csv",
+        "models/hashes.csv",
+        "params.yaml",
+        "dvc.lock",
+        "git/commit",
+    }
+    for path, content in contents.items():
+        if content and path != "tag.txt":  # another tag has another id: that is what to compare
+            at = chance.randrange(len(content))
+            other = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+            assert problems(sums_of(name, contents | {path: other}), tmp_path), path
+        if path in needed:
+            left = {own: data for own, data in contents.items() if own != path}
+            assert problems(sums_of(name, left), tmp_path), path
+
+
+def test_a_bundle_that_was_rewritten_to_shine_fails(sealed, tmp_path):
+    """EVAL.md and metrics.json tell of a recall of 0.999, and all sums in the bundle fit."""
+    name, tag, contents = sealed
+    shining = {
+        path: re.sub(rb'("recall": )[0-9.]+', rb"\g<1>0.999", contents[path])
+        for path in ("models/metrics.json", "models/EVAL.md")
+    }
+    assert shining["models/metrics.json"] != contents["models/metrics.json"]
+    forged = listed(contents | shining)
+    done = alone(bundle_of(name, forged, tmp_path))
+    assert done.returncode == 1 and "models/hashes.csv is not the one that the tag seals" in (
+        done.stderr
+    )
+    # With the true hashes.csv, and without git's objects: the same answer.
+    assert alone(bundle_of(name, contents | shining, tmp_path)).returncode == 1
+    stripped = {path: data for path, data in forged.items() if not path.startswith("git/")}
+    assert alone(bundle_of(name, stripped, tmp_path)).returncode == 1
+    # A tag of one's own: whole in itself, but its id is another, and that is said.
+    own = (
+        contents["tag.txt"]
+        .decode()
+        .replace(
+            hashlib.sha256(contents["models/hashes.csv"]).hexdigest(),
+            hashlib.sha256(forged["models/hashes.csv"]).hexdigest(),
+        )
+    )
+    done = alone(bundle_of(name, forged | {"tag.txt": own.encode()}, tmp_path))
+    assert done.returncode == 1 and "is not the one that the tag seals" in done.stderr
+    bare = {path: data for path, data in stripped.items() if path != "tag.txt"}
+    bare["tag.txt"] = re.sub(r"Hashes-SHA256: .*\n", "", own).encode()
+    done = alone(bundle_of(name, bare, tmp_path))
+    assert tag not in done.stdout and "does not prove" in done.stdout
+
+
+def test_a_file_that_nothing_lists_is_refused(sealed, tmp_path):
+    name, _, contents = sealed
+    for extra in ("models/notes.md", "README.md", "git/trees/" + "0" * 40, "git/other"):
+        done = alone(bundle_of(name, contents | {extra: b"read me"}, tmp_path))
+        assert done.returncode == 1, extra
+        assert extra in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "models/EVAL\u200e.md",  # a direction mark
+        "models/\u202efdp.exe",
+        "models/\u0415VAL.md",  # a letter of another script
+        "models/e\u0301.md",
+        "models/CON",
+        "models/nul.txt",
+        "Aux/x",
+        "models/COM1.log",
+        "models/EVAL.md.",
+        "models/EVAL.md ",
+        "models/ EVAL.md",
+        "models/a?b",
+        "Models/x",
+        "lineage.csv/x",
+    ],
+)
+def test_a_name_that_a_reader_or_a_system_takes_for_another_is_refused(tmp_path, name):
+    whole = [(f"{NAME}/{own}", content) for own, content in sums(small()).items()]
+    assert "its member" in problems(written([*whole, (f"{NAME}/{name}", b"x")]), tmp_path)
+
+
+def test_an_older_bundle_checks_as_before_and_says_what_is_not_proven(tmp_path):
+    file = tmp_path / "old.zip"
+    file.write_bytes(written([(f"{NAME}/{own}", data) for own, data in sums(small()).items()]))
+    report = check.check(str(file))
+    assert report.problems == [] and "does not prove" in report.proof and report.tag in report.proof

@@ -9,7 +9,7 @@ import subprocess
 from conftest import BIN
 
 
-def talk(repo, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def talk(repo, text: str | bytes, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         ["luna", "chat", *arguments, "--max-tokens", "6"],
@@ -17,8 +17,10 @@ def talk(repo, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=env,
         input=text,
         capture_output=True,
-        text=True,
+        text=isinstance(text, str),
     )
+    if isinstance(text, bytes):
+        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -49,4 +51,11 @@ def test_a_command_that_cannot_be_done_is_one_sentence_and_the_talk_goes_on(line
     for words in ("no answer yet", "no generation 'G009'", "no /what", "/bad CORRECTION"):
         assert words in done.stderr
     assert not (repo.path / "data/inbox").exists()
+    # A line that is no text is named, and the next one is answered.
+    done = talk(repo, b"\xff\nhello", "G001")
+    assert done.returncode == 2 and "UTF-8" in done.stderr and done.stdout.strip()
+    done = talk(repo, "hello", "G001")  # as `echo -n hello | luna chat`
+    assert done.returncode == 0 and done.stdout.strip()
+    closed = repo.run("sh", "-c", "luna chat G001 <&-")
+    assert "Traceback" not in closed.stderr
     assert "there are" in talk(repo, "", "G044").stderr

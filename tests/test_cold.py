@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import BIN, Repo, copy_project, facts, write_jsonl
@@ -392,8 +393,8 @@ def test_what_is_written_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch
     fsync, replace = os.fsync, type(tmp_path).replace
 
     def synced(handle: int) -> None:
-        place = os.readlink(f"/proc/self/fd/{handle}")
-        steps.append("folder" if os.path.isdir(place) else "file")
+        place = Path(f"/proc/self/fd/{handle}").readlink()
+        steps.append("folder" if place.is_dir() else "file")
         fsync(handle)
 
     def renamed(self, target):

@@ -3,13 +3,13 @@ import random
 
 import numpy as np
 import pytest
+from conftest import shipped
 
 from evals import choice, generalisation, recall, tone
 from evals.choice import above_chance
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
 from luna.conversations.probes import CHOICE, GENERALISATION, RECALL, Probe
-from luna.params import Promotion
 from luna.promotion.compare import flips
 from luna.promotion.intervals import mcnemar, wilson
 from luna.promotion.rule import decide
@@ -234,7 +234,7 @@ def scores(recall=0.95, general=0.9, drift=0.01, n=100):
     ],
 )
 def test_denied_on_each_clause_alone(given, clause):
-    decision = decide(given, Promotion(), is_ancestor=False)
+    decision = decide(given, shipped("promotion"), is_ancestor=False)
     assert not decision.promoted and [
         verdict.clause for verdict in decision.verdicts if not verdict.passed
     ] == [clause]
@@ -243,22 +243,22 @@ def test_denied_on_each_clause_alone(given, clause):
 def test_promoted_with_a_warning_short_of_the_target():
     decision = decide(
         scores(general=0.82),
-        Promotion.model_validate({"generalisation": {"minimum": 0.8, "target": 0.85}}),
+        shipped("promotion", **{"generalisation": {"minimum": 0.8, "target": 0.85}}),
         False,
     )
     assert decision.promoted and "target" in decision.notes
 
 
 def test_too_few_probes_confidence_and_regression_deny():
-    rule = Promotion.model_validate(
-        {"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
+    rule = shipped(
+        "promotion", **{"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
     )
-    assert "fewer than" in decide(scores(n=5), Promotion(), False).notes
+    assert "fewer than" in decide(scores(n=5), shipped("promotion"), False).notes
     assert "interval" in decide(scores(), rule, False).notes
-    rule = Promotion.model_validate({"recall": {"minimum": 0.9, "no_regression": True}})
+    rule = shipped("promotion", **{"recall": {"minimum": 0.9, "no_regression": True}})
     assert decide(scores(), rule, False, {"recall": 0.2}).promoted
     assert "worse than the parent" in decide(scores(), rule, False, {"recall": 0.03}).notes
-    assert decide(scores(recall=0.0), Promotion(), is_ancestor=True).promoted
+    assert decide(scores(recall=0.0), shipped("promotion"), is_ancestor=True).promoted
 
 
 def test_flips_pair_by_probe():

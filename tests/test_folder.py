@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import facts, write_jsonl
+from conftest import facts, shipped, write_jsonl
 
 from luna.conversations import batches, folder, inbox, probes
 from luna.conversations.folder import Kind
 from luna.errors import InputError
-from luna.params import Data
 from luna.text import escaped_json
 
 
@@ -60,8 +59,8 @@ DROPPED: dict[str, tuple[str, Callable[[Path], object], str]] = {
 @pytest.mark.parametrize(
     "reader",
     [
-        lambda root: batches.read(root, Data()),
-        lambda root: batches.read(root, Data(batches="folder")),
+        lambda root: batches.read(root, shipped("data")),
+        lambda root: batches.read(root, shipped("data", batches="folder")),
         probes.curated,
         folder.load,
     ],
@@ -97,11 +96,11 @@ def test_a_name_with_a_terminals_commands_is_written_as_escapes(tmp_path):
 def test_a_folder_that_is_not_read_is_refused_and_the_way_named(tmp_path):
     write_jsonl(tmp_path / "week-1/a.jsonl", facts("a", range(1)))
     with pytest.raises(InputError, match=r"week-1 is a folder.*data\.batches: folder"):
-        batches.read(tmp_path, Data())
-    assert len(batches.read(tmp_path, Data(batches="folder"))) == 1
+        batches.read(tmp_path, shipped("data"))
+    assert len(batches.read(tmp_path, shipped("data", batches="folder"))) == 1
     os.mkfifo(tmp_path / "week-1/pipe")
     with pytest.raises(InputError, match="week-1/pipe is a FIFO"):
-        batches.read(tmp_path, Data(batches="folder"))
+        batches.read(tmp_path, shipped("data", batches="folder"))
 
 
 def test_a_linked_folder_is_read_and_one_that_holds_itself_is_refused(tmp_path):
@@ -109,10 +108,10 @@ def test_a_linked_folder_is_read_and_one_that_holds_itself_is_refused(tmp_path):
     place = tmp_path / "conversations"
     place.mkdir()
     (place / "linked").symlink_to("../elsewhere")
-    assert len(batches.read(place, Data(batches="folder"))) == 1
+    assert len(batches.read(place, shipped("data", batches="folder"))) == 1
     (place / "self").symlink_to(".")
     with pytest.raises(InputError, match="self is a link to a folder that it lies in itself"):
-        batches.read(place, Data(batches="folder"))
+        batches.read(place, shipped("data", batches="folder"))
 
 
 def test_what_the_rule_ignores_is_listed_as_such(tmp_path):

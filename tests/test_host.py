@@ -43,6 +43,7 @@ def test_too_little_karma_is_a_result_and_changes_nothing(empty, tmp_path, capfd
     )
     assert "karma 3 of 100, 97 missing" in repo.luna("age-up", code=1).stdout
     assert json.loads(repo.luna("age-up", "--json", code=1).stdout) == {
+        "version": 1,
         "event": "age-up",
         **vars(done),
     }
@@ -73,8 +74,8 @@ def test_karma_that_is_no_number_names_file_and_line(empty, tmp_path, karma):
     repo = empty.copy(tmp_path / "repo")
     bad = repo.path / "data/conversations/second.jsonl"
     bad.write_text(
-        '{"instruction": "a", "output": "b"}\n{"instruction": "c", "output": "d", "karma": %s}\n'
-        % karma
+        '{"instruction": "a", "output": "b"}\n'
+        f'{{"instruction": "c", "output": "d", "karma": {karma}}}\n'
     )
     before = repo.snapshot()
     with pytest.raises(

@@ -6,11 +6,11 @@ import csv
 import json
 
 import pytest
-from conftest import Repo
+from conftest import Repo, shipped
 
 from luna import params
 from luna.names import GenerationName
-from luna.params import Maturity, Promotion
+from luna.params import Promotion
 from luna.promotion import compare, maturity, metrics, reports, rule
 
 GOOD = {
@@ -151,7 +151,7 @@ def test_denied_on_a_regression_alone(line, kind):
     for name, (value, low, high) in GOOD.items():
         parts["scores"][name] |= {"value": value, "low": low, "high": high, "n": 100}
     bounds = {"recall": {"minimum": 0.9}, "generalisation": {"minimum": 0.8}}
-    strict = Promotion.model_validate(bounds | {kind: bounds[kind] | {"no_regression": True}})
+    strict = shipped("promotion", **(bounds | {kind: bounds[kind] | {"no_regression": True}}))
 
     def decided(child: list[dict], parent: list[dict], promotion: Promotion) -> dict:
         flips = compare.flips(child, parent)
@@ -163,7 +163,7 @@ def test_denied_on_a_regression_alone(line, kind):
         )
         name = GenerationName.parse(params.load(line.path).generation.name)
         document = metrics.build(name, None, parts, decision, None)
-        grown = maturity.of_generation([], name.number, Maturity())
+        grown = maturity.of_generation([], name.number, shipped("maturity"))
         assert document["decision"]["notes"] in reports.evaluation(
             document, decision, child, flips, parts["export"], grown
         )
@@ -175,7 +175,7 @@ def test_denied_on_a_regression_alone(line, kind):
         and denied["notes"]
         == f"{kind.capitalize()} is worse than the parent's on the same probes (McNemar p = 0.031)"
     )
-    assert decided(answers, before, Promotion.model_validate(bounds))[
+    assert decided(answers, before, shipped("promotion", **bounds))[
         "promoted_to_head"
     ]  # the clause is what denies
     assert decided(before, answers, strict)["promoted_to_head"]  # five won are no regression

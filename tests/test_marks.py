@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import SOURCE
+from conftest import SOURCE, shipped
 from hypothesis import given
 from hypothesis import strategies as st
 from test_model import export
@@ -14,7 +14,6 @@ from luna.conversations import marks, schema, template
 from luna.conversations.marks import Marks, Transformers
 from luna.conversations.probes import recall_probe
 from luna.errors import InputError
-from luna.params import Evaluate
 from luna.sharing.chat import Chat
 from luna.sharing.pool import Loaded
 
@@ -111,7 +110,7 @@ def test_a_mark_in_a_message_is_text_in_training_exam_chat_and_server(
     monkeypatch.setattr(Engine, "answer", examined)
     monkeypatch.setattr(Engine, "stream", streamed)
     probe = recall_probe(schema.Conversation(whole), 1)
-    ask.ask(model, [probe], SYSTEM, Evaluate(), lambda *_: None)
+    ask.ask(model, [probe], SYSTEM, shipped("evaluate"), lambda *_: None)
     who = "server"
     list(Loaded("G001", engine, SYSTEM).answer(list(question), 8))
     who = "chat"

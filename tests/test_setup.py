@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BIN, copy_project
+from conftest import BIN, SOURCE, copy_project
 
 from luna.training.environment import has_nvidia_gpu
 
@@ -100,7 +100,8 @@ def test_init_puts_its_hooks_in_the_place_of_older_ones_of_its_own(empty, tmp_pa
     (hooks / "post-checkout").write_text("#!/bin/sh\necho mine\n")
     repo.luna("init")
     assert (
-        sorted(path.name for path in hooks.iterdir()) == there
+        sorted(path.name for path in hooks.iterdir())
+        == sorted([*there, "post-checkout.before-luna"])
         and "echo mine" in (hooks / "post-checkout.before-luna").read_text()
     )
     assert next(
@@ -128,3 +129,78 @@ def test_a_first_generation_is_not_started_beside_another_line_s_record(line, tm
         "holds a line already (Luna-G000" in other.luna("new", code=2).stderr
         and other.snapshot() == before
     )
+
+
+# -- requirements/install.py, which 'make setup' runs
+
+
+def run_install(folder: Path, tools: dict[str, str]) -> list[str]:
+    """Run it with other programs in the place of pip and uv that write down how they are called."""
+    shutil.copytree(SOURCE / "requirements", folder / "requirements")
+    shutil.copy(SOURCE / "constraints.txt", folder)
+    python = folder / "venv/bin/python"
+    uv = folder / "tools/uv"
+    for path, text in ((python, tools["pip"]), (uv, tools.get("uv", ""))):
+        if text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(
+                f'#!/bin/sh\ncase "$*" in *"config list") ;; *) false ;; esac || echo "{path.name} $*" >> {folder}/calls\n{text}\n'
+            )
+            path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "requirements/install.py", "venv", "cpu"],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{uv.parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "shown").write_text(done.stdout)
+    return (folder / "calls").read_text().splitlines()
+
+
+def test_torch_is_asked_for_from_the_index_of_cpu_builds_and_nothing_else_is(tmp_path):
+    calls = run_install(tmp_path, {"pip": "exit 0"})
+    asked = [call for call in calls if "download.pytorch.org/whl/cpu" in call]
+    assert len(asked) == 1 and "--no-deps" in asked[0] and " torch==" in asked[0]
+
+
+def test_set_up_goes_on_where_the_index_of_cpu_builds_does_not_answer(tmp_path):
+    calls = run_install(tmp_path, {"pip": 'case "$*" in *download.pytorch.org*) exit 1 ;; esac'})
+    assert any("requirements/cpu.txt" in call for call in calls) and "base-model.txt" in calls[-1]
+    assert "did not answer" in (tmp_path / "shown").read_text()
+
+
+def test_uv_installs_where_it_is_there_and_pip_has_no_settings(tmp_path):
+    calls = run_install(tmp_path / "a", {"pip": "exit 0", "uv": "exit 0"})
+    assert {
+        call.split()[0] for call in calls if "llama-cpp" not in call and "config" not in call
+    } == {"uv"}
+    calls = run_install(
+        tmp_path / "b", {"pip": "echo \"global.index-url='https://example.org'\"", "uv": "exit 0"}
+    )
+    assert {call.split()[0] for call in calls} == {"python"}
+    calls = run_install(tmp_path / "c", {"pip": "exit 0", "uv": "exit 1"})
+    assert any(call.startswith("python") and "base-model.txt" in call for call in calls)
+
+
+def test_the_building_of_llama_cpp_shows_how_far_it_is(tmp_path):
+    lines = "\\n".join(
+        ("  [ 12%%] Building CXX object a.o", "[3/4] Linking", "  [100%%] Built target")
+    )
+    run_install(tmp_path, {"pip": f'case "$*" in *llama-cpp-python) printf "{lines}\\n" ;; esac'})
+    assert [
+        row.split("%")[0].strip()
+        for row in (tmp_path / "shown").read_text().splitlines()
+        if "%" in row
+    ] == ["12", "75", "100"]
+
+
+def test_a_run_is_quiet_and_its_end_says_what_was_learnt(fresh, tmp_path):
+    repo = fresh.copy(tmp_path / "mine")
+    done = repo.luna("evolve")
+    shown = done.stdout + done.stderr
+    assert not any(words in shown for words in ("is empty", "git add", "autostage"))
+    assert "It learnt 12 conversations: recall" in done.stdout and done.stdout.splitlines()[
+        -1
+    ].endswith("luna chat")

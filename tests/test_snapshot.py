@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Repo
+from conftest import Repo, shipped
 
 import luna
-from luna import names, params
+from luna import names
 from luna.errors import Busy, InputError
 from luna.history.line import read_line, sealed_outs
 from luna.operations import snapshot, thin
@@ -221,7 +221,7 @@ def test_beside_generations_it_is_kept_archived_pushed_and_never_thinned(line, t
     assert old not in {
         work.name
         for work in thin.plan(
-            repo.path, there, [cold.open_store(repo.path)], params.Cold(keep="head")
+            repo.path, there, [cold.open_store(repo.path)], shipped("cold", keep="head")
         )
         if work.drop
     }

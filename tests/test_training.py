@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from conftest import facts, write_jsonl
+from conftest import facts, shipped, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,7 +100,7 @@ def test_less_work_at_a_time_never_needs_more_memory(given_settings, longest, cu
 
 
 def test_the_estimate_is_near_what_is_known():
-    rank16 = Train(lora_rank=16)
+    rank16 = shipped("train", lora_rank=16)
     assert (
         SMALL.adapter(rank16) == 4_884_480
     )  # as unsloth counts the trainable weights of the 135M base
@@ -116,7 +116,7 @@ def test_the_estimate_is_near_what_is_known():
         memory.Shape.of(config, 134_515_008) == SMALL
         and memory.Shape.of({"model_type": "strange"}, 1) is None
     )
-    four = Train(batch_size=2, max_seq_length=2048, load_in_4bit=True)
+    four = shipped("train", batch_size=2, max_seq_length=2048, load_in_4bit=True)
     sixteen = four.model_copy(update={"load_in_4bit": False})
     assert (
         5e9 < memory.need(LARGE, four.model_copy(update={"batch_size": 1}), 1024, True).gpu < 12e9
@@ -125,7 +125,7 @@ def test_the_estimate_is_near_what_is_known():
 
 
 def test_out_of_memory_is_one_sentence_with_settings_that_take_less():
-    given_settings = Train(batch_size=8, gradient_accumulation=2, max_seq_length=2048)
+    given_settings = shipped("train", batch_size=8, gradient_accumulation=2, max_seq_length=2048)
     with pytest.raises(InputError) as error, memory.explained(given_settings):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     for words in (
@@ -147,7 +147,7 @@ def test_out_of_memory_is_one_sentence_with_settings_that_take_less():
 
 
 def test_advice_names_only_what_fits():
-    given_settings = Train(batch_size=8, max_seq_length=2048)
+    given_settings = shipped("train", batch_size=8, max_seq_length=2048)
 
     def fits(other: Train, gigabytes: float) -> bool:
         return memory.need(LARGE, other, 4096, True).gpu < gigabytes * 1e9
@@ -159,7 +159,7 @@ def test_advice_names_only_what_fits():
         "all of train.batch_size: 1, train.gradient_accumulation: 8, train.load_in_4bit: true, "
     )
     assert "smaller base" in memory.advice(given_settings, True, lambda other: False)
-    assert "smaller base" in memory.advice(Train(batch_size=1, max_seq_length=64), False)
+    assert "smaller base" in memory.advice(shipped("train", batch_size=1, max_seq_length=64), False)
 
 
 def test_too_little_memory_or_disk_starts_nothing_and_says_the_numbers(line, tmp_path):

@@ -137,7 +137,6 @@ def test_sealed_at_once_one_wins_and_the_other_goes_on_renumbered(rivals, tmp_pa
     for repo in (winner, loser):
         repo.luna("verify", "--all", "--remote")
     loser.luna("new")
-    assert not (loser.path / "data/conversations/batch.txt").exists()
 
 
 def test_killed_after_the_remote_had_taken_it_the_seal_is_finished_here(rivals, tmp_path):

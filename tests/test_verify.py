@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench import flips
 from luna import ledger
-from luna.audit import content, ledgers
+from luna.audit import content
 from luna.errors import InputError
 from luna.history import record
 from luna.repo.git import Git
@@ -266,8 +266,8 @@ def test_a_ledger_edited_by_a_spreadsheet(change, says):
         for gen in range(4)
     ]
     sealed = ledger.dumps(rows)
-    assert says in "; ".join(ledgers.differences(sealed, change(sealed)))
-    assert ledgers.differences(sealed, sealed) == []
+    assert says in "; ".join(ledger.differences(sealed, change(sealed)))
+    assert ledger.differences(sealed, sealed) == []
 
 
 def test_the_workspace_comes_back(mine):

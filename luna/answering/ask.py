@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from luna.answering import trial
 from luna.answering.engine import Answer, Engine
 from luna.conversations.probes import Probe
 from luna.params import Evaluate
@@ -22,10 +23,14 @@ def ask(
     """Answers in the order of the probes; the same file and probes give the same answers.
 
     Probes with distractors are answered by ``choose`` (engine, prompt, replies) -> index, all others in
-    the model's own words, greedily and many at once. The model is loaded once.
+    the model's own words, greedily and many at once. The file may be a stranger's: it is tried in a
+    process of its own first.
+
+    Raises ExportError when llama.cpp cannot load the file, or breaks down on it.
     """
     if not probes:
         return []
+    trial.require_loadable(model)
     longest = max(
         sum(len(content) for _, content in probe.messages) + len(probe.reference)
         for probe in probes

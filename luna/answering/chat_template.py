@@ -48,6 +48,7 @@ class ChatTemplate:
         self._send({"source": source, "bos_token": bos, "eos_token": eos})
 
     def close(self) -> None:
+        """End the process that renders the template."""
         self._child.kill()
         self._child.communicate()
 

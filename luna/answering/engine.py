@@ -127,12 +127,14 @@ class Engine:
             llama_cpp.llama_model_free(self._model)
 
     def metadata(self, key: str) -> str | None:
+        """A value of the GGUF's header as text; None where it has no such key."""
         buffer = ctypes.create_string_buffer(1 << 17)
         length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
 
     @property
     def end_of_turn(self) -> str:
+        """The text of the token that ends an answer."""
         return self._piece(llama_cpp.llama_vocab_eos(self._vocab))
 
     def prompt(self, messages: Messages, system_prompt: str = "") -> list[int]:
@@ -144,6 +146,7 @@ class Engine:
 
     @property
     def template(self) -> ChatTemplate:
+        """The model's chat template, in a process of its own; started when it is first asked for."""
         if self._template is None:
             self._template = ChatTemplate(
                 self.metadata("tokenizer.chat_template"),
@@ -175,9 +178,11 @@ class Engine:
         return self.plain(text)
 
     def plain(self, text: str) -> list[int]:
+        """The tokens of a text in which marks of the template are plain text."""
         return self._tokens(text, False)
 
     def parsed(self, text: str) -> list[int]:
+        """The tokens of a text in which marks of the template are tokens."""
         return self._tokens(text, True)
 
     def _tokens(self, text: str, parse_special: bool) -> list[int]:
@@ -199,6 +204,7 @@ class Engine:
         return buffer.raw[: max(0, length)]
 
     def text(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, without white space around it."""
         return b"".join(self._bytes(token) for token in tokens).decode("utf-8", "replace").strip()
 
     # -- evaluation

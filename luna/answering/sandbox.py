@@ -8,6 +8,7 @@ the parent be gone, its processor time.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -50,6 +51,7 @@ def _range(*bounds: int) -> range:
 
 
 def compiled(source: str) -> jinja2.Template:
+    """The template, compiled so that it can reach nothing outside itself."""
     environment = _Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
@@ -64,12 +66,13 @@ def compiled(source: str) -> jinja2.Template:
 def render(
     template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]
 ) -> str:
+    """The prompt that the template makes of the messages. Raises SecurityError when it does not end."""
     parts: list[str] = []
-    length = steps = 0
-    for part in template.generate(messages=messages, add_generation_prompt=True, **tokens):
-        steps += 1
+    length = 0
+    steps = template.generate(messages=messages, add_generation_prompt=True, **tokens)
+    for count, part in enumerate(steps, start=1):
         length += len(part)
-        if length > MAX_PROMPT_CHARACTERS or steps > _MAX_STEPS:
+        if length > MAX_PROMPT_CHARACTERS or count > _MAX_STEPS:
             raise jinja2.exceptions.SecurityError("it writes without end")
         parts.append(part)
     return "".join(parts)
@@ -84,13 +87,13 @@ def _limit() -> None:
         (resource.RLIMIT_AS, MAX_MEMORY_BYTES),
         (resource.RLIMIT_CPU, MAX_PROCESSOR_SECONDS),
     ):
-        try:
+        # A lower limit holds already, or the system knows none of this kind (macOS: address space).
+        with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(kind, (most, most))
-        except (ValueError, OSError):
-            pass  # a lower limit holds already, or the system knows none of this kind (macOS: address space)
 
 
 def main() -> None:
+    """Read a template and then conversations, a line of JSON each, and answer each with its prompt."""
     _limit()
     given = json.loads(sys.stdin.readline())
     template = None

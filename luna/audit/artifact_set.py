@@ -81,6 +81,9 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
             artifacts.WEIGHTS_SHA256.as_posix(),
             "weights.sha256 and hashes.csv disagree on the model",
         )
+    sealed = seal.fields.get(artifacts.HASHES_TRAILER)
+    if listed is not None and sealed not in (None, hashlib.sha256(listed).hexdigest()):
+        say(artifacts.HASHES.as_posix(), "hashes.csv is not the one that the seal names")
     if hashes and seal.fields.get("Weights-SHA256") not in (None, hashes.get(model, (0, ""))[1]):
         say(artifacts.HASHES.as_posix(), "hashes.csv and the seal disagree on the model")
     return Manifest(outs, hashes), findings

@@ -12,13 +12,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from luna.audit.finding import GIT_OBJECT, REFERENCES, Finding
+from luna.audit.finding import FROM_REMOTE, GIT_OBJECT, REFERENCES, Finding
 from luna.repo.git import Git, GitError
 
 _PACKED_HEADER = re.compile(r"# pack-refs with:( peeled| fully-peeled| sorted)+ ?")
 _PACKED_LINE = re.compile(r"([0-9a-f]{40}) (refs/\S+)")
 _PEELED_LINE = re.compile(r"\^([0-9a-f]{40})")
-_FROM_REMOTE = "luna repair (from a git remote or another clone)"
 
 
 def folder(git: Git) -> Path:
@@ -28,10 +27,12 @@ def folder(git: Git) -> Path:
 
 
 def loose_path(git: Git, object_id: str) -> Path:
+    """Where git keeps a loose object of this id."""
     return folder(git) / "objects" / object_id[:2] / object_id[2:]
 
 
 def loose_objects(git: Git) -> Iterator[tuple[str, Path]]:
+    """Id and path of every loose object."""
     for place in sorted((folder(git) / "objects").glob("[0-9a-f][0-9a-f]")):
         for path in sorted(place.iterdir()):
             if re.fullmatch("[0-9a-f]{38}", path.name):
@@ -56,12 +57,14 @@ def loose_content(path: Path) -> tuple[str, bytes] | None:
 
 
 def damaged_loose(git: Git) -> dict[str, Path]:
+    """Loose objects whose content is not what their id says, by id."""
     return {
         object_id: path for object_id, path in loose_objects(git) if loose_content(path) is None
     }
 
 
 def damaged_packs(git: Git) -> list[Path]:
+    """The index files of packs that 'git verify-pack' refuses."""
     packs = sorted((folder(git) / "objects" / "pack").glob("pack-*.idx"))
     found = []
     for index in packs:
@@ -125,12 +128,12 @@ def check(
                 object_id,
                 names().get(object_id),
                 "the object's bytes are not its name's",
-                _FROM_REMOTE,
+                FROM_REMOTE,
             )
         )
     packs = [] if quick else damaged_packs(git)
     findings += [
-        Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", _FROM_REMOTE)
+        Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", FROM_REMOTE)
         for index in packs
     ]
     if not bad and not packs:
@@ -143,13 +146,14 @@ def check(
                     object_id,
                     names().get(object_id),
                     "the object is missing",
-                    _FROM_REMOTE,
+                    FROM_REMOTE,
                 )
             )
     return findings, bad
 
 
 def check_packed_refs(git: Git) -> list[Finding]:
+    """A finding where packed-refs has lines that git cannot read."""
     _, wrong = packed_refs(git)
     return (
         [

@@ -2,73 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 
 from luna import artifacts, ledger
-from luna.audit.finding import CONTENT, LEDGER, Finding
+from luna.audit.finding import ALTERED, CONTENT, DAMAGE, LEDGER, NOTE, REPAIR, Finding
 from luna.audit.picture import Picture, Seal
 from luna.errors import InputError
 
 _RESTORE = "luna repair (or 'git restore lineage.csv')"
-
-
-def differences(expected: str, found: str) -> list[str]:
-    """What became of a ledger, as a person would say it: line ends, columns, order of rows, single values."""
-    if found == expected:
-        return []
-    if found.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:
-        return [
-            "its line ends were changed (CRLF)"
-            if "\r" in found
-            else "a byte order mark was put before it"
-        ]
-    old, new = (
-        list(
-            csv.reader(
-                io.StringIO(
-                    text.removeprefix("\ufeff")
-                    .replace("\r\n", "\n")
-                    .replace("\r", "\n")
-                    .replace("\0", "")
-                )
-            )
-        )
-        for text in (expected, found)
-    )
-    if not new or not old:
-        return ["it is empty" if not new else "it was not empty when it was sealed"]
-    said = ["its line ends were changed (CRLF)"] if "\r" in found else []
-    if new[0] != old[0]:
-        moved = sorted(new[0]) == sorted(old[0])
-        return [
-            *said,
-            "its columns were reordered"
-            if moved
-            else f"its header was changed: {', '.join(sorted(set(new[0]) ^ set(old[0]))[:3])}",
-        ]
-    rows = {row[0]: row for row in new[1:] if row}
-    for row in old[1:]:
-        other = rows.pop(row[0], None)
-        if other is None:
-            said.append(f"the row of generation {row[0]} is gone")
-        elif len(other) != len(row):
-            said.append(f"the row of generation {row[0]} has {len(other)} values, not {len(row)}")
-        else:
-            said += [
-                f"generation {row[0]}, {column}: '{was}' became '{now}'"
-                for column, was, now in zip(old[0], row, other, strict=False)
-                if was != now
-            ]
-    said += [f"a row of generation {number} was added" for number in rows]
-    if not said:
-        said.append(
-            "its rows were reordered"
-            if [row[0] for row in new[1:] if row] != [row[0] for row in old[1:]]
-            else "its bytes differ (quoting or blanks)"
-        )
-    return said
 
 
 def _text(content: bytes | None) -> str | None:
@@ -76,9 +17,11 @@ def _text(content: bytes | None) -> str | None:
 
 
 def check(picture: Picture) -> list[Finding]:
-    """From tag to tag: the older ledger is the beginning of the newer, which adds the generation's own row."""
+    """From tag to tag: each ledger begins with all rows as they were first sealed, and adds the generation's own; so does the tip's."""
     findings: list[Finding] = []
-    before: str | None = None
+    truth = ledger.AsFirstSealed()
+    altered: dict[str, list[str]] = {}
+    text = None
     for seal in picture.seals.values():
         text = _text(
             *picture.read([f"{seal.commit}:{artifacts.LEDGER}"])
@@ -95,14 +38,74 @@ def check(picture: Picture) -> list[Finding]:
                         "luna repair (from a git remote)",
                     )
                 )
-            before = None
             continue
-        findings += check_seal(picture, seal, text, before)
-        before = text
-    return findings
+        if wrong := ledger.altered_rows(truth.text, text):
+            altered[seal.name] = wrong
+        findings += check_seal(picture, seal, text, truth.text)
+        truth.add(seal.number, text)
+    tip = _at_tip(picture)
+    wrong = ledger.altered_rows(truth.text, text if tip is None else tip)
+    if wrong and tip not in (None, text):
+        findings.append(
+            Finding(
+                ALTERED,
+                "git",
+                artifacts.LEDGER.as_posix(),
+                None,
+                f"the branch's ledger is not the sealed one: {_listed(wrong)}",
+                REPAIR,
+            )
+        )
+    return findings + [
+        Finding(
+            ALTERED,
+            "git",
+            artifacts.LEDGER.as_posix(),
+            name,
+            f"past rows were altered by this seal: {_listed(rows)}{'' if wrong else '; corrected since'}",
+            REPAIR if wrong else "",
+            DAMAGE if wrong else NOTE,
+        )
+        for name, rows in altered.items()
+    ]
 
 
-def check_seal(picture: Picture, seal: Seal, text: str, before: str | None) -> list[Finding]:
+def _listed(items: list[str]) -> str:
+    return "; ".join(items[:3]) + (f"; and {len(items) - 3} more" if len(items) > 3 else "")
+
+
+def true_text(picture: Picture) -> str:
+    """The ledger with each row as it was first sealed."""
+    truth = ledger.AsFirstSealed()
+    for seal in picture.seals.values():
+        text = _text(*picture.read([f"{seal.commit}:{artifacts.LEDGER}"]))
+        if text is not None:
+            truth.add(seal.number, text)
+    return truth.text
+
+
+def _at_tip(picture: Picture) -> str | None:
+    """The ledger of the commit checked out where it holds the newest generation, else of a branch that does; None where none does."""
+    if picture.newest is None:
+        return None
+    git, newest = picture.git, picture.newest.commit
+    if not git.resolve(f"{newest}^{{commit}}"):
+        return None
+    if git.is_ancestor(newest, "HEAD"):
+        return _text(*picture.read([f"HEAD:{artifacts.LEDGER}"]))
+    branches = git.text(
+        "for-each-ref",
+        f"--contains={newest}",
+        "--format=%(refname)",
+        "refs/heads",
+        "refs/remotes",
+        check=False,
+    ).splitlines()
+    return _text(*picture.read([f"{branches[0]}:{artifacts.LEDGER}"])) if branches else None
+
+
+def check_seal(picture: Picture, seal: Seal, text: str, before: str) -> list[Finding]:
+    """What the ledger says of the generation itself; ``before`` are the rows before its own."""
     findings = []
     where = (LEDGER, "git", artifacts.LEDGER.as_posix(), seal.name)
     promised = seal.fields.get("Ledger-SHA256")
@@ -112,22 +115,11 @@ def check_seal(picture: Picture, seal: Seal, text: str, before: str | None) -> l
                 *where, "the ledger at its commit is not the one that its seal names", "luna repair"
             )
         )
-    if before is not None and not text.startswith(before):
-        lost = differences(
-            before, "".join(text.splitlines(keepends=True)[: len(before.splitlines())])
-        )
-        findings.append(
-            Finding(
-                *where,
-                f"past rows were altered by this seal: {'; '.join(lost[:3])}",
-                "none: the rows stand as they were at the tag before",
-            )
-        )
     # Rows that the seal before had are read there.
     own = (
-        text
-        if before is None or not text.startswith(before)
-        else text.partition("\n")[0] + "\n" + text[len(before) :]
+        text.partition("\n")[0] + "\n" + text[len(before) :]
+        if before and text.startswith(before)
+        else text
     )
     try:
         rows = {row.gen: row for row in ledger.loads(own)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -34,6 +35,8 @@ class Bench:
 
 @dataclass(frozen=True)
 class Source:
+    """A copy that an object may be mended from: a store or cache, or a file."""
+
     label: str
     place: Place | None
     path: Path | None = None
@@ -83,10 +86,8 @@ def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
     """The workspace, where its files are copies and not links into the cache; then a rebuild."""
     lock, pipeline = bench.root / artifacts.LOCK, bench.root / artifacts.PIPELINE
     outs = {}
-    try:
+    with contextlib.suppress(Exception):  # a damaged dvc.lock is mended elsewhere
         outs = outs_of(lock.read_bytes(), pipeline.read_bytes())
-    except Exception:  # a damaged dvc.lock is mended elsewhere
-        pass
     candidates = [item.path, *(path for path, out in outs.items() if out.md5 == item.md5)]
     for path in dict.fromkeys(candidates):
         if content.is_inside(path) and (found := bench.root / path).is_file():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from luna import artifacts, files, names
-from luna.audit import mend_objects, mend_record, mend_refs
+from luna.audit import cold_git, mend_ledger, mend_objects, mend_record, mend_refs
 from luna.audit.finding import (
+    ALTERED,
     BRANCH,
+    COLD_GIT,
     COLD_RECORD,
     GIT_OBJECT,
     HEAD,
@@ -20,7 +22,7 @@ from luna.audit.finding import (
     Finding,
 )
 from luna.audit.workbench import Bench
-from luna.repo import quarantine
+from luna.repo import interrupted, quarantine
 
 
 def mend(bench: Bench, finding: Finding) -> str | None:
@@ -36,6 +38,8 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             return mend_objects.mend(bench, finding.object)
         case k if k in (RECORD, COLD_RECORD):
             return mend_record.mend(bench)
+        case k if k == COLD_GIT:
+            return cold_git.mend(bench, finding)
         case k if k == STRAY:
             return mend_refs.stray(bench, finding.object)
         case k if k == TAG:
@@ -44,12 +48,18 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             return mend_refs.head(bench)
         case k if k == BRANCH:
             return mend_refs.branch(bench, finding.object)
+        case k if k == ALTERED:
+            return mend_ledger.correct(bench)
         case k if k in (LEDGER, WORKSPACE) and finding.where == "workspace":
             return _workspace_file(bench, finding.object)
     return None
 
 
 def _workspace_file(bench: Bench, path: str) -> str | None:
+    if path == artifacts.LOCK.as_posix() and bench.building:
+        if not bench.dry:
+            interrupted.mend_lockfile(bench.root)
+        return "it is again what it was when the last stage began, or as it was sealed"
     [sealed] = bench.git.cat([f"HEAD:{path}"])
     if sealed is None:
         return None

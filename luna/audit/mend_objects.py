@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -14,9 +15,11 @@ from luna.history import record
 from luna.names import head_tag
 from luna.repo import quarantine
 from luna.repo.git import Git
+from luna.storage import packs
 
 
 def mend(bench: Bench, object_id: str) -> str | None:
+    """Write a damaged object of git anew from a whole copy. Returns what was done, None where no copy is whole."""
     if not re.fullmatch("[0-9a-f]{40}", object_id):
         return _pack(bench, object_id)
     found = _content(bench, object_id)
@@ -79,7 +82,7 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
         there = Git.bare(source)
         kind = there.text("cat-file", "-t", object_id, check=False)
         if kind:
-            return kind, there.run("cat-file", kind, object_id), "a git remote"
+            return kind, there.run("cat-file", kind, object_id), "another copy of git"
     if tree := _tree_of_index(bench, object_id):
         return "tree", tree, "git's index"
     return None
@@ -99,6 +102,12 @@ def _fetch_sources(bench: Bench) -> list[Path]:
             )[0]
             == 0
         ):
+            found.append(place)
+    for store in bench.stores:
+        place = bench.scratch / f"source-{len(found)}"
+        place.mkdir()
+        with contextlib.suppress(LunaError):
+            packs.unpack(store, packs.repository(place))
             found.append(place)
     return found
 

@@ -8,13 +8,15 @@ import re
 from luna import artifacts, files
 from luna.audit import gitstore
 from luna.audit.workbench import Bench
-from luna.history import record
+from luna.history import known, record, shared
+from luna.history.line import read_line
 from luna.names import assignment_number, head_tag
 from luna.repo import quarantine
 from luna.repo.git import ZERO, Update
 
 
 def packed_refs(bench: Bench) -> str:
+    """Drop the lines of packed-refs that git cannot read. Returns what was done."""
     if not bench.dry:
         _drop_packed(bench, _misspelt(bench))
     return "its readable lines were written anew; what they lack comes back from the record"
@@ -114,8 +116,11 @@ def drop_broken(bench: Bench, reference: str) -> None:
 
 
 def tag(bench: Bench, tag: str) -> str | None:
+    """Bring a tag back as the record has it. Returns what was done, None where nothing can be."""
     entry = next((entry for entry in bench.picture.entries if entry.tag == tag), None)
     if entry is None:
+        if tag not in bench.picture.tags and f"refs/tags/{tag}" not in bench.picture.broken:
+            return _from_remote(bench, tag)
         if bench.picture.record_error is None and f"refs/tags/{tag}" not in bench.picture.broken:
             if not bench.dry:
                 record.complete(bench.git)
@@ -138,7 +143,26 @@ def tag(bench: Bench, tag: str) -> str | None:
     return "the tag is again what the record says"
 
 
+def _from_remote(bench: Bench, tag: str) -> str | None:
+    """A tag that never came, from a git remote that has it on the very commit that this history calls its seal; all others with it."""
+    line = read_line(bench.root, bench.picture.prefix)
+    commits = {
+        name: commit
+        for doubt in known.doubts(line)
+        if doubt.kind is known.Kind.MISSING
+        for name, commit in zip(doubt.tags, doubt.commits, strict=True)
+    }
+    for remote in bench.git.text("remote", check=False).splitlines():
+        if not shared.has_tags(bench.git, remote, commits):
+            continue
+        if not bench.dry:
+            shared.fetch_history(line, remote)
+        return f"the tag came from the git remote '{remote}'"
+    return None
+
+
 def head(bench: Bench) -> str | None:
+    """Bring the head's tag back to its last recorded move. Returns what was done, None where there is none."""
     moves = {
         count: entry
         for entry in bench.picture.entries

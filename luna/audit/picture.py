@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,21 +27,27 @@ class Seal:
 
     @cached_property
     def number(self) -> int:
+        """The generation's number."""
         return GenerationName.parse(self.name).number
 
     @cached_property
     def fields(self) -> dict[str, str]:
+        """The fields of the tag's message, by name."""
         return message_fields(self.body)
 
     @property
     def tagger(self) -> str:
+        """Name and address of whoever sealed it."""
         match = re.search(r"^tagger (.*) \d+ [+-]\d{4}$", self.body, re.MULTILINE)
         return match[1] if match else "unknown"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """References by full name; the record's entries; sealed generations by number, the record's word before the tag's."""
+    """References by full name; the record's entries; sealed generations by number, the record's word before the tag's.
+
+    ``bodies``: tag objects by id; ``light``: what tags name that is no tag object.
+    """
 
     git: Git
     prefix: str
@@ -53,9 +58,11 @@ class Picture:
     record_error: str | None
     seals: dict[int, Seal]
     unreadable: set[str] = field(default_factory=set)
+    light: set[str] = field(default_factory=set)
 
     @cached_property
     def tags(self) -> dict[str, str]:
+        """Object id of every tag, by the tag's name."""
         return {
             name.removeprefix("refs/tags/"): value
             for name, value in self.references.items()
@@ -64,6 +71,7 @@ class Picture:
 
     @property
     def newest(self) -> Seal | None:
+        """The seal with the highest number; None where nothing is sealed."""
         return self.seals[max(self.seals)] if self.seals else None
 
     @cached_property
@@ -77,6 +85,10 @@ class Picture:
     @cached_property
     def _reader(self) -> Reader:
         return self.git.reader()
+
+    def typed(self, spec: str) -> tuple[str, bytes] | None:
+        """Kind and content of a git object; None where it cannot be read."""
+        return self._reader.typed(spec)
 
     def read(self, specs: Iterable[str]) -> list[bytes | None]:
         """As Git.cat, but one unreadable object costs only itself."""
@@ -120,17 +132,14 @@ def take(
         except InputError as problem:
             error = str(problem)
     trusted = entries or cold_entries or []
-    wanted = [
-        value for name, value in found.items() if name.startswith("refs/tags/") and value not in bad
-    ]
-    bodies = {}
-    for value, body in zip(wanted, blank.read(wanted), strict=True):
-        if (
-            body is not None
-            and hashlib.sha1(b"tag %d\0" % len(body) + body, usedforsecurity=False).hexdigest()
-            == value
-        ):
-            bodies[value] = body.decode("utf-8", "surrogateescape")
+    bodies, light = {}, set()
+    for name, value in found.items():
+        if name.startswith("refs/tags/") and value not in bad:
+            kind, body = blank.typed(value) or ("", b"")
+            if kind == "tag" and record.object_id_of(body) == value:
+                bodies[value] = body.decode("utf-8", "surrogateescape")
+            elif kind and kind != "tag":
+                light.add(value)
     seals = {}
     for name, value in (
         (name.removeprefix("refs/tags/"), value)
@@ -147,7 +156,7 @@ def take(
             seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
             seals[seal.number] = seal
     return Picture(
-        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad
+        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad, light
     )
 
 

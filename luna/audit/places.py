@@ -19,14 +19,18 @@ class NotPlain(Exception):
 
 
 class Place(Protocol):
+    """Where objects lie by their hash: the cache, or a store of cold storage."""
+
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """What findings call it."""
 
     def size(self, md5: str) -> int | None:
         """Bytes of the object there, None where there is none. Raises NotPlain, or what the store raises."""
         ...
 
-    def open(self, md5: str) -> BinaryIO: ...
+    def open(self, md5: str) -> BinaryIO:
+        """The object's bytes, to be read."""
 
 
 def plain_size(path: Path) -> int | None:
@@ -48,13 +52,17 @@ def plain_size(path: Path) -> int | None:
 
 @dataclass(frozen=True)
 class Cache:
+    """DVC's cache of this clone."""
+
     root: Path
     label: str = CACHE
 
     def size(self, md5: str) -> int | None:
+        """Bytes of the object; None where it is missing."""
         return plain_size(cache.place(self.root, md5))
 
     def open(self, md5: str) -> BinaryIO:
+        """The object's bytes, to be read."""
         return cache.place(self.root, md5).open("rb", buffering=0)
 
 
@@ -67,13 +75,16 @@ class Cold:
 
     @property
     def label(self) -> str:
+        """What findings call it."""
         return f"cold storage '{self.store.name}'"
 
     @property
     def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
         return self.store.odb.fs.protocol == "local"
 
     def size(self, md5: str) -> int | None:
+        """Bytes of the object; None where it is missing."""
         path = self.store.path(md5)
         if self.is_local:
             return plain_size(Path(path))
@@ -83,6 +94,7 @@ class Cold:
             return None
 
     def open(self, md5: str) -> BinaryIO:
+        """The object's bytes, to be read."""
         path = self.store.path(md5)
         return (
             Path(path).open("rb", buffering=0)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import content, mend_bytes, mend_git, snapshots, verify, workspace
+from luna.audit import cold_git, content, mend_bytes, mend_git, snapshots, verify, workspace
 from luna.audit.finding import (
+    ALTERED,
     BRANCH,
+    COLD_GIT,
     COLD_RECORD,
     DAMAGE,
     GIT_OBJECT,
@@ -33,10 +35,26 @@ from luna.audit.finding import (
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
 from luna.audit.workbench import Bench
+from luna.errors import StateError
+from luna.history import known
+from luna.repo import checkout
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
-_ORDER = (REFERENCES, GIT_OBJECT, RECORD, STRAY, TAG, BRANCH, HEAD, WORKSPACE, LEDGER, COLD_RECORD)
+_ORDER = (
+    REFERENCES,
+    GIT_OBJECT,
+    RECORD,
+    STRAY,
+    TAG,
+    BRANCH,
+    HEAD,
+    ALTERED,
+    WORKSPACE,
+    LEDGER,
+    COLD_RECORD,
+    COLD_GIT,
+)
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
 
@@ -50,11 +68,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
+    """What a repair did, or with ``dry`` would do."""
+
     steps: list[Step]
     dry: bool
 
     @property
     def complete(self) -> bool:
+        """Whether everything was mended."""
         return all(step.done for step in self.steps)
 
 
@@ -75,20 +96,34 @@ def repair(
     ``quick`` mends objects that are missing or of the wrong length, without reading the others.
 
     Raises:
+        StateError: this is a shallow clone, or a rollback was cut off here: each has a command of its own.
         ColdStorageError: a store that is to be mended cannot be written.
     """
+    _require_nothing_of_its_own(Git(root))
     stores, absent = verify.usable(Git(root), stores)
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
         steps = [Step(finding, None) for finding in absent]
-        steps += _git(root, prefix, building, list(stores), dry, scratch, say)
+        steps += _git(root, prefix, building, list(stores), dry, scratch, quick, say)
         steps += _objects(
             root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Repairs(steps, dry)
+
+
+def _require_nothing_of_its_own(git: Git) -> None:
+    """What would look like damage, and is none."""
+    if known.is_shallow(git):
+        raise StateError(
+            "This is a shallow clone, which holds only the end of the line: git fetch --unshallow --tags; nothing was changed."
+        )
+    if git.changed() and (note := checkout.unfinished(git)):
+        raise StateError(
+            f"The rollback to {note.generation} was cut off: {note.command}; nothing was changed."
+        )
 
 
 def _git(
@@ -98,14 +133,19 @@ def _git(
     stores: list[Store],
     dry: bool,
     scratch: Path,
+    quick: bool,
     say: Callable[[str], None],
 ) -> list[Step]:
     git = Git(root)
     done: dict[tuple[str, str, str], Step] = {}
+    bundles: list[Finding] | None = None  # reading them takes long: again only after a change
     for _ in range(_ROUNDS):
         picture, findings = verify.survey(git, prefix, stores)
         here = None if any(seal.name == building for seal in picture.seals.values()) else building
         findings += workspace.check(picture, here)
+        if bundles is None:
+            bundles = cold_git.check(picture, stores, quick)
+        findings += bundles
         # An adopted line has no record yet: writing one is no damage mended, but it is the moment to do it.
         open_ones = [
             finding
@@ -129,6 +169,8 @@ def _git(
             if what and not dry:
                 say(f"{finding.sentence}: {what}")
                 moved = True
+                if finding.kind in (RECORD, COLD_GIT):
+                    bundles = None
                 if finding.kind in (REFERENCES, GIT_OBJECT, RECORD):
                     break  # what follows may look otherwise now
         if dry or not moved:

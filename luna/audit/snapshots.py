@@ -16,7 +16,6 @@ from luna.audit.finding import CONTENT, NOTE, Finding
 from luna.audit.picture import Picture
 from luna.audit.places import Place
 from luna.history.line import Out, dvc_file_outs, message_fields
-from luna.operations.snapshot import HASHES_TRAILER
 
 _SEALED = "none: it was made so"
 
@@ -97,7 +96,7 @@ def _kept(
         )
     if [out.md5 for out in outs] != [said["Object"]] or hashlib.sha256(
         listed
-    ).hexdigest() != said.get(HASHES_TRAILER):
+    ).hexdigest() != said.get(artifacts.HASHES_TRAILER):
         return (
             named,
             {},

@@ -12,22 +12,31 @@ from luna.audit.finding import (
     BRANCH,
     CONTENT,
     DAMAGE,
+    FROM_REMOTE,
+    GIT_OBJECT,
     HEAD,
     NOTE,
     RECORD,
     REFERENCES,
+    REPAIR,
     SIGNATURE,
     STRAY,
     TAG,
     Finding,
 )
 from luna.audit.picture import Picture, Seal
-from luna.history import record
+from luna.history import known, record, tip
+from luna.history.line import read_line
+from luna.history.tip import Position
 from luna.names import assignment_number, head_tag
+from luna.repo import signing
+from luna.repo.signing import Verdict
 
 
 def check(picture: Picture) -> list[Finding]:
+    """Findings about tags, the record, the head and the branch."""
     return [
+        *_unknown(picture),
         *_record(picture),
         *_recorded_tags(picture),
         *_other_tags(picture),
@@ -36,6 +45,28 @@ def check(picture: Picture) -> list[Finding]:
         *_branch(picture),
         *_peeled(picture),
     ]
+
+
+def _unknown(picture: Picture) -> list[Finding]:
+    """Seals whose commits are here and whose tags never came: of them nothing else can be checked."""
+    return (
+        [
+            Finding(
+                TAG,
+                "git",
+                name,
+                name,
+                "it is sealed in this history, and its tag is not here",
+                f"{doubt.remedy}, or luna repair",
+            )
+            for doubt in known.doubts(read_line(picture.git.root, picture.prefix))
+            if doubt.kind is known.Kind.MISSING
+            for name in doubt.tags
+            if all(name != seal.name for seal in picture.seals.values())
+        ]
+        if not picture.unreadable
+        else []
+    )
 
 
 def _record(picture: Picture) -> list[Finding]:
@@ -117,37 +148,30 @@ def _other_tags(picture: Picture) -> list[Finding]:
         generation = tag if names.is_generation(tag) else None
         if value in picture.unreadable:
             continue  # named with git's objects
-        if value not in picture.bodies:
+        if value in picture.light:
             findings.append(
                 Finding(
-                    TAG,
+                    STRAY,
                     "git",
                     tag,
                     generation,
                     "it is a light tag, which no seal makes: it is no generation",
-                    f"git tag -d '{tag}'",
+                )
+            )
+        elif value not in picture.bodies:
+            findings.append(
+                Finding(
+                    GIT_OBJECT, "git", value, tag, "the tag's own object is missing", FROM_REMOTE
                 )
             )
         elif picture.entries and not picture.record_error:
             seal = picture.seals.get(names.number_of(tag)) if generation else None
-            twin = seal is not None and seal.name != tag
-            what = (
-                f"a second tag for generation {seal.number}, which is {seal.name}"
-                if twin
-                else "the tag is in no record: no seal made it, or it was cut short"
-            )
-            findings.append(
-                Finding(
-                    TAG,
-                    "git",
-                    tag,
-                    generation,
-                    what,
-                    f"git tag -d '{tag}' (without hooks), if no seal of yours made it"
-                    if twin
-                    else "luna repair",
-                )
-            )
+            if seal is not None and seal.name != tag:
+                what = f"a second tag for generation {seal.number}, which is {seal.name}"
+                findings.append(Finding(STRAY, "git", tag, generation, what))
+            else:
+                what = "the tag is in no record: no seal made it, or it was cut short"
+                findings.append(Finding(TAG, "git", tag, generation, what))
     return findings
 
 
@@ -299,15 +323,7 @@ def _branch(picture: Picture) -> list[Finding]:
             value for name, value in picture.references.items() if name.startswith("refs/heads/")
         ]
         if not any(git.is_ancestor(picture.newest.commit, value) for value in branches):
-            findings.append(
-                Finding(
-                    BRANCH,
-                    "git",
-                    current or "refs/heads",
-                    picture.newest.name,
-                    f"no branch holds {picture.newest.name}: a branch was moved back or its reference is broken",
-                )
-            )
+            findings.append(_no_branch(picture, current))
     findings += [
         Finding(BRANCH, "git", name, None, "the reference is broken")
         for name in picture.broken
@@ -320,6 +336,16 @@ def _branch(picture: Picture) -> list[Finding]:
         if name.startswith("refs/tags/") and name.removeprefix("refs/tags/") not in known
     ]
     return findings
+
+
+def _no_branch(picture: Picture, current: str | None) -> Finding:
+    name = picture.newest.name
+    at = tip.where(read_line(picture.git.root, picture.prefix))
+    if at.position is Position.REWRITTEN:
+        what = f"the commit that sealed {name} was amended or rewritten on this branch"
+        return Finding(BRANCH, "git", current or "HEAD", name, what, at.remedy or REPAIR)
+    what = f"no branch holds {name}: a branch was moved back or its reference is broken"
+    return Finding(BRANCH, "git", current or "refs/heads", name, what)
 
 
 def _peeled(picture: Picture) -> list[Finding]:
@@ -379,45 +405,29 @@ def check_seal(picture: Picture, seal: Seal) -> list[Finding]:
     return findings
 
 
+_WHOM_TO_TRUST = {
+    "ssh": "git config gpg.ssh.allowedSignersFile FILE",
+    "openpgp": "gpg --import FILE, with the signer's public key",
+    "x509": "gpgsm --import FILE, with the signer's certificate",
+}
+_UNTRUSTED = {
+    Verdict.UNKNOWN_KEY: "the signature cannot be checked: this clone lacks the signer's key, or does not say whom it trusts",
+    Verdict.UNTRUSTED: "the signature is good, but its key is of nobody in the allowed signers file",
+    Verdict.BAD: "the signature is not good",
+}
+
+
 def signature(picture: Picture, seal: Seal) -> tuple[str | None, Finding | None]:
     """Who signed the seal (None: nobody), and what is wrong with the signature."""
-    kind = next(
-        (kind for kind in ("SSH", "PGP") if f"-----BEGIN {kind} SIGNATURE-----" in seal.body), None
-    )
-    if kind is None:
-        return None, None
-    code, _, said = picture.git.attempt("verify-tag", seal.object)
-    good = next(
-        (line for line in said.splitlines() if line.startswith("Good ") and " for " in line), None
-    )
-    if code == 0 and good:
-        return good.partition(" for ")[2].partition(" with ")[0], None
-    if "allowedSignersFile" in said:
-        return None, Finding(
-            SIGNATURE,
-            "git",
-            seal.name,
-            seal.name,
-            "the signature cannot be checked: this clone does not say whom it trusts",
-            "git config gpg.ssh.allowedSignersFile FILE",
-            NOTE,
-        )
-    if "No principal matched" in said:
-        return None, Finding(
-            SIGNATURE,
-            "git",
-            seal.name,
-            seal.name,
-            "the signature is good, but its key is of nobody in the allowed signers file",
-            "add the signer to gpg.ssh.allowedSignersFile, if you trust the key",
-            DAMAGE,
-        )
+    found = signing.examine(picture.git, seal.object, seal.body)
+    if found.verdict in (Verdict.NONE, Verdict.GOOD):
+        return found.signer, None
+    mend = {
+        Verdict.UNKNOWN_KEY: _WHOM_TO_TRUST[found.kind or "ssh"],
+        Verdict.UNTRUSTED: "add the signer to gpg.ssh.allowedSignersFile, if you trust the key",
+        Verdict.BAD: "none: ask who sealed it",
+    }[found.verdict]
+    severity = NOTE if found.verdict is Verdict.UNKNOWN_KEY else DAMAGE
     return None, Finding(
-        SIGNATURE,
-        "git",
-        seal.name,
-        seal.name,
-        "the signature is not good",
-        "none: ask who sealed it",
-        DAMAGE,
+        SIGNATURE, "git", seal.name, seal.name, _UNTRUSTED[found.verdict], mend, severity
     )

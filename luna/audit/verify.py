@@ -8,19 +8,38 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import artifact_set, content, gitstore, ledgers, snapshots, tags, workspace
+from luna.audit import (
+    artifact_set,
+    cold_git,
+    content,
+    gitstore,
+    ledgers,
+    snapshots,
+    tags,
+    workspace,
+)
 from luna.audit.content import Wanted
-from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, Finding
+from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, SHALLOW, Finding
 from luna.audit.picture import Picture, Seal, object_names, references, take
 from luna.audit.places import Cache, Cold, Place
 from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import record
+from luna.history import known, record
 from luna.history import stores as whose
 from luna.history.stores import Holding
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
+
+
+_SHALLOW = Finding(
+    SHALLOW,
+    "git",
+    "history",
+    None,
+    "this is a shallow clone, which holds only the end of the line, so nothing can be proven",
+    "git fetch --unshallow --tags",
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
+        """Whether no damage was found; notes do not count."""
         return all(finding.severity != DAMAGE for finding in self.findings)
 
 
@@ -60,9 +80,12 @@ def verify(
         InputError: a chosen generation does not exist.
     """
     git = Git(root)
+    if known.is_shallow(git):
+        return Report([], [], 0, 0, quick, [_SHALLOW], [], [])
     stores, absent = usable(git, stores)
     picture, findings = survey(git, prefix, stores, quick)
     findings += absent
+    findings += cold_git.check(picture, stores, quick)
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)

@@ -12,7 +12,7 @@ from luna.storage.cold import Store
 
 @dataclass
 class Bench:
-    """What a repair works with. ``sources``: bare copies of git remotes, fetched when first asked for."""
+    """What a repair works with. ``sources``: bare copies of what git remotes and cold storage hold, fetched when first asked for."""
 
     root: Path
     git: Git

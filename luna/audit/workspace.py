@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from luna import artifacts, ledger
 from luna.audit.finding import LEDGER, WORKSPACE, Finding
-from luna.audit.ledgers import differences
 from luna.audit.picture import Picture
 from luna.errors import InputError
+from luna.repo import interrupted
 
 
 def check(picture: Picture, building: str | None) -> list[Finding]:
@@ -15,6 +15,17 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
     if git.resolve("HEAD^{tree}") is None:
         return []
     findings = _ledger(picture, building)
+    if building and not interrupted.is_whole_lockfile(git.root / artifacts.LOCK):
+        findings.append(
+            Finding(
+                WORKSPACE,
+                "workspace",
+                artifacts.LOCK.as_posix(),
+                None,
+                "it was cut short",
+                "luna repair, or luna evolve, which goes on from what it was before",
+            )
+        )
     if building is None:
         paths = {
             artifacts.LOCK.as_posix(): "it is not as it was sealed; DVC would take other files for this generation's"
@@ -81,9 +92,9 @@ def _ledger(picture: Picture, building: str | None) -> list[Finding]:
     said = (
         ["the ledger is gone"]
         if not path.is_file()
-        else differences(expected, found)
+        else ledger.differences(expected, found)
         if not building
-        else differences(expected, _first_lines(found, expected))
+        else ledger.differences(expected, _first_lines(found, expected))
     )
     more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
     return (

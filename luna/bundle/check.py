@@ -7,6 +7,11 @@ function of name, size and CRC-32, nothing between or after them. This file writ
 each bit of the file is either a header's, known in advance, or a member's, held by SHA256SUMS. Whatever a
 zip can hide elsewhere (links, other paths, compression bombs, overlapping or doubled members, bytes
 after the end) has no place to be in. Layout of a zip: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
+
+A bundle also carries git's own objects: the tag (tag.txt), its commit and the trees on the way to each file that git
+keeps. Each names the next by its hash, so all files hang on one number, the tag's id; whoever compares that number with a
+clone that he trusts has compared them all. What DVC keeps (the model, the adapter) is listed by SHA-256 in hashes.csv, which
+the tag's message names by its own SHA-256. Form of git's objects: gitformat-pack(5), git-hash-object(1).
 """
 
 from __future__ import annotations
@@ -24,7 +29,11 @@ from dataclasses import dataclass, field
 SUMS = "SHA256SUMS"
 CHUNK_BYTES = 1 << 20
 MOST_MEMBERS = 100_000
-MOST_TEXT_BYTES = 64 << 20  # of a member that is read as a whole: sums, ledger, hashes
+MOST_TEXT_BYTES = (
+    64 << 20
+)  # of a member that is read as a whole: sums, ledger, hashes, git's objects
+TAG, COMMIT, TREES = "tag.txt", "git/commit", "git/trees/"  # git's objects, as git hashes them
+OWN, OWN_IN_GIT = "check.py", "luna/bundle/check.py"
 
 _LOCAL, _CENTRAL, _END64, _LOCATOR, _END = (
     b"PK" + code for code in (b"\x03\x04", b"\x01\x02", b"\x06\x06", b"\x06\x07", b"\x05\x06")
@@ -36,6 +45,7 @@ _MADE_BY = (3 << 8) | _VERSION  # Unix, so that the mode below is read
 _MODE = 0o100444 << 16  # a regular file, read-only
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _END_BYTES = 56 + 20 + 22
+_DEVICE = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9]", re.IGNORECASE)
 
 
 class Damaged(Exception):
@@ -66,9 +76,12 @@ class Report:
     files: int = 0
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
+    tag: str = ""  # id of the tag object: what to compare with a clone
+    proof: str = ""  # what has been shown, and what has not, in a sentence
 
 
 def local_header(name: str, size: int, crc: int) -> bytes:
+    """The header before a member's bytes."""
     raw = name.encode()
     extra = struct.pack("<HHQQ", 1, 16, size, size)
     return (
@@ -92,6 +105,7 @@ def local_header(name: str, size: int, crc: int) -> bytes:
 
 
 def central_header(member: Member) -> bytes:
+    """The member's header in the central directory."""
     raw = member.name.encode()
     extra = struct.pack("<HHQQQ", 1, 24, member.size, member.size, member.offset)
     return (
@@ -140,8 +154,12 @@ def refusal(name: str, folder: str | None) -> str | None:
         return f"does not lie in {folder}/"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*-G\d{3,}-\d{8}-\d{6}", parts[0]):
         return "does not lie in a generation's folder"
-    if any(ord(letter) < 32 or letter == "\x7f" or letter == ":" for letter in name):
+    if re.search(r'[^ -~]|[:<>"|?*]', name):  # control and direction marks, twins in other scripts
         return "has letters that no file of a bundle has"
+    if any(part[-1] in ". " or part[0] == " " for part in parts):
+        return "begins or ends in a way that some systems drop"
+    if any(_DEVICE.fullmatch(part.partition(".")[0].strip()) for part in parts):
+        return "is the name of a device on Windows"
     return None
 
 
@@ -165,7 +183,8 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
     directory = file.read(size)
     found = []
     position, expected = 0, 0
-    seen = set()
+    seen: set[str] = set()
+    spelt: dict[str, str] = {}  # folders: one spelling each, and none of them a file
     for number in range(1, count + 1):
         member, position = _central(directory, position, number)
         why = refusal(member.name, found[0].name.split("/")[0] if found else None)
@@ -174,6 +193,11 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
         if member.name.casefold() in seen:
             raise Damaged(f"its member {member.name!r} is there twice")
         seen.add(member.name.casefold())
+        parts = member.name.split("/")
+        for depth in range(1, len(parts)):
+            parent = "/".join(parts[:depth])
+            if spelt.setdefault(parent.casefold(), parent) != parent:
+                raise Damaged(f"its member {member.name!r} lies in a folder that is there twice")
         if member.offset != expected:
             raise Damaged(
                 f"its member {member.name!r} does not lie where it must: something was put in, taken out or laid over another"
@@ -186,6 +210,8 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
             )
         expected = member.data + member.size
         found.append(member)
+    if twins := sorted(seen & spelt.keys()):
+        raise Damaged(f"its member {twins[0]!r} is a file and a folder")
     if position != len(directory) or expected != start:
         raise Damaged("its directory does not fit its members: something was put in or taken out")
     return found
@@ -220,7 +246,7 @@ def check(path: str, progress=lambda count: None) -> Report:
             return report
         report.generation = found[0].name.split("/")[0]
         report.files, report.bytes = len(found), length
-        texts, sums = _contents(file, found, report, progress)
+        texts, sums, blobs = _contents(file, found, report, progress)
         if os.path.exists(path + ".sha256"):
             file.seek(0)
             while chunk := file.read(CHUNK_BYTES):
@@ -236,39 +262,46 @@ def check(path: str, progress=lambda count: None) -> Report:
                 )
     if not report.problems:
         report.problems += _claims(report.generation, texts, sums)
+    if not report.problems:
+        report.tag = object_id("tag", texts[TAG])
+        report.problems += _proof(report, texts, sums, blobs)
     return report
 
 
 def _contents(
     file: io.BufferedIOBase, found: list[Member], report: Report, progress
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Read every member; what is not as it must be goes into the report. Returns small members and all digests, by name in the folder."""
+) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
+    """Read every member; what is not as it must be goes into the report.
+
+    Returns by name in the folder: small members, all SHA-256 digests, all ids that git would give them.
+    """
     texts: dict[str, bytes] = {}
     digests: dict[str, str] = {}
+    blobs: dict[str, str] = {}
     for member in found:
         name = member.name.split("/", 1)[1]
         crc, digest, kept = 0, hashlib.sha256(), []
+        blob = hashlib.sha1(b"blob %d\0" % member.size, usedforsecurity=False)
         file.seek(member.data)
         left = member.size
         while left and (chunk := file.read(min(CHUNK_BYTES, left))):
             crc, left = zlib.crc32(chunk, crc), left - len(chunk)
             digest.update(chunk)
-            if member.size <= MOST_TEXT_BYTES and name in (
-                SUMS,
-                "lineage.csv",
-                "models/hashes.csv",
-                "tag.txt",
+            blob.update(chunk)
+            if member.size <= MOST_TEXT_BYTES and (
+                name in (SUMS, "lineage.csv", "models/hashes.csv", TAG, COMMIT)
+                or name.startswith(TREES)
             ):
                 kept.append(chunk)
             progress(len(chunk))
-        digests[name] = digest.hexdigest()
+        digests[name], blobs[name] = digest.hexdigest(), blob.hexdigest()
         if kept:
             texts[name] = b"".join(kept)
         if crc != member.crc:
             report.problems.append(f"{name} is damaged: its bytes are not those that were bundled")
     if SUMS not in digests:
         report.problems.append(f"{SUMS} is missing: nothing says what the files must be")
-        return texts, digests
+        return texts, digests, blobs
     listed = {}
     for row in texts.get(SUMS, b"").decode("utf-8", "replace").splitlines():
         value, _, name = row.partition("  ")
@@ -282,7 +315,7 @@ def _contents(
             problem.startswith(f"{name} is damaged") for problem in report.problems
         ):
             report.problems.append(f"{name} is not what {SUMS} says")
-    return texts, digests
+    return texts, digests, blobs
 
 
 def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -> list[str]:
@@ -293,10 +326,14 @@ def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -
             problems.append(f"{name} is missing: the bundle is no whole generation")
     if problems:
         return problems
-    tag = texts.get("tag.txt", b"").decode("utf-8", "replace")
-    said = dict(re.findall(r"^(tag|[A-Za-z0-9-]+-SHA256):? (.*)$", tag, re.MULTILINE))
-    for key, name in (("Weights-SHA256", "models/model.gguf"), ("Ledger-SHA256", "lineage.csv")):
-        if said.get(key) != digests[name]:
+    said = _said(texts)
+    for key, name in (
+        ("Weights-SHA256", "models/model.gguf"),
+        ("Ledger-SHA256", "lineage.csv"),
+        ("Hashes-SHA256", "models/hashes.csv"),
+    ):
+        # Seals of before did not name hashes.csv.
+        if said.get(key) != digests[name] and (key in said or key != "Hashes-SHA256"):
             problems.append(f"{name} is not the one that the tag seals")
     if said.get("tag") != generation:
         problems.append(f"tag.txt is not {generation}'s tag")
@@ -319,7 +356,115 @@ def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -
     return problems
 
 
+def _said(texts: dict[str, bytes]) -> dict[str, str]:
+    """The tag's name, and the digests that its message names."""
+    tag = texts.get(TAG, b"").decode("utf-8", "replace")
+    return dict(re.findall(r"^(tag|[A-Za-z0-9-]+-SHA256):? (.*)$", tag, re.MULTILINE))
+
+
+# -- git's objects
+
+
+def object_id(kind: str, content: bytes) -> str:
+    """The id that git gives an object of this content."""
+    head = f"{kind} {len(content)}\0".encode()
+    return hashlib.sha1(head + content, usedforsecurity=False).hexdigest()
+
+
+def entries(tree: bytes) -> dict[str, str]:
+    """Object ids by name, of a git tree. Raises ValueError where it is none."""
+    found, position = {}, 0
+    while position < len(tree):
+        end = tree.index(b"\0", position)
+        mode, space, name = tree[position:end].partition(b" ")
+        oid = tree[end + 1 : end + 21]
+        if not space or not mode.isdigit() or not name or len(oid) != 20:
+            raise ValueError("not a tree")
+        found[name.decode("utf-8", "replace")] = oid.hex()
+        position = end + 21
+    return found
+
+
+def _proof(
+    report: Report, texts: dict[str, bytes], digests: dict[str, str], blobs: dict[str, str]
+) -> list[str]:
+    """Every file against the tag: by the commit and its trees where git keeps it, else by hashes.csv. What hangs on neither is refused."""
+    compare = f"compare with 'git rev-parse {report.generation}' in a clone that you trust"
+    if COMMIT not in texts:
+        if "Hashes-SHA256" in _said(texts):
+            return [f"{COMMIT} is missing: nothing shows that the files are those of the tag"]
+        report.proof = (
+            f"The tag is {report.tag}: {compare}. Written by an earlier Luna, it does not prove that the files "
+            "other than model.gguf and lineage.csv (EVAL.md, metrics.json, adapter and so on) are those of that tag."
+        )
+        return []
+    trees, problems = {}, []
+    for name, content in texts.items():
+        if name.startswith(TREES):
+            try:
+                trees[object_id("tree", content)] = entries(content)
+            except ValueError:
+                problems.append(f"{name} is no git tree")
+            if object_id("tree", content) != name.removeprefix(TREES):
+                problems.append(f"{name} is not the git tree that it is named by")
+    if not texts[TAG].startswith(
+        f"object {object_id('commit', texts[COMMIT])}\ntype commit\n".encode()
+    ):
+        problems.append(f"{COMMIT} is not the commit that the tag names")
+    root = re.match(rb"tree ([0-9a-f]{40})\n", texts[COMMIT])
+    if problems or root is None or root[1].decode() not in trees:
+        return problems or [f"the files of {COMMIT} are not listed: its tree is missing"]
+    used: set[str] = set()
+
+    def sealed(path: str) -> str | None:
+        """The id that the tag's commit has for a file; None where it holds none, or the bundle lacks the tree."""
+        at = root[1].decode()
+        for part in path.split("/"):
+            if at not in trees:
+                return None
+            used.add(at)
+            if part not in trees[at]:
+                return None
+            at = trees[at][part]
+        return at
+
+    listed = {
+        row["path"]
+        for row in csv.DictReader(
+            io.StringIO(texts["models/hashes.csv"].decode("utf-8", "replace"))
+        )
+    }
+    hashes_sealed = "Hashes-SHA256" in _said(texts)
+    for name in sorted(digests):
+        if name in (SUMS, TAG, COMMIT) or name.startswith(TREES):
+            continue
+        oid = sealed(OWN_IN_GIT if name == OWN else name)
+        if oid is not None:
+            if oid != blobs[name]:
+                problems.append(f"{name} is not the one that the tag seals")
+        elif (
+            name not in listed
+            and name != OWN
+            and not (name == "models/hashes.csv" and hashes_sealed)
+        ):
+            problems.append(
+                f"{name} is neither in the tag's commit nor in hashes.csv: it was added"
+            )
+    problems += [
+        f"{name} is missing"
+        for name in ("params.yaml", "dvc.yaml", "dvc.lock")
+        if name not in digests and sealed(name)
+    ]
+    problems += [
+        f"{TREES}{oid} belongs to nothing in the bundle: it was added"
+        for oid in sorted(trees.keys() - used)
+    ]
+    report.proof = f"Every file hangs on the tag {report.tag}: {compare}."
+    return problems
+
+
 def main(arguments: list[str]) -> int:
+    """Check the bundle that the arguments name; returns the exit code."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python check.py BUNDLE.zip", file=sys.stderr)
         return 2
@@ -335,6 +480,7 @@ def main(arguments: list[str]) -> int:
     print(
         f"{report.generation}: {report.files} files, {report.bytes} bytes, all as they were bundled"
     )
+    print(report.proof)
     return 0
 
 

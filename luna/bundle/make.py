@@ -16,7 +16,6 @@ from luna.history.line import Line, sealed_outs
 from luna.storage import objects
 
 READ_ONLY = 0o444
-CHECK = Path("luna/bundle/check.py")
 #: From the generation's commit, beside its outputs. The base is not in it: each line has one, in cold storage.
 _FROM_GIT = (artifacts.PARAMS, artifacts.PIPELINE, artifacts.LOCK)
 
@@ -119,12 +118,30 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
             found[path] = _cached(root, name, out.md5)
     for path in _FROM_GIT:
         found[path.as_posix()] = _Source(_git(line, name, path.as_posix()))
-    [tag] = line.git.cat([f"refs/tags/{name}"])
-    found["tag.txt"] = _Source(tag or b"")
-    # The generation's own check where it has one, so that its bundle stays the same when Luna is newer.
-    [own] = line.git.cat([f"refs/tags/{name}:{CHECK.as_posix()}"])
-    found["check.py"] = _Source(own or Path(check.__file__).read_bytes())
+    # The generation's own check where it has one, so that the bundle stays the same when Luna is newer.
+    [own] = line.git.cat([f"refs/tags/{name}:{check.OWN_IN_GIT}"])
+    kept = [path for path, source in found.items() if source.md5 is None]
+    found |= _proof(line, name, [*kept, *([check.OWN_IN_GIT] if own else [])])
+    found[check.OWN] = _Source(own or Path(check.__file__).read_bytes())
     return dict(sorted(found.items()))
+
+
+def _proof(line: Line, name: str, kept: list[str]) -> dict[str, _Source]:
+    """git's own objects on the way from the tag to each file that git keeps: tag, commit, trees."""
+    folders = {parent.as_posix() for path in kept for parent in Path(path).parents} - {"."}
+    tag, commit, *trees = line.git.cat(
+        [
+            f"refs/tags/{name}",
+            f"refs/tags/{name}^{{commit}}",
+            f"refs/tags/{name}^{{tree}}",
+            *(f"refs/tags/{name}:{folder}" for folder in sorted(folders)),
+        ]
+    )
+    if tag is None or commit is None or None in trees:
+        raise StateError(f"git does not hold all of {name}: see 'luna verify'.")
+    return {check.TAG: _Source(tag), check.COMMIT: _Source(commit)} | {
+        check.TREES + check.object_id("tree", tree): _Source(tree) for tree in trees if tree
+    }
 
 
 def _cached(root: Path, name: str, md5: str) -> _Source:

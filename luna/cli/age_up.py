@@ -10,8 +10,8 @@ from luna.cli.common import repository_root, say
 from luna.cli.events import telling
 from luna.errors import Busy
 from luna.host import age
+from luna.operations.gate import changing
 from luna.operations.karma import karma
-from luna.repo.lock import exclusive
 
 
 def command(
@@ -35,7 +35,7 @@ def command(
     root = repository_root()
     with telling(root, as_json, []) as tell:
         try:
-            with exclusive(root, "age-up"):
+            with changing(root, "age-up"):
                 result = age.grow(root, say, tell, quiet=as_json)
         except Busy as error:
             if not as_json:

@@ -11,7 +11,7 @@ from luna.cli.common import Json, line_of, print_json, repository_root
 from luna.cli.progress import in_bytes
 from luna.errors import InputError
 from luna.operations import archive
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 from luna.storage import cold
 
 
@@ -40,7 +40,7 @@ def command(
             "('luna archive --all')."
         )
     root = repository_root()
-    with exclusive(root, "archive"), in_bytes("reading back", as_json) as progress:
+    with changing(root, "archive"), in_bytes("reading back", as_json) as progress:
         line = line_of(root)
         names = (
             [*line.names, *line.snapshots]

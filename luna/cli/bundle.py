@@ -37,9 +37,9 @@ def command(
 ) -> None:
     """Write a generation as one zip file, or check such a file.
 
-    With SHA-256 of everything in it: the artifact set, the ledger up to then, the tag's text, and
-    check.py, which needs nothing but Python: python check.py FILE. The same generation gives the same
-    bytes. Both files written are read-only. Exit code 1 when a checked bundle is damaged or forged.
+    With SHA-256 of everything in it: the artifact set, the ledger up to then, git's tag, commit and
+    trees, and check.py, which needs nothing but Python: python check.py FILE. It shows that every file
+    hangs on the tag, and names the tag's id, to compare with a clone. The same generation gives the same bytes. Both files written are read-only. Exit code 1 when a checked bundle is damaged or forged.
     """
     if check is not None and generation is None:
         if output is not None:
@@ -64,6 +64,7 @@ def _check(file: Path, as_json: bool) -> None:
             f"{report.generation}: {report.files} files, {report.bytes} bytes, "
             "all as they were bundled"
         )
+        typer.echo(report.proof)
     for problem in report.problems[:-1]:
         say(f"luna: {problem}")
     if report.problems:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from luna.cli.common import repository_root, say, settings_of
+from luna.cli.common import printable, repository_root, say, settings_of
 from luna.errors import LunaError
 from luna.sharing.chat import HELP, Chat
 
@@ -45,19 +46,26 @@ def command(
                 last_error = error
     finally:
         talk.close()
-    if last_error and not sys.stdin.isatty():
+    if last_error and not _is_typed():
         raise typer.Exit(last_error.exit_code)
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(printable(text))
     sys.stdout.flush()
 
 
+def _is_typed() -> bool:
+    """Whether a person types; standard input may also be a pipe, a file, or closed (then it is None)."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def _lines() -> Iterator[str]:
-    """What the person types, or what is piped in."""
-    if not sys.stdin.isatty():
-        yield from sys.stdin
+    """What the person types, or what is piped in; bytes that are no UTF-8 come as lone surrogates."""
+    if not _is_typed():
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+            yield from sys.stdin
         return
     from prompt_toolkit import PromptSession  # not needed where lines are piped in
 

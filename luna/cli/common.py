@@ -11,6 +11,7 @@ import typer
 
 from luna import params
 from luna.errors import ColdStorageError
+from luna.history import known
 from luna.history.line import Line, read_line
 from luna.params import Params
 from luna.repo.git import Git
@@ -19,6 +20,7 @@ from luna.storage.cold import Store
 from luna.text import escaped, escaped_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
+JSON_VERSION = 1  # becomes 2 when a key goes or changes its meaning; new keys do not count
 GENERATION = "G003, 3, the full name, or HEAD"
 Generations = Annotated[
     list[str] | None,
@@ -37,8 +39,18 @@ def settings_of(root: Path) -> Params:
 
 
 def line_of(root: Path) -> Line:
-    """The line of the checkout at ``root``, read from git once."""
-    return read_line(root, settings_of(root).line.prefix)
+    """The line of the checkout at ``root``, read from git once; what its tags do not know is said."""
+    line = read_line(root, settings_of(root).line.prefix)
+    tell_doubts(line)
+    return line
+
+
+def tell_doubts(line: Line) -> bool:
+    """Say what speaks against reading the line from this clone's tags alone. Returns whether the line is known whole."""
+    doubts = known.doubts(line)
+    for doubt in doubts:
+        say(f"luna: {doubt.sentence}")
+    return not any(doubt.stops for doubt in doubts)
 
 
 def reachable_stores(root: Path) -> list[Store]:
@@ -51,14 +63,20 @@ def reachable_stores(root: Path) -> list[Store]:
 
 
 def print_json(value: Any) -> None:
-    """Print a dataclass or a plain value as indented JSON."""
+    """Print a dataclass, a dictionary or a list of them as indented JSON, each with the format's version."""
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    plain = [versioned(item) for item in plain] if isinstance(plain, list) else versioned(plain)
     typer.echo(escaped_json(json.dumps(plain, indent=2, ensure_ascii=False)))
+
+
+def versioned(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the format's version as its first key (docs/json.md)."""
+    return {"version": JSON_VERSION} | document
 
 
 def say(text: str) -> None:
     """Print a line of progress or a warning to standard error."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import params
-from luna.cli.common import say
+from luna.cli.common import say, versioned
 from luna.errors import LunaError, from_os_error
 from luna.operations import notify
 
@@ -27,6 +27,7 @@ def telling(root: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterator
     command = params.load(root).notify.command
 
     def tell(event: dict[str, Any]) -> None:
+        event = versioned(event)
         if event["event"] == "sealed":
             sealed.append(event)
         if as_json:
@@ -53,4 +54,4 @@ def _print(line: str) -> None:
     try:
         print(line, flush=True)
     except BrokenPipeError:  # whoever listened is gone: what was begun goes on to its end
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115

@@ -12,7 +12,8 @@ from luna.cli.events import telling
 from luna.cli.seal import show_maturity, show_sealed
 from luna.errors import InputError
 from luna.operations import evolve, handover
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
+from luna.operations.seal import Sealed
 
 _STOPPED = {
     "most": "stopped: as many as --max allows are built",
@@ -96,7 +97,7 @@ def command(
 def _grow(root: Path, most: int, until_mature: bool, denials: int | None, as_json: bool) -> None:
     events: list[dict[str, Any]] = []
     try:
-        with telling(root, as_json, events) as event, exclusive(root, "evolve"):
+        with telling(root, as_json, events) as event, changing(root, "evolve"):
             grown = evolve.evolve(root, most, say, event, until_mature, denials, quiet=as_json)
     except BaseException:
         if not as_json:
@@ -109,12 +110,14 @@ def _grow(root: Path, most: int, until_mature: bool, denials: int | None, as_jso
         if most > 1:
             _show_table(events)
             typer.echo(_STOPPED[grown.stopped])
+        if grown.built:
+            _show_learnt(root, grown.built[-1])
     if grown.built and not grown.built[-1].promoted:
         raise typer.Exit(1)
 
 
 def _hand_over(root: Path, stage: str, as_json: bool) -> None:
-    with telling(root, as_json, []) as event, exclusive(root, "evolve"):
+    with telling(root, as_json, []) as event, changing(root, "evolve"):
         handed = evolve.part(root, stage, say, event, quiet=as_json)
     if as_json:
         return
@@ -134,3 +137,17 @@ def _show_table(events: list[dict[str, Any]]) -> None:
     for row in events:
         verdict = "promoted" if row["promoted"] else "denied"
         typer.echo(f"  {row['name']:<32}{verdict:<10}head {row['head'] or '-'}")
+
+
+def _show_learnt(root: Path, sealed: Sealed) -> None:
+    """The end of a first run: what the last generation was taught, what it scored, and what to do with it."""
+    learnt = evolve.learnt(root, sealed.name)
+    scores = {
+        "recall": learnt.recall,
+        "generalisation": learnt.generalisation,
+        "tone drift": learnt.tone_drift,
+    }
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if value is not None)
+    typer.echo(f"It learnt {learnt.conversations} conversations: {shown or 'nothing to score'}.")
+    if sealed.head:
+        typer.echo("Talk to the current best: luna chat")

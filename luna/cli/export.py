@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from luna.cli.common import GENERATION, line_of, repository_root, settings_of
+from luna.cli.common import GENERATION, Json, line_of, print_json, repository_root, settings_of
 from luna.errors import InputError
 from luna.sharing import folder
 
@@ -43,6 +43,7 @@ def command(
             help="Write one PEFT adapter on the base that stands for the whole line.",
         ),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Give a generation out as a folder for other tools.
 
@@ -63,6 +64,10 @@ def command(
     root = repository_root()
     prefix = settings_of(root).line.prefix
     name = line_of(root).resolve(generation)
-    model = folder.export(root, prefix, name, to, kinds[0] if kinds else folder.PLAIN)
+    kind = kinds[0] if kinds else folder.PLAIN
+    model = folder.export(root, prefix, name, to, kind)
+    if as_json:
+        print_json({"name": name, "kind": kind, "folder": str(to), "model": str(model)})
+        return
     following = f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""
     typer.echo(f"{name}: {model}{following}")

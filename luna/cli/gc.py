@@ -11,7 +11,7 @@ from luna.cli.common import Json, line_of, print_json, repository_root
 from luna.cli.progress import in_bytes
 from luna.errors import InputError, Refused
 from luna.operations import gc
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
     if not dry_run and not yes:
         raise InputError("Say --dry-run to see what would go, or --yes to free it.")
     root = repository_root()
-    with exclusive(root, "gc"), in_bytes("reading back", as_json) as progress:
+    with changing(root, "gc"), in_bytes("reading back", as_json) as progress:
         line = line_of(root)
         plan = gc.plan(line)
         freed = None if dry_run else gc.free(line, plan, progress)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from luna.cli.common import repository_root, say, settings_of
+from luna.cli.common import repository_root, say, settings_of, tell_doubts
 from luna.export import converter
+from luna.history.line import read_line
 from luna.operations import init
 
 
@@ -14,7 +15,9 @@ def command() -> None:
     again changes nothing.
     """
     root = repository_root()
-    for sentence in init.initialise(root, settings_of(root).line.prefix):
+    prefix = settings_of(root).line.prefix
+    for sentence in init.initialise(root, prefix):
         say(sentence)
     converter.set_up()
-    say("this clone is ready: run 'luna evolve'")
+    if tell_doubts(read_line(root, prefix)):
+        say("this clone is ready: run 'luna evolve'")

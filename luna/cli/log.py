@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from luna.cli.common import Json, line_of, print_json, repository_root, say
+from luna.cli.common import Json, print_json, repository_root, say, settings_of, tell_doubts
 from luna.cli.table import Column, show
 from luna.errors import InputError
 from luna.forensics import lanes
+from luna.history.line import read_line
 from luna.history.lineage import Entry, Lineage, Move, head_moves, lineage
 
 _SYMBOLS = {
@@ -55,32 +56,34 @@ def command(
     ★ HEAD is the current best, ◆ base the ancestor, ● promoted an ancestor of the current best; ✗ denied
     was kept but failed the rule, ○ rolled back was promoted until the head went back behind it. Into a
     file or a pipe whole values are written, whatever the width. Exit code 1 when a line of the ledger
-    cannot be read; what the tags say is shown all the same.
+    cannot be read or this clone does not know the whole line; what the tags say is shown all the same.
     """
     if graph and head:
         raise InputError("Give either --graph or --head: the head's history is a list, not a tree.")
-    line = line_of(repository_root())
+    root = repository_root()
+    line = read_line(root, settings_of(root).line.prefix)
+    whole = tell_doubts(line)
     if head:
-        _head(head_moves(line), as_json)
+        _head(head_moves(line), as_json, whole)
         return
     history = lineage(line)
     if as_json:
         print_json([entry.as_json() for entry in history.entries])
-    elif not history.entries:
+    elif not history.entries and whole:
         typer.echo("No generation has been sealed yet: run 'luna evolve'.")
     else:
         _show(history, graph)
     for fault in history.faults:
         say(f"luna log: {fault}: what the tags say is shown in its place")
-    if history.faults:
+    if history.faults or not whole:
         raise typer.Exit(1)
 
 
-def _head(moves: list[Move], as_json: bool) -> None:
+def _head(moves: list[Move], as_json: bool, whole: bool) -> None:
     if as_json:
         print_json([asdict(move) for move in moves])
         return
-    if not moves:
+    if not moves and whole:
         typer.echo("The head has not been set yet: run 'luna evolve'.")
         return
     columns = [

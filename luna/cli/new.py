@@ -8,7 +8,7 @@ import typer
 
 from luna.cli.common import Json, print_json, repository_root, say, settings_of
 from luna.operations import new
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     nothing is changed. Next: dvc repro, then luna seal.
     """
     root = repository_root()
-    with exclusive(root, "new"):
+    with changing(root, "new"):
         name = new.start(root, replace, say)
     parent = settings_of(root).generation.parent
     if as_json:

@@ -11,6 +11,7 @@ from luna import files
 from luna.cli.common import Json, line_of, print_json, repository_root, say
 from luna.errors import InputError
 from luna.forensics.report import collect, page
+from luna.history import known
 
 
 def command(
@@ -27,6 +28,7 @@ def command(
     """
     line = line_of(repository_root())
     if not line.sealed:
+        known.require(line)
         raise InputError(
             "No generation has been sealed yet, so there is nothing to report: run 'luna evolve'."
         )

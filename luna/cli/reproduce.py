@@ -9,7 +9,7 @@ import typer
 
 from luna.cli.common import GENERATION, Json, line_of, print_json, repository_root, say
 from luna.operations import reproduce
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 
 
 def command(
@@ -28,7 +28,7 @@ def command(
     root = repository_root()
     name = line_of(root).resolve(generation)
     result = reproduce.reproduce(root, name, lambda text: say(f"reproduce: {text}"))
-    with exclusive(root, "reproduce"):
+    with changing(root, "reproduce"):
         path = reproduce.record(root, result)
     if as_json:
         print_json(asdict(result) | {"holds": result.holds, "statement": path.as_posix()})

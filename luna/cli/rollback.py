@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from luna.cli.common import Json, print_json, repository_root
+from luna.cli.common import Json, print_json, repository_root, say
+from luna.history.known import Kind
 from luna.operations import rollback
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 
 
 def command(
@@ -29,16 +30,14 @@ def command(
     """Make an earlier generation the current best again.
 
     Its bytes are fetched and checked first, then the head moves, then it is checked out. The move is
-    recorded with its reason; nothing is lost, and the next generation's parent will be this one. To
-    grow again: git switch main.
+    recorded with its reason; nothing is lost, and the next generation's parent will be this one. Killed
+    at any point, the same command finishes.
     """
     root = repository_root()
-    with exclusive(root, "rollback"):
-        moved = rollback.rollback(root, generation, reason, stay)
+    with changing(root, "rollback", frozenset({Kind.CUT})):
+        moved = rollback.rollback(root, generation, reason, stay, say)
     if as_json:
         print_json(moved)
     else:
-        typer.echo(
-            f"The head is {moved.name} now (it was {moved.previous})."
-            + (" To grow again: git switch main" if moved.checked_out else "")
-        )
+        back = f" To grow again: {moved.back}" if moved.back else ""
+        typer.echo(f"The head is {moved.name} now (it was {moved.previous}).{back}")

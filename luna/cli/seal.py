@@ -9,9 +9,9 @@ import typer
 
 from luna.cli.common import Json, print_json, repository_root, say
 from luna.operations import evolve, renumber, seal
+from luna.operations.gate import changing
 from luna.operations.maturity import maturity_of_head
 from luna.operations.seal import Sealed
-from luna.repo.lock import exclusive
 
 
 def command(
@@ -37,7 +37,7 @@ def command(
     be, nothing is changed.
     """
     root = repository_root()
-    with exclusive(root, "seal"):
+    with changing(root, "seal"):
         if another_number and renumber.renumber(root, lambda text: say(f"renumber: {text}")):
             evolve.reproduce(root, quiet=as_json)
         sealed = seal.seal(root, lambda step: say(f"seal: {step}"))

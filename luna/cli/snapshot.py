@@ -12,7 +12,7 @@ from luna.cli.common import Json, print_json, repository_root, say
 from luna.cli.table import Column, show
 from luna.errors import InputError
 from luna.operations import snapshot
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 
 #: How each form is called, and which of the options it needs, all of them and no other.
 _FORMS = {
@@ -83,7 +83,7 @@ def _list(root: Path, as_json: bool) -> None:
 
 
 def _restore(root: Path, name: str, to: Path, as_json: bool) -> None:
-    with exclusive(root, "snapshot"):
+    with changing(root, "snapshot"):
         fetched = snapshot.restore(root, name, to)
     if as_json:
         print_json({"name": name, "to": str(to), "fetched": fetched})
@@ -95,7 +95,7 @@ def _restore(root: Path, name: str, to: Path, as_json: bool) -> None:
 
 
 def _keep(root: Path, folder: Path, tag: str, message: str, as_json: bool) -> None:
-    with exclusive(root, "snapshot"):
+    with changing(root, "snapshot"):
         made = snapshot.make(root, folder, tag, message, lambda step: say(f"snapshot: {step}"))
     if as_json:
         print_json(made)

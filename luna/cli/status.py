@@ -48,11 +48,12 @@ def _show(now: status.Status) -> None:
         ("current best", now.head or "none yet"),
         ("newest", now.newest or "none yet"),
         ("generations", now.generations),
-        ("checked out", now.checked_out or "the tip of the line"),
+        ("checked out", now.checked_out or now.where.position),
         ("being built", now.building or "-"),
         ("waiting to be learnt", now.pending_error or _conversations(now.pending)),
         ("karma", _karma(now)),
         ("pushed to", now.push_remote or "nowhere (git config luna.pushRemote NAME)"),
+        *(("doubt", doubt.sentence) for doubt in now.doubts),
         ("next", now.next_step),
     ):
         typer.echo(f"{title + ':':<22}{printable(str(value))}")

@@ -9,7 +9,7 @@ import typer
 
 from luna.cli.common import Json, print_json, repository_root, say, settings_of
 from luna.operations import thin
-from luna.repo.lock import exclusive
+from luna.operations.gate import changing
 
 
 def command(
@@ -29,7 +29,7 @@ def command(
     code 1 when a generation could not be proven; it is left as it is.
     """
     root = repository_root()
-    with exclusive(root, "thin"):
+    with changing(root, "thin"):
         steps = thin.thin(root, say, dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "steps": [asdict(step) for step in steps]})

@@ -1,13 +1,11 @@
-"""Which of the waiting conversations the next generation learns: all of them, so many, a folder's, or those that a list names.
+"""Which of the waiting conversations the next generation learns: all of them, so many, or a folder's.
 
 By folder, each sub-folder of data/conversations is a batch, in the order of their names; a folder
 whose conversations are all learnt is passed over. Files beside the folders (the inbox's, above all) go
 with whichever batch is next. What is next depends on the files and on what the head's line was taught, and
 on nothing else: after a denial it is the same again.
 
-The list is data/conversations/batch.txt, for a generation that was renumbered (luna/operations/renumber.py): it must be
-taught what it was taught before, although more conversations have come meanwhile. It is sealed with the
-generation, so that the pipeline does the same again at its tag, and the next 'luna new' takes it away.
+It is asked once, by 'luna new', which records the answer for the build (luna/history/build.py).
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts, files
+from luna import artifacts
 from luna.conversations import choose, folder, schema
 from luna.conversations.folder import Entry
 from luna.conversations.schema import Conversation
@@ -64,18 +62,9 @@ def read(place: Path, settings: Data) -> list[Conversation]:
     return _distinct(_batches(place, settings))
 
 
-def listed(root: Path) -> set[str] | None:
-    """Identities (SHA-256 of the normalised content) of the batch that is being built; None where no list says."""
-    path = root / artifacts.BATCH
-    return set(path.read_text(encoding="utf-8").split()) if path.is_file() else None
-
-
-def write_list(root: Path, identities: Iterable[str]) -> None:
-    files.write_text(root / artifacts.BATCH, "".join(f"{row}\n" for row in sorted(identities)))
-
-
-def remove_list(root: Path) -> None:
-    (root / artifacts.BATCH).unlink(missing_ok=True)
+def remove_old_list(root: Path) -> None:
+    """The batch of a renumbered generation, as earlier versions listed it; now it is in models/build.json."""
+    (root / artifacts.CONVERSATIONS / "batch.txt").unlink(missing_ok=True)
 
 
 def waiting(
@@ -83,17 +72,15 @@ def waiting(
     settings: Data,
     seen: set[str],
     arriving: Iterable[Conversation] = (),
-    only: set[str] | None = None,
 ) -> Waiting:
-    """What no ancestor has seen, divided. ``arriving`` conversations will lie beside the folders; ``only``: the batch, as a list has it.
+    """What no ancestor has seen, divided. ``arriving`` conversations will lie beside the folders.
 
     Raises InputError for a conversation that is not valid, naming file and line.
     """
     batches = _batches(place, settings)
     batches[_BESIDE] += arriving
     new = choose.delta(_distinct(batches), seen)
-    coming = new if only is None else [item for item in new if item.identity in only]
-    open_ones = {item.identity for item in coming}
+    open_ones = {item.identity for item in new}
     coming_folder = next(
         (
             name
@@ -102,14 +89,11 @@ def waiting(
         ),
         None,
     )
-    if only is None:
-        allowed = {
-            item.identity
-            for name in {_BESIDE, coming_folder} & batches.keys()
-            for item in batches[name]
-        }
-        coming = [item for item in coming if item.identity in allowed][
-            : settings.batch_size or None
-        ]
+    allowed = {
+        item.identity
+        for name in {_BESIDE, coming_folder} & batches.keys()
+        for item in batches[name]
+    }
+    coming = [item for item in new if item.identity in allowed][: settings.batch_size or None]
     taken = {item.identity for item in coming}
     return Waiting(coming, [item for item in new if item.identity not in taken], coming_folder)

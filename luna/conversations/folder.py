@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +36,8 @@ _KINDS = {
 
 
 class Kind(Enum):
+    """What becomes of an entry of the folder."""
+
     READ = "read"
     IGNORED = "ignored"
     REFUSED = "refused"
@@ -52,6 +53,7 @@ class Entry:
 
     @property
     def sentence(self) -> str:
+        """Path and reason, for a person."""
         return f"{escaped(self.path.as_posix())} {self.why}."
 
 
@@ -95,7 +97,7 @@ def read(path: Path) -> list[Conversation]:
 def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Iterator[Entry]:
     try:
         real = folder.resolve(strict=True)
-        names = sorted(os.listdir(folder))
+        names = sorted(path.name for path in folder.iterdir())
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
         yield Entry(folder, Kind.REFUSED, f"is no folder that can be read ({_reason(error)})")
         return

@@ -6,12 +6,11 @@ import codecs
 import contextlib
 import json
 import math
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from luna import files
 from luna.errors import InputError
 from luna.text import escaped
 
@@ -26,7 +25,7 @@ def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
         InputError: the file cannot be read, is no plain file, or a line is not JSON in UTF-8.
         FileNotFoundError: there is no such file.
     """
-    with _opened(path, shown) as file:
+    with files.opened(path, shown) as file:
         number = 0
         while raw := file.readline(MAX_LINE_BYTES + 1):
             number += 1
@@ -67,26 +66,6 @@ def naming(shown: str, number: int) -> Iterator[None]:
         raise InputError(f"{where}: it is nested too deeply.") from None
     except ValueError as error:
         raise InputError(f"{where}: {error}.") from None
-
-
-@contextlib.contextmanager
-def _opened(path: Path, shown: str) -> Iterator[BinaryIO]:
-    """A plain file, open for reading. A FIFO is not waited for: it is opened without blocking."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        handle = os.open(path, flags)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{escaped(shown)} cannot be read ({getattr(error, 'strerror', None) or error})."
-        ) from None
-    # A file object refuses a folder by itself, so the look comes first.
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
-    with os.fdopen(handle, "rb") as file:
-        yield file
 
 
 def _text(raw: bytes, first: bool) -> str:

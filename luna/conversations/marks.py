@@ -46,6 +46,7 @@ class Marks:
         return re.compile(f"({self._any})")
 
     def written_in(self, text: str) -> bool:
+        """Whether one of the marks stands in the text."""
         return self._whole.search(text) is not None
 
     def sewn(self, text: str, seam: str) -> str:
@@ -70,11 +71,14 @@ class Vocabulary(Protocol):
     """A tokenizer: ``parsed`` takes a written mark for the mark, ``plain`` takes it for the text that it is."""
 
     @property
-    def marks(self) -> Marks: ...
+    def marks(self) -> Marks:
+        """The marks that the tokenizer knows."""
 
-    def parsed(self, text: str) -> list[int]: ...
+    def parsed(self, text: str) -> list[int]:
+        """The tokens of a text in which marks are tokens."""
 
-    def plain(self, text: str) -> list[int]: ...
+    def plain(self, text: str) -> list[int]:
+        """The tokens of a text in which marks are plain text."""
 
 
 def seam_for(contents: Iterable[str], trusted: str, marks: Marks) -> str | None:
@@ -128,9 +132,11 @@ class Transformers:
         self._all_special = all(token.special for token in added)
 
     def parsed(self, text: str) -> list[int]:
+        """The tokens of a text in which marks are tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False)
 
     def plain(self, text: str) -> list[int]:
+        """The tokens of a text in which marks are plain text."""
         if self._all_special:
             return self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return self._without_marks.encode(text, add_special_tokens=False).ids

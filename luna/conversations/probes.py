@@ -40,6 +40,7 @@ class Probe:
 
     @property
     def identity(self) -> str:
+        """SHA-256 of what is asked and how it is marked."""
         text = json.dumps(
             [self.kind, self.messages, self.expect, self.reference, self.distractors],
             ensure_ascii=False,
@@ -47,6 +48,7 @@ class Probe:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_row(self) -> dict[str, Any]:
+        """The probe as a line of models/probes.jsonl."""
         return {"probe": self.identity} | asdict(self)
 
 
@@ -55,7 +57,7 @@ def load(path: Path) -> list[Probe]:
     found = []
     line = 0
     try:
-        for line, row in enumerate(files.read_jsonl(path), start=1):
+        for line, row in enumerate(files.read_jsonl(path), start=1):  # noqa: B007 - for the message
             identity = row.pop("probe")
             row["messages"] = tuple((role, content) for role, content in row["messages"])
             found.append(
@@ -74,6 +76,7 @@ def load(path: Path) -> list[Probe]:
 
 
 def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
+    """The conversation's own question."""
     return Probe(
         RECALL,
         conversation.question,
@@ -85,6 +88,7 @@ def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
 
 
 def paraphrase_probes(conversation: Conversation, generation: int | None) -> list[Probe]:
+    """One probe for each other way to ask, never trained on."""
     return [
         Probe(
             GENERALISATION,

@@ -70,6 +70,7 @@ class Conversation:
         return self.messages[self._last_learnt][1]
 
     def as_row(self) -> dict[str, Any]:
+        """The conversation as a line of JSONL."""
         row: dict[str, Any] = {"id": self.id} if self.id else {}
         row["messages"] = [
             {"role": role, "content": content} | ({"weight": 0} if index in self.context else {})

@@ -17,12 +17,15 @@ COLUMNS = ("conversation_sha256", "generation", "karma")
 
 @dataclass(frozen=True)
 class Taught:
+    """A conversation that was taught: its identity, by which generation, and its karma."""
+
     identity: str
     generation: int
     karma: float
 
 
 def dumps(rows: list[Taught]) -> str:
+    """The rows as taught.csv."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -31,6 +34,7 @@ def dumps(rows: list[Taught]) -> str:
 
 
 def loads(text: str) -> list[Taught]:
+    """The rows of taught.csv. Raises InputError where its columns are missing."""
     reader = csv.reader(io.StringIO(text))
     if tuple(next(reader, ())) != COLUMNS:
         raise InputError(

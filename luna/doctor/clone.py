@@ -10,9 +10,11 @@ from pathlib import Path
 from luna import names, params
 from luna.doctor.check import BAD, GOOD, WARNING, Check
 from luna.errors import LunaError
-from luna.history import record
+from luna.history import known, record, tip
+from luna.history.line import read_line
 from luna.history.shared import fetch_refspecs
-from luna.repo import hooks
+from luna.operations import init
+from luna.repo import hooks, signing, supported
 from luna.repo.git import Git
 
 _GC = re.compile(r"\bdvc\s+(?:-\S+\s+)*gc\b[^\n#;&|]*")
@@ -20,6 +22,7 @@ _SAFE_GC = re.compile(r"(?:\s|^)(?:-\w*[TA]\w*|--all-tags|--all-commits)\b")
 
 
 def setup(root: Path) -> Iterator[Check]:
+    """Check params.yaml, git's hooks and refspecs, and the record."""
     git = Git(root)
     try:
         prefix = params.load(root).line.prefix
@@ -38,6 +41,15 @@ def setup(root: Path) -> Iterator[Check]:
         if lacking
         else Check("git hooks", GOOD, "present: history is guarded")
     )
+    if command := hooks.clean_up_command(git):
+        yield Check(
+            "hooks elsewhere",
+            WARNING,
+            f"an older 'luna init' left hooks in {hooks.before(git)}, where they run in other repositories too",
+            command,
+        )
+    if why := supported.unsupported(git):
+        yield Check("repository", BAD, *why.rsplit(": ", 1))
     known = {path: [] for path in git.text("remote").splitlines()}
     loose = [
         name
@@ -54,34 +66,48 @@ def setup(root: Path) -> Iterator[Check]:
         )
     elif known:
         yield Check("fetching", GOOD, "follows the head and refuses a changed generation")
-    if not git.config("user.name") or not git.config("user.email"):
-        yield Check(
-            "identity",
-            BAD,
-            "git does not know who seals",
-            "git config user.name NAME; git config user.email ADDRESS",
-        )
-    else:
-        yield Check(
-            "identity",
-            GOOD,
-            f"{git.config('user.name')} <{git.config('user.email')}>, seals are {'signed by SSH' if git.signs else 'not signed'}",
-        )
-    if git.text("config", "--bool", "tag.gpgSign", check=False) == "true" and not git.signs:
-        yield Check(
-            "signing",
-            WARNING,
-            "tag.gpgSign is on, but seals are signed by SSH only",
-            "git config gpg.format ssh; git config user.signingKey FILE",
-        )
-    if git.config("core.autocrlf") == "true":
-        yield Check(
+    yield from _sealing(git)
+    yield (
+        Check(
             "line ends",
             WARNING,
-            "core.autocrlf turns the ledger's line ends, and hashes of files change with them",
-            "git config core.autocrlf input",
+            "git changes those of files that are known by their hash (core.autocrlf)",
+            "luna init",
         )
+        if init.alters_line_ends(git) or init.line_ends_altered(git)
+        else Check("line ends", GOOD, "git changes none")
+    )
     yield _record(git)
+    yield from _history(root, prefix)
+
+
+def _history(root: Path, prefix: str) -> Iterator[Check]:
+    """What this clone knows of the line beside its tags, and where it stands on it."""
+    line = read_line(root, prefix)
+    found = known.doubts(line)
+    for doubt in found:
+        yield Check("history", BAD if doubt.stops else WARNING, doubt.what, doubt.remedy)
+    if not found:
+        yield Check("history", GOOD, f"the tags know all {len(line.sealed)} generations")
+    if (at := tip.where(line)).remedy:
+        yield Check("checked out", WARNING, f"{at.position}: nothing can be built here", at.remedy)
+
+
+def _sealing(git: Git) -> Iterator[Check]:
+    """Who seals, and whether seals can be signed where they are to be."""
+    try:
+        git.require_identity()
+    except LunaError as error:
+        yield Check("identity", BAD, "git does not know who seals", str(error).partition(": ")[2])
+        return
+    who = git.committer().rpartition("> ")[0] + ">"
+    signed = signing.signs_tags(git) or signing.signs_commits(git)
+    try:
+        signing.require_able(git)
+        how = f"signed by {signing.method(git)}" if signed else "not signed"
+        yield Check("identity", GOOD, f"{who}, seals are {how}")
+    except LunaError as error:
+        yield Check("signing", BAD, str(error), "see 'git config user.signingKey'")
 
 
 def _record(git: Git) -> Check:

@@ -27,6 +27,7 @@ _WATCHED = (
 
 
 def versions(root: Path) -> Iterator[Check]:
+    """Check the versions of Python, git and the packages."""
     python = ".".join(map(str, sys.version_info[:3]))
     yield (
         Check("python", GOOD, python)
@@ -68,6 +69,7 @@ def _pins(root: Path) -> dict[str, str]:
 
 
 def converter(root: Path) -> Iterator[Check]:
+    """Check that llama.cpp's converter is set up."""
     from luna.errors import ExportError
     from luna.export import converter as llama
 

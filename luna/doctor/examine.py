@@ -16,6 +16,7 @@ CHECKS: list[Callable[[Path], Iterator[Check]]] = [
     clone.dangerous_gc,
     remotes.configuration,
     remotes.reachable,
+    remotes.second_copy,
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _SECRETS = (
 
 
 def configuration(root: Path) -> Iterator[Check]:
+    """Check DVC's configuration for settings that would break a promise."""
     try:
         shared, local = config.level(root, config.REPOSITORY), config.level(root, config.CLONE)
         kinds = config.cache_kinds(root)
@@ -88,6 +90,7 @@ def configuration(root: Path) -> Iterator[Check]:
 
 
 def reachable(root: Path) -> Iterator[Check]:
+    """Check that cold storage answers and can be written."""
     git = Git(root)
     try:
         places = cold.open_all(root)
@@ -122,6 +125,44 @@ def reachable(root: Path) -> Iterator[Check]:
             if place.stat().st_dev == root.stat().st_dev
             else Check(name, GOOD, said)
         )
+
+
+def second_copy(root: Path) -> Iterator[Check]:
+    """git lives in this clone: a remote that seals are pushed to, or a cold storage, must be able to bring it back."""
+    from luna import params
+    from luna.history import backup, shared
+    from luna.repo.git import Git
+    from luna.storage import cold, packs
+
+    git, name = Git(root), "second copy of git"
+    if remote := shared.remote(git):
+        yield Check(name, GOOD, f"seals are pushed to '{remote}'")
+        return
+    wanted = backup.references(git, params.load(root).line.prefix)
+    if not any(ref.startswith("refs/tags/") for ref in wanted):
+        return  # nothing was sealed yet
+    begun, stores = False, []
+    with contextlib.suppress(LunaError):  # what is wrong with them is told above
+        stores = cold.open_all(root)
+    for store in stores:
+        try:
+            held = packs.held(store, root)
+        except LunaError:
+            continue  # told above
+        if held.issuperset(wanted.items()):
+            yield Check(
+                name, GOOD, f"the cold storage '{store.name}' brings it back (luna recover)"
+            )
+            return
+        begun = begun or bool(held)
+    yield Check(
+        name,
+        WARNING,
+        "the newest commits or tags are in this clone alone"
+        if begun
+        else "commits, tags and conversations are in this clone alone: if it is lost, so are they",
+        "luna archive HEAD, or 'git config luna.pushRemote NAME' and 'luna seal'",
+    )
 
 
 def _object_lock(root: Path, remote: str) -> Iterator[Check]:

@@ -29,6 +29,7 @@ def home() -> Path:
 
 
 def script(place: Path | None = None) -> Path:
+    """The path of llama.cpp's converter. Raises ExportError where it is not set up."""
     path = (place or home()) / "convert_hf_to_gguf.py"
     if not path.is_file():
         raise ExportError(

@@ -48,8 +48,10 @@ def reference(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = str(weights.resolve())
-    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        place, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     if adapter is not None:
         from peft import PeftModel
 
@@ -77,7 +79,7 @@ def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(
-        str(tokenizer_folder.resolve()), local_files_only=True
+        str(tokenizer_folder.resolve()), local_files_only=True, trust_remote_code=False
     )
     training = Transformers(tokenizer)
     written = [f"say {mark} {mark}system" for mark in sorted(training.marks.texts)]
@@ -89,6 +91,7 @@ def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -
 
 
 def compare(expected: Reference, engine: Engine) -> Comparison:
+    """How well the exported model agrees with the reference, token by token."""
     agree = total = 0
     divergence = 0.0
     for tokens, start, rows in zip(expected.tokens, expected.starts, expected.logits, strict=True):

@@ -34,6 +34,7 @@ class Tools:
 
     @property
     def converter_sha256(self) -> str:
+        """SHA-256 over the converter's files."""
         return converter.fingerprint(self.converter)
 
 

@@ -98,7 +98,7 @@ def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str
     """The tree in box-drawing characters, a string a row, all of one width (two columns a lane)."""
     width = 2 * (max((place.lane for place in places.values()), default=0) + 1)
     rows = [[" "] * width for _ in places]
-    for gen, place in places.items():
+    for place in places.values():
         start = place.row if place.leaves_at is None else place.leaves_at
         for index in range(start, place.stem_end + 1):
             rows[index][2 * place.lane] = "│"

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from luna import artifacts
-from luna.history.line import artifact, read_line
+from luna.history.build import Ancestor, Build
+from luna.history.line import artifact
 from luna.model import adapter
 from luna.model.adapter import Adapter
-from luna.params import Params
 
 WEIGHTS_SCRATCH = artifacts.SCRATCH / "weights"
 
 
-def adapters_of(root: Path, names: list[str]) -> list[Adapter]:
-    """The adapters of sealed generations, in the order of the names, read where DVC keeps them."""
+def adapters_of(root: Path, ancestors: Sequence[Ancestor]) -> list[Adapter]:
+    """The adapters of sealed generations, in their order, read where DVC keeps them."""
     found = []
-    for name in names:
-        config = artifact(root, name, artifacts.ADAPTER / adapter.CONFIG)
-        plain = adapter.read(config, None)
-        found.append(
-            Adapter(plain.scale, artifact(root, name, artifacts.ADAPTER / adapter.WEIGHTS))
-            if plain.scale
-            else plain
-        )
+    for one in ancestors:
+
+        def file(path: str, one: Ancestor = one) -> Path:
+            return artifact(root, one.name, artifacts.ADAPTER / path, one.commit)
+
+        plain = adapter.read(file(adapter.CONFIG), None)
+        found.append(Adapter(plain.scale, file(adapter.WEIGHTS)) if plain.scale else plain)
     return found
 
 
-def line_adapters(root: Path, settings: Params) -> list[Adapter]:
+def line_adapters(root: Path, build: Build) -> list[Adapter]:
     """The adapters of the parent and its ancestors, oldest first; none for generation 0."""
-    if settings.generation.is_ancestor:
-        return []
-    return adapters_of(
-        root, read_line(root, settings.line.prefix).ancestors(settings.generation.parent)
-    )
+    return adapters_of(root, build.ancestors)

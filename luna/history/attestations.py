@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts, files
+from luna.history import backup
 from luna.history.line import Line
 from luna.history.shared import push
 from luna.history.tip import require_tip
@@ -22,7 +23,7 @@ def place(name: str, what: str) -> Path:
 def record(
     root: Path, line: Line, documents: Mapping[Path, dict[str, Any] | None], message: str
 ) -> str | None:
-    """Write documents (None: remove) and commit them, and nothing else, on the branch; then push where the line is pushed.
+    """Write documents (None: remove) and commit them, and nothing else, on the branch; then push where the line is pushed, and into cold storage.
 
     Returns the remote pushed to. A record that is there already in the same words makes no commit.
 
@@ -44,7 +45,9 @@ def record(
             f"luna: {message.splitlines()[0]}",
         )
         git.run("reset", "--quiet", "HEAD", "--", *paths)
-    return push(line)
+    pushed = push(line)
+    backup.if_possible(root, git, line.prefix)
+    return pushed
 
 
 def read(line: Line, what: str) -> dict[str, dict[str, Any]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, ledger, names, params
+from luna import artifacts, files, ledger, names, sealed_parameters
 from luna.errors import ColdStorageError, InputError, StateError
+from luna.history import past
 from luna.names import BASE_PARENT, GenerationName
-from luna.params import Params
+from luna.params import Base, Params
 from luna.repo.git import Git, Tag
 
 
@@ -31,10 +32,12 @@ class Line:
 
     @property
     def names(self) -> list[str]:
+        """Full names of the sealed generations, oldest first."""
         return [self.sealed[number].name for number in sorted(self.sealed)]
 
     @property
     def newest(self) -> str | None:
+        """The name sealed last; None where nothing is sealed."""
         return self.sealed[max(self.sealed)].name if self.sealed else None
 
     @property
@@ -46,6 +49,7 @@ class Line:
 
     @property
     def next_number(self) -> int:
+        """The number that the next generation gets."""
         return max(self.sealed, default=-1) + 1
 
     @property
@@ -77,7 +81,7 @@ class Line:
         return tag.name
 
     def ledger(self) -> list[ledger.Row]:
-        """The ledger of the newest sealed generation. Raises InputError for a row that does not parse."""
+        """The ledger as it was sealed, row by row. Raises InputError for a row that does not parse."""
         return ledger.loads(
             self.ledger_text(),
             self.ledger_place,
@@ -85,18 +89,35 @@ class Line:
         )
 
     def ledger_text(self) -> str:
-        if not self.sealed:
-            return ""
-        [text] = self.git.cat([f"refs/tags/{self.newest}:{artifacts.LEDGER}"])
-        return (text or b"").decode("utf-8", "replace")
+        """lineage.csv as the newest seal has it."""
+        return past.ledger_here(self.git, self.sealed)
 
     @property
     def ledger_place(self) -> str:
+        """What errors call that file."""
         return f"{artifacts.LEDGER} of {self.newest}"
 
+    @functools.cached_property
+    def parents(self) -> dict[int, int | str]:
+        """The parent of each generation as its seal names it; as the ledger does, for a seal that names none."""
+        numbers = sorted(self.sealed)
+        bodies = self.git.cat([self.sealed[number].object for number in numbers]) if numbers else []
+        named = {
+            number: parent_named(message_fields((body or b"").decode("utf-8", "replace")), number)
+            for number, body in zip(numbers, bodies, strict=True)
+        }
+        if None in named.values():
+            rows, _ = ledger.scan(self.ledger_text(), self.ledger_place)
+            in_ledger = {row.gen: row.parent for row in rows}
+            named = {
+                number: in_ledger.get(number) if parent is None else parent
+                for number, parent in named.items()
+            }
+        return {number: parent for number, parent in named.items() if parent is not None}
+
     def ancestors(self, name: str) -> list[str]:
-        """From generation 0 to ``name`` itself, along the parents that the ledger records."""
-        parents = {row.gen: row.parent for row in self.ledger()}
+        """From generation 0 to ``name`` itself, along the parents that the seals name."""
+        parents = self.parents
         number: int | str = GenerationName.parse(name).number
         chain: list[str] = []
         while number != BASE_PARENT:
@@ -135,12 +156,7 @@ def read_line(root: Path, prefix: str) -> Line:
 def sealed_params(git: Git, name: str) -> Params:
     """The parameters that a generation was built by."""
     [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
-    try:
-        return params.parse(yaml.safe_load(text or b""), f"{artifacts.PARAMS} of {name}")
-    except yaml.YAMLError:
-        raise InputError(
-            f"{artifacts.PARAMS} of {name} is not valid YAML, so it is not known how that generation was made."
-        ) from None
+    return sealed_parameters.parse(text or b"", f"{artifacts.PARAMS} of {name}")
 
 
 @dataclass(frozen=True)
@@ -204,16 +220,44 @@ def sealed_outs(root: Path, name: str) -> dict[str, Out]:
                 f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'."
             )
         return dvc_file_outs(text)
+    return _outs_at(root, name, f"refs/tags/{name}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _outs_at(root: Path, name: str, revision: str) -> dict[str, Out]:
     lock, pipeline = Git(root).cat(
-        [f"refs/tags/{name}:{artifacts.LOCK}", f"refs/tags/{name}:{artifacts.PIPELINE}"]
+        [f"{revision}:{artifacts.LOCK}", f"{revision}:{artifacts.PIPELINE}"]
     )
     if lock is None or pipeline is None:
         raise StateError(f"{name} is not sealed here: fetch its tag ('git fetch').")
     return outs_of(lock, pipeline)
 
 
-def artifact(root: Path, name: str, path: Path) -> Path:
+def committed_base(root: Path, settings: Base) -> str | None:
+    """The object (a folder's) of the base that this line stands on; None where none was sealed, or from another source.
+
+    By what is committed, without tags: DVC's temporary clones have none.
+    """
+    lock, pipeline, rows = Git(root).cat(
+        [
+            f"HEAD:{path.as_posix()}"
+            for path in (artifacts.LOCK, artifacts.PIPELINE, artifacts.LEDGER)
+        ]
+    )
+    if lock is None or pipeline is None or not (rows or b"").strip():
+        return None
+    out = outs_of(lock, pipeline).get(artifacts.BASE.as_posix())
+    used = (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).get("base", {}).get("params")
+    made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base") or {}
+    # A key that came later is not in an older record.
+    same = made_from and made_from.items() <= settings.model_dump().items()
+    return out.md5 if out and same else None
+
+
+def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Path:
     """Where a file of another, sealed generation can be read: the one way for stages to another generation.
+
+    ``commit``: its sealed commit, for a stage, which may run where there are no tags; None: what its tag names.
 
     What git keeps is written to scratch, what DVC keeps is the cache's own object (never to be written
     to); an object missing from the cache is fetched from cold storage and checked. For a file inside
@@ -227,7 +271,8 @@ def artifact(root: Path, name: str, path: Path) -> Path:
 
     root = root.resolve()
     wanted = path.as_posix()
-    outs = sealed_outs(root, name)
+    revision = commit or f"refs/tags/{name}"
+    outs = _outs_at(root, name, revision)
     out = outs.get(wanted)
     if out and out.cached:
         try:
@@ -241,7 +286,7 @@ def artifact(root: Path, name: str, path: Path) -> Path:
     if out or any(
         not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()
     ):
-        [text] = Git(root).cat([f"refs/tags/{name}:{wanted}"])
+        [text] = Git(root).cat([f"{revision}:{wanted}"])
         place = root / artifacts.SCRATCH / "read" / name / wanted
         with files.replacing(place) as temporary:
             temporary.write_bytes(text or b"")
@@ -257,6 +302,14 @@ def artifact(root: Path, name: str, path: Path) -> Path:
 def message_fields(message: str) -> dict[str, str]:
     """``Key: value`` lines of a tag's message."""
     return dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", message, re.MULTILINE))
+
+
+def parent_named(fields: Mapping[str, str], number: int) -> int | str | None:
+    """The parent that a seal's message names: an older generation's number, or ``base``; None for anything else."""
+    parent = fields.get("Parent", "")
+    if parent == BASE_PARENT:
+        return parent
+    return int(parent) if parent.isascii() and parent.isdigit() and int(parent) < number else None
 
 
 def tagger(body: str) -> tuple[str, str | None]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from luna import ledger
-from luna.history.line import Line, message_fields, tagger
+from luna.history.line import Line, message_fields, parent_named, tagger
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 
@@ -43,9 +43,11 @@ class Entry:
 
     @property
     def short(self) -> str:
+        """The short name, G003."""
         return f"G{self.gen:03d}"
 
     def as_json(self) -> dict[str, Any]:
+        """The entry as 'luna log --json' prints it."""
         values = (
             asdict(self.row)
             if self.row
@@ -95,9 +97,7 @@ def lineage(line: Line) -> Lineage:
     )
     by_gen = {row.gen: row for row in rows}
     told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
-    parents = {gen: row.parent for gen, row in by_gen.items()} | {
-        gen: fact["parent"] for gen, fact in told.items()
-    }
+    parents = {gen: row.parent for gen, row in by_gen.items()} | line.parents
     head = GenerationName.parse(line.head_name).number if line.head_name else None
     on_line: set[int] = set()
     at: int | str | None = head
@@ -110,7 +110,7 @@ def lineage(line: Line) -> Lineage:
         fact = (
             told[gen]
             if row is None
-            else {"parent": row.parent, "promoted": row.promoted, "scores": _scores(row)}
+            else {"parent": parents[gen], "promoted": row.promoted, "scores": _scores(row)}
         )
         state = _state(gen, fact, head, gen in on_line)
         fault = (
@@ -163,15 +163,8 @@ def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
     found = {}
     for gen, body in zip(numbers, bodies, strict=True):
         said = message_fields((body or b"").decode("utf-8", "replace"))
-        parent: int | str | None = said.get("Parent")
-        if parent != BASE_PARENT:
-            parent = (
-                int(parent)
-                if parent and parent.isascii() and parent.isdigit() and int(parent) < gen
-                else None
-            )
         found[gen] = {
-            "parent": parent,
+            "parent": parent_named(said, gen),
             "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
             "scores": {
                 key: _fraction(said.get(title))

@@ -54,14 +54,17 @@ class Entry:
 
     @cached_property
     def line(self) -> str:
+        """The entry as one line of JSON."""
         return json.dumps({name: getattr(self, name) for name in _FIELDS}, separators=(",", ":"))
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 of the line; the next entry names it."""
         return hashlib.sha256(self.line.encode()).hexdigest()
 
     @property
     def commit(self) -> str:
+        """The commit that the recorded tag points at."""
         return self.body.partition("\n")[0].removeprefix("object ")
 
 
@@ -77,11 +80,16 @@ def is_recorded(tag: str) -> bool:
 
 def object_id(body: str) -> str:
     """The id that git gives a tag object of this content."""
-    content = body.encode("utf-8", "surrogateescape")
+    return object_id_of(body.encode("utf-8", "surrogateescape"))
+
+
+def object_id_of(content: bytes) -> str:
+    """The id that git gives to a tag of this content."""
     return hashlib.sha1(b"tag %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def dumps(entries: Iterable[Entry]) -> str:
+    """The entries as the record's file has them."""
     return "".join(entry.line + "\n" for entry in entries)
 
 
@@ -124,6 +132,7 @@ def read(git: Git) -> list[Entry]:
 
 
 def tip_digest(entries: list[Entry]) -> str:
+    """The digest that the next entry must name."""
     return entries[-1].digest if entries else START
 
 
@@ -299,18 +308,6 @@ def to_cold(store: Store, entries: list[Entry]) -> int:
     return len(lacking)
 
 
-def to_all(stores: Iterable[Store], entries: list[Entry]) -> None:
-    """Into every store that answers. Raises ColdStorageError when none does; a store that was down gets the rest another time."""
-    stores, failures = list(stores), []
-    for store in stores:
-        try:
-            to_cold(store, entries)
-        except ColdStorageError as error:
-            failures.append(error)
-    if failures and len(failures) == len(stores):
-        raise failures[0]
-
-
 def mend_cold(store: Store, entries: list[Entry]) -> None:
     """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
     wanted = {cold_name(entry): entry.line + "\n" for entry in entries}
@@ -322,4 +319,5 @@ def mend_cold(store: Store, entries: list[Entry]) -> None:
 
 
 def cold_name(entry: Entry) -> str:
+    """The name of the entry's copy in cold storage."""
     return f"{entry.number:06d}.json"

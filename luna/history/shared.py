@@ -6,7 +6,7 @@ one, since a push of branch, tags and record is atomic and goes forward only; th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from luna import artifacts, names
 from luna.errors import StateError
@@ -36,6 +36,7 @@ def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
 
 
 def remote(git: Git) -> str | None:
+    """The git remote that seals are pushed to; None where none is set."""
     return git.config(PUSH_REMOTE)
 
 
@@ -185,6 +186,22 @@ def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] 
     if wanted:
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
         git.run("push", "--quiet", "--atomic", "--no-verify", place, *wanted)
+
+
+def has_tags(git: Git, place: str, commits: Mapping[str, str]) -> bool:
+    """Whether the remote has a tag of each name on just this commit: then it is a copy of this line, and not another one."""
+    try:
+        theirs = _references(git, place)
+    except GitError:
+        return False
+    return bool(commits) and all(
+        theirs.get(f"refs/tags/{name}^{{}}") == commit for name, commit in commits.items()
+    )
+
+
+def fetch_history(line: Line, place: str) -> None:
+    """Tags, head and record of a remote, and no branch. What is here already is never replaced, but for the head. Raises GitError."""
+    line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix)[1:])
 
 
 def fetch(line: Line) -> str:

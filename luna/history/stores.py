@@ -20,14 +20,19 @@ from luna.history import record, shared
 from luna.history.line import Line, kept, sealed_outs
 from luna.history.record import Entry
 from luna.repo.git import Git, Update
-from luna.storage import cold
+from luna.storage import cold, packs
 from luna.storage.cold import Store
 
 #: git config, one value a store: the addresses that this clone has seen hold the line's record.
 HELD = "luna.heldBy"
 
+#: In a store alone: a commit whose seal was offered to it, and may have come second.
+OFFERED = "refs/luna/offered/"
+
 
 class Holding(Enum):
+    """What a store holds of the line."""
+
     NEW = "nothing, and nothing is expected there"
     OURS = "this line's record"
     UNRECORDED = "objects of this line, and no record of it"
@@ -183,6 +188,7 @@ def _shown(address: str) -> str:
 
 
 def held(git: Git) -> list[str]:
+    """Addresses of the stores that held the line when this clone last looked."""
     return git.text("config", "--get-all", HELD, check=False).splitlines()
 
 
@@ -297,9 +303,10 @@ def holds(root: Path, line: Line, name: str) -> list[Entry]:
 
 def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
     """See that the commits which the entries name are here. Raises StateError where they are to be had nowhere."""
-    lacking = {entry.commit for entry in entries} - git.existing(
-        {entry.commit for entry in entries}
-    )
+    wanted = {entry.commit for entry in entries}
+    if wanted - git.existing(wanted):
+        packs.unpack(store, git)
+    lacking = wanted - git.existing(wanted)
     if lacking:
         tag = next(entry.tag for entry in entries if entry.commit in lacking)
         raise StateError(
@@ -332,10 +339,15 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     [text] = git.cat([f"{commit}:{record.FILE}"])
     entries = record.loads((text or b"").decode("utf-8", "replace"))
     copies = params.load(root).cold.copies
+    # The commits first, so that the record never names what is nowhere but here.
+    offered = {
+        f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")
+    }
     for store in open_all(root, git, copies=copies):
         theirs = look(store, git).newer
         if theirs and theirs != entries[theirs[0].number :][: len(theirs)]:
             raise shared.Overtaken(overtaken(store, theirs))
+        packs.put(store, git, offered)
         try:
             record.to_cold(store, entries)
         except record.AlreadyWritten:

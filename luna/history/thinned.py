@@ -43,6 +43,7 @@ def _parse(document: dict[str, Any]) -> Record:
 
 
 def write(store: Store, record: Record) -> None:
+    """Write the record into the store."""
     store.write_note(
         KIND,
         f"{record.generation}.json",
@@ -51,13 +52,14 @@ def write(store: Store, record: Record) -> None:
 
 
 def forget(store: Store, generation: str) -> None:
+    """Remove the generation's record from the store."""
     store.write_note(KIND, f"{generation}.json", None)
 
 
 def in_store(store: Store) -> dict[str, Record]:
     """Records by generation, as the store tells. A damaged one counts as none: that in git stands, and is written again."""
     found = {}
-    for name, text in store.notes(KIND).items():
+    for text in store.notes(KIND).values():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             record = _parse(json.loads(text))
             found[record.generation] = record

@@ -1,10 +1,43 @@
-"""Where the line stands in this clone: its newest end, and the generation that is being built on it."""
+"""Where this clone stands on the line: at its newest end or elsewhere, and the way back; and the generation that is being built."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import StrEnum
+
+from luna import artifacts
 from luna.errors import StateError
 from luna.history.line import Line
+from luna.names import GenerationName
 from luna.params import Params
+from luna.repo.git import Git
+
+
+class Position(StrEnum):
+    """Where the checkout stands on the line."""
+
+    TIP = "the tip of the line"
+    EMPTY = "nothing is committed yet"
+    DETACHED = "the tip of the line, and no branch"
+    PAST = "an earlier commit of the line, and no branch"
+    BEHIND = "a branch that ends before the newest generation"
+    ELSEWHERE = "a branch that does not hold the newest generation"
+    REWRITTEN = "a branch on which the newest generation's commit was replaced"
+
+
+@dataclass(frozen=True)
+class Where:
+    """``branch`` is what is checked out (None: no branch), ``remedy`` the command that leads back to the tip (None: it is there)."""
+
+    position: Position
+    branch: str | None
+    sentence: str = ""
+    remedy: str | None = None
+
+
+def short_name(branch: str | None) -> str | None:
+    """``refs/heads/main`` as a person types it."""
+    return branch.removeprefix("refs/heads/") if branch else None
 
 
 def building(settings: Params, line: Line) -> str | None:
@@ -13,18 +46,116 @@ def building(settings: Params, line: Line) -> str | None:
     return name if name and all(tag.name != name for tag in line.sealed.values()) else None
 
 
+def where(line: Line) -> Where:
+    """One or two git processes at the tip; a few more elsewhere, to find the way back. Nothing is changed."""
+    git, branch = line.git, line.git.branch()
+    head = git.resolve("HEAD^{commit}")
+    if head is None:
+        return Where(
+            Position.EMPTY,
+            branch,
+            "The repository has no commit yet: commit Luna's files first.",
+            "git add . && git commit",
+        )
+    newest = line.sealed[max(line.sealed)] if line.sealed else None
+    if newest is None or newest.commit == head or git.is_ancestor(newest.commit, head):
+        if branch is not None:
+            return Where(Position.TIP, branch)
+        remedy = _to_a_branch(git, head)
+        return Where(
+            Position.DETACHED,
+            None,
+            f"No branch is checked out, so what would be committed belongs to none: '{remedy}', then run the command again.",
+            remedy,
+        )
+    if branch is None and git.is_ancestor(head, newest.commit):
+        remedy = _to_the_line(git, newest.commit, newest.name)
+        return Where(
+            Position.PAST,
+            None,
+            f"A past generation is checked out: go back to the tip of the line with '{remedy}', then run the command again.",
+            remedy,
+        )
+    if _has_row(git, head, newest.name):
+        remedy = _to_the_seal(git, head, newest.commit, newest.name)
+        return Where(
+            Position.REWRITTEN,
+            branch,
+            f"The commit that sealed {newest.name} was amended or rewritten here, and history is what was sealed: '{remedy}' takes the branch back to it; then run the command again.",
+            remedy,
+        )
+    behind = git.is_ancestor(head, newest.commit)
+    remedy = _to_the_line(git, newest.commit, newest.name)
+    return Where(
+        Position.BEHIND if behind else Position.ELSEWHERE,
+        branch,
+        f"{short_name(branch) or 'What is checked out'} does not hold {newest.name}, the newest generation: '{remedy}', then run the command again, so that the line stays one.",
+        remedy,
+    )
+
+
 def require_tip(line: Line) -> str:
-    """The branch checked out must hold the newest sealed generation. Returns the branch's full reference."""
-    branch = line.git.branch()
-    newest = line.sealed[max(line.sealed)].commit if line.sealed else None
-    if branch is None:
-        raise StateError(
-            "A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again."
-        )
-    if line.git.resolve("HEAD") is None:
-        raise StateError("The repository has no commit yet: commit Luna's files first.")
-    if newest and not line.git.is_ancestor(newest, "HEAD"):
-        raise StateError(
-            f"This branch does not hold {line.newest}, the newest generation: merge it or switch to the branch that does, so that the line stays one."
-        )
-    return branch
+    """The branch checked out must hold the newest sealed generation. Returns the branch's full reference.
+
+    Raises StateError with the command that leads back.
+    """
+    at = where(line)
+    if at.position is not Position.TIP or at.branch is None:
+        raise StateError(at.sentence)
+    return at.branch
+
+
+def _branches_with(git: Git, commit: str) -> list[str]:
+    """Short names of branches here that hold the commit, the one checked out before first, then the remote's default."""
+    here = git.text(
+        "for-each-ref", f"--contains={commit}", "--format=%(refname:strip=2)", "refs/heads"
+    ).splitlines()
+    before = short_name(
+        git.text("rev-parse", "--symbolic-full-name", "--quiet", "@{-1}", check=False)
+    )
+    default = git.text("symbolic-ref", "--quiet", "refs/remotes/origin/HEAD", check=False)
+    wished = [before, default.removeprefix("refs/remotes/origin/")]
+    return sorted(here, key=lambda name: wished.index(name) if name in wished else len(wished))
+
+
+def _to_the_line(git: Git, commit: str, name: str) -> str:
+    """From a commit that does not hold the newest generation to a branch that does."""
+    if here := _branches_with(git, commit):
+        return f"git switch {here[0]}"
+    theirs = git.text(
+        "for-each-ref",
+        f"--contains={commit}",
+        "--format=%(refname:strip=3)",
+        "refs/remotes",
+    ).splitlines()
+    theirs = [branch for branch in theirs if branch != "HEAD"]
+    local = set(git.text("for-each-ref", "--format=%(refname:strip=2)", "refs/heads").splitlines())
+    if fresh := [branch for branch in theirs if branch not in local]:
+        return f"git switch {fresh[0]}"  # git makes it, following the remote's
+    if git.branch() is not None:
+        return f"git merge {name}"
+    return f"git switch -c line-of-{name} {name}"
+
+
+def _to_a_branch(git: Git, head: str) -> str:
+    """From a detached HEAD at the tip to a branch that holds it; one is made where there is none."""
+    here = _branches_with(git, head)
+    return f"git switch {here[0]}" if here else f"git switch -c line-{head[:7]}"
+
+
+def _has_row(git: Git, revision: str, name: str) -> bool:
+    """Whether the ledger of a revision has the row of this very generation."""
+    generation = GenerationName.parse(name)
+    [text] = git.cat([f"{revision}:{artifacts.LEDGER}"])
+    return any(
+        row.startswith(f"{generation.number},") and row.rstrip().endswith(generation.timestamp)
+        for row in (text or b"").decode("utf-8", "replace").splitlines()
+    )
+
+
+def _to_the_seal(git: Git, head: str, sealed: str, name: str) -> str:
+    """Back to the sealed commit. What is more than a copy of it stays: files as changes in the workspace, commits on a branch."""
+    copy = git.resolve(f"{head}^{{tree}}") == git.resolve(f"{sealed}^{{tree}}")
+    if copy and not git.changed():
+        return f"git reset --hard {name}"
+    return f"{'' if copy else f'git branch before-{head[:7]} && '}git reset --soft {name}"

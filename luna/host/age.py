@@ -71,12 +71,14 @@ def age_up(
 
 
 def refused(found: Karma) -> AgeUp:
+    """The result where too little karma was collected."""
     return AgeUp(
         "refused", found.collected, found.required, found.missing, found.collected, found.head
     )
 
 
 def busy(found: Karma, by: str) -> AgeUp:
+    """The result where another command is at work."""
     return AgeUp(
         "busy", found.collected, found.required, found.missing, found.collected, found.head, by=by
     )
@@ -102,6 +104,7 @@ def grow(
 
 
 def result_event(done: AgeUp) -> dict[str, Any]:
+    """The result as the last event of 'luna age-up --json'."""
     return {"event": _RESULT, **vars(done)}
 
 
@@ -123,6 +126,7 @@ def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]
         try:
             for line in process.stdout:
                 last = json.loads(line)
+                last.pop("version", None)  # of the JSON, which this code writes and reads itself
                 if last["event"] not in (_RESULT, "failed"):
                     on_event(last)
             code = process.wait()

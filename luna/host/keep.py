@@ -8,15 +8,15 @@ from pathlib import Path
 
 from luna.errors import from_os_error
 from luna.operations import snapshot as history
+from luna.operations.gate import changing
 from luna.operations.snapshot import Kept, Snapshot
 from luna.repo.git import Git
-from luna.repo.lock import exclusive
 
 
 @contextmanager
 def _at_work(place: Path) -> Iterator[None]:
     try:
-        with exclusive(place, "snapshot"):
+        with changing(place, "snapshot"):
             yield
     except OSError as error:
         raise from_os_error(error) or error from error

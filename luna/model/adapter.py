@@ -62,6 +62,7 @@ def read(config: Path, weights: Path | None) -> Adapter:
 
 
 def read_folder(folder: Path) -> Adapter:
+    """The adapter in a folder, as training wrote it."""
     weights = folder / WEIGHTS
     return read(folder / CONFIG, weights if weights.is_file() else None)
 

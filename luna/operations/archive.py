@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import names
-from luna.history import record, stores, thinned
+from luna.history import backup, stores, thinned
 from luna.history.line import Line, kept, sealed_outs
 from luna.storage import cold, objects
 
@@ -72,7 +72,7 @@ def archive(
                 path.unlink()
             proven.update(wanted)
             found.append(Archived(name, store.name, len(wanted), uploaded, len(md5s) - len(wanted)))
-        record.to_cold(store, record.read(line.git))
+        backup.to_store(store, line.git, line.prefix)
         stores.remember(store, line.git)
     return found
 

@@ -17,14 +17,24 @@ from luna import artifacts, ending, files, params, stage
 from luna.errors import LunaError, Refused, StateError
 from luna.history import tip
 from luna.history.line import read_line
-from luna.operations import handover, new, trained
+from luna.operations import handover, new, recorded, trained
 from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.repo import interrupted
+from luna.repo.git import Git
 
 LENT = artifacts.SCRATCH / "evolve.json"
 
 
+#: DVC without its advice to 'git add' what a seal commits, and its warning of outputs that are rightly empty
+#: (generation 0 learns nothing).
+_DVC = """
+import logging, sys
+logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
+logging.getLogger("dvc.output").addFilter(lambda record: record.msg != "'%s' is empty.")
+from dvc.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 _RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
 Event = Callable[[dict[str, Any]], None]
 
@@ -57,7 +67,7 @@ def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     }
     env |= {"PYTHONUNBUFFERED": "1"} if quiet else {}
-    command = [sys.executable, "-m", "dvc", "repro", *([until] if until else [])]
+    command = [sys.executable, "-c", _DVC, "repro", *([until] if until else [])]
     with ending.child(
         command,
         cwd=root,
@@ -88,9 +98,28 @@ def one(
 ) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     name = _begin(root, say)
+    branch = Git(root).branch()
     reproduce(root, quiet, event)
+    _require_undisturbed(root, name, branch)
     say(f"{name}: sealing")
     return seal(root)
+
+
+def _require_undisturbed(root: Path, name: str, branch: str | None) -> None:
+    """The hook takes a checkout back that comes while a build runs; here it is seen where there is no hook, or it could not.
+
+    Raises StateError: another branch is checked out than when the build began, or its parameters are gone.
+    """
+    now = Git(root).branch()
+    if now != branch:
+        was, new = (tip.short_name(item) or "a commit without a branch" for item in (branch, now))
+        raise StateError(
+            f"{new} was checked out while {name} was being built on {was}, so its files may be mixed; nothing was sealed: 'git switch {was}', then 'luna evolve'."
+        )
+    if params.load(root).generation.name != name:
+        raise StateError(
+            f"A checkout replaced params.yaml while {name} was being built; nothing was sealed: run 'luna evolve' to build it anew."
+        )
 
 
 def part(
@@ -106,8 +135,10 @@ def part(
     if not read_line(root, settings.line.prefix).sealed:
         event({"event": "sealed", **asdict(one(root, say, quiet, event))})
     event({"event": "started", "built": 0})
-    name = _begin(root, say, exports=stage not in ("prep", "train"))
+    name = _begin(root, say, exports=stage not in ("prep", "train"), trains=stage != "prep")
+    branch = Git(root).branch()
     reproduce(root, quiet, event, stage)
+    _require_undisturbed(root, name, branch)
     told = handover.hand_over(
         root,
         read_line(root, settings.line.prefix),
@@ -119,16 +150,20 @@ def part(
     return told
 
 
-def _begin(root: Path, say: Callable[[str], None], exports: bool = True) -> str:
+def _begin(
+    root: Path, say: Callable[[str], None], exports: bool = True, trains: bool = True
+) -> str:
     """The name of the generation to build: the unfinished one, or a new one. What has been built of it, be it on another machine, is in place then."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     name = tip.building(settings, line)
+    interrupted.mend_lockfile(root)
     if name is None:
-        name = str(new.start(root, say=say, exports=exports))
+        name = str(new.start(root, say=say, exports=exports, trains=trains))
         say(f"{name} is started")
     else:
         tip.require_tip(line)
+        recorded.require_named(root, settings)
         say(f"{name} is gone on with")
     handover.take_over(root, name, say)
     return name
@@ -214,6 +249,31 @@ def evolve(
             give_back(root)
     event({"event": "stopped", "reason": stopped, "built": len(built)})
     return Grown(built, stopped)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a generation was taught and what it scored; a score is None where it could not be measured."""
+
+    conversations: int
+    recall: float | None
+    generalisation: float | None
+    tone_drift: float | None
+
+
+def learnt(root: Path, name: str) -> Learnt:
+    """Of a sealed generation, as its own metrics.json says."""
+    git = read_line(root, params.load(root).line.prefix).git
+    metrics = json.loads(
+        git.run("cat-file", "blob", f"refs/tags/{name}:{artifacts.METRICS.as_posix()}")
+    )
+    scores = metrics["evaluation"]
+    return Learnt(
+        metrics["data"]["new_conversations"],
+        scores["recall"],
+        scores["generalize"],
+        scores["tone_drift"],
+    )
 
 
 def is_mature(root: Path) -> bool:

@@ -42,6 +42,7 @@ class Plan:
 
     @property
     def bytes(self) -> int:
+        """Bytes that would be freed."""
         return sum(self.objects.values())
 
 

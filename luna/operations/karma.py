@@ -26,6 +26,7 @@ class Karma:
 
     @property
     def missing(self) -> float:
+        """What must still be collected."""
         return max(0.0, self.required - self.collected)
 
 

@@ -1,4 +1,8 @@
-"""luna new: name the next generation and its parent in params.yaml, after checking all that could go wrong."""
+"""luna new: decide what the next generation is built of, after checking all that could go wrong.
+
+Name and parent go into params.yaml, all that is decided into models/build.json; results in the workspace that no seal
+made are put back to the tip first.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import batches, inbox, probes, taught
+from luna.conversations import batches, inbox, probes, schema, taught
 from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
+from luna.history import build as builds
+from luna.history.build import Build
 from luna.history.line import Line, read_line, sealed_params
 from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
-from luna.operations import preflight
+from luna.operations import preflight, workspace
 from luna.operations.overlooked import overlooked
+from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
 OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
@@ -59,6 +66,7 @@ def pending(root: Path, line: Line) -> Pending:
 
 
 def counted(found: Waiting) -> Pending:
+    """How much waits to be learnt."""
     both = [*found.next, *found.later]
     return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
 
@@ -68,20 +76,25 @@ def start(
     replace: bool = False,
     say: Callable[[str], None] = lambda text: None,
     exports: bool = True,
+    trains: bool = True,
 ) -> GenerationName:
-    """Check everything, then write name and parent into params.yaml; nothing is changed when a check fails.
+    """Check everything, then record what is built and name it in params.yaml; nothing is changed when a check fails.
 
-    ``exports`` False: another machine goes on after the training, so its needs are not asked for here.
+    ``exports`` False: another machine goes on after the training, ``trains`` False: before it; so its needs are not
+    asked for here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
-            the line's tip, files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
+            the line's tip or its ledger not the sealed one, params.yaml is another generation's, git cannot seal here
+            (luna.repo.supported), files outside data and params.yaml have uncommitted changes, or disk or memory do not suffice.
         InputError: params or conversations are malformed, or there is nothing new to learn.
         BaseModelError: the base is missing or is no causal chat model.
         ColdStorageError: cold storage does not answer, or does not hold the parent.
     """
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
+    require_supported(line.git)
+    require_can_seal(line.git)
     if (unfinished := building(settings, line)) and not replace:
         raise StateError(
             f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."
@@ -93,26 +106,63 @@ def start(
             f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by."
         )
     base.check(settings.base)
-    parent = line.head_name or BASE_PARENT
+    parent, sealed_ledger = line.head_name or BASE_PARENT, None
     if line.sealed:
         if line.head_name is None:
             raise StateError(
                 "The head tag is missing or names no generation: run 'luna seal' to restore it."
             )
+        if not unfinished:
+            workspace.require_own_params(line, settings)
+        sealed_ledger = workspace.require_true_ledger(line)
         _require_same_base(line, settings)
         if not pending(root, line).conversations:
             raise InputError(
                 "There is nothing new to learn: add conversations to data/conversations, then run the command again."
             )
-    probes.curated(root / artifacts.CURATED_PROBES)  # what is wrong with one is said now
-    for sentence in overlooked(root, settings, waiting(root, line)):
+    batch = waiting(root, line)
+    build = _decide(root, line, parent, sealed_ledger, batch)
+    for sentence in overlooked(root, settings, batch):
         say(sentence)
-    say(preflight.require(root, settings, line, conversations(root), exports).sentence)
+    say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
+    for sentence in workspace.changed_settings(line, settings):
+        say(f"params.yaml: {sentence}")
+    workspace.put_back(root, line, say)
     inbox.take_in(root)
-    batches.remove_list(root)
-    name = next_name(line)
-    params.write_generation(root, str(name), parent)
-    return name
+    batches.remove_old_list(root)
+    begin(root, line, build)
+    return GenerationName.parse(build.name)
+
+
+def _decide(
+    root: Path, line: Line, parent: str, sealed_ledger: str | None, batch: Waiting
+) -> Build:
+    """What is built on ``parent``; ``sealed_ledger`` is the git object of the ledger."""
+    # Generation 0 is taught nothing: it is asked all that waits, and leaves all of it.
+    chosen, left = (
+        (batch.next, batch.later)
+        if line.sealed
+        else (schema.distinct([*batch.next, *batch.later]), [*batch.next, *batch.later])
+    )
+    return Build(
+        name=str(next_name(line)),
+        parent=parent,
+        head_move=max(line.assignments, default=0),
+        ancestors=builds.ancestors(line, parent),
+        ledger=sealed_ledger,
+        conversations=tuple(item.identity for item in chosen),
+        probes=tuple(item.conversation for item in probes.curated(root / artifacts.CURATED_PROBES)),
+        karma_left=math.fsum(item.karma for item in left),
+        folder=batch.folder if line.sealed else None,
+    )
+
+
+def begin(root: Path, line: Line, build: Build) -> None:
+    """Record the build, then name it in params.yaml: killed in between, it has not begun."""
+    builds.write(root, build)
+    # Tracked from now on, so that it reaches the temporary clones in which DVC runs queued experiments.
+    line.git.run("add", "--force", "--", artifacts.BUILD.as_posix())
+    params.write_generation(root, build.name, build.parent)
 
 
 def _require_same_base(line: Line, settings: params.Params) -> None:

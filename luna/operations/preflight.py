@@ -24,6 +24,7 @@ from luna.errors import ColdStorageError, InputError, StateError
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
+from luna.operations import fitting
 from luna.params import Params, Train
 from luna.storage import cache, cold, config, objects
 from luna.storage.cold import Store
@@ -63,6 +64,7 @@ class Preflight:
 
     @property
     def sentence(self) -> str:
+        """What is needed and what is free, for a person."""
         parts = [
             f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.place}' for space in self.disks)}"
         ]
@@ -85,14 +87,17 @@ def require(
     line: Line,
     conversations: list[Conversation],
     exports: bool = True,
+    trains: bool = True,
 ) -> Preflight:
-    """What was found, where all fits. ``exports`` False: another machine goes on after the training.
+    """What was found, where all fits. ``exports`` False: another machine goes on after the training; ``trains`` False: before it.
 
     Raises:
+        InputError: params.yaml does not fit the base, or this machine, which is to train.
         StateError: the disk or the memory does not suffice, with the numbers and what would; or the ledger lacks the parent.
         ColdStorageError: cold storage does not answer, cannot be written, is lost, is another line's, or lacks
             something that the parent's weights are made of.
     """
+    fitting.require(root, settings, trains)
     found = look(root, settings, line, conversations, exports)
     if found.too_little:
         raise StateError(f"{found.too_little}; nothing was started.")

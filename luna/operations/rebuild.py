@@ -41,6 +41,7 @@ class Rebuilt:
 
     @property
     def same(self) -> bool:
+        """Whether it came out bit for bit."""
         return self.sha256 == self.expected
 
 
@@ -53,6 +54,7 @@ def scratch_folder(root: Path) -> Iterator[Path]:
 
 
 def model_out(root: Path, name: str) -> Out:
+    """The recorded model.gguf of a generation."""
     return sealed_outs(root.resolve(), name)[artifacts.MODEL.as_posix()]
 
 

@@ -1,10 +1,10 @@
 """luna seal --renumber: a generation whose number another clone has sealed meanwhile takes the next one, trained as it is.
 
 The branch is brought up to the shared one; what this clone is building stays as it is. The name then
-changes in params.yaml, and the pipeline writes again what carries it: probes, GGUF, scores, reports,
-hashes, ledger row. The parent stays the one that it was trained on. What it is taught is listed
-(``data/conversations/batch.txt``), so that conversations which came with the other clone's generation wait
-for the next one, and the training is taken over under the new name (luna/operations/trained.py).
+changes in params.yaml and models/build.json, and the pipeline writes again what carries it: probes, GGUF, scores, reports,
+hashes, ledger row. The parent stays the one that it was trained on, and so does what it is taught: conversations
+which came with the other clone's generation wait for the next one. The training is taken over under the new name
+(luna/operations/trained.py).
 
 Every step looks at what is there first: killed anywhere, the same command goes on.
 """
@@ -12,19 +12,18 @@ Every step looks at what is there first: killed anywhere, the same command goes 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from luna import artifacts, files, names, params
-from luna.conversations import batches, taught
 from luna.errors import StateError
+from luna.history import build as builds
 from luna.history import record, shared, stores
-from luna.history.line import Line, artifact, read_line
+from luna.history.line import Line, read_line
 from luna.history.record import Entry
-from luna.history.tip import building, require_tip
-from luna.operations.new import next_name
+from luna.history.tip import building, require_tip, where
+from luna.operations import workspace
+from luna.operations.new import begin, next_name
 from luna.repo.git import Git
 from luna.storage.cold import Store
 
@@ -73,62 +72,33 @@ def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renu
         raise StateError(
             f"Generation 0 is the base itself, and {line.sealed[0].name} is that: run 'luna new --replace' to go on from it."
         )
-    taken = was.number in line.sealed
-    _keep_the_batch(root, settings, taken)
-    if not taken:
+    if was.number not in line.sealed:
         return Renumbered(str(was), str(was), settings.generation.parent)
-    line.git.write_files("HEAD", [artifacts.LEDGER.as_posix()])  # its last row was the old number's
-    name = next_name(line)
-    params.write_generation(root, str(name), settings.generation.parent)
-    say(f"{was} is {name} now; its parent stays {settings.generation.parent}")
-    return Renumbered(str(was), str(name), settings.generation.parent)
-
-
-def _keep_the_batch(root: Path, settings: params.Params, taken: bool) -> None:
-    """List what the prep stage chose, where the number changes or it would choose another batch now; where it has not run, nothing was taught yet."""
-    name = settings.generation.identity
-    if settings.generation.is_ancestor or _prepared(root) != str(name):
-        return
-    own = {
-        row.identity
-        for row in taught.loads((root / artifacts.TAUGHT).read_text(encoding="utf-8"))
-        if row.generation == name.number
-    }
-    seen = {
-        row.identity
-        for row in taught.loads(
-            artifact(root, settings.generation.parent, artifacts.TAUGHT).read_text(encoding="utf-8")
+    build = builds.read(root)
+    if build is None:
+        raise StateError(
+            f"{was} was begun by an earlier version of Luna and cannot be renumbered: begin it again with 'luna new --replace'."
         )
-    }
-    if (
-        taken
-        or {
-            item.identity
-            for item in batches.waiting(root / artifacts.CONVERSATIONS, settings.data, seen).next
-        }
-        != own
-    ):
-        batches.write_list(root, own)
-
-
-def _prepared(root: Path) -> str | None:
-    """The generation that the prep stage ran for last, as dvc.lock tells."""
-    try:
-        lock = yaml.safe_load((root / artifacts.LOCK).read_text(encoding="utf-8"))
-        return lock["stages"]["prep"]["params"][artifacts.PARAMS.as_posix()]["generation"]["name"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return None
+    name = str(next_name(line))
+    begin(
+        root,
+        line,
+        replace(build, name=name, ledger=workspace.require_true_ledger(line), renumbered=True),
+    )
+    line.git.write_files("HEAD", [artifacts.LEDGER.as_posix()])  # its last row was the old number's
+    say(f"{was} is {name} now; its parent stays {build.parent}")
+    return Renumbered(str(was), name, build.parent)
 
 
 # -- following the shared branch, around the files of the build
 
 
 def _follow(line: Line, say: Callable[[str], None]) -> None:
-    git, branch = line.git, line.git.branch()
-    if branch is None:
-        raise StateError(
-            "A past generation is checked out: go back to the tip of the line with 'git switch main', then run the command again."
-        )
+    git = line.git
+    at = where(line)
+    if at.branch is None:
+        raise StateError(at.sentence)
+    branch = at.branch
     place = shared.fetch(line)
     theirs = git.resolve(shared.seen(place, branch))
     if theirs is not None:

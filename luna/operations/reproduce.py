@@ -128,6 +128,7 @@ def compare_scores(
 
 
 def verdict(same: Mapping[str, bool], scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Bit for bit, within the intervals, or outside."""
     if all(same.values()):
         return BIT_FOR_BIT
     return WITHIN if scores and all(row["within"] for row in scores.values()) else OUTSIDE

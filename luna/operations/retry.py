@@ -54,7 +54,7 @@ def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
     names = [
         line.sealed[row.gen].name
         for row in line.ledger()
-        if row.parent == head and not row.promoted and row.gen in line.sealed
+        if line.parents.get(row.gen) == head and not row.promoted and row.gen in line.sealed
     ]
     texts = line.git.cat([f"refs/tags/{name}:{artifacts.TAUGHT.as_posix()}" for name in names])
     found = []

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
-from luna.history import record, stores
+from luna.history import backup, record, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, message_fields, read_line
 from luna.history.shared import push, remote
+from luna.history.tip import where
 from luna.names import GenerationName
 from luna.operations import restore
+from luna.params import Params
+from luna.repo import checkout
 from luna.repo.git import Git
 
 _STORES = ".dvc/config"
@@ -22,10 +26,13 @@ _STORES = ".dvc/config"
 
 @dataclass(frozen=True)
 class RolledBack:
+    """Where the head is now, where it was, and what was done."""
+
     name: str
     previous: str
     checked_out: bool
     pushed_to: str | None
+    back: str | None  # the command that leads back to the branch, where it was left
 
 
 def rollback(
@@ -33,8 +40,11 @@ def rollback(
     reference: str,
     reason: str,
     stay: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> RolledBack:
     """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
+
+    Killed at any point, the same command finishes: it recognises a checkout that was cut off half-way.
 
     Raises:
         InputError: no such generation, it was denied by the rule, it is the head already, or no reason is given.
@@ -43,6 +53,12 @@ def rollback(
     """
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
+    git = line.git
+    cut = checkout.unfinished(git)
+    if cut and cut.move in line.assignments and git.resolve("HEAD^{commit}") != cut.target:
+        for path in checkout.complete(git, cut):
+            say(f"{path} was changed since the rollback was cut off: a copy is in quarantine")
+        checkout.check_out(git, cut.target)
     name = line.resolve(reference)
     reason = " ".join(reason.split())
     if not reason:
@@ -51,25 +67,22 @@ def rollback(
         )
     generation = GenerationName.parse(name)
     text = f"Rollback to {generation.short}: {reason}"
-    going_on = (
-        name == line.head_name
-        and not stay
-        and _last_reason(line) == text
-        and line.git.resolve("HEAD") != line.sealed[generation.number].commit
-    )
+    last = _last_move(line)
+    # The same command again: whatever a kill has left undone is done, and where nothing was, nothing changes.
+    going_on = name == line.head_name and last.partition("\n")[0] == text
     if name == line.head_name and not going_on:
         raise InputError(f"{name} is the current best already.")
     if _verdict(line, name) != "promoted":
         raise InputError(
             f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md."
         )
-    changed = line.git.changed()
+    changed = git.changed()
     if changed and not stay:
         raise StateError(
             f"{changed[0]} has uncommitted changes: commit or stash them, or give --stay to move the head and leave the workspace as it is."
         )
     if record.complete(
-        line.git, line.all_tags.values()
+        git, line.all_tags.values()
     ):  # a kill may have cut the last move between two references
         line = read_line(root, settings.line.prefix)
     try:
@@ -78,37 +91,43 @@ def rollback(
         raise ColdStorageError(
             f"{name} cannot be restored, so the head stays where it is. {error}"
         ) from None
-    previous = line.head_name or "-"
+    previous = (message_fields(last).get("Previous") if going_on else line.head_name) or "-"
     with contextlib.suppress(ColdStorageError):
-        record.ensure(line.git, lambda: stores.record_of_line(root, line.git))
-    if not going_on:  # killed after the head had moved: only the checkout is left to do
-        updates = head_updates(line, generation, line.sealed[generation.number].commit, text)
-        line.git.update(record.following(line.git, updates), f"luna rollback {name}")
-    pushed = push(read_line(root, settings.line.prefix)) if remote(line.git) else None
+        record.ensure(git, lambda: stores.record_of_line(root, git))
+    target = line.sealed[generation.number].commit
+    move = max(line.assignments, default=0) + (0 if going_on else 1)
+    if not stay:
+        before = git.resolve("HEAD^{commit}") or target
+        checkout.begin(git, checkout.Note(name, before, target, move, reason))
+    if not going_on:
+        updates = head_updates(line, generation, target, text)
+        git.update(record.following(git, updates), f"luna rollback {name}")
+    pushed = push(read_line(root, settings.line.prefix)) if remote(git) else None
     with ThreadPoolExecutor(
         1
     ) as beside:  # DVC takes as long to start here as in its hook: both at once
-        told = beside.submit(_tell_cold, root, settings.cold.remotes, line.git)
-        if stay or line.git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
+        told = beside.submit(_tell_cold, root, settings, git)
+        if stay or git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
             told.result()  # where the stores are may be said otherwise in the generation's own files
         if not stay:
-            line.git.run("checkout", "--quiet", f"refs/tags/{name}")
+            checkout.check_out(git, f"refs/tags/{name}")
         told.result()
-    return RolledBack(name, previous, not stay, pushed)
+    checkout.end(git)
+    back = None if stay else where(read_line(root, settings.line.prefix)).remedy
+    return RolledBack(name, previous, not stay, pushed, back)
 
 
-def _tell_cold(root: Path, remotes: list[str], git: Git) -> None:
+def _tell_cold(root: Path, settings: Params, git: Git) -> None:
     """Going back must not fail for it: the next seal brings what is lacking."""
-    with contextlib.suppress(ColdStorageError):
-        record.to_all(stores.open_all(root, git, remotes), record.read(git))
+    backup.if_possible(root, git, settings.line.prefix, settings.cold.remotes)
 
 
-def _last_reason(line: Line) -> str | None:
-    """Why the head was moved last: the first line of the newest assignment's message."""
+def _last_move(line: Line) -> str:
+    """Why the head was moved last, and where from: the newest assignment's message."""
     if not line.assignments:
-        return None
+        return ""
     [body] = line.git.cat([line.assignments[max(line.assignments)].object])
-    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2].partition("\n")[0]
+    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2]
 
 
 def _verdict(line: Line, name: str) -> str | None:

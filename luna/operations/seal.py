@@ -8,7 +8,6 @@ commit, tag and head come into being here in one transaction. Killed anywhere, t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from typing import Any
 
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
-from luna.history import record, shared, stores
+from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName, head_tag
+from luna.operations import recorded
+from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
 from luna.storage import cold, objects
 
@@ -44,6 +45,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
     name = settings.generation.identity
     if building(settings, line) is None:
         return _finish(root, line, str(name))
+    recorded.require_named(root, settings)
     if name.number in line.sealed:
         raise StateError(
             f"Generation {name.number} is already sealed as {line.sealed[name.number].name}: 'luna seal --renumber' takes the next number without training again."
@@ -64,6 +66,8 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
             f"The pipeline's results are {metrics['generation']['name']}'s, not {name}'s: run 'dvc repro', then 'luna seal'."
         )
 
+    recorded.require(root, line, settings, metrics)
+
     tick("archiving")
     uploaded = archive_outs(root, line, outs, tick)
     record.ensure(line.git, lambda: stores.record_of_line(root, line.git))
@@ -80,6 +84,10 @@ def _finished_outs(root: Path) -> dict[str, Out]:
 
     if not (root / artifacts.LOCK).exists():
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
+    if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
+        raise StateError(
+            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+        )
     try:
         status = Repo(str(root)).status()
     except DvcException as error:
@@ -113,9 +121,10 @@ def message(
     metrics: dict[str, Any],
     weights: str,
     ledger: str,
+    hashes: str,
     record_tip: str | None = None,
 ) -> str:
-    """What a generation's commit and tag say; ``weights``, ``ledger`` and ``record_tip`` are SHA-256 digests."""
+    """What a generation's commit and tag say; ``weights``, ``ledger``, ``hashes`` (of hashes.csv, which lists every file) and ``record_tip`` are SHA-256 digests."""
     scores, decision = metrics["evaluation"], metrics["decision"]
 
     def shown(value: float | None) -> str:
@@ -131,6 +140,7 @@ def message(
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
+        f"{artifacts.HASHES_TRAILER}: {hashes}\n"
         + (f"{record.TRAILER}: {record_tip}\n" if record_tip else "")
     )
 
@@ -145,7 +155,8 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         name,
         metrics,
         weights,
-        hashlib.sha256((root / artifacts.LEDGER).read_bytes()).hexdigest(),
+        files.digest(root / artifacts.LEDGER),
+        files.digest(root / artifacts.HASHES),
         record.tip_digest(record.current(git)),
     )
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
@@ -182,7 +193,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
         else []
     )
     pushed = shared.push(line)
-    record.to_all(stores.open_all(root, git), record.read(git))
+    backup.to_all(stores.open_all(root, git), git, line.prefix)
     return Sealed(name, promoted, line.head_name, 0, pushed, False)
 
 

@@ -20,15 +20,13 @@ import yaml
 
 from luna import artifacts, files, names, params
 from luna.errors import InputError
-from luna.history import record, stores
+from luna.history import backup, record, stores
 from luna.history.line import kept, message_fields, read_line, sealed_outs, tagger
 from luna.history.shared import push
 from luna.operations import cold as cold_place
 from luna.repo.git import ZERO, Git, Update
 from luna.storage import cold, objects, tree
 from luna.storage.tree import File
-
-HASHES_TRAILER = "Hashes-SHA256"
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def make(
     record.ensure(git, lambda: stores.record_of_line(root, git))
     record.complete(git)
     pushed = push(read_line(root, line.prefix), with_branch=False)
-    record.to_all(stores.open_all(root, git), record.read(git))
+    backup.to_all(stores.open_all(root, git), git, line.prefix)
     [snapshot] = [snapshot for snapshot in listed(root) if snapshot.tag == tag]
     return Kept(snapshot, created, uploaded, pushed)
 
@@ -164,7 +162,7 @@ def _tag(
     )
     text = (
         f"{tag}: {description}\n\nFolder: {name}\nObject: {object_name}\nFiles: {len(found)}\nBytes: {size}\n"
-        f"{HASHES_TRAILER}: {hashlib.sha256(hashes).hexdigest()}\n"
+        f"{artifacts.HASHES_TRAILER}: {hashlib.sha256(hashes).hexdigest()}\n"
     )
     commit = git.commit_tree(tree, [], text)
     update = Update(f"refs/tags/{tag}", git.tag_object(tag, commit, text), ZERO)

@@ -8,15 +8,18 @@ from pathlib import Path
 from luna import artifacts, params
 from luna.conversations import probes
 from luna.errors import LunaError
-from luna.history import shared
+from luna.history import known, past, shared, tip
+from luna.history.known import Doubt
 from luna.history.line import read_line
-from luna.history.tip import building
+from luna.history.tip import Where, building
 from luna.operations.new import Pending, counted, waiting
 from luna.operations.overlooked import overlooked
 
 
 @dataclass(frozen=True)
 class Status:
+    """Where the line stands."""
+
     head: str | None
     newest: str | None
     generations: int
@@ -26,6 +29,9 @@ class Status:
     pending_error: str | None
     push_remote: str | None
     karma_required: float
+    where: Where
+    doubts: list[Doubt]
+    altered_rows: tuple[str, ...] = ()  # where the tip's ledger is not the sealed one
     handed_over: bool = (
         False  # what is being built was begun on another machine, or is meant for one
     )
@@ -33,6 +39,14 @@ class Status:
 
     @property
     def next_step(self) -> str:
+        """The command that is right in this state: what is in doubt first, then the way to the tip, then the work."""
+        for doubt in self.doubts:
+            if doubt.stops:
+                return doubt.remedy
+        if self.where.remedy:
+            return self.where.remedy
+        if self.altered_rows:
+            return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
             return "mend what is named above, then luna evolve"
         if self.building and self.handed_over:
@@ -49,6 +63,7 @@ class Status:
 
 
 def status(root: Path) -> Status:
+    """Read where the line stands; nothing is changed."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
     numbers, error, ignored = None, None, ()
@@ -73,6 +88,9 @@ def status(root: Path) -> Status:
         error,
         line.git.config(shared.PUSH_REMOTE),
         settings.age_up.karma_required,
+        tip.where(line),
+        known.doubts(line),
+        tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
         ignored,
     )

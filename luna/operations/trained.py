@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from luna import artifacts, files, params
-from luna.conversations import batches
+from luna.history import build as builds
 from luna.history.line import read_line
 
 _STAGE = "train"
@@ -22,8 +22,9 @@ _COUNTS = ("new_conversations", "replay_samples")  # what training takes from pr
 
 
 def name_then(root: Path) -> str | None:
-    """The name under which a generation that is being built and was renumbered, or whose batch was kept, was trained; None for any other."""
-    if batches.listed(root) is None:
+    """The name under which a generation that is being built and was renumbered was trained; None for any other."""
+    build = builds.read(root)
+    if build is None or not build.renumbered:
         return None
     settings = params.load(root)
     trained = ((_recorded(root).get("params") or {}).get(artifacts.PARAMS.as_posix()) or {}).get(
@@ -78,6 +79,7 @@ def _differs_in_name_alone(changes: list[Any]) -> bool:
         "changed deps": {
             artifacts.PARAMS.as_posix(): {"generation": "modified"},
             artifacts.PREP_REPORT.as_posix(): "modified",
+            artifacts.BUILD.as_posix(): "modified",  # the ancestors in it follow from the parent, which is the same
         },
         "changed outs": {artifacts.TRAIN_ARGS.as_posix(): "modified"},
     }

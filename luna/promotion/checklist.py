@@ -33,6 +33,7 @@ class Box:
 
 
 def ticked(section: str, text: str, holds: bool, evidence: str) -> Box:
+    """A box that a machine ticks."""
     return Box(section, text, DONE if holds else OPEN, evidence)
 
 
@@ -47,6 +48,7 @@ def logged(parent: str | None, has_row: bool) -> Box:
 
 
 def prepared(prep: Mapping[str, Any]) -> Box:
+    """The box for the training data."""
     return ticked(
         BEFORE,
         "Training data prepared (new + replay)",
@@ -140,6 +142,7 @@ def after(
 
 
 def appended(number: int, has_row: bool) -> Box:
+    """The box for the ledger's row."""
     return ticked(
         POST, "Update lineage.csv (append new row)", has_row, f"row of generation {number}"
     )
@@ -158,6 +161,7 @@ def cleaned(left: Sequence[str]) -> Box:
 
 
 def left_in(checkpoints: Path) -> list[str]:
+    """Checkpoints that were left behind."""
     return [path.name for path in checkpoints.glob("*") if any(path.iterdir())]
 
 

@@ -40,6 +40,7 @@ class Trend:
 
     @property
     def words(self) -> str:
+        """The trend, for a person."""
         if abs(self.slope) <= _CLEAR * self.error or not self.slope:
             return f"no clear trend ({self.slope:+.2f} points a generation, give or take {self.error:.2f})"
         return f"{'falling' if self.slope < 0 else 'rising'} by {abs(self.slope):.2f} points a generation (give or take {self.error:.2f})"
@@ -58,6 +59,7 @@ class Maturity:
 
     @property
     def sentence(self) -> str:
+        """The verdict, for a person."""
         if self.state == "not enough generations":
             return f"not enough generations to tell: {len(self.steps)} taught and promoted, the rule asks for {self.needed}"
         newest = self.steps[-1]
@@ -73,6 +75,7 @@ class Maturity:
         return f"{self.state}: {still} ({said})"
 
     def as_json(self) -> dict[str, Any]:
+        """The verdict as 'luna maturity --json' prints it."""
         return {
             "state": self.state,
             "sentence": self.sentence,

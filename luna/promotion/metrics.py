@@ -73,6 +73,7 @@ def build(
 
 
 def ledger_row(metrics: Mapping[str, Any], weights_sha256: str, tokenizer_sha256: str) -> Row:
+    """The generation's row of lineage.csv."""
     generation, training, scores = metrics["generation"], metrics["training"], metrics["evaluation"]
     return Row(
         generation["id"],

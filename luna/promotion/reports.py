@@ -87,6 +87,7 @@ def evaluation(
     fidelity: Mapping[str, Any],
     maturity: Maturity,
 ) -> str:
+    """EVAL.md: the verdict, the scores and what changed."""
     generation, data, scores, evolution = (
         metrics["generation"],
         metrics["data"],
@@ -185,6 +186,7 @@ def model_card(
     base: str,
     maturity: Maturity,
 ) -> str:
+    """The model card of the generation."""
     generation, data, training, scores, evolution = (
         metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution")
     )

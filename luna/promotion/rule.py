@@ -13,6 +13,8 @@ REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarel
 
 @dataclass(frozen=True)
 class Verdict:
+    """What one clause of the rule says."""
+
     clause: str
     value: float | None
     bound: str
@@ -23,6 +25,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Decision:
+    """What the rule says in all."""
+
     promoted: bool
     verdicts: list[Verdict]
     notes: str

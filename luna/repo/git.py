@@ -1,17 +1,34 @@
-"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git."""
+"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git.
+
+A program that git itself started (a hook, an alias, 'git rebase --exec') finds the repository of that git in
+its environment. Luna asks for the repository by its folder, so those variables are left out for every git here;
+the command ``luna`` and the stages take them out of their own process as well, for DVC and whatever else they start.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from luna.errors import StateError
+from luna.repo import signing
+from luna.start import GIT_VARIABLES
 
 ZERO = "0" * 40
+
+
+def environment(root: Path | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of every git that Luna starts: no other repository's, and no search above ``root``."""
+    kept = {name: value for name, value in os.environ.items() if name not in GIT_VARIABLES}
+    above = {"GIT_CEILING_DIRECTORIES": str(root.absolute().parent)} if root else {}
+    return kept | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | above | dict(more or {})
 
 
 class GitError(StateError):
@@ -38,41 +55,85 @@ class Update:
 
 
 class Reader:
-    """Contents of objects, asked one after another of one process; an object that git cannot read costs only itself."""
+    """Contents of objects, asked one after another of one process; an object that is missing or damaged costs only itself.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    In a partial clone an object that is not here may be at the remote, so a git that dies of it says nothing about
+    the object: that is an error of this reader.
+    """
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
         self._process: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
 
     def __call__(self, spec: str) -> bytes | None:
-        """The content of an object's id or ``REV:path``; None where it is missing or unreadable."""
+        """The content of an object's id or ``REV:path``; None where it is missing or damaged. Raises GitError where git could not look."""
+        found = self.typed(spec)
+        return found[1] if found else None
+
+    def typed(self, spec: str) -> tuple[str, bytes] | None:
+        """As a call, with the object's type: ``commit``, ``tree``, ``blob`` or ``tag``."""
         if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                ["git", "-C", str(self._root), "cat-file", "--batch"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=os.environ | {"LC_ALL": "C"},
-            )
+            self._start()
         try:
             self._process.stdin.write(f"{spec}\n".encode())
             self._process.stdin.flush()
         except BrokenPipeError:
-            return None
+            return self._died(spec)
         header = self._process.stdout.readline().split()
+        if not header:
+            return self._died(spec)
         if len(header) != 3 or not header[2].isdigit():
             return None
         content = self._process.stdout.read(int(header[2]) + 1)
-        return content[:-1] if len(content) == int(header[2]) + 1 else None
+        if len(content) != int(header[2]) + 1:
+            return self._died(spec)
+        return header[1].decode(), content[:-1]
+
+    def _start(self) -> None:
+        self.close()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        self._process = subprocess.Popen(
+            ["git", "-C", str(self._git.root), "cat-file", "--batch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            env=environment(self._git.root),
+        )
+
+    def _died(self, spec: str) -> None:
+        self._process.wait()
+        if self._git.is_partial:
+            self._complaints.seek(0)
+            raise _failure(f"git cat-file {spec}", self._complaints.read())
 
     def close(self) -> None:
+        """End git's process."""
         if self._process:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
             self._process.stdout.close()
             self._process.wait()
             self._process = None
+        if self._complaints:
+            self._complaints.close()
+            self._complaints = None
 
     __del__ = close
+
+
+def _failure(command: str, complaints: bytes) -> GitError:
+    words = complaints.decode("utf-8", "replace").strip().splitlines()
+    return GitError(f"{command} failed: {' '.join(words[-3:]) or 'no reason given'}")
+
+
+def _why_no_repository(start: Path, complaint: bytes) -> str:
+    """git's own reason where there is a repository that it does not read: another user's, or a damaged one."""
+    refused = next((at for at in (start, *start.parents) if (at / ".git").exists()), None)
+    if refused is None:
+        return f"{start} is not inside a git repository: run the command in your clone of Luna."
+    reason = " ".join(complaint.decode("utf-8", "replace").split()).removeprefix("fatal: ")
+    return f"git does not read the repository {refused}: {reason or 'no reason given'}"
 
 
 class Git:
@@ -83,15 +144,13 @@ class Git:
             done = subprocess.run(
                 ["git", "-C", str(start), "rev-parse", "--show-toplevel"],
                 capture_output=True,
-                text=True,
+                env=environment(),
             )
         except FileNotFoundError:
             raise StateError("git is not installed: install git 2.30 or later.") from None
         if done.returncode:
-            raise StateError(
-                f"{start.resolve()} is not inside a git repository: run the command in your clone of Luna."
-            )
-        self.root = Path(done.stdout.rstrip("\n"))
+            raise StateError(_why_no_repository(start.resolve(), done.stderr))
+        self.root = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
 
     @classmethod
     def bare(cls, folder: Path) -> Git:
@@ -106,19 +165,24 @@ class Git:
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
         check: bool = True,
+        settings: Sequence[str] = (),
     ) -> bytes:
+        """The output of a git command; ``settings`` are KEY=VALUE that count for it alone."""
         done = subprocess.run(
-            ["git", "-C", str(self.root), *arguments],
+            [
+                "git",
+                "-C",
+                str(self.root),
+                *(word for item in settings for word in ("-c", item)),
+                *arguments,
+            ],
             input=stdin,
             capture_output=True,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"} | dict(env or {}),
+            env=environment(self.root, env),
         )
         if check and done.returncode:
-            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise GitError(
-                f"git {arguments[0]} failed: {' '.join(words[-3:]) or 'no reason given'}"
-            )
+            raise _failure(f"git {arguments[0]}", done.stderr)
         return done.stdout
 
     def attempt(self, *arguments: str) -> tuple[int, str, str]:
@@ -129,16 +193,18 @@ class Git:
             stdin=subprocess.DEVNULL,
             encoding="utf-8",
             errors="surrogateescape",
-            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            env=environment(self.root),
         )
         return done.returncode, done.stdout, done.stderr
 
     def text(self, *arguments: str, **options) -> str:
+        """As ``run``, as text without the line end."""
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
     # -- reading
 
     def config(self, key: str) -> str | None:
+        """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
 
     def resolve(self, revision: str) -> str | None:
@@ -180,7 +246,13 @@ class Git:
         return found
 
     def reader(self) -> Reader:
-        return Reader(self.root)
+        """A reader of many objects by one process of git."""
+        return Reader(self)
+
+    @functools.cached_property
+    def is_partial(self) -> bool:
+        """Whether objects that are not here may be fetched from a remote when they are asked for ('git clone --filter')."""
+        return self.attempt("config", "--get-regexp", r"^remote\..*\.promisor$")[0] == 0
 
     def existing(self, objects: Iterable[str]) -> set[str]:
         """Those of the objects that are here."""
@@ -193,11 +265,11 @@ class Git:
         return {item for item, row in zip(wanted, rows, strict=True) if row == item}
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        done = subprocess.run(
-            ["git", "-C", str(self.root), "merge-base", "--is-ancestor", old, new],
-            capture_output=True,
-        )
-        return done.returncode == 0
+        """A commit that is not here is nobody's ancestor. Raises GitError where git cannot walk from one to the other."""
+        code, _, complaints = self.attempt("merge-base", "--is-ancestor", old, new)
+        if code > 1 and all(self.resolve(f"{item}^{{commit}}") for item in (old, new)):
+            raise _failure("git merge-base", complaints.encode())
+        return code == 0
 
     def files(self, revision: str, path: str) -> list[str]:
         """Files under ``path`` at a revision, by their whole names."""
@@ -256,72 +328,46 @@ class Git:
                 env=env,
             )
 
-    def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
-        parents = [parents] if isinstance(parents, str) else parents
-        return self.text(
-            "commit-tree",
-            tree,
-            *(word for parent in parents for word in ("-p", parent)),
-            stdin=message.encode(),
+    def require_identity(self) -> None:
+        """Raises StateError where git would have to guess who commits, as it does from the machine's name."""
+        for role in ("AUTHOR", "COMMITTER"):
+            code, _, _ = self.attempt("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT")
+            if code:
+                raise StateError(
+                    "git does not know who seals: git config --global user.name 'YOUR NAME'; git config --global user.email YOU@EXAMPLE.ORG."
+                )
+
+    def committer(self) -> str:
+        """Name, address and time, as git writes them into an object. Raises StateError where git knows none."""
+        code, identity, _ = self.attempt(
+            "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"
         )
+        if code:
+            self.require_identity()
+        return identity.rstrip("\n")
+
+    def commit_tree(self, tree: str, parents: str | Sequence[str], message: str) -> str:
+        """Write a commit; signed where git is set to sign commits."""
+        parents = [parents] if isinstance(parents, str) else parents
+        try:
+            return self.text(
+                "commit-tree",
+                tree,
+                *(word for parent in parents for word in ("-p", parent)),
+                *(["-S"] if signing.signs_commits(self) else []),
+                stdin=message.encode(),
+                settings=("user.useConfigOnly=true", "i18n.commitEncoding=utf-8"),
+            )
+        except GitError:
+            self.require_identity()
+            raise
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
-        """Write an annotated tag's object without making the reference; signed where git is set to sign tags by SSH."""
-        tagger = self.text("var", "GIT_COMMITTER_IDENT")
-        body = f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message.rstrip()}\n"
-        if self.signs:
-            body += self._ssh_signature(body)
-        return self.text("mktag", stdin=body.encode())
-
-    @property
-    def signs(self) -> bool:
-        """Whether 'tag.gpgSign' is on and 'gpg.format' is ssh; the only signatures that Luna makes."""
-        return (
-            self.config("gpg.format") == "ssh"
-            and self.text("config", "--bool", "tag.gpgSign", check=False) == "true"
-        )
-
-    def _ssh_signature(self, body: str) -> str:
-        """What 'git tag --sign' would put after the body. Raises GitError when the key cannot sign."""
-        key = self.config("user.signingKey")
-        if not key:
-            raise GitError(
-                "tag.gpgSign is on, but git has no key to sign with: git config user.signingKey FILE."
-            )
-        with tempfile.TemporaryDirectory() as scratch:
-            file, literal = Path(scratch) / "body", key.removeprefix("key::")
-            file.write_text(body, encoding="utf-8", newline="\n")
-            in_agent = key.startswith(("key::", "ssh-"))
-            if in_agent:
-                (Path(scratch) / "key.pub").write_text(literal + "\n", encoding="utf-8")
-            place = str(Path(scratch) / "key.pub") if in_agent else str(Path(key).expanduser())
-            program = self.config("gpg.ssh.program") or "ssh-keygen"
-            try:
-                done = subprocess.run(
-                    [
-                        program,
-                        "-Y",
-                        "sign",
-                        "-n",
-                        "git",
-                        "-f",
-                        place,
-                        *(["-U"] if in_agent else []),
-                        str(file),
-                    ],
-                    capture_output=True,
-                    text=True,
-                    stdin=subprocess.DEVNULL,
-                )
-            except OSError as error:
-                raise GitError(
-                    f"{program} cannot be started ({error.strerror}): install OpenSSH, or git config tag.gpgSign false."
-                ) from None
-            if done.returncode:
-                raise GitError(
-                    f"The tag could not be signed ({(done.stderr.strip().splitlines() or ['no reason given'])[-1]}): see 'git config user.signingKey'."
-                )
-            return file.with_name("body.sig").read_text(encoding="utf-8").replace("\r", "")
+        """Write an annotated tag's object without making the reference; signed where git is set to sign tags."""
+        body = f"object {commit}\ntype commit\ntag {name}\ntagger {self.committer()}\n\n{message.rstrip()}\n"
+        if signing.signs_tags(self):
+            body += signing.sign(self, body)
+        return self.text("mktag", stdin=body.encode("utf-8", "surrogateescape"))
 
     def update(self, updates: Sequence[Update], reason: str) -> None:
         """All references or none, in the order given. Raises GitError when any is not as it was taken to be."""

@@ -104,7 +104,7 @@ def mend_lockfile(root: Path) -> None:
     Such a one is put aside for what it was when the last stage began, so that at most that stage runs again, else for git's.
     """
     path, kept = root / artifacts.LOCK, root / artifacts.LOCK_THEN
-    if not path.exists() or _is_lockfile(path.read_bytes()):
+    if is_whole_lockfile(path):
         return
     [sealed] = Git(root).cat([f"HEAD:{artifacts.LOCK}"])
     whole = kept.read_bytes() if kept.exists() else sealed
@@ -118,8 +118,12 @@ def mend_lockfile(root: Path) -> None:
         temporary.write_bytes(whole)
 
 
+def is_whole_lockfile(path: Path) -> bool:
+    """As far as that can be seen: most cuts end within a line. One that is not there is not cut."""
+    return not path.exists() or _is_lockfile(path.read_bytes())
+
+
 def _is_lockfile(text: bytes) -> bool:
-    """As far as that can be seen: most cuts end within a line."""
     import yaml
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid

@@ -28,6 +28,8 @@ MAX_REQUESTS = 32  # under way or waiting; below the 40 threads that Starlette h
 
 
 class Message(BaseModel):
+    """One message of a request."""
+
     role: Literal["system", "user", "assistant"]
     content: str = Field(min_length=1)
 
@@ -68,6 +70,7 @@ class Step(NamedTuple):
 
 
 def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlette:
+    """The server's application: OpenAI's chat completions over the pool's models."""
     busy = 0
 
     def refused(request: Request) -> JSONResponse | None:

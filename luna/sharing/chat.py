@@ -25,6 +25,7 @@ class Chat:
         self.switch(reference)
 
     def close(self) -> None:
+        """Free the model."""
         if self._engine:
             self._engine.__exit__()
             self._engine = None
@@ -38,6 +39,8 @@ class Chat:
 
     def say(self, line: str) -> bool:
         """Take one line from the person; False when they want to leave. Raises LunaError for a command that cannot be done."""
+        if "\0" in line or any("\ud800" <= character <= "\udfff" for character in line):
+            raise InputError("A line that is no text in UTF-8 is not asked.")
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
         if not word:

@@ -51,6 +51,7 @@ class Pool:
         self._watcher.start()
 
     def close(self) -> None:
+        """Stop following the head, and free all models."""
         self._stop.set()
         self._watcher.join()
         for loaded in self._loaded.values():
@@ -75,6 +76,7 @@ class Pool:
                     return loaded
 
     def release(self, loaded: Loaded) -> None:
+        """Give a model back that ``take`` gave."""
         with self._lock:
             loaded.users -= 1
         self._free_idle()

@@ -14,13 +14,16 @@ def home(root: Path) -> Path:
 
 
 def place(root: Path, md5: str) -> Path:
+    """Where the object belongs in the cache."""
     return home(root) / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def find(root: Path, md5: str) -> Path | None:
+    """The object in the cache; None where it is missing."""
     path = place(root, md5)
     return path if path.is_file() else None
 
 
 def is_whole(path: Path, md5: str) -> bool:
+    """Whether the file's bytes have this hash."""
     return path.is_file() and files.digest(path, "md5") == md5.removesuffix(".dir")

@@ -38,9 +38,11 @@ class Store:
     odb: Any
 
     def path(self, md5: str) -> str:
+        """Where the object belongs in the store."""
         return self.odb.oid_to_path(md5)
 
     def exists(self, md5: str) -> bool:
+        """Whether the store has the object."""
         with self.explained():
             return self.odb.fs.exists(self.path(md5))
 
@@ -54,6 +56,7 @@ class Store:
         return found.hexdigest()
 
     def download(self, md5: str, target: Path) -> None:
+        """Copy the object to ``target``. Raises ColdStorageError where the store lacks it."""
         with self.explained():
             try:
                 with self.odb.fs.open(self.path(md5), "rb") as source, target.open("wb") as file:
@@ -90,11 +93,13 @@ class Store:
             }
 
     def remove(self, md5: str) -> None:
+        """Delete the object from the store."""
         with self.explained():
             self.odb.fs.remove(self.path(md5))
 
     @property
     def is_local(self) -> bool:
+        """Whether the store is a folder of this machine."""
         return self.odb.fs.protocol == "local"
 
     @property
@@ -130,7 +135,7 @@ class Store:
                 return []
             if self.is_local:
                 try:
-                    found = os.listdir(place)
+                    found = [path.name for path in Path(place).iterdir()]
                 except FileNotFoundError:
                     return []
             else:
@@ -214,9 +219,11 @@ class Store:
             )
 
     def beside(self, folder: str) -> str:
+        """A folder of the store's own, beside the objects."""
         return self.odb.fs.join(self.root, folder)
 
     def upload(self, source: Path, md5: str) -> None:
+        """Copy a file into the store, under its hash."""
         with self.explained():
             self.put(source, self.path(md5))
 
@@ -227,10 +234,13 @@ class Store:
         ):  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
-        with files.replacing(Path(final), mode=0o444) as temporary:
-            # DVC's own copy leaves a temporary file of its own behind when the disk is full.
-            with open(source, "rb") as given, temporary.open("wb") as file:
-                shutil.copyfileobj(given, file, CHUNK_BYTES)
+        # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+        with (
+            files.replacing(Path(final), mode=0o444) as temporary,
+            Path(source).open("rb") as given,
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(given, file, CHUNK_BYTES)
 
     def set_aside(self, path: str) -> str:
         """Move a damaged object under ``quarantine`` beside the objects; it is never deleted. Returns where it went."""

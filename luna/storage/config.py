@@ -60,6 +60,7 @@ def cache_kinds(root: Path) -> list[str]:
 
 
 def default_remote(root: Path) -> str | None:
+    """The name of DVC's default remote; None where there is none."""
     return _open(root)["core"].get("remote")
 
 
@@ -69,6 +70,7 @@ def remotes(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def is_folder(url: str) -> bool:
+    """Whether the address is a folder of this machine."""
     return "://" not in url
 
 

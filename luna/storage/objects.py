@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from luna import files
 from luna.errors import ColdStorageError
 from luna.repo import quarantine
 from luna.storage import cache, cold
+from luna.storage.cold import Store
 
 
 def listing(root: Path, md5: str) -> dict[str, str]:
@@ -27,8 +29,8 @@ def behind(root: Path, md5s: list[str]) -> list[str]:
     return list(found)
 
 
-def fetch(root: Path, md5: str) -> Path:
-    """Bring one object from cold storage into the cache, whole or not at all.
+def fetch(root: Path, md5: str, stores: Sequence[Store] | None = None) -> Path:
+    """Bring one object from cold storage (all of it, or the ``stores`` given) into the cache, whole or not at all.
 
     Raises:
         ColdStorageError: no store has it, or what came back does not have its hash.
@@ -37,7 +39,7 @@ def fetch(root: Path, md5: str) -> Path:
     if cache.find(root, md5):
         return target
     failures = []
-    for store in cold.open_all(root):
+    for store in cold.open_all(root) if stores is None else stores:
         try:
             with files.replacing(target, mode=0o444) as temporary:
                 store.download(md5, temporary)
@@ -51,7 +53,7 @@ def fetch(root: Path, md5: str) -> Path:
     raise failures[0]
 
 
-def whole(root: Path, md5: str) -> tuple[Path, bool]:
+def whole(root: Path, md5: str, stores: Sequence[Store] | None = None) -> tuple[Path, bool]:
     """One object with its bytes checked, and whether it came from cold storage. A damaged one is set aside and fetched again.
 
     Raises:
@@ -62,4 +64,4 @@ def whole(root: Path, md5: str) -> tuple[Path, bool]:
         return path, False
     if path:
         quarantine.aside(root, path, md5)
-    return fetch(root, md5), True
+    return fetch(root, md5, stores), True

@@ -117,6 +117,7 @@ def listing(found: list[File]) -> bytes:
 
 
 def name_of(listed: bytes) -> str:
+    """The name of a folder's listing: its MD5 and .dir."""
     return hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
 
 

@@ -40,6 +40,7 @@ class Outcome:
 
     @property
     def loss_start(self) -> float | None:
+        """The loss of the first logged step; None where nothing was trained."""
         return self.losses[min(self.losses)] if self.losses else None
 
     @property
@@ -52,4 +53,5 @@ class Outcome:
 
 
 def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that training depends on."""
     return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}

@@ -62,6 +62,7 @@ class ShowProgress(TrainerCallback):
             self._live.log_metric(f"resources/{name}", round(value, 3))
 
     def on_train_begin(self, args, state, control, **kwargs):
+        """Start the bar, and show what an earlier run logged."""
         for row in state.log_history:  # what a killed run had logged before its last checkpoint
             if "loss" in row:
                 self._note(row["step"], row["loss"])
@@ -89,6 +90,7 @@ class ShowProgress(TrainerCallback):
             )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        """Note a loss, look at the rules, and move the bar."""
         if not logs or "loss" not in logs:
             return
         loss = logs["loss"]
@@ -117,6 +119,7 @@ class ShowProgress(TrainerCallback):
             )
 
     def on_train_end(self, args, state, control, **kwargs):
+        """End the bar and the log."""
         if self._live:
             self._live.make_summary()
         if self._bar:

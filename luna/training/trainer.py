@@ -139,6 +139,7 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
         load_in_4bit=settings.load_in_4bit,
         use_exact_model_name=True,
         local_files_only=True,
+        trust_remote_code=False,
     )
     model = FastLanguageModel.get_peft_model(
         model,

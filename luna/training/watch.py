@@ -30,6 +30,7 @@ class Stop:
 
     @property
     def failed(self) -> bool:
+        """Whether the training failed; a plateau is no failure."""
         return self.kind != PLATEAU
 
 

@@ -49,10 +49,12 @@ class Known:
 
     @property
     def name(self) -> str:
+        """The full name."""
         return str(self.entry.name)
 
     @property
     def short(self) -> str:
+        """The short name, G003."""
         return self.entry.short
 
     def number(self, *path: str) -> float | None:
@@ -61,6 +63,7 @@ class Known:
 
 
 def number(document: Any, *path: str) -> float | None:
+    """The number at a path in a document; None where there is none."""
     for key in path:
         document = document.get(key) if isinstance(document, Mapping) else None
     return (

@@ -134,6 +134,7 @@ def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
 
 
 def loss() -> dict[str, Any]:
+    """Training loss by step, one line a generation (Vega-Lite)."""
     x = {
         "field": "step",
         "type": "quantitative",
@@ -205,6 +206,7 @@ def _heatmap(
 
 
 def forgetting(rows: int) -> dict[str, Any]:
+    """Recall of what each batch taught, by generation (Vega-Lite)."""
     tip = [
         {"field": "short", "title": "generation"},
         {"field": "batch", "title": "questions taught by"},
@@ -227,6 +229,7 @@ def forgetting(rows: int) -> dict[str, Any]:
 
 
 def weights(layers: int) -> dict[str, Any]:
+    """Change of each layer, by generation (Vega-Lite)."""
     tip = [
         {"field": "short", "title": "generation"},
         {"field": "layer"},
@@ -247,6 +250,7 @@ def weights(layers: int) -> dict[str, Any]:
 
 
 def cost() -> dict[str, Any]:
+    """Minutes of each stage, by generation (Vega-Lite)."""
     tip = [
         {"field": "short", "title": "generation"},
         {"field": "what"},
@@ -288,6 +292,7 @@ def cost() -> dict[str, Any]:
 
 
 def storage() -> dict[str, Any]:
+    """Bytes kept, beside full copies, by generation (Vega-Lite)."""
     tip = [
         {"field": "short", "title": "generation"},
         {"field": "kept", "title": "kept, MB", "format": ",.1f"},

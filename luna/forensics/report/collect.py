@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from evals import transfer
-from luna import artifacts, params
+from luna import artifacts, params, sealed_parameters
 from luna.errors import InputError
 from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
@@ -222,10 +222,8 @@ def _generation(
 @functools.lru_cache(maxsize=256)
 def _promotion(block: str) -> params.Promotion | None:
     try:
-        return params.parse(
-            yaml.load(block, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "params.yaml"
-        ).promotion
-    except (yaml.YAMLError, InputError, RecursionError):
+        return sealed_parameters.parse(block.encode(), "params.yaml").promotion
+    except InputError:
         return None
 
 

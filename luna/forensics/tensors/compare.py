@@ -43,6 +43,7 @@ class FileDiff:
     metadata: list[tuple[str, str | None, str | None]]
 
     def count(self, state: State) -> int:
+        """How many tensors are in this state."""
         return sum(item.state == state for item in self.tensors)
 
     @property
@@ -56,11 +57,13 @@ class FileDiff:
 
     @property
     def most_evolved(self) -> list[str]:
+        """The kinds of module that changed most, first the most."""
         return evolution.most(
             evolution.grouped((item.kind, item.change, item.norm or 0.0) for item in self.changed)
         )
 
     def as_json(self) -> dict[str, Any]:
+        """The comparison as 'luna diff --json' prints it."""
         sides = {
             key: {
                 "path": str(model.path),

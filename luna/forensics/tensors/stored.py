@@ -23,6 +23,7 @@ class Stored:
 
     @property
     def layout(self) -> str:
+        """Type and shape, for a person."""
         return f"{self.type} {' x '.join(map(str, self.shape)) or 'scalar'}"
 
 

@@ -68,6 +68,7 @@ def equal(one: Stored, other: Stored) -> bool:
 
 
 def can_decode(kind: str) -> bool:
+    """Whether values of this type can be read."""
     if kind in _PLAIN or kind == "BF16":
         return True
     import numpy as np

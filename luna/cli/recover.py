@@ -1,0 +1,70 @@
+"""luna recover."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luna.cli.common import Json, print_json, say
+from luna.operations import recover
+from luna.operations.recover import Recovered
+
+
+def command(
+    store: Annotated[
+        str,
+        typer.Argument(
+            help="Cold storage: its folder, or an s3:// URL; or a bundle that 'luna bundle' wrote."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder to make; it must be new or empty.")
+    ] = Path("luna"),
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--endpoint", metavar="URL", help="For s3://: a server other than Amazon's."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a whole clone from cold storage alone.
+
+    With git, tags, record, configuration and models. For a clone that is lost, or on another machine. Nothing else is needed, no git remote either.
+    Credentials of S3 come by AWS's conventions. Killed anywhere, the same command goes on. From a bundle come
+    the files of its one generation, each checked. Exit code 1 when the store could not bring all back;
+    what is missing is named.
+    """
+    if "://" not in store and Path(store).expanduser().is_file():
+        unpacked = recover.from_bundle(Path(store).expanduser(), folder)
+        if as_json:
+            print_json(unpacked)
+            return
+        typer.echo(
+            f"{unpacked.folder}: {unpacked.files} files of {unpacked.generation}, each as it was bundled. {unpacked.proof}"
+        )
+        typer.echo(
+            "A bundle holds one generation, not its line: no history, no base, no conversations of other generations."
+        )
+        return
+    done = recover.recover(store, folder, endpoint, lambda step: say(f"recover: {step}"))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        _tell(done)
+    if done.missing:
+        raise typer.Exit(1)
+
+
+def _tell(done: Recovered) -> None:
+    for sentence in done.missing:
+        say(f"luna: not recovered: {sentence}")
+    beside = f" and {done.snapshots} snapshots" if done.snapshots else ""
+    typer.echo(
+        f"{done.folder}: {done.generations} generations{beside} from {done.source}, on branch '{done.branch}'; the head is {done.head or 'not set yet'}"
+    )
+    typer.echo(
+        f"The cold storage is set up as '{done.remote}'. A git remote, and 'git config' of your own, are not part of it."
+    )
+    typer.echo(f"Next: cd {done.folder}, then 'luna verify --all --remote'")

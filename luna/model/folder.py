@@ -1,0 +1,176 @@
+"""Is a folder a whole Hugging Face chat model, of data alone? Asked before anything is built on it; no weight is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from luna import files
+from luna.errors import BaseModelError
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_LAYER_WEIGHT = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.weight$")
+_COUNTS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
+_COMPLETE = "give a complete Hugging Face model folder"
+
+
+def check(folder: Path) -> None:
+    """Raises BaseModelError, one sentence, for what is missing, malformed, no chat model, or code."""
+    _require_safetensors(folder)
+    config = _object(folder / "config.json")
+    marks = _object(folder / _TOKENIZER_CONFIG) if (folder / _TOKENIZER_CONFIG).is_file() else {}
+    for name, document in (("config.json", config), (_TOKENIZER_CONFIG, marks)):
+        if document.get("auto_map"):
+            raise BaseModelError(
+                f"{folder}/{name} asks for code of its own (auto_map), which Luna never runs: give a model that transformers knows by itself, "
+                "or delete auto_map where it does."
+            )
+    _require_chat_model(folder, config)
+    _require_tokenizer(folder)
+    if not _chat_template(folder, marks):
+        raise BaseModelError(
+            f"{folder} has no chat template, so it is no chat model: give an 'instruct' model."
+        )
+    tensors = _tensors(folder)
+    _require_sizes(folder, config, len(tensors))
+
+
+def read(what: Path, reader: Callable[[], Any]) -> Any:
+    """What a library reads from a stranger's file. Raises BaseModelError, naming ``what``, for whatever it raises."""
+    try:
+        return reader()
+    except (KeyboardInterrupt, SystemExit, BaseModelError):
+        raise
+    except BaseException as error:  # tokenizers panics with what is no Exception
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BaseModelError(f"{what} cannot be read ({reason}): {_COMPLETE}.") from None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = files.read_json(path)
+    except (OSError, ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise BaseModelError(f"{path} is missing or not valid JSON: {_COMPLETE}.")
+    return value
+
+
+def _require_safetensors(folder: Path) -> None:
+    if list(folder.glob("*.safetensors")):
+        return
+    pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
+    found = (
+        f"only the pickle {pickles[0]}, which can run code when read" if pickles else "no weights"
+    )
+    raise BaseModelError(f"{folder} holds {found}: give a model in safetensors.")
+
+
+def _require_chat_model(folder: Path, config: dict[str, Any]) -> None:
+    architectures = config.get("architectures") or []
+    if not isinstance(architectures, list) or not all(
+        isinstance(name, str) for name in architectures
+    ):
+        raise BaseModelError(
+            f"{folder}/config.json: architectures must be a list of names: {_COMPLETE}."
+        )
+    if not any(name.endswith("ForCausalLM") for name in architectures):
+        raise BaseModelError(
+            f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model."
+        )
+    if config.get("quantization_config"):
+        raise BaseModelError(
+            f"{folder} holds quantised weights: give the 16-bit model it was made from."
+        )
+
+
+def _require_sizes(folder: Path, config: dict[str, Any], tensors: int) -> None:
+    """A layer has a tensor at least: what claims more layers would be built up for ever."""
+    for key in _COUNTS:
+        value = config.get(key)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31
+        ):
+            raise BaseModelError(
+                f"{folder}/config.json: {key} = {value!r} must be a whole number of at least 1: {_COMPLETE}."
+            )
+    layers = config.get("num_hidden_layers")
+    if layers and layers > tensors:
+        raise BaseModelError(
+            f"{folder}/config.json names {layers} layers, and the weights hold {tensors} tensors: they do not belong together."
+        )
+
+
+def _require_tokenizer(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise BaseModelError(f"{path} is missing: give a model with a fast tokenizer.")
+    from tokenizers import Tokenizer
+
+    read(path, lambda: Tokenizer.from_file(str(path)))
+
+
+def _chat_template(folder: Path, marks: dict[str, Any]) -> object:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return read(path, lambda: path.read_text(encoding="utf-8"))
+    return marks.get("chat_template")
+
+
+def _tensors(folder: Path) -> dict[str, Path]:
+    """Every tensor's file, by the headers. Raises BaseModelError where headers and index do not agree."""
+    from safetensors import safe_open
+
+    def names(path: Path) -> list[str]:
+        with safe_open(path, "numpy") as tensors:
+            return list(tensors.keys())
+
+    shards = sorted(folder.glob("*.safetensors"))
+    inside = {path.name: set(read(path, lambda path=path: names(path))) for path in shards}
+    if (folder / _WEIGHTS).is_file():
+        return dict.fromkeys(inside[_WEIGHTS], folder / _WEIGHTS)
+    if not (folder / _INDEX).is_file():
+        raise BaseModelError(f"{folder} has neither {_WEIGHTS} nor {_INDEX}: {_COMPLETE}.")
+    listed = _object(folder / _INDEX).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise BaseModelError(f"{folder / _INDEX} has no weight_map: {_COMPLETE}.")
+    for tensor, name in listed.items():
+        if not isinstance(name, str) or tensor not in inside.get(name, ()):
+            raise BaseModelError(
+                f"{folder / _INDEX} puts {tensor!r} into {json.dumps(name)}, where it is not: {_COMPLETE}."
+            )
+    return {tensor: folder / name for tensor, name in listed.items()}
+
+
+def layer_modules(folder: Path) -> set[str] | None:
+    """Names of the linear modules in a model's layers, such as q_proj; None where there are no weights.
+
+    The weights of linear modules have two dimensions, those of norms one; the embedding and the head are in
+    no numbered layer.
+    """
+    from safetensors import safe_open
+
+    def modules(path: Path) -> set[str]:
+        with safe_open(path, "numpy") as tensors:
+            return {
+                match[1]
+                for name in list(tensors.keys())
+                if (match := _LAYER_WEIGHT.search(name))
+                and len(tensors.get_slice(name).get_shape()) == 2
+            }
+
+    shards = sorted(folder.glob("*.safetensors"))
+    named = [read(path, lambda path=path: modules(path)) for path in shards]
+    return set().union(*named) if shards else None

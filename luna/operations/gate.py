@@ -1,0 +1,28 @@
+"""The one gate that every command passes that writes: it holds the repository's lock, and this clone knows the whole line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from luna import params
+from luna.history import known
+from luna.history.known import Kind
+from luna.history.line import read_line
+from luna.repo.lock import exclusive
+
+
+@contextlib.contextmanager
+def changing(root: Path, command: str, despite: frozenset[Kind] = frozenset()) -> Iterator[None]:
+    """Hold the lock for a command that adds to history or lets go of bytes that history needs.
+
+    ``despite``: doubts that this command is the remedy of.
+
+    Raises:
+        Busy: another command runs.
+        StateError: something is known of the line that this clone's tags do not say; nothing was changed.
+    """
+    with exclusive(root, command):
+        known.require(read_line(root, params.load(root).line.prefix), despite)
+        yield

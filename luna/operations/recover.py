@@ -1,0 +1,527 @@
+"""luna recover: a whole clone from cold storage alone, or from a bundle the one generation that it holds.
+
+A clone comes into being in a folder of its own inside the target, and moves into it when it is whole, git's own
+folder last. Until then there is no repository to be taken for one. Killed anywhere, the same command goes on: what
+was fetched is kept, what was half made of git is made anew, what was being moved is moved to the end.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from luna import artifacts, files, names, params
+from luna.bundle import check
+from luna.errors import ColdStorageError, ExportError, InputError, Refused, StateError
+from luna.history import record
+from luna.history.line import Line, dvc_file_outs, kept, outs_of, read_line
+from luna.operations import init, restore
+from luna.repo.git import ZERO, Git, Update
+from luna.storage import cold, objects, packs
+from luna.storage.cold import Store
+
+_WORK = ".luna-recover"  # inside the target, until the clone is whole
+_CLONE, _SOURCE, _MOVING = "clone", "source", "moving"
+_TAGS, _HEADS = "refs/tags/", "refs/heads/"
+_REMOTE = "cold"  # where the line's own configuration names no remote
+_LINE_FOLDERS = (packs.FOLDER, record.COLD_FOLDER, "files")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of several lines inside a cold storage: where it is, and its newest generation, None where it has none."""
+
+    location: str
+    newest: str | None
+    generations: int
+
+
+class SeveralLines(InputError):
+    """The cold storage holds more than one line."""
+
+    def __init__(self, source: str, candidates: Sequence[Candidate]) -> None:
+        listed = "; ".join(
+            f"{item.location} ({item.generations} generations, the newest {item.newest or 'none'})"
+            for item in candidates
+        )
+        super().__init__(f"{source} holds {len(candidates)} lines, say which: {listed}.")
+        self.candidates = tuple(candidates)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """``missing``: what the store could not bring back, a sentence each. ``remote``: the DVC remote that was set up."""
+
+    folder: str
+    source: str
+    branch: str
+    newest: str | None
+    head: str | None
+    generations: int
+    snapshots: int
+    remote: str
+    fetched: int
+    missing: list[str] = field(default_factory=list)
+
+
+def recover(
+    source: str,
+    folder: Path,
+    endpoint: str | None = None,
+    tick: Callable[[str], None] = lambda step: None,
+) -> Recovered:
+    """Make a clone in ``folder`` from the cold storage ``source``, a path or a URL. ``endpoint``: of an S3 server other than Amazon's.
+
+    Raises:
+        SeveralLines: there is more than one line in it.
+        InputError: ``folder`` is there and not empty, or ``source`` holds no line.
+        StateError: it holds a line without its git objects.
+        ColdStorageError: it does not answer.
+    """
+    folder = folder.absolute()
+    work = folder / _WORK
+    url = _address(source)
+    _require_free(folder, url)
+    if (work / _MOVING).exists():
+        return _finish(folder, url, 0, [])
+    with _scratch(folder, url):
+        clone = work / _CLONE
+        _configure(clone, _REMOTE, url, endpoint)
+        url, store = _line_of(clone, url, endpoint)
+        tick(f"reading git's objects from {url}")
+        git, missing = _repository(clone, store)
+        remote = _configure(clone, _remote_name(clone), url, endpoint)
+        settings = params.load(clone)
+        init.initialise(clone, settings.line.prefix)
+        line = read_line(clone, settings.line.prefix)
+        tick("fetching the models that are checked out")
+        fetched, lacking = _workspace(line, store, tick)
+        missing += lacking + _other_remotes(clone, settings, remote)
+        git.run("update-index", "--refresh", "-q", check=False)
+        (work / _MOVING).touch()
+    return _finish(folder, url, fetched, missing)
+
+
+# -- the target
+
+
+def _require_free(folder: Path, url: str) -> None:
+    if not folder.exists():
+        return
+    work = folder / _WORK
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a new folder.")
+    if not work.is_dir():
+        if any(folder.iterdir()):
+            raise InputError(f"{folder} is there and not empty: give a new folder.")
+        return
+    before = work / _SOURCE
+    begun = before.read_text(encoding="utf-8") if before.exists() else url
+    if begun != url:
+        raise InputError(
+            f"{folder} holds an unfinished recovery from {begun}: finish it with 'luna recover {begun} {folder}', or give a new folder."
+        )
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path, url: str) -> Iterator[None]:
+    """The place where the clone comes into being. What an earlier run fetched into its cache is kept; all else is made anew."""
+    existed, work = folder.exists(), folder / _WORK
+    clone = work / _CLONE
+    if clone.is_dir():
+        for path in [*clone.iterdir(), *(clone / ".dvc").glob("*")]:
+            if path.name not in (".dvc", "cache"):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    clone.mkdir(parents=True, exist_ok=True)
+    files.write_text(work / _SOURCE, url)
+    try:
+        yield
+    except Exception:
+        if not (clone / ".dvc" / "cache").exists():  # nothing worth keeping was fetched
+            shutil.rmtree(work)
+            if not existed:
+                folder.rmdir()
+        raise
+
+
+def _finish(folder: Path, url: str, fetched: int, missing: list[str]) -> Recovered:
+    """Move the whole clone to where it belongs, git's folder last."""
+    work = folder / _WORK
+    clone = work / _CLONE
+    if clone.is_dir():
+        for path in sorted(clone.iterdir(), key=lambda path: path.name == ".git"):
+            path.replace(folder / path.name)
+    settings = params.load(folder)
+    line = read_line(folder, settings.line.prefix)
+    line.git.run("update-index", "--refresh", "-q", check=False)
+    branch = line.git.branch() or ""
+    done = Recovered(
+        str(folder),
+        url,
+        branch.removeprefix(_HEADS),
+        line.newest,
+        line.head_name,
+        len(line.sealed),
+        len(line.snapshots),
+        _read_remote(folder),
+        fetched,
+        missing,
+    )
+    shutil.rmtree(work)
+    return done
+
+
+# -- the store
+
+
+def _address(source: str) -> str:
+    """A URL as it is, a path as an absolute one. Raises InputError where there is no such folder."""
+    if source.startswith("s3://"):
+        return source.rstrip("/")
+    if "://" in source:
+        raise InputError(
+            f"{source} is no cold storage that Luna can read: give a folder, or an s3:// URL."
+        )
+    path = Path(source).expanduser().absolute()
+    if not path.is_dir():
+        raise InputError(
+            f"There is no folder {path}: give the cold storage's folder or its s3:// URL, or a bundle."
+        )
+    return str(path)
+
+
+def _configure(clone: Path, remote: str, url: str, endpoint: str | None) -> str:
+    """The complete remote in .dvc/config.local, so that DVC knows it at every tag. Returns its name."""
+    place = clone / ".dvc" / "config.local"
+    shared = configparser.ConfigParser(interpolation=None)
+    shared.read(clone / ".dvc" / "config")
+    parser = configparser.ConfigParser(interpolation=None)
+    parser["core"] = {"remote": remote}
+    if shared.has_option("cache", "type"):
+        parser["cache"] = {"type": shared.get("cache", "type")}
+    parser[f"'remote \"{remote}\"'"] = {"url": url} | (
+        {"endpointurl": endpoint} if endpoint else {}
+    )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(place) as temporary, temporary.open("w", encoding="utf-8") as file:
+        parser.write(file)
+    return remote
+
+
+def _read_remote(root: Path) -> str:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(root / ".dvc" / "config.local")
+    return parser.get("core", "remote", fallback=_REMOTE)
+
+
+def _remote_name(clone: Path) -> str:
+    """What the line's own configuration calls its cold storage."""
+    shared = configparser.ConfigParser(interpolation=None)
+    shared.read(clone / ".dvc" / "config")
+    default = shared.get("core", "remote", fallback=_REMOTE).strip()
+    wanted = params.load(clone).cold.remotes
+    return default if default in wanted or not wanted else wanted[0]
+
+
+def _other_remotes(clone: Path, settings: params.Params, remote: str) -> list[str]:
+    shared = configparser.ConfigParser(interpolation=None)
+    shared.read(clone / ".dvc" / "config")
+    return [
+        f"the other cold storage '{name}' (cold.remotes) is not set up here: 'dvc remote add --local {name} URL'"
+        for name in settings.cold.remotes
+        if name != remote and not shared.has_section(f"'remote \"{name}\"'")
+    ]
+
+
+def _line_of(clone: Path, url: str, endpoint: str | None) -> tuple[str, Store]:
+    """The store of the one line at ``url``: there itself, or in a folder below it. Raises SeveralLines, or InputError where there is none."""
+    store = cold.open_store(clone)
+    fs = store.odb.fs
+    place = fs.parent(fs.parent(store.odb.path))
+    with store.explained():
+        if _is_line(store, place):
+            return url, store
+        below = [path for path in _folders(store, place) if _is_line(store, path)]
+    if not below:
+        raise InputError(f"{url} holds no line of Luna's: give the folder in which 'files' lies.")
+    found = []
+    for path in below:
+        inner = f"{url}/{fs.name(path)}"
+        _configure(clone, _REMOTE, inner, endpoint)
+        found.append((inner, cold.open_store(clone)))
+    if len(found) > 1:
+        raise SeveralLines(url, [_candidate(*item) for item in found])
+    return found[0]
+
+
+def _is_line(store: Store, place: str) -> bool:
+    return any(store.odb.fs.exists(store.odb.fs.join(place, name)) for name in _LINE_FOLDERS)
+
+
+def _folders(store: Store, place: str) -> list[str]:
+    fs = store.odb.fs
+    if not fs.exists(place):
+        return []
+    return sorted(path.rstrip("/") for path in fs.ls(place, detail=False) if fs.isdir(path))
+
+
+def _candidate(url: str, store: Store) -> Candidate:
+    try:
+        entries = record.in_cold(store)
+    except InputError:
+        entries = []
+    generations = [entry.tag for entry in entries if names.is_generation(entry.tag)]
+    newest = max(generations, key=lambda tag: names.number_of(tag) or 0, default=None)
+    return Candidate(url, newest, len(generations))
+
+
+# -- git
+
+
+def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
+    """git's objects, references and files of the line. Returns also what could not be brought back."""
+    missing: list[str] = []
+    try:
+        entries = record.in_cold(store)
+    except InputError as error:
+        entries = []
+        missing.append(f"the record in cold storage is damaged ({error}); git's own copy was taken")
+    if not packs.names(store):
+        tags = [entry.tag for entry in entries if names.is_generation(entry.tag)]
+        raise StateError(
+            f"The cold storage '{store.odb.path}' holds no git objects: it was written before Luna kept them there. It can give back every file by its hash"
+            f"{f' and the texts of the tags of {len(tags)} generations' if tags else ''}, but no commit, no dvc.lock and no conversation, so no clone comes of it. "
+            "In a clone that still has git run 'luna archive --all', or take a bundle; nothing was written."
+        )
+    git = _new(clone)
+    unpacked = packs.unpack(store, git)
+    for what, listed in (
+        ("damaged", unpacked.damaged),
+        ("of no use without others", unpacked.stranded),
+    ):
+        missing += [f"{packs.FOLDER}/{name} in cold storage is {what}" for name in listed]
+    present = git.existing({oid for _, oid in unpacked.tips})
+    tips = [(ref, oid) for ref, oid in unpacked.tips if oid in present]
+    entries = _longest(git, tips, entries)
+    lost = (
+        [entry.tag for entry in entries if not packs.is_whole(git, [entry.commit])]
+        if (not packs.is_whole(git, [entry.commit for entry in entries]))
+        else []
+    )
+    missing += [f"{tag}: its git objects are not all in cold storage" for tag in lost]
+    entries = [entry for entry in entries if entry.tag not in lost]
+    branch, references = _references(git, tips, entries)
+    if branch is None:
+        raise StateError(
+            f"The cold storage '{store.odb.path}' holds no branch that is whole: {'; '.join(missing) or 'nothing was ever sealed there'}; nothing was written."
+        )
+    git.run("symbolic-ref", "HEAD", branch)
+    git.update(
+        [Update(ref, oid, ZERO) for ref, oid in references.items()], f"luna recover {store.name}"
+    )
+    git.run("reset", "--quiet", "--hard", branch)
+    git.run("repack", "-a", "-d", "-q")
+    return git, missing
+
+
+def _new(clone: Path) -> Git:
+    git = Git.bare(clone)
+    git.run("init", "--quiet", "--object-format=sha1")
+    return git
+
+
+def _longest(
+    git: Git, tips: list[tuple[str, str]], cold_entries: list[record.Entry]
+) -> list[record.Entry]:
+    """The longest whole record: that of the store, or one that came with git's objects."""
+    best = cold_entries
+    for oid in dict.fromkeys(oid for ref, oid in tips if ref == record.REF):
+        [text] = git.cat([f"{oid}:{record.FILE}"])
+        with contextlib.suppress(InputError):
+            entries = record.loads((text or b"").decode("utf-8", "replace"))
+            if len(entries) > len(best):
+                best = entries
+    return best
+
+
+def _references(
+    git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]
+) -> tuple[str | None, dict[str, str]]:
+    """The line's branch, and every reference as it was last: tags by the record, branches and the record where no other goes on from them."""
+    found: dict[str, str] = {}
+    recorded = {_TAGS + entry.tag for entry in entries}
+    present = git.existing([entry.object for entry in entries])
+    for entry in entries:
+        if entry.object not in present:
+            record.write_object(git, entry)
+        found[_TAGS + entry.tag] = entry.object
+    for ref, oid in tips:  # tags of somebody's own: the latest word
+        name = ref.removeprefix(_TAGS)
+        ours = ref in recorded or record.is_recorded(name) or names.is_head(name)
+        if ref.startswith(_TAGS) and not ours:
+            found[ref] = oid
+    found |= _heads(git, tips, entries)
+    records = [oid for ref, oid in tips if ref == record.REF and _record_is(git, oid, entries)]
+    if records:
+        found[record.REF] = records[-1]
+    generations = [entry for entry in entries if names.is_generation(entry.tag)]
+    newest = max(generations, key=lambda entry: names.number_of(entry.tag) or 0, default=None)
+    branches: dict[str, str] = {}
+    for name in dict.fromkeys(ref for ref, _ in tips if ref.startswith(_HEADS)):
+        values = _ends(git, [oid for ref, oid in tips if ref == name])
+        if newest:
+            holding = [oid for oid in values if git.is_ancestor(newest.commit, oid)]
+            values = holding + [oid for oid in values if oid not in holding]
+        for number, oid in enumerate(oid for oid in values if packs.is_whole(git, [oid])):
+            branches[name if not number else f"{name}.recovered-{number}"] = oid
+    order = [ref for ref, _ in reversed(tips) if ref in branches]
+    if newest:
+        order = [ref for ref in order if git.is_ancestor(newest.commit, branches[ref])]
+    first = [ref for ref in _last_written(tips) if ref in order] or order
+    if not first and newest:  # no branch holds it: the newest seal is the branch's end
+        branches[_HEADS + "main"] = newest.commit
+        first = [_HEADS + "main"]
+    return (first[0] if first else None), found | branches
+
+
+def _last_written(tips: list[tuple[str, str]]) -> list[str]:
+    """Branches, the one that was checked out when something was last written first."""
+    return list(dict.fromkeys(ref for ref, _ in reversed(tips) if ref.startswith(_HEADS)))
+
+
+def _ends(git: Git, commits: Sequence[str]) -> list[str]:
+    """Those of the commits from which no other goes on, the latest first."""
+    listed = list(dict.fromkeys(reversed(commits)))
+    if len(listed) < 2:
+        return listed
+    ends = set(git.text("merge-base", "--independent", *listed).splitlines())
+    return [oid for oid in listed if oid in ends]
+
+
+def _heads(git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]) -> dict[str, str]:
+    """The movable tag of the current best: the object that was made with the last move of the head."""
+    moves = {
+        count: entry
+        for entry in entries
+        if (count := names.assignment_number(entry.tag)) is not None
+    }
+    if not moves:
+        return {}
+    last = moves[max(moves)]
+    message = last.body.partition("\n\n")[2]
+    found = {}
+    for ref, oid in tips:
+        if ref.startswith(_TAGS) and ref.endswith("-GHEAD"):
+            [body] = git.cat([oid])
+            text = (body or b"").decode("utf-8", "surrogateescape")
+            # A signature at the end differs from tag to tag.
+            if text.startswith(f"object {last.commit}\n") and (
+                text.partition("\n\n")[2].partition("-----BEGIN")[0]
+                == message.partition("-----BEGIN")[0]
+            ):
+                found[ref] = oid
+    return found
+
+
+def _record_is(git: Git, oid: str, entries: list[record.Entry]) -> bool:
+    [text] = git.cat([f"{oid}:{record.FILE}"])
+    return text is not None and text.decode("utf-8", "replace") == record.dumps(entries)
+
+
+# -- the workspace
+
+
+def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Every file that DVC keeps at the branch's end, where it belongs. Returns how many objects came, and what did not."""
+    root = line.git.root.resolve()
+    lock, pipeline = line.git.cat(
+        [f"HEAD:{artifacts.LOCK.as_posix()}", f"HEAD:{artifacts.PIPELINE.as_posix()}"]
+    )
+    outs = outs_of(lock, pipeline) if lock and pipeline else {}
+    for path in line.git.files("HEAD", "."):
+        if path.endswith(".dvc"):
+            [text] = line.git.cat([f"HEAD:{path}"])
+            folder = Path(path).parent
+            for name, out in dvc_file_outs(text or b"").items():
+                outs[(folder / name).as_posix()] = out
+    fetched, missing, there = 0, [], []
+    for path, out in outs.items():
+        if not out.cached:
+            continue
+        try:
+            if out.md5.endswith(".dir"):
+                fetched += objects.whole(root, out.md5, [store])[1]
+            for md5 in objects.behind(root, kept({path: out})):
+                fetched += objects.whole(root, md5, [store])[1]
+            there.append(path)
+        except ColdStorageError as error:
+            if path == artifacts.MODEL.as_posix() and line.newest and _made_again(line, tick):
+                there.append(path)
+            else:
+                missing.append(f"{path}: {error}")
+    if there:
+        _check_out(root, there)
+    return fetched, missing
+
+
+def _made_again(line: Line, tick: Callable[[str], None]) -> bool:
+    """A GGUF of which cold storage keeps base and adapters alone ('luna thin')."""
+    if line.newest is None:
+        return False
+    try:
+        return restore.bring_back(line.git.root, line.newest, tick)
+    except (ColdStorageError, ExportError, StateError):
+        return False
+
+
+def _check_out(root: Path, paths: Sequence[str]) -> None:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        Repo(str(root)).checkout(targets=[str(root / path) for path in paths], force=True)
+    except DvcException as error:
+        raise StateError(f"DVC could not put {', '.join(paths)} in place: {error}") from None
+
+
+# -- a bundle
+
+
+@dataclass(frozen=True)
+class Unbundled:
+    """The files of one generation, out of a bundle. ``proof``: what shows that they are the sealed ones."""
+
+    folder: str
+    generation: str
+    files: int
+    proof: str
+
+
+def from_bundle(bundle: Path, folder: Path) -> Unbundled:
+    """Check a bundle, then write its files into ``folder``, whole or not at all.
+
+    Raises:
+        InputError: ``folder`` is there and not empty, or there is no such file.
+        Refused: the bundle is damaged or forged.
+    """
+    if not bundle.is_file():
+        raise InputError(f"There is no file {bundle}: give a bundle, or a cold storage's folder.")
+    report = check.check(str(bundle))
+    if report.problems:
+        raise Refused(f"{report.problems[0]}; nothing was written.")
+    with files.new_folder(folder.absolute()) as scratch, bundle.open("rb") as file:
+        length = bundle.stat().st_size
+        for member in check.members(file, length):
+            target = scratch / member.name.partition("/")[2]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.seek(member.data)
+            with target.open("wb") as written:
+                left = member.size
+                while left and (chunk := file.read(min(files.CHUNK_BYTES, left))):
+                    written.write(chunk)
+                    left -= len(chunk)
+    return Unbundled(str(folder), report.generation, report.files, report.proof)
