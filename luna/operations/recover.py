@@ -7,6 +7,7 @@ was fetched is kept, what was half made of git is made anew, what was being move
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +21,13 @@ from luna.history import record
 from luna.history.line import Line, dvc_file_outs, kept, outs_of, read_line
 from luna.operations import init, restore
 from luna.repo.git import ZERO, Git, Update
-from luna.storage import cold, config, objects, packs
+from luna.storage import cold, objects, packs
 from luna.storage.cold import Store
 
 _WORK = ".luna-recover"  # inside the target, until the clone is whole
 _CLONE, _SOURCE, _MOVING = "clone", "source", "moving"
 _TAGS, _HEADS = "refs/tags/", "refs/heads/"
-_REMOTE = config.DEFAULT_REMOTE  # where the line's own configuration names no remote
+_REMOTE = "cold"  # where the line's own configuration names no remote
 _LINE_FOLDERS = (packs.FOLDER, record.COLD_FOLDER, "files")
 
 
@@ -195,28 +196,44 @@ def _address(source: str) -> str:
 
 def _configure(clone: Path, remote: str, url: str, endpoint: str | None) -> str:
     """The complete remote in .dvc/config.local, so that DVC knows it at every tag. Returns its name."""
-    settings = {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
-    config.set_only_remote(clone, remote, settings)
+    place = clone / ".dvc" / "config.local"
+    shared = configparser.ConfigParser(interpolation=None)
+    shared.read(clone / ".dvc" / "config")
+    parser = configparser.ConfigParser(interpolation=None)
+    parser["core"] = {"remote": remote}
+    if shared.has_option("cache", "type"):
+        parser["cache"] = {"type": shared.get("cache", "type")}
+    parser[f"'remote \"{remote}\"'"] = {"url": url} | (
+        {"endpointurl": endpoint} if endpoint else {}
+    )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(place) as temporary, temporary.open("w", encoding="utf-8") as file:
+        parser.write(file)
     return remote
 
 
 def _read_remote(root: Path) -> str:
-    return config.level(root, config.CLONE)["core"].get("remote", _REMOTE)
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(root / ".dvc" / "config.local")
+    return parser.get("core", "remote", fallback=_REMOTE)
 
 
 def _remote_name(clone: Path) -> str:
     """What the line's own configuration calls its cold storage."""
-    default = config.level(clone, config.REPOSITORY)["core"].get("remote", _REMOTE)
+    shared = configparser.ConfigParser(interpolation=None)
+    shared.read(clone / ".dvc" / "config")
+    default = shared.get("core", "remote", fallback=_REMOTE).strip()
     wanted = params.load(clone).cold.remotes
     return default if default in wanted or not wanted else wanted[0]
 
 
 def _other_remotes(clone: Path, settings: params.Params, remote: str) -> list[str]:
-    known = config.level(clone, config.REPOSITORY)["remote"]
+    shared = configparser.ConfigParser(interpolation=None)
+    shared.read(clone / ".dvc" / "config")
     return [
-        f"the other cold storage '{name}' (cold.remotes) is not set up here: 'luna cold PLACE --name {name}'"
+        f"the other cold storage '{name}' (cold.remotes) is not set up here: 'dvc remote add --local {name} URL'"
         for name in settings.cold.remotes
-        if name != remote and name not in known
+        if name != remote and not shared.has_section(f"'remote \"{name}\"'")
     ]
 
 
@@ -224,7 +241,7 @@ def _line_of(clone: Path, url: str, endpoint: str | None) -> tuple[str, Store]:
     """The store of the one line at ``url``: there itself, or in a folder below it. Raises SeveralLines, or InputError where there is none."""
     store = cold.open_store(clone)
     fs = store.odb.fs
-    place = store.root
+    place = fs.parent(fs.parent(store.odb.path))
     with store.explained():
         if _is_line(store, place):
             return url, store

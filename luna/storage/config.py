@@ -124,14 +124,6 @@ def set_remote(root: Path, name: str, settings: dict[str, str], default: bool) -
         raise
 
 
-def set_only_remote(root: Path, name: str, settings: dict[str, str]) -> None:
-    """As ``set_remote`` for a clone that is being made: nothing else is in its ``.dvc/config.local`` then, but ``cache.type`` of ``.dvc/config``."""
-    kinds = level(root, REPOSITORY)["cache"].get("type")
-    cache = {"cache": {"type": kinds}} if kinds else {}
-    _write(root, b"", {"core": {"remote": name}, **cache, f'remote "{name}"': dict(settings)})
-    forget()
-
-
 def _write(root: Path, text: bytes, changes: dict[str, dict[str, Any]]) -> None:
     """``text`` as this clone's file, with the changes in it. DVC itself writes ASCII alone, and fails at an umlaut."""
     from configobj import ConfigObj
