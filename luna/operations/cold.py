@@ -14,7 +14,7 @@ from pathlib import Path
 
 from luna import files, params
 from luna.errors import ColdStorageError, InputError, StateError
-from luna.history import record, stores
+from luna.history import backup, record, stores
 from luna.history.line import Line
 from luna.history.stores import Holding
 from luna.history.tip import require_tip
@@ -83,7 +83,8 @@ def set_up(
     store.try_writing()
     config.set_remote(root, label, {"url": url, **settings}, default=not added or not name)
     if begin:
-        record.to_cold(store, record.current(git))
+        record.complete(git)
+        backup.to_store(store, git, params.load(root).line.prefix)
     if begin or seen.holding is Holding.OURS:
         stores.remember(store, git)
     found = _place(store, git)

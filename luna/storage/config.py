@@ -124,7 +124,7 @@ def set_remote(root: Path, name: str, settings: dict[str, str], default: bool) -
         raise
 
 
-def _write(root: Path, text: bytes, changes: dict[str, dict[str, str]]) -> None:
+def _write(root: Path, text: bytes, changes: dict[str, dict[str, Any]]) -> None:
     """``text`` as this clone's file, with the changes in it. DVC itself writes ASCII alone, and fails at an umlaut."""
     from configobj import ConfigObj
 
