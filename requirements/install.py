@@ -29,6 +29,9 @@ def main(folder: str, device: str) -> None:
     """Everything into ``folder``; whatever is there already stays."""
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         sys.exit("setup: Python 3.11, 3.12 or 3.13 is needed: make setup PYTHON=python3.12")
+    os.environ.setdefault(
+        "PYTHONWARNINGS", "ignore"
+    )  # pip passes on those of the packages that it builds
     target = Path(folder)
     python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():

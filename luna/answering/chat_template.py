@@ -42,7 +42,6 @@ class ChatTemplate:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
             encoding="utf-8",
         )
         self._send({"source": source, "bos_token": bos, "eos_token": eos})

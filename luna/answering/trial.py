@@ -30,7 +30,6 @@ def require_loadable(path: Path, max_seconds: float = MAX_SECONDS) -> None:
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
             encoding="utf-8",
             timeout=max_seconds,
         )

@@ -141,7 +141,9 @@ def dangerous_gc(root: Path) -> Iterator[Check]:
     """'dvc gc' in a form that keeps the workspace's generation only, wherever a machine would run it."""
     places: dict[str, str] = {}
     try:
-        done = subprocess.run(["crontab", "-l"], capture_output=True, text=True)
+        done = subprocess.run(
+            ["crontab", "-l"], capture_output=True, encoding="utf-8", errors="replace"
+        )
         places["crontab"] = done.stdout if done.returncode == 0 else ""
     except FileNotFoundError:
         pass

@@ -66,7 +66,7 @@ def download(folder: Path, version: str = VERSION) -> Path:
         str(folder),
         f"llama-cpp-python=={version}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode or not sdist.is_file():
         raise ExportError(
             f"pip could not fetch {sdist.name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again."
@@ -118,7 +118,7 @@ def convert(
         str(metadata),
         *extra,
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         reason = next(
             (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given"

@@ -93,7 +93,8 @@ def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: T
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps([str(source), str(out), kind, said])],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         env=env,
     )
     if done.returncode:

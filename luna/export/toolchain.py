@@ -114,7 +114,7 @@ def _quantiser(wanted: Recorded, keep: Path) -> Path:
             "-r",
             str(Path(scratch) / "requirement.txt"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise ExportError(
                 f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"

@@ -119,7 +119,6 @@ def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
-            text=True,
             encoding="utf-8",
         ) as process,
     ):

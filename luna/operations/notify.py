@@ -25,7 +25,8 @@ def tell(root: Path, command: str | None, event: dict[str, Any]) -> str | None:
             words,
             cwd=root,
             input=json.dumps(event),
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             capture_output=True,
             timeout=_SECONDS,
         )

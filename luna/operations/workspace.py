@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from luna import artifacts, ledger, params
+from luna import artifacts, ledger, sealed_parameters
 from luna.errors import InputError, StateError
 from luna.history import past
 from luna.history.line import Line
@@ -119,8 +117,8 @@ def _at_tip(git: Git) -> Params | None:
     """None where there is none that can be read: then nothing can be said of it."""
     [text] = git.cat([f"HEAD:{artifacts.PARAMS}"])
     try:
-        return None if text is None else params.parse(yaml.safe_load(text), "params.yaml")
-    except (InputError, yaml.YAMLError):
+        return None if text is None else sealed_parameters.parse(text, "params.yaml")
+    except InputError:
         return None
 
 

@@ -58,7 +58,8 @@ def free_gpu_memory() -> int | None:
     done = subprocess.run(
         [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     rows = [int(row) for row in done.stdout.split() if row.isdigit()]
     return max(rows) * (1 << 20) if rows else None  # nvidia-smi counts in MiB
