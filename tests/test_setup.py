@@ -57,7 +57,7 @@ def test_pip_check_is_clean_but_for_what_is_left_out():
         assert missing <= LEFT_OUT[package], (package, missing - LEFT_OUT[package])
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["log"], ["new"], ["--help"]])
+@pytest.mark.parametrize("arguments", [["status"], ["log"], ["--help"]])
 def test_commands_start_without_heavy_imports(fresh, tmp_path, arguments):
     repo = fresh.copy(tmp_path / "mine")
     code = f"import sys; sys.argv = ['luna', *{arguments!r}]\nfrom luna.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(sorted({{'torch', 'dvc', 'pandas', 'transformers', 'llama_cpp', 'unsloth', 'numpy'}} & set(sys.modules)))"
