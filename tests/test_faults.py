@@ -148,7 +148,7 @@ def test_a_stage_ends_with_its_pipeline(mine):
     process = start(mine, "luna", "evolve")
     wait_for(process, "train: step 1/100000")
     dvc = subprocess.run(
-        ["pgrep", "-g", str(process.pid), "-f", "dvc repro"],
+        ["pgrep", "-g", str(process.pid), "-f", "dvc repro|dvc.repo"],
         capture_output=True,
         text=True,
         check=True,

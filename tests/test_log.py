@@ -95,7 +95,7 @@ def test_a_long_line_asks_git_as_often_as_a_short_one(long, line, tmp_path):
         return trace.read_text().count("trace: built-in")
 
     for arguments in (("log",), ("log", "--graph"), ("log", "--head"), ("status",)):
-        assert processes(long, *arguments) <= processes(line, *arguments) <= 10, arguments
+        assert processes(long, *arguments) <= processes(line, *arguments) <= 12, arguments
     assert processes(long, "verify", "--quick", "--all") <= 25
 
 

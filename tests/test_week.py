@@ -47,7 +47,7 @@ def test_a_week(line, tmp_path):
             [row | {"karma": 2} for row in facts(kind, range(5))],
         )
     assert (
-        "such as 2026-w14" in repo.luna("evolve", code=2).stderr
+        "2026-w14 is a folder, and no folder is read here" in repo.luna("evolve", code=2).stderr
     )  # not read until params.yaml says so
     repo.edit_params(
         ("batches: flat", "batches: folder"),
