@@ -142,7 +142,8 @@ def test_a_row_that_does_not_parse_is_marked_and_the_tag_speaks_for_it(line, tmp
         and "line 4 is not a row" in (mine.path / "page.html").read_text()
     )
     for arguments in (("bisect", "Who?", "--expect", "x"), ("blame", "Who?")):
-        assert "line 4 is not a row" in mine.luna(*arguments, code=2).stderr
+        # Parents come from the seals, so both can answer; what is in doubt is named beside it.
+        assert "luna repair" in mine.luna(*arguments, code=None).stderr
     mine.forge({"lineage.csv": "something else\n"})
     assert "header" in mine.luna("log", code=2).stderr
 

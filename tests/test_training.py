@@ -186,7 +186,9 @@ def test_too_little_memory_or_disk_starts_nothing_and_says_the_numbers(line, tmp
     lost.rename(tmp_path / "away")
     # Before hours of training, not after: cold storage must hold the parent.
     said = repo.luna("new", code=2).stderr
-    assert "'cold' lacks 1 objects of Luna-G003" in said and "luna archive --all" in said, said
+    assert "'cold' lacks models/model.gguf of Luna-G003" in said and "luna archive --all" in said, (
+        said
+    )
     (tmp_path / "away").rename(lost)
     said = repo.luna("new")
     assert (
