@@ -75,6 +75,12 @@ def make(
     place = tree.check(root, path)
     line = read_line(root, params.load(root).line.prefix)
     git = line.git
+    ahead = stores.newer(root, git) if tag not in line.all_tags else None
+    if ahead and [entry.tag for entry in ahead[1]] == [tag]:
+        # Killed after cold storage had taken it.
+        stores.bring(ahead[0], git, ahead[1])
+        stores.adopt(git, record.in_cold(ahead[0]))
+        line = read_line(root, line.prefix)
     tick("reading")
     found = tree.read(place)
     object_name = tree.name_of(tree.listing(found))
