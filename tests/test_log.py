@@ -96,7 +96,7 @@ def test_a_long_line_asks_git_as_often_as_a_short_one(long, line, tmp_path):
 
     for arguments in (("log",), ("log", "--graph"), ("log", "--head"), ("status",)):
         assert processes(long, *arguments) <= processes(line, *arguments) <= 12, arguments
-    assert processes(long, "verify", "--quick", "--all") <= 25
+    assert processes(long, "verify", "--quick", "--all") <= 28
 
 
 def test_the_long_line_is_a_line_like_any_other(long):
