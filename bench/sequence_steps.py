@@ -49,7 +49,7 @@ class World:
             timeout=timeout,
         )
         self.log.append(f"$ {' '.join(command)}  -> {done.returncode}")
-        if done.returncode:
+        if done.returncode and "--json" not in command:
             self.log.append(f"    {(done.stderr.strip() or done.stdout.strip())[-400:]}")
         return done
 

@@ -25,8 +25,12 @@ class Overtaken(StateError):
 
 
 def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
-    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +)."""
-    head = f"refs/tags/{head_tag(prefix)}"
+    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +).
+
+    The head is asked for by a pattern: a reference asked for by its whole name fails every fetch from a
+    repository that does not have it.
+    """
+    head = f"refs/tags/{head_tag(prefix)}*"
     return (
         f"+refs/heads/*:refs/remotes/{remote}/*",
         f"+{head}:{head}",
