@@ -1,4 +1,4 @@
-"""luna bundle: one sealed generation as one zip, the same bytes every time."""
+"""Writes one sealed generation as one zip, the same bytes every time."""
 
 from __future__ import annotations
 
