@@ -1,4 +1,6 @@
-"""python -m bench.plain REPO: the training that a repository's generation was built by, with transformers and peft alone.
+"""Trains what a generation was trained on with transformers and peft alone: unsloth's baseline.
+
+    python -m bench.plain REPO
 
 The baseline for unsloth: the same weights, conversations, tokens, order and settings. Prints one line of JSON:
 training_seconds, tokens_per_second, steps, loss_final, peak_memory and peak_gpu_memory (bytes), device.

@@ -1,4 +1,6 @@
-"""python -m bench.sequences LINE [--count 300] [--seed 7] [--jobs 2] [--log FILE] [--only N ...] [--keep FOLDER]
+"""Runs random sequences of git, DVC and luna commands and checks what verify says of them.
+
+    python -m bench.sequences LINE [--count 300] [--seed 7] [--jobs 2] [--log FILE] [--only N ...] [--keep FOLDER]
 
 Random sequences of ordinary git, DVC and luna commands on copies of LINE (a tiny line as tests/conftest.py
 builds it, with its cold storage in the folder beside it). After each sequence three things are asked:

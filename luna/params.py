@@ -1,4 +1,4 @@
-"""params.yaml, parsed once into typed, checked models.
+"""params.yaml, parsed once into typed and checked models.
 
 It is the one place for a default: every key must stand there, but those that may be absent by their meaning
 (``target`` of a clause, a setting of a try, the notify command). An unknown key is an error, never ignored; a

@@ -1,4 +1,4 @@
-"""luna repair: whatever can be mended from another copy is, after what was damaged has been put aside.
+"""The work of `luna repair`: puts aside what is damaged and mends it from another copy.
 
 It looks as verify looks, mends in an order in which each step stands on the one before (git's files,
 objects, record, tags, branch, head, workspace, then bytes), and looks again. Nothing is deleted, and

@@ -1,4 +1,4 @@
-"""luna verify: the fsck of the line. It reads, hashes and compares, and changes nothing."""
+"""The work of `luna verify`: reads, hashes and compares the whole line, and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the generation that is checked out, as far as git keeps them, against what was sealed."""
+"""Checks the files of the generation that is checked out against what was sealed."""
 
 from __future__ import annotations
 

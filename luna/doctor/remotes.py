@@ -1,4 +1,4 @@
-"""Cold storage: set up, reachable, on another disk, and free of the traps of DVC's configuration."""
+"""Checks cold storage: set up, reachable, on another disk, and safe in DVC's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a store is. Every command that writes to cold storage asks here first, and so do those that look.
+"""Which line a cold storage belongs to; every command that writes there asks this first.
 
 A store belongs to the line whose record it holds: the record's first entries never change, and are what a store is
 known by. So a store that held this line and holds nothing now (a disk that is not mounted, another home folder) is

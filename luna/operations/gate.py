@@ -1,4 +1,4 @@
-"""The one gate that every command passes that writes: it holds the repository's lock, and this clone knows the whole line."""
+"""The gate of every command that writes: the repository's lock, and a complete history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna restore: every byte of a sealed generation back in the cache, from cold storage or rebuilt."""
+"""`luna restore`: brings a generation's files into the cache, from cold storage or by rebuild."""
 
 from __future__ import annotations
 

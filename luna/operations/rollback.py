@@ -1,4 +1,4 @@
-"""luna rollback: an earlier generation becomes the current best again, with a reason that stays on record."""
+"""`luna rollback`: moves the head to an earlier generation, with a recorded reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna status: where the line stands, without starting DVC or opening weights."""
+"""`luna status`: where the line stands, without starting DVC or opening weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cold storage: the DVC remote, written by DVC's own machinery and believed only after reading back.
+"""Cold storage: the DVC remote, written by DVC and trusted only after reading back.
 
 DVC's push, pull and status trust names and file modes and do not hash again, so success is decided
 here: the bytes that the store gives back must have the hash that they are stored under.
