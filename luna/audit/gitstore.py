@@ -1,4 +1,4 @@
-"""Git's own storage, checked from its bytes: loose objects, packs, and the files of references.
+"""Checks git's own storage from its bytes: loose objects, packs and files of references.
 
 git's commands trust what they read or die of it, and die without naming more than the first fault;
 so loose objects and packed-refs are read here, and packs by ``git verify-pack``.

@@ -1,4 +1,4 @@
-"""Mending git's objects: each comes back from wherever its bytes are whole."""
+"""Repairs git's objects from the record, the workspace, a git remote or cold storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mending git's references: their files, tags, the head and the line's branch."""
+"""Repairs git's references: their files, tags, the head and the line's branch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line as both records tell it, read so that damage in one of them does not hide the rest."""
+"""Reads tags and both records, so that damage in one of them does not hide the rest."""
 
 from __future__ import annotations
 

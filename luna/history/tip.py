@@ -1,4 +1,4 @@
-"""Where this clone stands on the line: at its newest end or elsewhere, and the way back; and the generation that is being built."""
+"""Where this checkout is on the line, the way back to the tip, and the build in progress."""
 
 from __future__ import annotations
 

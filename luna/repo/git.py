@@ -1,4 +1,4 @@
-"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git.
+"""Thin, exact wrappers around git's plumbing; nothing else in Luna starts git.
 
 A program that git itself started (a hook, an alias, 'git rebase --exec') finds the repository of that git in
 its environment. Luna asks for the repository by its folder, so those variables are left out for every git here;
