@@ -79,8 +79,8 @@ def status(root: Path) -> Status:
         probes.curated(root / artifacts.CURATED_PROBES)
     except LunaError as reason:
         error = str(reason)
-    commit = line.git.resolve("HEAD")
-    here = next((tag.name for tag in line.sealed.values() if tag.commit == commit), None)
+    at = tip.where(line)
+    here = next((tag.name for tag in line.sealed.values() if tag.commit == at.commit), None)
     name = building(settings, line)
     [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
     return Status(
@@ -93,7 +93,7 @@ def status(root: Path) -> Status:
         error,
         line.git.config(shared.PUSH_REMOTE),
         settings.age_up.karma_required,
-        tip.where(line),
+        at,
         known.doubts(line),
         tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),

@@ -203,6 +203,11 @@ class Git:
 
     # -- reading
 
+    @functools.cached_property
+    def common_dir(self) -> Path:
+        """Git's own folder, which all work trees of this clone share."""
+        return self.root / self.text("rev-parse", "--git-common-dir")
+
     def config(self, key: str) -> str | None:
         """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
