@@ -269,6 +269,8 @@ def _advice_leads_back(world: World, truth: Truth) -> list[str]:
 def _words(command: str) -> list[str]:
     import shlex
 
+    if "&&" in command:
+        return ["sh", "-c", command]
     try:
         return shlex.split(command)
     except ValueError:
