@@ -38,12 +38,12 @@ _CUT = 0.3  # share of the faults that cut the file; the others flip one bit
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault and what became of it; ``failure`` is empty where it was found, named and mended."""
+    """One fault and what became of it; ``failure`` is empty where it was detected, named and mended."""
 
     number: int
     kind: str
     what: str
-    found: bool
+    detected: bool
     named: bool
     mended: bool
     failure: str = ""
@@ -51,7 +51,7 @@ class Fault:
 
 @dataclass
 class Tally:
-    """All faults of a log, this run's and those before it; ``left``: what the last look at every byte found."""
+    """All faults of a log, this run's and those before it; ``left``: what the last look at every byte shows."""
 
     faults: list[Fault] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -65,12 +65,12 @@ class Tally:
         ] + self.left
 
     def count(self, what: str = "") -> Counter[str]:
-        """By kind of place: all, or those that were ``found``, ``named`` or ``mended``."""
+        """By kind of place: all, or those that were ``detected``, ``named`` or ``mended``."""
         return Counter(fault.kind for fault in self.faults if not what or getattr(fault, what))
 
     @property
     def table(self) -> str:
-        counters = [self.count(), *(self.count(what) for what in ("found", "named", "mended"))]
+        counters = [self.count(), *(self.count(what) for what in ("detected", "named", "mended"))]
         rows = [
             f"| {kind} | {' | '.join(str(counter[kind]) for counter in counters)} |"
             for kind in (*KINDS, S3)
@@ -78,7 +78,7 @@ class Tally:
         ]
         return "\n".join(
             [
-                "| damaged | faults | found | named | mended |",
+                "| damaged | faults | detected | named | mended |",
                 "| --- | --- | --- | --- | --- |",
                 *rows,
                 f"| all | {' | '.join(str(counter.total()) for counter in counters)} |",
@@ -96,13 +96,13 @@ def damaged(content: bytes, chance: random.Random) -> tuple[bytes, str]:
     return bytes(changed), f"bit {bit} of byte {position} flipped"
 
 
-def inject(place: Field, number: int, kind: str, seed: int, expected: tuple) -> Fault:
+def inject(field: Field, number: int, kind: str, seed: int, expected: tuple) -> Fault:
     """One fault, the look, the repair, the look again. What was not mended is put back, so that one failure stays one."""
     if kind in (places.TAGS, places.PACKED):
-        places.pack(place, kind == places.PACKED)
+        places.pack(field, kind == places.PACKED)
     for attempt in range(100):
         chance = random.Random(f"{seed}/{number}/{attempt}")
-        target = chance.choice(places.targets(place, kind))
+        target = chance.choice(places.targets(field, kind))
         before = target.read()
         after, how = damaged(before, chance)
         target.write(after)
@@ -112,9 +112,9 @@ def inject(place: Field, number: int, kind: str, seed: int, expected: tuple) -> 
     what = f"{kind}: {target.name}: {how}"
     try:
         fault = (
-            _bundle(place, number, what, before, after)
+            _bundle(field, number, what, before, after)
             if kind == places.BUNDLE
-            else _line(place, number, kind, what, target, before, expected)
+            else _line(field, number, kind, what, target, before, expected)
         )
     except Exception as error:  # a crash is a failure of this fault; the run goes on
         fault = Fault(number, kind, what, False, False, False, f"{type(error).__name__}: {error}")
@@ -124,7 +124,7 @@ def inject(place: Field, number: int, kind: str, seed: int, expected: tuple) -> 
 
 
 def _line(
-    place: Field,
+    field: Field,
     number: int,
     kind: str,
     what: str,
@@ -134,24 +134,24 @@ def _line(
 ) -> Fault:
     # Bytes are read in full where bytes were damaged, in a generation that uses them; the rest is always looked at in full.
     quick = kind not in (places.CACHE, places.COLD, S3, places.COLD_GIT)
-    chosen = [places.user(place, target)] if kind in (places.CACHE, places.COLD, S3) else []
-    stores = place.stores(kind)
-    report = verify(place.root, place.prefix, None, chosen, stores, quick, thinned=place.thinned)
-    named = places.is_named(place, kind, target, before, report.findings)
-    with tempfile.TemporaryDirectory(dir=place.root.parent) as scratch:
-        remake = remaker(place.root, place.prefix, Path(scratch), lambda text: None)
+    chosen = [places.user(field, target)] if kind in (places.CACHE, places.COLD, S3) else []
+    stores = field.stores(kind)
+    report = verify(field.root, field.prefix, None, chosen, stores, quick, thinned=field.thinned)
+    named = places.is_named(field, kind, target, before, report.findings)
+    with tempfile.TemporaryDirectory(dir=field.root.parent) as scratch:
+        remake = remaker(field.root, field.prefix, Path(scratch), lambda text: None)
         repair(
-            place.root,
-            place.prefix,
+            field.root,
+            field.prefix,
             None,
             stores,
             chosen=chosen,
             quick=quick,
             remake=remake,
-            thinned=place.thinned,
+            thinned=field.thinned,
         )
-    again = verify(place.root, place.prefix, None, chosen, stores, quick, thinned=place.thinned)
-    mended = again.clean and places.meaning(place) == expected
+    again = verify(field.root, field.prefix, None, chosen, stores, quick, thinned=field.thinned)
+    mended = again.clean and places.meaning(field) == expected
     failure = (
         ""
         if named and mended and not report.clean
@@ -162,16 +162,16 @@ def _line(
     return Fault(number, kind, what, not report.clean, named, mended, failure)
 
 
-def _bundle(place: Field, number: int, what: str, before: bytes, after: bytes) -> Fault:
-    problems = check.check(str(place.bundle)).problems
-    named = places.bundle_is_named(place, before, after, problems)
-    for path in (place.bundle, Path(f"{place.bundle}.sha256")):
+def _bundle(field: Field, number: int, what: str, before: bytes, after: bytes) -> Fault:
+    problems = check.check(str(field.bundle)).problems
+    named = places.bundle_is_named(field, before, after, problems)
+    for path in (field.bundle, Path(f"{field.bundle}.sha256")):
         path.unlink()
-    line = read_line(place.root, place.prefix)
-    bundle(line, line.resolve("HEAD"), place.bundle)
+    line = read_line(field.root, field.prefix)
+    bundle(line, line.resolve("HEAD"), field.bundle)
     mended = (
-        before in (place.bundle.read_bytes(), Path(f"{place.bundle}.sha256").read_bytes())
-        and not check.check(str(place.bundle)).problems
+        before in (field.bundle.read_bytes(), Path(f"{field.bundle}.sha256").read_bytes())
+        and not check.check(str(field.bundle)).problems
     )
     return Fault(
         number,
@@ -185,7 +185,7 @@ def _bundle(place: Field, number: int, what: str, before: bytes, after: bytes) -
 
 
 def run(
-    place: Field,
+    field: Field,
     count: int,
     seed: int,
     which: tuple[str, ...] = KINDS,
@@ -205,31 +205,31 @@ def run(
         for number in range(count)
         if (number, which[number % len(which)]) not in past
     ]
-    stores = [place.store, *([place.s3] if place.s3 else [])]
-    if todo and (dirty := _left(place, stores)):
+    stores = [field.store, *([field.s3] if field.s3 else [])]
+    if todo and (dirty := _left(field, stores)):
         raise SystemExit(
             f"The line was not whole before the first fault ({dirty[0]}): run 'luna verify --all --remote' in it."
         )
-    expected = places.meaning(place)
+    expected = places.meaning(field)
     for number, kind in todo:
         if until is not None and time.monotonic() > until:
             break
-        fault = inject(place, number, kind, seed, expected)
+        fault = inject(field, number, kind, seed, expected)
         tally.faults.append(fault)
-        say(f"{number + 1} of {count}: {fault.what}: {fault.failure or 'found, named, mended'}")
+        say(f"{number + 1} of {count}: {fault.what}: {fault.failure or 'detected, named, mended'}")
         if log:
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(fault)) + "\n")
     if todo:
         tally.left = [
-            f"left at the end: {said}" for said in _left(place, stores)
+            f"left at the end: {rest}" for rest in _left(field, stores)
         ]  # every byte of everything
     return tally
 
 
-def _left(place: Field, stores: list) -> list[str]:
-    found = verify(place.root, place.prefix, None, stores=stores, thinned=place.thinned)
-    return [finding.sentence for finding in found.findings if finding.severity == "damage"]
+def _left(field: Field, stores: list) -> list[str]:
+    report = verify(field.root, field.prefix, None, stores=stores, thinned=field.thinned)
+    return [finding.sentence for finding in report.findings if finding.severity == "damage"]
 
 
 def main() -> None:
@@ -269,10 +269,10 @@ def main() -> None:
         if server:
             server.start()
         try:
-            place = prepare(line, Path(folder) / "copy", given.thinned, server)
+            field = prepare(line, Path(folder) / "copy", given.thinned, server)
             started = time.monotonic()
             tally = run(
-                place,
+                field,
                 given.count,
                 given.seed,
                 which,
@@ -287,7 +287,7 @@ def main() -> None:
     if given.json:
         counts = {
             what: tally.count(what if what != "tried" else "")
-            for what in ("tried", "found", "named", "mended")
+            for what in ("tried", "detected", "named", "mended")
         }
         print(
             json.dumps(

@@ -132,29 +132,29 @@ class Result:
 
 def _afterwards(case: Case, repo: Path, goal: Picture) -> list[str]:
     """What must hold when the repetition is done, besides that nothing is lost."""
-    found = []
+    wrong = []
     if case.name in ("seal", "renumber") and run(repo, "git", "status", "--porcelain").stdout:
-        found.append("sealed, and the working tree is not clean")
+        wrong.append("sealed, and the working tree is not clean")
     if case.whole:
         if Picture.of(repo) != goal:
-            found.append("tags, ledger or objects are not those of the whole line")
+            wrong.append("tags, ledger or objects are not those of the whole line")
         done = run(repo, "luna", "verify", "--all", "--remote")
-        found += [f"verify: {row}" for row in done.stdout.splitlines() if row.startswith("DAMAGE")]
+        wrong += [f"verify: {row}" for row in done.stdout.splitlines() if row.startswith("DAMAGE")]
         if not [
             path
             for folder in (repo, repo.parent / "cold")
             for path in (folder / "quarantine").rglob("*")
             if path.is_file()
         ]:
-            found.append("what was damaged was not put aside")
+            wrong.append("what was damaged was not put aside")
     if case.name == "thin" and Picture.of(repo).thinned:
         done = run(repo, "luna", "rebuild", "1", "--check")
-        found += (
+        wrong += (
             [f"what was thinned does not come back: {done.stdout}{done.stderr}"]
             if done.returncode
             else []
         )
-    return found
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -218,13 +218,13 @@ def kill(
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    found = faults(repo, before, goal)
+    wrong = faults(repo, before, goal)
     again = run(repo, *case.command)
     if otherwise := bool(again.returncode and case.otherwise):
         again = run(repo, *case.otherwise)
     if again.returncode and not (case.done and case.done in again.stderr):
-        found.append(f"the repetition failed: {(again.stderr + again.stdout).strip()[-400:]}")
-    found += [
+        wrong.append(f"the repetition failed: {(again.stderr + again.stdout).strip()[-400:]}")
+    wrong += [
         f"after the repetition: {fault}"
         for fault in faults(repo, before, goal) + _afterwards(case, repo, goal)
     ]
@@ -236,7 +236,7 @@ def kill(
         re.sub(r"\s+", " ", row.strip())[:100] if row else None,
         round(instant, 3),
         round(usual.seconds, 2),
-        found,
+        wrong,
         otherwise,
     )
 

@@ -256,12 +256,12 @@ def _advice_leads_back(world: World, truth: Truth) -> list[str]:
     faults = truth.faults(world)
     code, report, complaint = _verify(world)
     if code:
-        said = [
+        lines = [
             finding["what"]
             for finding in report.get("findings", [])
             if finding.get("severity") == "damage"
         ][:2]
-        faults.append(f"after all advice verify says {said or complaint[-300:]}")
+        faults.append(f"after all advice verify says {lines or complaint[-300:]}")
     if not faults:
         faults += _begins(world)
     return faults

@@ -203,11 +203,11 @@ def _punctuation(text: str) -> Counter[str]:
 
 def _lengths(text: str) -> Counter[str]:
     """Words of the whole text, and of each sentence, in steps that widen with length (powers of 1.5)."""
-    found = Counter({f"text {_step(len(text.split()))}": 1})
+    counts = Counter({f"text {_step(len(text.split()))}": 1})
     for sentence in re.split(r"[.!?]+", text):
         if sentence.strip():
-            found[f"sentence {_step(len(sentence.split()))}"] += 1
-    return found
+            counts[f"sentence {_step(len(sentence.split()))}"] += 1
+    return counts
 
 
 def _step(words: int) -> int:

@@ -68,9 +68,9 @@ ATTESTATIONS = Path("attestations")
 SCRATCH = Path(".luna")
 CHECKPOINTS = SCRATCH / "checkpoints"
 #: dvc.lock as the last stage found it when it began.
-LOCK_THEN = SCRATCH / "dvc.lock"
+LOCK_AT_START = SCRATCH / "dvc.lock"
 
-#: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
+#: Damaged files that a repair has replaced. Luna never reads or deletes anything in it.
 QUARANTINE = Path("quarantine")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).

@@ -49,7 +49,7 @@ class Generation(_Section):
         """The name of the generation that is being built. Raises StateError where none was started."""
         if self.name is None:
             raise StateError(
-                "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
+                "No generation has been started: run 'luna new' (or 'luna evolve', which does all steps)."
             )
         return GenerationName.parse(self.name)
 
@@ -161,7 +161,7 @@ class Promotion(_Section):
 
 
 class Maturity(_Section):
-    """A line has matured when so many promoted generations in a row stay at or below both bounds."""
+    """A line is mature when ``generations`` promoted generations in a row are at or below both bounds."""
 
     generations: Positive
     weight_change_percent: Annotated[float, Field(ge=0, le=100)]
@@ -283,7 +283,7 @@ def validated(
         raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.")
     if first["type"] == "missing":
         raise InputError(
-            f"{where}: {key} is missing: every parameter must stand there, so write it in again "
+            f"{where}: {key} is missing: every parameter must be in the file, so add it again "
             f"('git log -p {artifacts.PARAMS}' shows what it was)."
         )
     message = first["msg"][:1].lower() + first["msg"][1:]

@@ -53,10 +53,10 @@ def main() -> None:
 
     artifacts.SCRATCH.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=artifacts.SCRATCH) as scratch:
-        said = shipping.identity(
+        identity = shipping.identity(
             settings, weights.key(artifacts.BASE), files.digest(artifacts.DELTA), tools
         )
-        shipped = shipping.ship(merged, settings, said, Path(scratch), tools)
+        shipped = shipping.ship(merged, settings, identity, Path(scratch), tools)
         expected = fidelity.reference(
             parent,
             artifacts.ADAPTER if own.weights else None,

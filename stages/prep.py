@@ -42,7 +42,7 @@ def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]
         if lacking := [identity for identity in wanted if identity not in have]:
             raise InputError(
                 f"{len(lacking)} of the {len(wanted)} conversations that {build.name} is built of are not in {folder.as_posix()} any more "
-                f"({lacking[0][:12]}): put them back, or begin again without them by 'luna new --replace'."
+                f"({lacking[0][:12]}): put them back, or start again without them by 'luna new --replace'."
             )
     return [here[identity] for identity in build.conversations], [
         written[identity] for identity in build.probes

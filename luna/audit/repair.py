@@ -118,7 +118,7 @@ def _require_nothing_of_its_own(git: Git) -> None:
     """What would look like damage, and is none."""
     if known.is_shallow(git):
         raise StateError(
-            "This is a shallow clone, which holds only the end of the line: git fetch --unshallow --tags; nothing was changed."
+            "This is a shallow clone, which has only the newest part of the history: git fetch --unshallow --tags; nothing was changed."
         )
     if (note := checkout.unfinished(git)) and git.changed():
         raise StateError(

@@ -33,7 +33,7 @@ _ROW_REFUSED = {
     "parallel_tool_calls": _NO_TOOLS,
 }
 _MESSAGE_REFUSED = {
-    "train": "say 'weight': 0 for a reply that is context and not learnt",
+    "train": "give 'weight': 0 for a reply that is context and not learnt",
     "expect": "'expect' belongs beside the messages, not inside one",
     "paraphrases": "'paraphrases' belongs beside the messages, not inside one",
     "tool_calls": _NO_TOOLS,
@@ -75,7 +75,7 @@ def _ignored(
         if key in known or value is None:
             continue
         if key in refused:
-            raise ValueError(f"{where}the key {key!r} cannot be heeded: {refused[key]}")
+            raise ValueError(f"{where}the key {key!r} cannot be used: {refused[key]}")
         if meant := _meant(key, known):
             raise ValueError(f"{where}the key {key!r} is unknown; did you mean {meant!r}?")
         ignored.append(key)

@@ -94,7 +94,7 @@ def seam_for(contents: Iterable[str], trusted: str, marks: Marks) -> str | None:
         if seam not in taken:
             return seam
     raise InputError(
-        "A message holds all of Unicode's noncharacters U+FDD0 to U+FDEF beside a control mark: it is no text, remove them."
+        "A message holds all of Unicode's noncharacters U+FDD0 to U+FDEF beside a control mark: remove them."
     )
 
 

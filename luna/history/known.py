@@ -35,10 +35,10 @@ class Kind(StrEnum):
     MOVED = "tag moved"
     TWIN = "two tags for one generation"
     HEAD = "head moved"
-    HALF = "seal cut short"  # its references came one after the other, the record last
+    HALF = "interrupted seal"  # its references came one after the other, the record last
     UNRECORDED = "tag in no record"
     STORE_AHEAD = "cold storage knows more"
-    CUT = "rollback cut off"
+    CUT = "interrupted rollback"
 
 
 #: Said, and nothing more: it tells nothing else than the tags do.
@@ -77,7 +77,7 @@ def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[D
         return [
             Doubt(
                 Kind.SHALLOW,
-                "This is a shallow clone, which holds only the end of the line",
+                "This is a shallow clone, which has only the newest part of the history",
                 "git fetch --unshallow --tags",
             )
         ]
@@ -85,15 +85,15 @@ def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[D
         [f"{record.REF}:{record.FILE}", f"HEAD:{artifacts.LEDGER}", f"HEAD:{artifacts.PARAMS}"]
     )
     recorded = _recorded(text)
-    found = [
+    known = [
         *_against_record(line, recorded),
         *_twins(line, recorded),
         *_against_commits(line, ledger or b"", settings or b"", recorded),
         *_against_store(line, recorded, in_store or ()),
     ]
-    if not any(doubt.kind in (Kind.DELETED, Kind.MISSING) for doubt in found):
-        found += _head(line, recorded)
-    return [*found, *_cut(line)]
+    if not any(doubt.kind in (Kind.DELETED, Kind.MISSING) for doubt in known):
+        known += _head(line, recorded)
+    return [*known, *_cut(line)]
 
 
 def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
@@ -152,14 +152,14 @@ def _against_record(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
     if loose and _newest_of(line) & set(loose):
         yield Doubt(
             Kind.HALF,
-            f"The seal or rollback that made {_some(loose)} was cut short, for the record does not hold {_it(loose)} yet",
+            f"The seal or rollback that made {_some(loose)} was interrupted, because the record does not have {_it(loose)} yet",
             "luna seal",
             tuple(loose),
         )
     elif loose:
         yield Doubt(
             Kind.UNRECORDED,
-            f"{_some(loose)} {_is(loose)} in no record, so no seal here made {_it(loose)}",
+            f"{_some(loose)} {_is(loose)} not in the record, so no seal here made {_it(loose)}",
             "luna verify",
             tuple(loose),
         )
@@ -229,7 +229,7 @@ def _head(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
     moves = {count: tag for count, tag in line.assignments.items() if tag.annotated}
     if not moves:
         return
-    # Without a record nothing tells a move that was cut short from one that somebody undid.
+    # Without a record an interrupted move looks like one that somebody undid.
     sure = [count for count in moves if not recorded or moves[count].name in recorded]
     sure = sure if recorded else sorted(sure)[:-1]
     right = {moves[count].commit for count in (max(sure, default=max(moves)), max(moves))}
@@ -269,7 +269,7 @@ def _cut(line: Line) -> Iterable[Doubt]:
     if note and note.move in line.assignments:
         yield Doubt(
             Kind.CUT,
-            f"The rollback to {note.generation} was cut off, and files of two generations may be mixed",
+            f"The rollback to {note.generation} was interrupted, and files of two generations may be mixed",
             note.command,
             (note.generation,),
         )

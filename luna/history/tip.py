@@ -18,10 +18,10 @@ class Position(StrEnum):
 
     TIP = "the tip of the line"
     EMPTY = "nothing is committed yet"
-    DETACHED = "the tip of the line, and no branch"
-    PAST = "an earlier commit of the line, and no branch"
+    DETACHED = "the tip of the line, without a branch"
+    PAST = "an earlier commit of the line, without a branch"
     BEHIND = "a branch that ends before the newest generation"
-    ELSEWHERE = "a branch that does not hold the newest generation"
+    ELSEWHERE = "a branch without the newest generation"
     REWRITTEN = "a branch on which the newest generation's commit was replaced"
 
 
@@ -65,7 +65,7 @@ def where(line: Line) -> Where:
         return Where(
             Position.DETACHED,
             None,
-            f"No branch is checked out, so what would be committed belongs to none: '{remedy}', then run the command again.",
+            f"No branch is checked out, so a commit would belong to no branch: '{remedy}', then run the command again.",
             remedy,
         )
     if branch is None and git.is_ancestor(head, newest.commit):
@@ -81,7 +81,7 @@ def where(line: Line) -> Where:
         return Where(
             Position.REWRITTEN,
             branch,
-            f"The commit that sealed {newest.name} was amended or rewritten here, and history is what was sealed: '{remedy}' takes the branch back to it; then run the command again.",
+            f"The commit that sealed {newest.name} was amended or rewritten here, but sealed history must not change: '{remedy}' moves the branch back to the sealed commit; then run the command again.",
             remedy,
         )
     behind = git.is_ancestor(head, newest.commit)

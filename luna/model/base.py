@@ -199,9 +199,9 @@ def _from_gguf(path: Path, out: Path) -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    place, name = str(path.parent), path.name
+    folder, name = str(path.parent), path.name
     model = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+        folder, gguf_file=name, dtype=torch.float32, trust_remote_code=False
     )
     # transformers remembers that the file was quantised and would refuse to save what is no longer so.
     model.hf_quantizer = None
@@ -210,7 +210,7 @@ def _from_gguf(path: Path, out: Path) -> None:
         del model.config.quantization_config
     model.config._name_or_path = ""
     model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, trust_remote_code=False)
     # A GGUF only names its splitter: transformers then splits as for a SentencePiece llama, joins digits,
     # and leaves marks by which llama.cpp's converter takes the vocabulary for SentencePiece's.
     backend = tokenizer.backend_tokenizer
@@ -247,10 +247,10 @@ def _check_readable(out: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
 
     def asked() -> str:
-        place = str(out.resolve())
-        AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        folder = str(out.resolve())
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(
-            place, local_files_only=True, trust_remote_code=False
+            folder, local_files_only=True, trust_remote_code=False
         )
         if not tokenizer.chat_template or tokenizer.eos_token is None:
             raise BaseModelError(

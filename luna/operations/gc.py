@@ -58,10 +58,10 @@ class Freed:
 def plan(line: Line) -> Plan:
     """Look only. Kept: what the working tree, the commit checked out, the head and snapshots name, and of ancestors what a build reads."""
     root = line.git.root
-    place = cache.home(root) / "files" / "md5"
+    objects_folder = cache.home(root) / "files" / "md5"
     sizes = {
         "".join(path.parts[-2:]): path.stat().st_size
-        for path in place.glob("??/*")
+        for path in objects_folder.glob("??/*")
         if path.is_file() and not path.name.endswith(".tmp")
     }
     wanted = _wanted(root, line)
@@ -91,7 +91,7 @@ def plan(line: Line) -> Plan:
 def _here(root: Path, outs) -> set[str]:
     """The objects behind outputs, folder listings left out: these small files stay, since they say what a folder holds."""
     md5s = [out.md5 for out in outs if out.cached]
-    return {md5 for md5 in objects.behind(root, md5s) if not md5.endswith(".dir")}
+    return {md5 for md5 in objects.expanded(root, md5s) if not md5.endswith(".dir")}
 
 
 def _wanted(root: Path, line: Line) -> set[str]:
@@ -121,7 +121,7 @@ def _wanted(root: Path, line: Line) -> set[str]:
 
 
 def free(
-    line: Line, found: Plan, progress: Callable[[int, int], None] = lambda done, total: None
+    line: Line, plan: Plan, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Freed:
     """Read each object back from cold storage, then delete it from the cache. Killed anywhere, nothing is lost: run it again.
 
@@ -130,7 +130,7 @@ def free(
     """
     root = line.git.root
     copies, places = params.load(root).cold.copies, cold.open_all(root)
-    total, done = found.bytes * min(copies, len(places)), 0
+    total, done = plan.bytes * min(copies, len(places)), 0
     lost = {store.name: sentence for store in places if (sentence := _refusal(store, line))}
 
     def read(count: int) -> None:
@@ -139,7 +139,7 @@ def free(
         progress(min(done, total), total)
 
     count, size, refused = 0, 0, []
-    for md5, length in found.objects.items():
+    for md5, length in plan.objects.items():
         proven, why = 0, ""
         for store in places:
             if store.name in lost:
@@ -155,7 +155,7 @@ def free(
         if proven < copies:
             refused.append(why)
             continue
-        cache.place(root, md5).unlink(missing_ok=True)
+        cache.path_of(root, md5).unlink(missing_ok=True)
         count, size = count + 1, size + length
     return Freed(count, size, refused)
 

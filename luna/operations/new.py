@@ -65,10 +65,12 @@ def pending(root: Path, line: Line) -> Pending:
     return counted(waiting(root, line))
 
 
-def counted(found: Waiting) -> Pending:
+def counted(waiting: Waiting) -> Pending:
     """How much waits to be learnt."""
-    both = [*found.next, *found.later]
-    return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
+    both = [*waiting.next, *waiting.later]
+    return Pending(
+        len(both), math.fsum(item.karma for item in both), len(waiting.next), waiting.folder
+    )
 
 
 def start(
@@ -80,8 +82,7 @@ def start(
 ) -> GenerationName:
     """Check everything, then record what is built and name it in params.yaml; nothing is changed when a check fails.
 
-    ``exports`` False: another machine goes on after the training, ``trains`` False: before it; so its needs are not
-    asked for here.
+    ``exports`` False: another machine exports; ``trains`` False: another machine trains. Their needs are not checked here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
@@ -97,13 +98,13 @@ def start(
     require_can_seal(line.git)
     if (unfinished := building(settings, line)) and not replace:
         raise StateError(
-            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."
+            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or abandon it with 'luna new --replace'."
         )
     require_tip(line)
     foreign = [path for path in line.git.changed() if not path.startswith(OWN_CHANGES)]
     if foreign:
         raise StateError(
-            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by."
+            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code that built it."
         )
     base.check(settings.base)
     parent, sealed_ledger = line.head_name or BASE_PARENT, None

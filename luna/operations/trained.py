@@ -53,19 +53,20 @@ def take_over(root: Path, name: str) -> bool:
             return True
         if not _differs_in_name_alone(changes):
             return False
-        told, prep = (
+        arguments, prep = (
             files.read_json(root / artifacts.TRAIN_ARGS),
             files.read_json(root / artifacts.PREP_REPORT),
         )
         as_it_was = hashlib.md5(
-            files.json_text(told | {"generation": name}).encode(), usedforsecurity=False
+            files.json_text(arguments | {"generation": name}).encode(), usedforsecurity=False
         ).hexdigest()
         if as_it_was != recorded[artifacts.TRAIN_ARGS.as_posix()] or any(
-            told[key] != prep[key] for key in _COUNTS
+            arguments[key] != prep[key] for key in _COUNTS
         ):
             return False
         files.write_json(
-            root / artifacts.TRAIN_ARGS, told | {"generation": params.load(root).generation.name}
+            root / artifacts.TRAIN_ARGS,
+            arguments | {"generation": params.load(root).generation.name},
         )
         Repo(str(root)).commit(target=_STAGE, force=True)
     except (DvcException, OSError, ValueError, KeyError):

@@ -61,7 +61,7 @@ def storage(root: Path) -> Storage:
         # An object that the store lacks is a GGUF of known size, or it is missing and counted as nothing.
         sizes = {
             md5: there.get(md5, 0)
-            for md5 in objects.behind(root, [out.md5 for out in outs.values() if out.cached])
+            for md5 in objects.expanded(root, [out.md5 for out in outs.values() if out.cached])
         }
         absent = [md5 for md5 in sizes if md5 not in there]
         sizes |= {md5: records[md5].bytes for md5 in absent if md5 in records}

@@ -32,7 +32,7 @@ class Note:
 
     @property
     def command(self) -> str:
-        """The command that goes on with the checkout."""
+        """The command that finishes the checkout."""
         return f"luna rollback {self.generation} --reason {shlex.quote(self.reason)}"
 
 
@@ -62,7 +62,7 @@ def check_out(git: Git, revision: str) -> None:
 
 
 def complete(git: Git, note: Note) -> list[str]:
-    """Bring files and index to ``target`` where a checkout from ``before`` was cut off; HEAD follows by ``check_out``.
+    """Bring files and index to ``target`` where a checkout from ``before`` was interrupted; ``check_out`` then moves HEAD.
 
     A file between the two is as it was in ``before``, as it is in ``target``, a beginning of that, or gone: then it is git's
     work. Any other was changed by a person since; it is copied into quarantine first. Returns the paths of those.
