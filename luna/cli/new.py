@@ -18,7 +18,7 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Start the next generation: write its name and parent to params.yaml.
+    """Start the next generation: name and parent go into params.yaml.
 
     The parent is the current best (HEAD) at this moment. First it checks conversations, parameters and
     base, that disk and memory suffice, and that cold storage holds the parent; when a check fails, nothing

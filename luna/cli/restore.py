@@ -15,7 +15,7 @@ def command(
     generation: Annotated[str, typer.Argument(help=f"The generation to bring back: {GENERATION}.")],
     as_json: Json = False,
 ) -> None:
-    """Bring a generation's files back into the cache, every byte checked.
+    """Bring a generation's files back into the cache, each one checked.
 
     The bytes come from cold storage. A model.gguf that cold storage does not hold (see 'luna thin') is
     rebuilt from base and adapters, and used only when it is the recorded file bit for bit. The workspace
