@@ -131,6 +131,7 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
 def main() -> None:
     from luna import artifacts, params
     from luna.conversations import schema
+    from luna.history import build as builds
     from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
     from luna.model import weights
     from luna.training import environment
@@ -138,8 +139,9 @@ def main() -> None:
     repo = Path(sys.argv[1])
     settings = params.load(repo)
     environment.prepare(settings.train.device)
+    build = builds.of_stage(repo, settings)
     parent = weights.rebuild(
-        repo / artifacts.BASE, line_adapters(repo, settings), repo / WEIGHTS_SCRATCH
+        repo / artifacts.BASE, line_adapters(repo, build), repo / WEIGHTS_SCRATCH
     )
     print(
         json.dumps(

@@ -31,8 +31,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.clones import must
 from bench.sequence_steps import World, cold_back, draw
+from tests.faults.clones import must
 
 _STEPS = (2, 6)  # in one sequence
 _ROUNDS = 14  # of advice that is followed
@@ -205,7 +205,7 @@ def _advice(text: str, world: World) -> list[str]:
     """The commands that a sentence names, with what the person knows (where cold storage is) put in."""
     commands = []
     for quoted, bare in _COMMAND.findall(text):
-        command = (quoted or bare).strip().rstrip(".:")
+        command = (quoted or bare).partition(", ")[0].partition(" (")[0].strip().rstrip(".:")
         command = re.sub(
             r"^(luna cold) (PATH_OR_URL|PATH|FOLDER|STORE)\b.*", rf"\1 {world.cold}", command
         )
@@ -234,9 +234,8 @@ def _advice_leads_back(world: World, truth: Truth) -> list[str]:
         else:
             waiting += _advice(f"'{shown['next']}'", world)
         for finding in report.get("findings", []):
-            waiting += _advice(f"'{finding.get('mend', '')}'", world) + _advice(
-                finding.get("mend", ""), world
-            )
+            if finding["severity"] == "damage":
+                waiting += _advice(f"'{finding['mend']}'", world) + _advice(finding["mend"], world)
         if code and not report:
             waiting += _advice(complaint, world)
         if code == 0 and status.returncode == 0 and not waiting:
@@ -270,6 +269,8 @@ def _advice_leads_back(world: World, truth: Truth) -> list[str]:
 def _words(command: str) -> list[str]:
     import shlex
 
+    if "&&" in command:
+        return ["sh", "-c", command]
     try:
         return shlex.split(command)
     except ValueError:

@@ -381,7 +381,7 @@ def _read(path: Path) -> bytes:
             data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError(
-            f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository."
+            f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: 'git restore {artifacts.PARAMS}' brings it back in a Luna repository; elsewhere, run the command inside one."
         ) from None
     return data
 

@@ -153,8 +153,8 @@ class Git:
         self.root = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
 
     @classmethod
-    def bare(cls, folder: Path) -> Git:
-        """A repository without a work tree."""
+    def at(cls, folder: Path) -> Git:
+        """The repository whose top folder this is, or a bare one; git is not asked whether it is."""
         git = cls.__new__(cls)
         git.root = folder
         return git
@@ -202,6 +202,11 @@ class Git:
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
     # -- reading
+
+    @functools.cached_property
+    def common_dir(self) -> Path:
+        """Git's own folder, which all work trees of this clone share."""
+        return self.root / self.text("rev-parse", "--git-common-dir")
 
     def config(self, key: str) -> str | None:
         """A value of git's configuration; None where it is not set."""

@@ -52,7 +52,7 @@ _MARK = "# Installed by 'luna init'"
 
 def hooks_folder(git: Git) -> Path:
     """This repository's own, which all its work trees share; git uses it unless 'core.hooksPath' is set."""
-    return _absolute(git, git.text("rev-parse", "--git-common-dir")) / "hooks"
+    return git.common_dir / "hooks"
 
 
 def _absolute(git: Git, path: str) -> Path:
