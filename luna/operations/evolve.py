@@ -26,13 +26,18 @@ from luna.repo.git import Git
 SAVED_SETTINGS = artifacts.SCRATCH / "evolve.json"
 
 
-#: DVC without its advice to 'git add' what a seal commits, and its warning of outputs that are rightly empty
-#: (generation 0 learns nothing).
+#: DVC without its advice to 'git add' and 'dvc push' what a seal commits and stores, and without its warning of
+#: outputs that are rightly empty (generation 0 learns nothing).
 _DVC = """
 import logging, sys
 logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
 logging.getLogger("dvc.output").addFilter(lambda record: record.msg != "'%s' is empty.")
 from dvc.cli import main
+from dvc.commands.repro import CmdRepro
+def run(self):
+    self.repo.reproduce(**self._common_kwargs, **self._repro_kwargs)
+    return 0
+CmdRepro.run = run
 sys.exit(main(sys.argv[1:]))
 """
 _RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
@@ -46,7 +51,7 @@ def _ignore(event: dict[str, Any]) -> None:
 def reproduce(
     root: Path, quiet: bool = False, event: Event = _ignore, until: str | None = None
 ) -> None:
-    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
+    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and sends one event for each stage that starts.
 
     What was trained before the generation was renumbered is not trained again.
     Raises the failing stage's own error; its sentence has been printed by the stage.

@@ -47,8 +47,11 @@ COMPARED = tuple(
 
 @dataclass(frozen=True)
 class Reproduction:
-    """``same`` says of each output whether its bytes are the recorded ones; ``scores`` pairs recorded and new value by
-    clause, where they had to be looked at; ``same_kind`` is whether device and package versions are the recorded ones."""
+    """What a reproduction gave.
+
+    ``same``: for each output, whether its bytes are the recorded ones. ``scores``: by clause, the recorded and the new
+    value, where bytes differed. ``same_kind``: whether device and package versions are the recorded ones.
+    """
 
     name: str
     verdict: str

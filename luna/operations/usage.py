@@ -17,8 +17,11 @@ MODEL, BASE, ADAPTER = (
 
 @dataclass(frozen=True)
 class Use:
-    """One generation, all in bytes: ``own`` came into being with it, ``shared`` was there before, ``stored`` is its own
-    part that cold storage holds. ``lean`` is whether its GGUF is rebuilt on demand; ``missing`` objects have no record."""
+    """The storage of one generation, in bytes.
+
+    ``own``: what no earlier generation has; ``shared``: what an earlier one has; ``stored``: the part of ``own`` that
+    cold storage holds. ``lean``: its GGUF is rebuilt on demand. ``missing``: objects without a note of thinning.
+    """
 
     name: str
     own: int
@@ -32,8 +35,11 @@ class Use:
 
 @dataclass(frozen=True)
 class Storage:
-    """``stored`` is what cold storage holds of the line and ``whole`` what it would hold with every GGUF; ``plain_dvc``
-    adds the merged 16-bit weights of each taught generation, which pipelines usually keep beside adapter and GGUF."""
+    """The storage of the line, in bytes.
+
+    ``stored``: what cold storage holds; ``whole``: what it would hold with every GGUF; ``plain_dvc``: with the merged
+    16-bit weights of each taught generation too, which pipelines usually keep beside adapter and GGUF.
+    """
 
     rule: str
     generations: list[Use]

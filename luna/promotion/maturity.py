@@ -21,8 +21,11 @@ _CLEAR = 2.0  # a slope this many standard errors from 0 is a trend, else it may
 
 @dataclass(frozen=True)
 class Step:
-    """One promoted generation. ``weight_change`` in percent; ``gain`` is its best gain in any score over its parent (fraction),
-    a falling tone drift counting as a gain; None where nothing was measured in both."""
+    """One promoted generation.
+
+    ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
+    drift is a gain; None where no score was measured in both.
+    """
 
     gen: int
     weight_change: float
