@@ -1,4 +1,4 @@
-"""Runs random sequences of git, DVC and luna commands and checks what verify says of them.
+"""The command that runs random sequences of git, DVC and luna commands on copies of a line.
 
     python -m bench.sequences LINE [--count 300] [--seed 7] [--jobs 2] [--log FILE] [--only N ...] [--keep FOLDER]
 
@@ -18,19 +18,13 @@ log ends. ``--only`` repeats single sequences and prints every command that was 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import random
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
+<<<<<<< HEAD
 from bench.sequence_steps import World, cold_back, draw
 from tests.faults.clones import must
 
@@ -289,6 +283,9 @@ def _begins(world: World) -> list[str]:
             break
         world.run(*_words(further[0]))
     return [f"the next generation cannot begin: {done.stderr.strip()[-300:]}"]
+=======
+from tests.faults import sequences
+>>>>>>> main
 
 
 def main() -> None:
@@ -312,7 +309,7 @@ def main() -> None:
     ]
     with ThreadPoolExecutor(given.jobs) as pool:
         for outcome in pool.map(
-            lambda number: sequence(line, number, given.seed, given.keep), numbers
+            lambda number: sequences.sequence(line, number, given.seed, given.keep), numbers
         ):
             done.append(asdict(outcome))
             if given.log and not given.only:
