@@ -122,13 +122,8 @@ def _record(git: Git) -> Check:
         return Check(
             "record of tags",
             WARNING,
-<<<<<<< HEAD
-            "this clone has none, so a moved tag would not be noticed",
-            "git fetch, or luna repair",
-=======
             "this clone has none, so a moved tag would not be noticed",
             "luna repair",
->>>>>>> main
         )
     wrong = [entry.tag for entry in entries if tags.get(entry.tag) != entry.object]
     if wrong:
