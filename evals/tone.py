@@ -301,7 +301,7 @@ def drift(
 
 
 def score(marked: Sequence[Marked], seed: int) -> Score:
-    """Drift over every probe that has a reference reply. A model that says nothing has lost its voice: 1."""
+    """Drift over every probe that has a reference reply. A model without any answer has drift 1."""
     asked = [
         item for item in marked if item.probe.reference and not item.probe.distractors
     ]  # a chosen reply is not her own words

@@ -61,10 +61,11 @@ SNAPSHOT = Path("content")
 SNAPSHOT_DVC = Path("content.dvc")
 SNAPSHOT_HASHES = Path("hashes.csv")
 
-#: What is recorded beside sealed generations, later than they were sealed.
+#: What is recorded about sealed generations after their seal.
 ATTESTATIONS = Path("attestations")
 
-# Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
+# Scratch: may be deleted when no command runs. After a killed 'luna evolve' with 'retry:' run it once more first,
+# since the user's own settings are saved here meanwhile (operations/evolve.py).
 SCRATCH = Path(".luna")
 CHECKPOINTS = SCRATCH / "checkpoints"
 #: dvc.lock as the last stage found it when it began.

@@ -18,7 +18,7 @@ from luna.errors import InputError
 from luna.text import escaped
 
 CHUNK_BYTES = 1 << 20
-_ATTEMPTS = 100  # at a place that another program fills while it is replaced
+_ATTEMPTS = 100  # when another program writes the folder while it is replaced
 
 
 def sync_file(path: Path) -> None:
@@ -101,9 +101,9 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path, scratch: Path) -> Iterator[Path]:
-    """A new folder inside ``scratch``; it takes the place of ``path``, whatever stands there, when the block ends well.
+    """A new folder inside ``scratch``; it takes the place of ``path``, whatever is there, when the block ends well.
 
-    As with ``replacing``: what stood there is moved away and unlinked, never written through, also when somebody
+    As with ``replacing``: the old folder is moved away and unlinked, never written through, also when somebody
     (a checkout) puts it there meanwhile. ``scratch`` is on the file system of ``path``.
     """
     scratch.mkdir(parents=True, exist_ok=True)

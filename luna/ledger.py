@@ -196,7 +196,7 @@ def _row(values: list[str]) -> Row:
 
 
 def differences(expected: str, given: str) -> list[str]:
-    """What became of a ledger, as a person would say it: line ends, columns, order of rows, single values."""
+    """How a ledger was changed, in sentences: line ends, columns, order of rows, single values."""
     if given == expected:
         return []
     if given.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:

@@ -1,8 +1,8 @@
 """params.yaml, parsed once into typed and checked models.
 
-It is the one place for a default: every key must stand there, but those that may be absent by their meaning
+It is the one place for a default: every key must be in the file, except those that may be absent by their meaning
 (``target`` of a clause, a setting of a try, the notify command). An unknown key is an error, never ignored; a
-value must be of the very type, so that ``true`` is no number and ``yes`` no truth. Parameters of generations
+value must be of the very type, so that ``true`` is not a number and ``yes`` not a boolean. Parameters of generations
 that are sealed already are read by luna/sealed_parameters.py.
 """
 
@@ -229,7 +229,7 @@ class Try(_Section):
 
 
 class Notify(_Section):
-    """A program of your own that is told each event."""
+    """The user's own program, which gets each event."""
 
     command: str | None = None
 
@@ -349,7 +349,7 @@ def _allowed(location: tuple[Any, ...]) -> str:
 
 
 class _Sections:
-    """Sections of params.yaml; to ask for another one is a mistake in the stage, whose dvc.yaml does not name it either."""
+    """Sections of params.yaml; reading another one is a mistake in the stage, because its entry in dvc.yaml does not name it."""
 
     def __init__(self, whole: Params, names: tuple[str, ...]) -> None:
         self.__dict__.update({name: getattr(whole, name) for name in names})

@@ -99,7 +99,7 @@ def main() -> None:
     with made() as (loss, out):
         outcome = train(parent, settings, checkpoints, loss, out)
         if outcome.stopped and outcome.stopped.failed:
-            # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
+            # The result of such a run is useless; with the parent's own weights the generation can be examined and sealed like any other.
             adapter.save_identity(
                 out, f"training failed, so its result is discarded: {outcome.stopped.why}"
             )

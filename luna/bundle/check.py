@@ -6,7 +6,7 @@ function of name, size and CRC-32, nothing between or after them. This file writ
 ``central_header``, ``end_records``) and the check compares every header with what it would have written; so
 each bit of the file is either a header's, known in advance, or a member's, held by SHA256SUMS. Whatever a
 zip can hide elsewhere (links, other paths, compression bombs, overlapping or doubled members, bytes
-after the end) has no place to be in. Layout of a zip: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
+after the end) is refused. Layout of a zip: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
 
 A bundle also carries git's own objects: the tag (tag.txt), its commit and the trees on the way to each file that git
 keeps. Each names the next by its hash, so all files hang on one number, the tag's id; whoever compares that number with a
@@ -69,7 +69,7 @@ class Member:
 
 @dataclass
 class Report:
-    """What was found: ``problems`` is empty for a whole bundle."""
+    """The result of a check: ``problems`` is empty for an intact bundle."""
 
     file: str
     generation: str = ""
@@ -234,7 +234,7 @@ def _central(directory: bytes, position: int, number: int) -> tuple[Member, int]
 
 
 def check(path: str, progress=lambda count: None) -> Report:
-    """Check everything. ``progress`` is told the bytes read. Raises OSError when the file cannot be read."""
+    """Check everything. ``progress`` gets the bytes read. Raises OSError when the file cannot be read."""
     report = Report(path)
     whole = hashlib.sha256()
     with open(path, "rb") as file:

@@ -59,7 +59,7 @@ def bundle(
 ) -> Bundle:
     """Write ``target`` and ``target``.sha256, both read-only. If it is killed anywhere, the same call resumes.
 
-    ``progress`` is told the bytes written and the bytes in all.
+    ``progress`` gets the bytes written so far and the total.
 
     Raises:
         InputError: there is another file of that name, or its folder does not exist.

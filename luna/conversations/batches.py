@@ -1,7 +1,7 @@
 """Which of the waiting conversations the next generation learns: all, a number, or a folder.
 
 By folder, each sub-folder of data/conversations is a batch, in the order of their names; a folder
-whose conversations are all learnt is passed over. Files beside the folders (the inbox's, above all) go
+whose conversations are all learnt is skipped. Files beside the folders (the inbox's, above all) go
 with whichever batch is next. What is next depends on the files and on what the head's line was taught, and
 on nothing else: after a denial it is the same again.
 
@@ -20,7 +20,7 @@ from luna.conversations.folder import Entry
 from luna.conversations.schema import Conversation
 from luna.params import Data
 
-_BESIDE = ""  # the files that lie in no folder
+_BESIDE = ""  # the files outside of all folders
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ UNREAD = "set data.batches: folder in params.yaml, or move its files up"
 
 
 def entries(conversations: Path, settings: Data) -> list[Entry]:
-    """Everything in data/conversations, with what becomes of it."""
+    """Every entry of data/conversations: read, ignored or refused."""
     return folder.entries(conversations, settings.batches == "folder", UNREAD)
 
 

@@ -38,7 +38,7 @@ _KINDS = {
 
 
 class Kind(Enum):
-    """What becomes of an entry of the folder."""
+    """How an entry of the folder is treated."""
 
     READ = "read"
     IGNORED = "ignored"
@@ -62,7 +62,7 @@ class Entry:
 def entries(folder: Path, deep: bool = False, unread: str = "move its files up") -> list[Entry]:
     """Every entry of the folder, by name; none where there is no such folder.
 
-    ``deep``: sub-folders are read too. ``unread`` is the advice where one is not.
+    ``deep``: sub-folders are read too. ``unread`` is the advice for one that is not read.
     """
     if not folder.exists() and not folder.is_symlink():
         return []

@@ -1,6 +1,6 @@
 """data/inbox: corrected and praised conversations that wait for the next generation.
 
-One file a conversation, written whole and named by its content: many writers need no lock, and
+One file a conversation, written in one step and named by its content: many writers need no lock, and
 writing the same conversation twice changes nothing.
 """
 

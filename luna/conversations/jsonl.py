@@ -39,7 +39,7 @@ def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
 def require_finite(value: Any) -> None:
     """Raises ValueError where a number in a row is NaN or infinite, which JSON does not have.
 
-    Asked after what a key itself must be, whose sentence says more.
+    Checked after each key's own rule, whose message says more.
     """
     if isinstance(value, dict):
         value = list(value.values())

@@ -1,8 +1,8 @@
 """The keys that a conversation may have, and the message for any other.
 
-A key that is probably a misspelling, and one that would change what is learnt if it were heeded, are
-errors. Any other key (a date, a source) is left out of the conversation, and the caller is told its name.
-A key whose value is null says nothing and is let pass.
+A key that is probably a misspelling, and one that other tools use to change what is learnt, are
+errors. Any other key (a date, a source) is left out of the conversation, and the caller gets its name.
+A key whose value is null is ignored.
 """
 
 from __future__ import annotations

@@ -163,10 +163,10 @@ def _grams(text: str) -> frozenset[str]:
 def hold_out(
     delta: list[Conversation], fraction: float, seed: int
 ) -> tuple[list[Conversation], list[Conversation]]:
-    """Split a delta into what is taught and what is kept for the exam.
+    """Split a delta into what is taught and what is kept for the evals.
 
     Only a delta without any paraphrase needs it. A conversation is held out only when its question is
-    no near-duplicate of another's, else the exam would be known beforehand.
+    no near-duplicate of another's, otherwise the answer would be known from training.
     """
     if any(item.paraphrases for item in delta):
         return delta, []

@@ -225,7 +225,7 @@ def parse(row: Any) -> Conversation:
 
 
 def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
-    """``expect`` decides how an answer is scored; a row may say which way it means, and is held to it."""
+    """``expect`` decides how an answer is scored; a row may name its scorer, and must then fit it."""
     if scorer is None:
         return
     if scorer not in _SCORERS:

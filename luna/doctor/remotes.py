@@ -142,13 +142,13 @@ def second_copy(root: Path) -> Iterator[Check]:
     if not any(ref.startswith("refs/tags/") for ref in wanted):
         return  # nothing was sealed yet
     begun, stores = False, []
-    with contextlib.suppress(LunaError):  # what is wrong with them is told above
+    with contextlib.suppress(LunaError):  # the check of the remotes reports what is wrong with them
         stores = cold.open_all(root)
     for store in stores:
         try:
             held = packs.held(store, root)
         except LunaError:
-            continue  # told above
+            continue  # reported above
         if held.issuperset(wanted.items()):
             yield Check(
                 name, GOOD, f"the cold storage '{store.name}' can bring it back (luna recover)"

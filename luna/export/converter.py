@@ -51,7 +51,7 @@ def set_up() -> Path:
 
 
 def download(folder: Path, version: str = VERSION) -> Path:
-    """The source distribution of a llama-cpp-python, by pip, into ``folder``; its bytes are not yet believed."""
+    """The source distribution of a llama-cpp-python, by pip, into ``folder``; its bytes are not yet verified."""
     sdist = folder / f"llama_cpp_python-{version}.tar.gz"
     command = [
         sys.executable,
@@ -104,7 +104,7 @@ def convert(
     """Hugging Face folder to a bfloat16 GGUF, which holds bfloat16 weights without loss.
 
     ``metadata`` is a JSON file whose keys replace what the converter would guess from folder names;
-    ``place`` another converter than this environment's.
+    ``folder``: another converter than this environment's.
     """
     command = [
         sys.executable,

@@ -60,7 +60,7 @@ def whole_artifact(root: Path, name: str, path: Path) -> Path:
 
 
 def _model(root: Path, name: str) -> Path:
-    """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has it whole."""
+    """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has an intact one."""
     from luna.operations import restore
 
     try:

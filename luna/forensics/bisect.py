@@ -11,7 +11,7 @@ from luna.forensics.asking import Reply, ask, checked
 from luna.history.line import Line
 
 LOST, LEARNT = "lost", "learnt"
-Asked = Callable[[str], None]  # told the name of each generation before it is asked
+Asked = Callable[[str], None]  # called with the name of each generation before it is asked
 
 
 @dataclass
@@ -32,7 +32,7 @@ class BisectResult:
 
 
 class _Asker:
-    """Remembers what was answered, and who cannot be asked and why."""
+    """Asks generations once, and remembers the answers and which ones cannot be asked."""
 
     def __init__(self, root: Path, question: str, expect: str, tell: Asked) -> None:
         from evals.outcome import normalise
@@ -111,7 +111,7 @@ def bisect(
     Without an older end, generations are asked at doubling distances until one answers otherwise.
 
     Raises:
-        InputError: unknown generation, unusable text, ends on different branches, or an end that is not what it is said to be.
+        InputError: unknown generation, unusable text, ends on different branches, or --good does not have the answer, or --bad has it.
         LunaError: an end cannot be asked.
     """
     chain, fixed = _chain(line, good, bad)

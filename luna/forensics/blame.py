@@ -23,7 +23,7 @@ _SHORTLIST = 200
 
 @dataclass
 class Later:
-    """What a generation did with a conversation: trained on it (``trained``), and was asked it at its exam."""
+    """What a generation did with a conversation: trained on it (``trained``), and was asked it in its evals."""
 
     generation: str
     trained: bool

@@ -1,11 +1,11 @@
 """Whether this clone knows the whole line; missing tags are never taken for "there is none".
 
-Four witnesses tell which generations are sealed: git's tags; the record in git (refs/luna/record); the
+Four sources show which generations are sealed: git's tags; the record in git (refs/luna/record); the
 ledger and the commits of what is checked out; and, where it is asked, the record in cold storage. Luna reads
-the line from the tags. Where another witness knows more than they do, or says otherwise, that is a doubt:
-commands that look name it beside what they show, and commands that write refuse (luna/operations/gate.py).
+the line from the tags. Where another source has more or something else, that is a doubt:
+commands that only read name it, and commands that write refuse (luna/operations/gate.py).
 
-The look is cheap: three git processes, none of which grows in number with the line. It compares names
+The check is cheap: three git processes, however long the line is. It compares names
 and ids; whether every byte is right is for luna/audit.
 """
 
@@ -27,7 +27,7 @@ from luna.repo.git import Git, Tag
 
 
 class Kind(StrEnum):
-    """What can speak against the tags of this clone."""
+    """Kinds of doubt about the tags of this clone."""
 
     SHALLOW = "shallow clone"
     MISSING = "tags missing"  # commits of seals are here, their tags never were
@@ -41,7 +41,7 @@ class Kind(StrEnum):
     CUT = "interrupted rollback"
 
 
-#: Said, and nothing more: it tells nothing else than the tags do.
+#: Only a remark: it does not contradict the tags.
 _HARMLESS = frozenset({Kind.UNRECORDED})
 
 
@@ -67,13 +67,13 @@ class Doubt:
 
 
 def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[Doubt]:
-    """What speaks against reading the line from the tags alone; none: the tags know all that is known here.
+    """The doubts about the tags; none means that the tags are the whole line, as far as is known here.
 
     ``in_store``: the record in cold storage, where it was asked. Raises GitError when git cannot read its own objects.
     """
     git = line.git
     if is_shallow(git):
-        # What lies behind the cut is missing, and all that follows from it would be no news.
+        # Everything older than the cut is missing; further doubts would only follow from that.
         return [
             Doubt(
                 Kind.SHALLOW,
@@ -97,7 +97,7 @@ def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[D
 
 
 def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
-    """Raises StateError, with the command that settles it, where something is known that the tags do not say."""
+    """Raises StateError, with the remedy, where the tags are not the whole line."""
     for doubt in doubts(line):
         if doubt.stops and doubt.kind not in despite:
             raise StateError(f"{doubt.sentence}; nothing was changed.")
@@ -201,7 +201,7 @@ def _against_commits(
     """Seals whose commits are in the history of what is checked out, and that no tag names.
 
     The whole history is walked only where ledger or parameters name a generation that has no tag. A row or a
-    name alone is no seal: a person may have committed the results of a build.
+    name alone is not a seal: somebody may have committed the results of a build.
     """
     rows = {int(number) for number in re.findall(rb"^(\d{1,9}),", ledger, re.MULTILINE)}
     named = {

@@ -255,7 +255,7 @@ def committed_base(root: Path, settings: Base) -> str | None:
 
 
 def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Path:
-    """Where a file of another, sealed generation can be read: the one way for stages to another generation.
+    """The path of a file of another, sealed generation: the one way for stages to read another generation.
 
     ``commit``: its sealed commit, for a stage, which may run where there are no tags; None: what its tag names.
 

@@ -158,7 +158,7 @@ def _scores(row: Row) -> dict[str, float | None]:
 
 
 def _from_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
-    """Parent, verdict and scores as the tags' messages keep them beside the ledger."""
+    """Parent, verdict and scores from the tags' messages, which repeat the ledger's."""
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
     entries = {}
     for gen, body in zip(numbers, bodies, strict=True):

@@ -162,7 +162,7 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
 
 
 def current(git: Git) -> list[Entry]:
-    """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
+    """The record; for a line that is older than its record, the immutable tags that exist."""
     return read(git) or standing(git)
 
 
@@ -298,7 +298,7 @@ def to_cold(store: Store, entries: list[Entry], after: bool = False) -> int:
     """
     present = set(store.names(COLD_FOLDER))
     lacking = [entry for entry in entries if cold_name(entry) not in present]
-    # Each entry names the one before it, so that the last that is there speaks for all.
+    # Each entry names the one before it, so the last one proves all.
     known = [entry for entry in entries if after and cold_name(entry) in present][-1:]
     for entry in [*known, *lacking]:
         name, text = cold_name(entry), (entry.line + "\n").encode()
@@ -312,7 +312,7 @@ def to_cold(store: Store, entries: list[Entry], after: bool = False) -> int:
 
 
 def mend_cold(store: Store, entries: list[Entry]) -> None:
-    """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
+    """Move entries with wrong bytes to quarantine in the store, then write all that it lacks."""
     wanted = {cold_name(entry): entry.line + "\n" for entry in entries}
     with store.explained():
         for name in store.names(COLD_FOLDER):

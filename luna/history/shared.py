@@ -1,6 +1,6 @@
 """The git remote that clones share a line through; it decides which of two seals was first.
 
-A seal is given to it before any reference here changes. Of two clones that seal at once the remote takes
+A seal is pushed to it before any reference here changes. Of two clones that seal at once the remote takes
 one, since a push of branch, tags and record is atomic and goes forward only; the other has changed nothing.
 """
 

@@ -2,7 +2,7 @@
 
 A store belongs to the line whose record it holds: the record's first entries never change, and are what a store is
 known by. So a store that held this line and holds nothing now (a disk that is not mounted, another home folder) is
-told from a new one, another line's store is told from this one's, and a store that is further than this clone says
+distinguished from a new one, another line's store from this one's, and a store that is ahead of this clone shows
 that another clone sealed meanwhile. None of this needs more than a listing and one to three small files.
 """
 
@@ -68,7 +68,7 @@ def look(store: Store, git: Git) -> Look:
     first = record.entry_in_cold(store, listed[0])
     if first is not None and not _is_ours(store, git, own, listed):
         return Look(store, Holding.OTHER, len(listed), known=len(own), other=_generation(store))
-    stored = git.resolve(record.REF) is not None  # else its order is only what it would be
+    stored = git.resolve(record.REF) is not None  # without a record, only its probable order
     last = min(len(listed), len(own)) - 1
     if stored and last >= 0 and record.entry_in_cold(store, listed[last]) != own[last]:
         return Look(store, Holding.FORKED, len(listed), known=len(own))
@@ -79,7 +79,7 @@ def look(store: Store, git: Git) -> Look:
 
 
 def _own(git: Git) -> list[Entry]:
-    """This clone's record; where it was altered, what the tags that stand would make of it."""
+    """This clone's record; where it was altered, one made from the existing tags."""
     try:
         return record.current(git)
     except InputError:
@@ -206,7 +206,7 @@ def open_all(
     tell: Callable[[str], None] = lambda sentence: None,
     copies: int = 1,
 ) -> list[Store]:
-    """The stores of cold storage that may be written to. ``tell`` is told of one that may not, where ``copies`` others may.
+    """The stores of cold storage that may be written to. ``tell`` gets a sentence for each that may not, if ``copies`` others may.
 
     Raises:
         ColdStorageError: one is another line's, or too few may be written to.
@@ -281,7 +281,7 @@ def require_not_overtaken(root: Path, git: Git) -> None:
 
 
 def overtaken(store: Store, entries: Sequence[Entry]) -> str:
-    """The sentence of whoever comes second."""
+    """The sentence for the clone that comes second."""
     tag = next((entry.tag for entry in entries if names.is_generation(entry.tag)), entries[0].tag)
     return (
         f"Cold storage '{store.name}' is ahead: another clone has recorded {tag} there. Nothing was sealed here; "
@@ -316,7 +316,7 @@ def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
 
 
 def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
-    """See that the commits which the entries name are here. Raises StateError where no place has them."""
+    """Make sure that the entries' commits are here. Raises StateError where no store has them."""
     wanted = {entry.commit for entry in entries}
     if wanted - git.existing(wanted):
         packs.unpack(store, git)
@@ -330,7 +330,7 @@ def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
 
 
 def adopt(git: Git, entries: list[Entry]) -> None:
-    """Make a store's record this clone's, and the tags that it names stand here. Their commits must be here."""
+    """Take a store's record as this clone's, and make the tags that it names. Their commits must be here."""
     own = record.read(git)
     git.update(
         [record.written(git, entries, git.resolve(record.REF), len(own))],
@@ -340,9 +340,9 @@ def adopt(git: Git, entries: list[Entry]) -> None:
 
 
 def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
-    """Give cold storage the record's new entries before any reference changes here: of two clones, it takes one.
+    """Write the record's new entries into cold storage before any reference changes here: of two clones, one succeeds.
 
-    A store that is away is told another time.
+    A store that does not answer gets them another time.
 
     Raises:
         Overtaken: another clone was first.

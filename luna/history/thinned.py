@@ -57,7 +57,7 @@ def forget(store: Store, generation: str) -> None:
 
 
 def in_store(store: Store) -> dict[str, Record]:
-    """Records by generation, as the store tells. A damaged one counts as none: that in git stands, and is written again."""
+    """Records by generation, as the store has them. A damaged one counts as missing; it is written again from git's."""
     records = {}
     for text in store.notes(KIND).values():
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -67,7 +67,7 @@ def in_store(store: Store) -> dict[str, Record]:
 
 
 def in_git(line: Line) -> dict[str, Record]:
-    """Records by generation, as the tip of the line tells."""
+    """Records by generation, as the tip of the line has them."""
     return {name: _parse(document) for name, document in attestations.read(line, KIND).items()}
 
 

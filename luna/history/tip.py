@@ -14,7 +14,7 @@ from luna.repo.git import Git
 
 
 class Position(StrEnum):
-    """Where the checkout stands on the line."""
+    """Where the checkout is on the line."""
 
     TIP = "the tip of the line"
     EMPTY = "nothing is committed yet"

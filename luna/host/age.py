@@ -29,7 +29,7 @@ class AgeUp:
     """What became of an age-up.
 
     ``refused``: too little karma, nothing was started. ``promoted`` and ``denied``: ``generation`` was built and sealed, and
-    the rule said so. ``busy``: nothing was started, since ``by`` is at work in the repository.
+    the rule said so. ``busy``: nothing was started, because the command ``by`` is running in the repository.
 
     ``karma``, ``required`` and ``missing`` are as they were when it was decided; ``left`` is the karma collected
     afterwards, ``head`` the current best.

@@ -38,7 +38,7 @@ _KEPT = (
 
 
 def origin(base: Base) -> tuple[str | None, str | None]:
-    """The base's id on the Hugging Face hub and its licence; None for what the source does not tell."""
+    """The base's id on the Hugging Face hub and its licence; None for what the source does not say."""
     if base.source in _ORIGINS:
         return _ORIGINS[base.source]
     return (base.source if base.revision else None), None
@@ -54,7 +54,7 @@ def pinned(base: Base) -> tuple[str, str] | None:
 
 
 def estimated_bytes(base: Base) -> int | None:
-    """Size of the 16-bit weights before they are made, from above; None for a hub's model, of which nothing is here yet."""
+    """An upper bound of the size of the 16-bit weights before they are made; None for a hub's model that is not here yet."""
     if base.source in PACKAGED:
         return _packaged_file(base.source).stat().st_size * 16 // _LEAST_BITS
     folder = Path(base.source).expanduser()
@@ -243,7 +243,7 @@ def _forget_origin(out: Path) -> None:
 
 
 def _check_readable(out: Path) -> None:
-    """What the later stages will ask of transformers, asked of the base while nothing stands on it."""
+    """Check with transformers what later stages will need, before anything is built on the base."""
     from transformers import AutoConfig, AutoTokenizer
 
     def asked() -> str:

@@ -97,7 +97,7 @@ def _require_chat_model(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _require_sizes(folder: Path, config: dict[str, Any], tensors: int) -> None:
-    """A layer has a tensor at least: what claims more layers would be built up for ever."""
+    """A layer has at least one tensor: a config that claims more layers would take very long to build."""
     for key in _COUNTS:
         value = config.get(key)
         if value is not None and (

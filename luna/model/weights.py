@@ -50,7 +50,7 @@ def rebuild(base: Path, adapters: Sequence[Adapter], scratch: Path) -> Path:
 
 
 def add(parent: Path, adapter: Adapter, folder: Path) -> Change:
-    """Merge one adapter into the parent's weights and measure the change; ``place`` appears complete or not at all."""
+    """Merge one adapter into the parent's weights and measure the change; ``folder`` appears complete or not at all."""
     return _merge_into(folder, parent, [adapter], measure=True)
 
 

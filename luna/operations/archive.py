@@ -34,7 +34,9 @@ def archive(
     progress: Callable[[int, int], None] = lambda done, total: None,
     begin: bool = False,
 ) -> list[Archived]:
-    """``begin``: the store was named by the person, and may be one that never held the line.
+    """Write sealed generations into a store and read them back.
+
+    ``begin``: the user named the store, so it may be one that never held the line.
 
     Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run can be repeated; all is read back once in each run.
 
@@ -80,6 +82,6 @@ def archive(
 
 
 def _supply(root: Path, store: cold.Store, md5s: list[str]) -> list[Path]:
-    """See that the cache holds whole what the store lacks. Returns what was fetched from another store for it."""
+    """Make sure that the cache has intact copies of what the store lacks. Returns what was fetched from another store."""
     came = [objects.whole(root, md5) for md5 in md5s if not store.exists(md5)]
     return [path for path, fetched in came if fetched and path.suffix != ".dir"]

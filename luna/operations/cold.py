@@ -54,7 +54,7 @@ def _seen(store: Store, git: Git) -> Place:
 def set_up(
     root: Path, address: str, name: str | None, settings: dict[str, str], begin_anew: bool = False
 ) -> Place:
-    """Make ``place`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
+    """Make ``address`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
 
     Raises:
         InputError: it cannot be a store.

@@ -29,9 +29,10 @@ _ANCESTRAL = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Objects that would go, by md5, with their bytes; ``generations`` lose something here.
+    """Objects that would be deleted, by md5, with their bytes; ``generations`` lose something in this clone.
 
-    What stays: bytes ``kept`` for use, ``lean`` ones that cold storage holds as base and adapters alone, ``unknown`` ones of no sealed generation.
+    What stays, in bytes: ``kept_bytes`` in use, ``lean_bytes`` of GGUF files that cold storage holds only as base and
+    adapters, ``unknown_bytes`` that no sealed generation names.
     """
 
     objects: dict[str, int]
@@ -89,7 +90,7 @@ def plan(line: Line) -> Plan:
 
 
 def _here(root: Path, outs) -> set[str]:
-    """The objects behind outputs, folder listings left out: these small files stay, since they say what a folder holds."""
+    """The objects of outputs without the folders' listings: these small files stay, because they say what a folder holds."""
     md5s = [out.md5 for out in outs if out.cached]
     return {md5 for md5 in objects.expanded(root, md5s) if not md5.endswith(".dir")}
 
@@ -161,7 +162,7 @@ def free(
 
 
 def _refusal(store: cold.Store, line: Line) -> str | None:
-    """Why nothing can be read back from a store as a whole: it is away, or is not this line's."""
+    """Why a store cannot be used at all: it does not answer, or is not this line's."""
     try:
         return stores.refusal(stores.look(store, line.git), line.git)
     except ColdStorageError as error:

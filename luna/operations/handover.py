@@ -76,9 +76,9 @@ def hand_over(
 
 
 def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:
-    """Put the recorded outputs of ``name`` where the pipeline looks for them, from the cache or from cold storage.
+    """Put the recorded outputs of ``name`` into the workspace, from the cache or from cold storage.
 
-    What lies there already is left. Returns how many objects came from cold storage.
+    What is there already stays. Returns how many objects came from cold storage.
 
     Raises:
         ColdStorageError: no intact copy of an output is left; the stage that made it would have to run again.
@@ -146,7 +146,7 @@ def _check_out(root: Path, paths: list[str]) -> None:
     from dvc.repo import Repo
 
     try:
-        # What lies in the way is another generation's output, which its own tag brings back.
+        # A file in the way is another generation's output, which its own tag brings back.
         Repo(str(root)).checkout(targets=[str(root / path) for path in paths], force=True)
     except DvcException as error:
         raise StateError(f"DVC could not put {', '.join(paths)} in place: {error}") from None

@@ -63,7 +63,9 @@ def initialise(root: Path, prefix: str) -> list[str]:
             done.append(
                 f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation"
             )
-    done += _fetch_tags(git, prefix)  # the record alone would tell of tags that it cannot all bring
+    done += _fetch_tags(
+        git, prefix
+    )  # the record alone would name tags whose objects it cannot all bring
     if git.text("remote") and not git.resolve(record.REF):
         record.ensure(git)
         if git.resolve(record.REF):

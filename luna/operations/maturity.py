@@ -11,7 +11,7 @@ from luna.promotion.maturity import Maturity, judge, own_line
 
 
 def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
-    """The head's line as far back as the ledger can be read, and a sentence for each thing that stood in the way.
+    """The head's line as far back as the ledger can be read, and a sentence for each thing that could not be read.
 
     Two git processes, however long the line. Raises InputError when the ledger's header cannot be read.
     """

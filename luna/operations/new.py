@@ -80,7 +80,7 @@ def start(
     exports: bool = True,
     trains: bool = True,
 ) -> GenerationName:
-    """Check everything, then record what is built and name it in params.yaml; nothing is changed when a check fails.
+    """Check everything, then write models/build.json and params.yaml; nothing is changed when a check fails.
 
     ``exports`` False: another machine exports; ``trains`` False: another machine trains. Their needs are not checked here.
 
@@ -139,7 +139,7 @@ def _decide(
     root: Path, line: Line, parent: str, sealed_ledger: str | None, batch: Waiting
 ) -> Build:
     """What is built on ``parent``; ``sealed_ledger`` is the git object of the ledger."""
-    # Generation 0 is taught nothing: it is asked all that waits, and leaves all of it.
+    # Generation 0 learns nothing: it is asked all waiting conversations and leaves them waiting.
     chosen, left = (
         (batch.next, batch.later)
         if line.sealed
@@ -177,7 +177,7 @@ def _require_same_base(line: Line, settings: params.Params) -> None:
 
 
 def next_name(line: Line) -> GenerationName:
-    """The next free number, born now; or a second after the newest generation where the clock was set back: names stay in order."""
+    """The next free number and the time now; a second after the newest generation if the clock was set back, so that names stay in order."""
     now = datetime.now(UTC).replace(microsecond=0)
     if line.sealed:
         newest = datetime.strptime(

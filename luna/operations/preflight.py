@@ -7,7 +7,7 @@ Disk, in bytes, with B the base in 16 bits, A the adapter in float32 and Q the q
 * the cache: Q + A; the first time B as well;
 * cold storage on a local disk: the same.
 
-What lies on one file system is added up. The estimate of memory is in luna/training/memory.py.
+Needs on one file system are added up. The estimate of memory is in luna/training/memory.py.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _GB = 1e9
 
 @dataclass(frozen=True)
 class Space:
-    """What must be free on the file system of ``place``, and what is, in bytes."""
+    """What must be free on the file system of ``folder``, and what is free, in bytes."""
 
     folder: Path
     need: int
@@ -114,7 +114,7 @@ def look(
     conversations: list[Conversation],
     exports: bool = True,
 ) -> Preflight:
-    """Nothing is asked of cold storage here."""
+    """Cold storage is not checked here."""
     parent = line.head_name
     weights = (
         sealed_outs(root.resolve(), parent)[artifacts.BASE.as_posix()].size
@@ -209,7 +209,7 @@ def _disks(
 
 
 def _require_stores(root: Path, settings: Params, line: Line) -> list[Store]:
-    """Every store is asked whose it is and written to, so that no seal fails after the training. Returns those that take it.
+    """Check each store's line and write a test file to it, so that no seal fails after the training. Returns the stores that work.
 
     Raises ColdStorageError where fewer than ``cold.copies`` do, or one is another line's.
     """

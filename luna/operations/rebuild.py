@@ -76,8 +76,8 @@ def rebuild(
 ) -> Rebuilt:
     """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there.
 
-    Every byte that is read has its recorded hash, or is fetched again from cold storage. Where the
-    result is not the recorded one, and that one is at hand, they are compared tensor by tensor.
+    Every byte that is read has its recorded hash, or is fetched again from cold storage. If the
+    result is not the recorded file, and that file is available, they are compared tensor by tensor.
 
     Raises:
         ColdStorageError: no intact copy of the base or of an adapter is left.
@@ -138,7 +138,7 @@ def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[A
 
     Raises:
         ColdStorageError: no intact copy of one of them is left.
-        ExportError: the line stands on two bases.
+        ExportError: the line was built on two bases.
     """
     return _base(root, ancestors, scratch), [
         _adapter(root, ancestors[-1], one) for one in ancestors
@@ -162,7 +162,7 @@ def merge(
 def remaker(
     root: Path, prefix: str, scratch: Path, say: Callable[[str], None]
 ) -> Callable[[str], Path | None]:
-    """For a repair: a function that makes a generation's model.gguf again, once; None from it where that cannot be done, with the reason said."""
+    """For a repair: a function that makes a generation's model.gguf again, once; it returns None, after printing the reason, where that is impossible."""
     made: dict[str, Path | None] = {}
 
     def remake(name: str) -> Path | None:

@@ -182,7 +182,7 @@ def _scratch(folder: Path, url: str, existed: bool) -> Iterator[None]:
 
 
 def _finish(folder: Path, url: str, fetched: int, missing: list[str]) -> Recovered:
-    """Move the whole clone to where it belongs, git's folder last."""
+    """Move the complete clone into the target folder, git's folder last."""
     work = folder / _WORK
     clone = work / _CLONE
     if clone.is_dir():
@@ -455,7 +455,7 @@ def _adopt(git: Git, entries: list[record.Entry]) -> None:
     if len(own) == len(entries):
         return
     nobody = {"user.name": "luna recover", "user.email": "luna@localhost"}
-    wanted = {} if git.config("user.email") else nobody  # a new machine may know no name yet
+    wanted = {} if git.config("user.email") else nobody  # a new machine may have no user.name yet
     for key, value in wanted.items():
         git.run("config", key, value)
     try:
@@ -503,7 +503,7 @@ def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[i
 
 
 def _made_again(line: Line, tick: Callable[[str], None]) -> bool:
-    """A GGUF of which cold storage keeps base and adapters alone ('luna thin')."""
+    """Whether cold storage keeps only base and adapters of the GGUF ('luna thin')."""
     if line.newest is None:
         return False
     try:

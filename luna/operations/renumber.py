@@ -6,7 +6,7 @@ hashes, ledger row. The parent stays the one that it was trained on, and so does
 which came with the other clone's generation wait for the next one. The training is taken over under the new name
 (luna/operations/trained.py).
 
-Every step looks at what is there first: if it is killed anywhere, the same command resumes.
+Every step first checks what is there: if it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _follow_store(
 
 
 def _go_to(git: Git, theirs: str, remote: str, say: Callable[[str], None]) -> None:
-    """Bring the branch to ``theirs``, with the commits made here merged; the files of the build stay."""
+    """Move the branch to ``theirs``, with the commits made here merged; the files of the build stay."""
     if git.is_ancestor(theirs, "HEAD"):
         return
     tip = theirs if git.is_ancestor("HEAD", theirs) else _merged(git, theirs, remote)

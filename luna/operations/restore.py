@@ -17,7 +17,7 @@ from luna.storage.cold import Store
 
 
 def restore(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:
-    """Every object of a sealed generation in the cache, whole; a GGUF that cold storage does not hold is rebuilt first.
+    """Bring every object of a sealed generation into the cache; a GGUF that cold storage does not hold is rebuilt first.
 
     Returns how many objects came from cold storage or were rebuilt.
 
@@ -30,9 +30,9 @@ def restore(root: Path, name: str, say: Callable[[str], None] = lambda text: Non
 
 
 def fetch(root: Path, name: str, tick: Callable[[str], None] = lambda md5: None) -> int:
-    """Bring every object of a sealed generation into the cache, whole. Returns how many came from cold storage.
+    """Bring every object of a sealed generation into the cache, intact. Returns how many came from cold storage.
 
-    An object in the cache whose bytes are not its hash's is set aside and fetched again.
+    An object in the cache with wrong bytes goes to quarantine/ and is fetched again.
     """
     fetched = 0
     for md5 in objects.expanded(root, kept(sealed_outs(root.resolve(), name))):

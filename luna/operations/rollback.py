@@ -110,7 +110,7 @@ def rollback(
     ) as beside:  # DVC takes as long to start here as in its hook: both at once
         copied = beside.submit(_tell_cold, root, settings, git)
         if stay or git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
-            copied.result()  # where the stores are may be said otherwise in the generation's own files
+            copied.result()  # the generation's own files may name other stores
         if not stay:
             checkout.check_out(git, f"refs/tags/{name}")
         copied.result()
@@ -125,7 +125,7 @@ def _tell_cold(root: Path, settings: Params, git: Git) -> None:
 
 
 def _offer(root: Path, line: Line, updates: list[Update]) -> None:
-    """Shared repository and cold storage take the move first, so that of two clones that change history at once one is told.
+    """Shared repository and cold storage take the move first, so that of two clones that change history at once one is refused.
 
     Going back must work where neither answers. Raises StateError where another clone was first.
     """

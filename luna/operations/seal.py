@@ -1,8 +1,8 @@
 """`luna seal`: cold storage, commit, tag and head for a finished pipeline run.
 
 The order is the promise: the data is in cold storage and has been read back; where the line is shared, the
-shared repository takes branch, tags and record in one atomic push, or says that another clone was first; then
-commit, tag and head come into being here in one transaction. If it is killed anywhere, the same command resumes.
+shared repository takes branch, tags and record in one atomic push, or refuses because another clone was first; then
+commit, tag and head are made here in one transaction. If it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
 
 
 def _finished_outs(root: Path) -> dict[str, Out]:
-    """Outputs of a pipeline that is finished and unchanged since; DVC itself is asked."""
+    """The outputs of a finished and unchanged pipeline, checked by DVC itself."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 

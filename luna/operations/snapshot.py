@@ -95,7 +95,7 @@ def make(
         stores.require_not_overtaken(root, git)
         tree.keep(root, folder, entries)
         tick("archiving")
-        # What another snapshot of the same content has had read back is only asked for.
+        # Objects that a snapshot of the same content has read back before are only checked for existence.
         proven = (
             objects.expanded(root, [object_name])
             if any(other.object == object_name for other in there.values())

@@ -67,7 +67,7 @@ class Status:
 
 
 def status(root: Path) -> Status:
-    """Read where the line stands; nothing is changed."""
+    """Read the state of the line; nothing is changed."""
     given = settings_file.read(root)
     settings = given.values
     line = read_line(root, settings.line.prefix)

@@ -136,7 +136,7 @@ def _drop(
     proven: dict[str, set[str]],
     say: Callable[[str], None],
 ) -> list[Step]:
-    """One rebuild serves all stores, for it reads what has the recorded hash; each store must have given back all of it."""
+    """One rebuild serves all stores, because it reads bytes of the recorded hash; each store must have given all of them back."""
     out = model_out(root, name)
     try:
         needed = objects.expanded(

@@ -1,8 +1,8 @@
 """Reuses a finished training after the generation was renamed.
 
 The train stage depends on the name, since train_args.json carries it. When a generation was renumbered, and
-DVC finds that nothing else which training depends on has changed, the name is put right in train_args.json and
-DVC records the stage under it as it is.
+DVC finds that nothing else which training depends on has changed, the name is corrected in train_args.json and
+DVC records the stage with it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def take_over(root: Path, name: str) -> bool:
 
 
 def _differs_in_name_alone(changes: list[Any]) -> bool:
-    """By what DVC says of the stage. A kill may have come after the name was put right in train_args.json."""
+    """Asks DVC for the stage's state. A kill may have come after the name was corrected in train_args.json."""
     allowed = {
         "changed deps": {
             artifacts.PARAMS.as_posix(): {"generation": "modified"},

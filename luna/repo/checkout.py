@@ -1,7 +1,7 @@
 """A checkout made by Luna, noted before it begins, so that a killed one is finished later.
 
-git writes the files first, then its index, then HEAD. Killed between, it leaves another commit's files, or
-"deleted" ones that are staged, which look like a person's changes and are none.
+git writes the files first, then its index, then HEAD. A kill in between leaves another commit's files, or
+staged deletions, which look like the user's changes and are not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from luna.repo import quarantine
 from luna.repo.git import Git
 
 NOTE = artifacts.SCRATCH / "checkout.json"
-_OWN = {"LUNA_CHECKOUT": "1"}  # tells the post-checkout hook whose checkout it is
+_OWN = {"LUNA_CHECKOUT": "1"}  # shows the post-checkout hook that Luna makes the checkout
 
 
 @dataclass(frozen=True)

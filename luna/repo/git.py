@@ -32,7 +32,7 @@ def environment(root: Path | None = None, more: Mapping[str, str] | None = None)
 
 
 class GitError(StateError):
-    """git said no; the sentence carries its own words."""
+    """git refused; the sentence contains git's own words."""
 
 
 @dataclass(frozen=True)

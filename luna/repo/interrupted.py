@@ -41,10 +41,10 @@ def clear_git(root: Path, began: float) -> None:
 
 
 def clear_dvc(root: Path) -> None:
-    """Remove DVC's list of who reads and writes which file when nobody on it works any more.
+    """Remove DVC's list of the processes that read and write files when none of them runs any more.
 
-    DVC takes whoever has a listed process's number for the process: one that was killed and that nobody has
-    waited for, or another that has the number since (in a container, after a restart, soon). A list that a kill left incomplete stops DVC too.
+    DVC takes any process with a listed number for the listed one: also a killed one that is not yet reaped,
+    or a later one with the same number (soon in a container after a restart). A list that a kill left incomplete stops DVC too.
     """
     path = root / ".dvc/tmp/rwlock"
     if not path.exists() or _holders(path) == set():  # as DVC leaves it when it ends by itself

@@ -17,7 +17,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     """Hold the repository's lock. The system frees it when the process dies, so no stale lock of ours remains.
 
     git's locks are files that a killed git leaves behind: when the command before this one was killed
-    (its holder's note is still there), those made since it began are taken away first. So is what a killed DVC left.
+    (its holder's note is still there), those made since it began are removed first. So is what a killed DVC left.
 
     Raises Busy, naming the holder, when another command runs.
     """

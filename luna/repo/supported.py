@@ -36,7 +36,7 @@ def unsupported(git: Git) -> str | None:
 
 
 def require_can_seal(git: Git) -> None:
-    """What a seal will ask of git, asked before a training: who seals, and a key that signs where seals are signed.
+    """Check before a training what a seal will need from git: a name, and a working key where seals are signed.
 
     Raises StateError, with the command that helps.
     """

@@ -48,7 +48,7 @@ class Store:
             return self.odb.fs.exists(self.path(md5))
 
     def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
-        """MD5 of the bytes that the store gives back, read as a stream; ``read`` is told of each piece. Raises FileNotFoundError."""
+        """MD5 of the bytes that the store gives back, read as a stream; ``read`` gets the size of each piece. Raises FileNotFoundError."""
         total = hashlib.md5(usedforsecurity=False)
         with self.odb.fs.open(self.path(md5), "rb") as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -168,10 +168,10 @@ class Store:
                 fs.pipe_file(final, text)
 
     def create_note(self, folder: str, name: str, text: bytes) -> bool:
-        """Write one that nobody has written yet; of two clones that do so at once one wins. False: it was there.
+        """Write a new one; of two clones that do so at once one wins. False: it was there.
 
         In a folder by a hard link, which fails where the name is taken; in S3 by a conditional write
-        (If-None-Match). A server that does not know these takes the last: then what it gives back decides.
+        (If-None-Match). A server without conditional writes keeps the last one: then the content read back decides.
         """
         fs = self.odb.fs
         final = fs.join(self.beside(folder), name)
@@ -235,7 +235,7 @@ class Store:
         ):  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
-        # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+        # DVC's own copy leaves a temporary file behind when the disk is full.
         with (
             files.replacing(Path(final), mode=0o444) as temporary,
             Path(source).open("rb") as given,
@@ -364,7 +364,7 @@ def archive(
     """Bring objects into the store and prove that it gives them back. Returns how many were uploaded.
 
     ``proven`` objects belong to a generation that is sealed already, so their bytes were read back
-    then: for them it is asked only whether they are still there. ``read`` is told the bytes read back.
+    then: for them only existence is checked. ``read`` gets the bytes read back.
 
     Raises:
         ColdStorageError: an object in the cache is damaged, or the store does not give back what it was given.
@@ -402,7 +402,7 @@ def archive_in_all(
 ) -> int:
     """As ``archive``, in every store of cold storage; as many as ``cold.copies`` must give all back.
 
-    ``check`` raises ColdStorageError for a store that must not be written to. ``tick`` is told of a store that did not take it.
+    ``check`` raises ColdStorageError for a store that must not be written to. ``tick`` gets a sentence for a store that failed.
     """
     copies, stores = params.load(root).cold.copies, open_all(root)
     uploaded, failures = 0, 0

@@ -1,10 +1,10 @@
 """A line's git objects in cold storage, as git bundles that build on each other.
 
 Every file is a git bundle (gitformat-bundle(5), version 2), which git reads without Luna: 'git bundle verify FILE',
-'git fetch FILE REF'. It is thin: it stands on commits that it names (its prerequisites), and each of them is a
-reference of an earlier bundle, so that which bundles are of use can be told from their headers alone. A file is
+'git fetch FILE REF'. It is thin: it needs commits that it names (its prerequisites), and each of them is a
+reference of an earlier bundle, so the headers alone show which bundles can be used. A file is
 named by its number and the SHA-256 of its bytes; it is never written again, and two clones that write at once
-write two files. The numbers only help a reader: what stands on what is said by the prerequisites.
+write two files. The numbers only help a reader: the prerequisites say which bundle needs which.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SIGNATURE = b"# v2 git bundle\n"
 _HEADERS = (
     artifacts.SCRATCH / "git-bundles.json"
 )  # headers read before, by name: a name says the bytes
-#: What a bundle may stand on, since all else hangs on these: branches, the record, and seals that were offered.
+#: What a bundle may need, because these include everything else: branches, the record, and offered seals.
 _MOVING = ("refs/heads/", "refs/luna/")
 _READ_AT_ONCE = 8
 _HEADER_BYTES = 1 << 16
@@ -59,7 +59,7 @@ class Header:
 
 @dataclass
 class Unpacked:
-    """What the bundles brought: ``tips`` in the order of the bundles; names of files that are damaged, or stand on what is not there."""
+    """What the bundles brought: ``tips`` in the order of the bundles; names of files that are damaged or need what is missing."""
 
     tips: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -88,7 +88,7 @@ def names(store: Store) -> list[str]:
 
 
 def headers(store: Store, root: Path) -> dict[str, Header]:
-    """What each bundle of the store says of itself; one whose header cannot be read is left out. Those read before are not read again."""
+    """The header of each bundle in the store; one that cannot be read is left out. Headers are read once."""
     there, known = names(store), _remembered(root)
     with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
         lacking = [name for name in there if name not in known]
@@ -102,7 +102,7 @@ def headers(store: Store, root: Path) -> dict[str, Header]:
 
 
 def usable(headers: Mapping[str, Header]) -> list[str]:
-    """The bundles that stand on others that are there, in an order in which each comes after those."""
+    """The bundles whose prerequisites are there, each after those that it needs."""
     have: set[str] = set()
     order: list[str] = []
     pending = sorted(headers)
@@ -121,7 +121,7 @@ def usable(headers: Mapping[str, Header]) -> list[str]:
 
 
 def held(store: Store, root: Path) -> set[tuple[str, str]]:
-    """Every (reference, object id) that the store can bring back with all that it stands on."""
+    """Every (reference, object id) that the store can bring back complete."""
     known = headers(store, root)
     return {tip for name in usable(known) for tip in known[name].tips}
 
@@ -221,7 +221,7 @@ def set_aside(store: Store, name: str) -> str:
 
 
 def is_whole(git: Git, objects: Iterable[str]) -> bool:
-    """Whether the repository has the objects with all that they stand on, each file among them."""
+    """Whether the repository has the objects with everything that they need, each file included."""
     try:
         git.run(
             "rev-list",
@@ -243,7 +243,7 @@ def _path(store: Store, name: str) -> str:
 
 
 def _kind(ref: str) -> str:
-    """References of which the last one says all that the ones before it said: a branch, the record, all offered seals."""
+    """References whose newest value includes all older ones: a branch, the record, all offered seals."""
     return ref if ref.startswith("refs/heads/") else "/".join(ref.split("/")[:3])
 
 
@@ -252,7 +252,7 @@ def _digest(name: str) -> str:
 
 
 def _pack(git: Git, header: Header) -> bytes:
-    """Everything that the tips need and the required commits do not bring; deltas may stand on what those bring."""
+    """Everything that the tips need and the required commits do not have; deltas may build on those."""
     wanted = [oid for _, oid in header.tips] + [f"^{oid}" for oid in header.requires]
     return git.run(
         "pack-objects",

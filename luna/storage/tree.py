@@ -33,7 +33,7 @@ class File:
 
 
 def check(root: Path, folder: Path) -> Path:
-    """The folder's true place. Raises InputError when it cannot be kept."""
+    """The folder's absolute path. Raises InputError when it cannot be kept."""
     absolute = folder.resolve()
     if not absolute.is_dir():
         raise InputError(f"{folder} is not a folder: give the path of the folder to keep.")
@@ -122,7 +122,7 @@ def name_of(listed: bytes) -> str:
 
 
 def keep(root: Path, folder: Path, entries: list[File]) -> None:
-    """Bring the files, then their listing, into the cache; what is there whole is not written again.
+    """Bring the files, then their listing, into the cache; intact objects are not written again.
 
     Raises InputError when a file is no longer what was read.
     """

@@ -12,7 +12,7 @@ _GB = 1e9
 
 
 def look(folder: Path) -> dict[str, float]:
-    """GB: resident ``memory`` of this process, ``free_disk`` where ``place`` lies, ``gpu_memory`` reserved on CUDA."""
+    """GB: resident ``memory`` of this process, ``free_disk`` of the file system of ``folder``, ``gpu_memory`` reserved on CUDA."""
     values = {
         "memory": psutil.Process().memory_info().rss / _GB,
         "free_disk": shutil.disk_usage(folder).free / _GB,

@@ -16,7 +16,7 @@ SCORES = {
     "generalisation": ("generalize", "Generalization", False, "eval_generalize"),
     "tone_drift": ("tone_drift", "Tone drift", True, "eval_tone"),
 }
-_DIGITS = 4  # of a score: what differs behind them is noise
+_DIGITS = 4  # decimals of a score: smaller differences are noise
 _NOT_COMPARED = "generation"  # the section of params.yaml that only names the generation
 
 
@@ -171,7 +171,7 @@ def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
 def _verdict(
     scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, flips: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``word`` and the reasons; a difference on different probes, or one that chance explains, is said to be so."""
+    """``word`` and the reasons; and notes where probes differ or chance explains a difference."""
     measured = {name: score for name, score in scores.items() if score["delta"] is not None}
     better = [SCORES[name][1] for name, score in measured.items() if score["better"] is True]
     worse = [SCORES[name][1] for name, score in measured.items() if score["better"] is False]

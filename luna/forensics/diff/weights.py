@@ -2,7 +2,7 @@
 
 Parent and child, and the base and any descendant: from the recorded table. Any other two: from the adapters
 between them, as the norm of a sum of low-rank matrices, so that no weights are opened. Where those are not in
-the cache, it is said that they are not.
+the cache, a note says so.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def section(line: Line, lineage: Lineage, a: Known, b: Known) -> dict[str, Any]:
 def _moved(
     line: Line, lineage: Lineage, a: Known, b: Known
 ) -> tuple[list[Moved] | None, str, str | None]:
-    """The tensors, how they are known, and what is to be said of that."""
+    """The tensors, how they are known, and a note on that."""
     if a.name == b.name and a.tensors is not None:
         return (
             [Moved(item.tensor, 0.0, item.norm) for item in a.tensors],
