@@ -69,7 +69,9 @@ def main() -> None:
         fidelity.require(exact, settings.export.fidelity)
         with Engine(shipped.quantised, parallel=1) as engine:
             lossy = fidelity.compare(expected, engine)
-        shipped.quantised.replace(artifacts.MODEL)  # replaced, never written through: the old file may be a link into the cache
+        shipped.quantised.replace(
+            artifacts.MODEL
+        )  # replaced, never written through: the old file may be a link into the cache
 
     for name, out in (("tokenizer.json", artifacts.TOKENIZER), ("config.json", artifacts.CONFIG)):
         files.write_text(out, (artifacts.BASE / name).read_text(encoding="utf-8"))
