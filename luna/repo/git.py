@@ -231,7 +231,7 @@ class Git:
             raise _failure("git for-each-ref", complaints.encode("utf-8", "surrogateescape"))
         if code:
             return self._tags_with_objects()
-        found = []
+        listed = []
         for row in rows.splitlines():
             name, object_id, peeled = row.split("\t")
             listed.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
