@@ -77,10 +77,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What a repair did, or with ``dry`` would do."""
+    """What a repair did, or with ``dry_run`` would do."""
 
     steps: list[Step]
-    dry: bool
+    dry_run: bool
 
     @property
     def complete(self) -> bool:
