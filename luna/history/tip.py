@@ -12,7 +12,6 @@ from luna.names import GenerationName
 from luna.params import Params
 from luna.repo.git import Git
 
-
 #: Files that a seal commits: they are a generation's, and no merge may mix those of two.
 _SEALED = tuple(
     path.as_posix()
@@ -21,14 +20,14 @@ _SEALED = tuple(
 
 
 class Position(StrEnum):
-    """Where the checkout stands on the line."""
+    """Where the checkout is on the line."""
 
     TIP = "the tip of the line"
     EMPTY = "nothing is committed yet"
-    DETACHED = "the tip of the line, and no branch"
-    PAST = "an earlier commit of the line, and no branch"
+    DETACHED = "the tip of the line, without a branch"
+    PAST = "an earlier commit of the line, without a branch"
     BEHIND = "a branch that ends before the newest generation"
-    ELSEWHERE = "a branch that does not hold the newest generation"
+    ELSEWHERE = "a branch without the newest generation"
     MIDDLE = "in the middle of a git command that was not finished"
     REWRITTEN = "a branch on which the newest generation's commit was replaced"
 
@@ -84,7 +83,7 @@ def where(line: Line) -> Where:
             Position.DETACHED,
             None,
             head,
-            f"No branch is checked out, so what would be committed belongs to none: '{remedy}', then run the command again.",
+            f"No branch is checked out, so a commit would belong to no branch: '{remedy}', then run the command again.",
             remedy,
         )
     if branch is None and git.is_ancestor(head, newest.commit):
@@ -102,7 +101,7 @@ def where(line: Line) -> Where:
             Position.REWRITTEN,
             branch,
             head,
-            f"The commit that sealed {newest.name} was amended or rewritten here, and history is what was sealed: '{remedy}' takes the branch back to it; then run the command again.",
+            f"The commit that sealed {newest.name} was amended or rewritten here, but sealed history must not change: '{remedy}' moves the branch back to the sealed commit; then run the command again.",
             remedy,
         )
     behind = git.is_ancestor(head, newest.commit)
