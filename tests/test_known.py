@@ -282,7 +282,7 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("valley", range(4)))
     for there, position in (
         (("checkout", "-q", old), "an earlier commit"),
-        (("checkout", "-q", "--detach", "master"), "no branch"),
+        (("checkout", "-q", "--detach", "master"), "without a branch"),
         (("switch", "-q", "-c", "behind", old), "ends before"),
     ):
         mine.git(*NO_HOOKS, *there)
