@@ -299,7 +299,7 @@ def meaning(place: Field) -> tuple[str, bytes, bytes]:
     for name, *objects in rows:
         if not name.startswith(("refs/quarantine/", "refs/remotes/")):
             objects = (
-                [place.git.resolve(name + content[name]) or ""] if name in content else objects
+                [place.git.try_resolve(name + content[name]) or ""] if name in content else objects
             )
             kept.append(" ".join([name, *objects]))
     return (

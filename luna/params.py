@@ -56,7 +56,19 @@ class Generation(_Section):
     @property
     def is_ancestor(self) -> bool:
         """Whether this is generation 0: the base itself, taught nothing."""
-        return self.parent in (None, BASE_PARENT)
+        return self.parent_name is None
+
+    @property
+    def parent_name(self) -> GenerationName | None:
+        """The generation that this one descends from; None for generation 0."""
+        if self.parent is None or self.parent == BASE_PARENT:
+            return None
+        return GenerationName.parse(self.parent)
+
+    @property
+    def origin(self) -> str:
+        """The parent as a seal names it: a generation's full name, or ``base``."""
+        return self.parent or BASE_PARENT
 
 
 class Base(_Section):

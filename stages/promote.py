@@ -102,9 +102,12 @@ def main() -> None:
         name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {})
     )
     files.write_text(artifacts.RECALL_MATRIX, transfer.dumps(matrix))
-    parent_name = None if first else GenerationName.parse(settings.generation.parent)
     document = metrics.build(
-        name, parent_name, parts, decision, transfer.backward_transfer(matrix, name.number)
+        name,
+        settings.generation.parent_name,
+        parts,
+        decision,
+        transfer.backward_transfer(matrix, name.number),
     )
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
@@ -135,7 +138,9 @@ def main() -> None:
     files.write_text(artifacts.WEIGHTS_SHA256, f"{weights}  {artifacts.MODEL.as_posix()}\n")
     files.write_text(
         artifacts.CHECKLIST,
-        checklist.dumps(str(name), boxes(parts, document, rows, name.number, parent_name)),
+        checklist.dumps(
+            str(name), boxes(parts, document, rows, name.number, settings.generation.parent_name)
+        ),
     )
     files.write_text(artifacts.HASHES, hashes())
     files.write_text(artifacts.LEDGER, text)

@@ -91,9 +91,9 @@ def _finding(
 
 def mend(bench: Bench, finding: Finding) -> str | None:
     """Damaged bundles are put aside, and what the store lacks then is written from this clone."""
-    [store] = [
-        store for store in bench.stores if finding.where == f"cold storage '{store.name}'"
-    ] or [None]
+    store = next(
+        (store for store in bench.stores if finding.where == f"cold storage '{store.name}'"), None
+    )
     if store is None:
         return None
     if bench.dry:

@@ -88,8 +88,7 @@ def wanted(
                 )
                 continue
             path = f"{out.path}/{relative}"
-            size, sha256 = hashes.get(path, (None, None))
-            found.append(Wanted(md5, path, generation, size, sha256))
+            found.append(Wanted(str(md5), path, generation, *hashes.get(path, ())))
     return found, findings
 
 
@@ -246,7 +245,7 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
         else:
             named = md5 == item.md5.removesuffix(".dir")
             whole = named and item.sha256 in (None, sha256)
-            if named and not whole:
+            if named and item.sha256 and not whole:
                 findings.append(
                     _finding(
                         item,

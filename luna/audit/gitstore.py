@@ -179,7 +179,7 @@ def check_loose_refs(git: Git) -> list[Finding]:
             content = path.read_bytes()
             if not re.fullmatch(rb"([0-9a-f]{40}|ref: refs/\S+)\n", content):
                 name = path.relative_to(place).as_posix()
-                if git.resolve(name):
+                if git.try_resolve(name):
                     findings.append(
                         Finding(
                             REFERENCES,

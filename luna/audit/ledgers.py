@@ -89,7 +89,7 @@ def _at_tip(picture: Picture) -> str | None:
     if picture.newest is None:
         return None
     git, newest = picture.git, picture.newest.commit
-    if not git.resolve(f"{newest}^{{commit}}"):
+    if not git.try_resolve(f"{newest}^{{commit}}"):
         return None
     if git.is_ancestor(newest, "HEAD"):
         return _text(*picture.read([f"HEAD:{artifacts.LEDGER}"]))

@@ -7,12 +7,13 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from luna import artifacts, files
 from luna.audit import content
 from luna.audit.content import BUFFER_BYTES, Wanted
-from luna.audit.places import Cache, Cold, NotPlain, Place
+from luna.audit.places import Cache, Cold, NotPlain, Place, Stream
 from luna.history.line import outs_of
 from luna.repo import quarantine
 from luna.storage import cache
@@ -35,11 +36,10 @@ class Bench:
 
 @dataclass(frozen=True)
 class Source:
-    """A copy that an object may be mended from: a store or cache, or a file."""
+    """A copy that an object may be mended from: where it lies, and what opens it."""
 
     label: str
-    place: Place | None
-    path: Path | None = None
+    open: Callable[[], Stream]
 
 
 def mend(bench: Bench, item: Wanted, damaged: Iterable[str]) -> dict[str, str | None]:
@@ -67,15 +67,19 @@ def find(bench: Bench, item: Wanted) -> Source | None:
             if place.size(item.md5) is not None:
                 md5, sha256 = content._digests(place, item.md5, True, lambda count: None)
                 if _is_whole(item, md5, sha256):
-                    return Source(place.label, place)
+                    return Source(place.label, partial(place.open, item.md5))
         except Exception:  # noqa: S112  another place may hold a whole one
             continue
     for label, path in _elsewhere(bench, item):
         with path.open("rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
         if _is_whole(item, md5, files.digest(path)):
-            return Source(label, None, path)
+            return Source(label, partial(_opened, path))
     return None
+
+
+def _opened(path: Path) -> Stream:
+    return path.open("rb")
 
 
 def _is_whole(item: Wanted, md5: str | None, sha256: str) -> bool:
@@ -130,7 +134,7 @@ def _present(place: Place, md5: str) -> bool:
 def _copy(item: Wanted, source: Source, target: Path) -> None:
     found, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with (
-        source.place.open(item.md5) if source.place else source.path.open("rb") as given,
+        source.open() as given,
         target.open("wb") as file,
     ):
         while chunk := given.read(BUFFER_BYTES):

@@ -41,7 +41,7 @@ def mend(bench: Bench) -> str | None:
         drop_broken(bench, record.REF)
         # The commit before stays a parent, so that nothing that it held is lost.
         git.update(
-            [record.written(git, best, git.resolve(record.REF), len(own))],
+            [record.written(git, best, git.try_resolve(record.REF), len(own))],
             "luna repair: the record",
         )
     for store in bench.stores:

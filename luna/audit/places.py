@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from luna.storage import cache
 from luna.storage.cold import Store
 
 CACHE = "cache"
+#: An object opened to be read.
+Stream = io.RawIOBase | io.BufferedIOBase
 
 
 class NotPlain(Exception):
@@ -29,7 +32,7 @@ class Place(Protocol):
         """Bytes of the object there, None where there is none. Raises NotPlain, or what the store raises."""
         ...
 
-    def open(self, md5: str) -> BinaryIO:
+    def open(self, md5: str) -> Stream:
         """The object's bytes, to be read."""
 
 
@@ -61,7 +64,7 @@ class Cache:
         """Bytes of the object; None where it is missing."""
         return plain_size(cache.place(self.root, md5))
 
-    def open(self, md5: str) -> BinaryIO:
+    def open(self, md5: str) -> Stream:
         """The object's bytes, to be read."""
         return cache.place(self.root, md5).open("rb", buffering=0)
 
@@ -93,7 +96,7 @@ class Cold:
         except FileNotFoundError:
             return None
 
-    def open(self, md5: str) -> BinaryIO:
+    def open(self, md5: str) -> Stream:
         """The object's bytes, to be read."""
         path = self.store.path(md5)
         return (

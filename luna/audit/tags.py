@@ -165,7 +165,7 @@ def _other_tags(picture: Picture) -> list[Finding]:
                 )
             )
         elif picture.entries and not picture.record_error:
-            seal = picture.seals.get(names.number_of(tag)) if generation else None
+            seal = picture.seals.get(names.GenerationName.parse(tag).number) if generation else None
             if seal is not None and seal.name != tag:
                 what = f"a second tag for generation {seal.number}, which is {seal.name}"
                 findings.append(Finding(STRAY, "git", tag, generation, what))
@@ -286,7 +286,7 @@ def _head(picture: Picture) -> list[Finding]:
 def _branch(picture: Picture) -> list[Finding]:
     """Some branch must hold the whole line, each generation descending from the one before it."""
     git = picture.git
-    findings = []
+    findings: list[Finding] = []
     if picture.unreadable:
         return findings  # git walks no history with holes; the holes are named
     place = (
@@ -323,7 +323,7 @@ def _branch(picture: Picture) -> list[Finding]:
             value for name, value in picture.references.items() if name.startswith("refs/heads/")
         ]
         if not any(git.is_ancestor(picture.newest.commit, value) for value in branches):
-            findings.append(_no_branch(picture, current))
+            findings.append(_no_branch(picture, picture.newest.name, current))
     findings += [
         Finding(BRANCH, "git", name, None, "the reference is broken")
         for name in picture.broken
@@ -338,8 +338,8 @@ def _branch(picture: Picture) -> list[Finding]:
     return findings
 
 
-def _no_branch(picture: Picture, current: str | None) -> Finding:
-    name = picture.newest.name
+def _no_branch(picture: Picture, name: str, current: str | None) -> Finding:
+    """No branch holds ``name``, the newest generation."""
     at = tip.where(read_line(picture.git.root, picture.prefix))
     if at.position is Position.REWRITTEN:
         what = f"the commit that sealed {name} was amended or rewritten on this branch"

@@ -12,7 +12,7 @@ from luna.repo import interrupted
 def check(picture: Picture, building: str | None) -> list[Finding]:
     """While a generation is being built its results differ, but the ledger's past rows never do."""
     git = picture.git
-    if git.resolve("HEAD^{tree}") is None:
+    if git.try_resolve("HEAD^{tree}") is None:
         return []
     findings = _ledger(picture, building)
     if building and not interrupted.is_whole_lockfile(git.root / artifacts.LOCK):

@@ -116,8 +116,8 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
                 found[f"{path}/{relative}"] = _cached(root, name, md5)
         else:
             found[path] = _cached(root, name, out.md5)
-    for path in _FROM_GIT:
-        found[path.as_posix()] = _Source(_git(line, name, path.as_posix()))
+    for path in map(Path.as_posix, _FROM_GIT):
+        found[path] = _Source(_git(line, name, path))
     # The generation's own check where it has one, so that the bundle stays the same when Luna is newer.
     [own] = line.git.cat([f"refs/tags/{name}:{check.OWN_IN_GIT}"])
     kept = [path for path, source in found.items() if source.md5 is None]

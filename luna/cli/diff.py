@@ -106,19 +106,8 @@ def _show(comparison: dict[str, Any], tensors: bool) -> None:
         ("loss_final", "Final loss", ".4f"),
     ):
         _row(title, _both(training[key]["a"], training[key]["b"], form))
-    _row(
-        "Time",
-        _both(
-            *(
-                None
-                if training["walltime_minutes"][side] is None
-                else training["walltime_minutes"][side]
-                for side in "ab"
-            ),
-            ".1f",
-            unit=" min",
-        ),
-    )
+    minutes = training["walltime_minutes"]
+    _row("Time", _both(minutes["a"], minutes["b"], ".1f", unit=" min"))
     _show_data(comparison["data"])
     for title, rows in (("Parameters", comparison["params"]), ("Versions", comparison["versions"])):
         if rows or rows is None:

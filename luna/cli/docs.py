@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
 from luna import files
 from luna.cli.main import app
@@ -15,18 +15,18 @@ PAGE = Path("docs/commands.md")
 
 def page() -> str:
     """The whole page, Markdown: every command with its help, arguments and options."""
-    group = typer.main.get_command(app)
+    group = typer.main.get_group(app)
     parts = [
         "# Commands",
         "Made from each command's help by `python -m luna.cli.docs`.",
-        group.help,
+        group.help or "",
     ]
     for name in sorted(group.commands):
         parts += _command(name, group.commands[name])
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _command(name: str, command: TyperCommand) -> list[str]:
+def _command(name: str, command: Any) -> list[str]:
     rows = []
     arguments = []
     for parameter in command.params:

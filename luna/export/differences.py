@@ -45,19 +45,14 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
             )
             found.append(Difference(tensor.name, f"recorded {old_form}, rebuilt {new_form}"))
         else:
-            before, after = (
+            bytes_then, bytes_now = (
                 np.ascontiguousarray(item.data).view(np.uint8).reshape(-1)
                 for item in (tensor, other)
             )
-            if count := int((before != after).sum()):
-                found.append(
-                    Difference(
-                        tensor.name,
-                        f"{count} of {before.size} bytes differ",
-                        count,
-                        int(before.size),
-                    )
-                )
+            size = int(bytes_then.size)
+            if count := int(np.count_nonzero(bytes_then != bytes_now)):
+                how = f"{count} of {size} bytes differ"
+                found.append(Difference(tensor.name, how, count, size))
     found += [Difference(name, "not in the recorded file") for name in tensors]
     return found
 

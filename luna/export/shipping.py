@@ -17,7 +17,6 @@ from pathlib import Path
 from luna import files
 from luna.errors import ExportError
 from luna.export import converter
-from luna.names import BASE_PARENT
 from luna.params import Params
 
 
@@ -57,7 +56,7 @@ def identity(
     """What the file says of itself; each value fits llama.cpp's 127 bytes."""
     return {
         "generation": str(settings.generation.identity),
-        "parent": settings.generation.parent or BASE_PARENT,
+        "parent": settings.generation.origin,
         "base_sha256": base_sha256,
         "data_delta_sha256": data_delta_sha256,
         "converter_sha256": tools.converter_sha256,

@@ -90,6 +90,15 @@ class Move:
     why: str
 
 
+@dataclass(frozen=True)
+class _Fact:
+    """What is known of a generation, from its row of the ledger or, without one, from its tag's message."""
+
+    parent: int | str | None
+    promoted: bool | None
+    scores: dict[str, float | None]
+
+
 def lineage(line: Line) -> Lineage:
     """Raises InputError when the ledger's header cannot be read."""
     rows, faults = ledger.scan(
@@ -107,24 +116,20 @@ def lineage(line: Line) -> Lineage:
     entries = []
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)
-        fact = (
-            told[gen]
-            if row is None
-            else {"parent": parents[gen], "promoted": row.promoted, "scores": _scores(row)}
-        )
+        fact = told[gen] if row is None else _Fact(parents[gen], row.promoted, _scores(row))
         state = _state(gen, fact, head, gen in on_line)
         fault = (
-            None
-            if row
-            else f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+            f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+            if tag and not row
+            else None
         )
         entries.append(
             Entry(
                 gen,
                 tag.name if tag else None,
-                fact["parent"],
-                fact["promoted"],
-                fact["scores"],
+                fact.parent,
+                fact.promoted,
+                fact.scores,
                 state,
                 gen in on_line,
                 row,
@@ -137,14 +142,14 @@ def lineage(line: Line) -> Lineage:
     )
 
 
-def _state(gen: int, fact: dict[str, Any], head: int | None, on_line: bool) -> str:
+def _state(gen: int, fact: _Fact, head: int | None, on_line: bool) -> str:
     if gen == head:
         return HEAD
-    if fact["parent"] == BASE_PARENT:
+    if fact.parent == BASE_PARENT:
         return BASE
-    if fact["promoted"] is None:
+    if fact.promoted is None:
         return UNKNOWN
-    if not fact["promoted"]:
+    if not fact.promoted:
         return DENIED
     return PROMOTED if on_line or head is None else ROLLED_BACK
 
@@ -157,16 +162,16 @@ def _scores(row: Row) -> dict[str, float | None]:
     }
 
 
-def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
+def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
     """Parent, verdict and scores as the tags' messages keep them beside the ledger."""
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
     found = {}
     for gen, body in zip(numbers, bodies, strict=True):
         said = message_fields((body or b"").decode("utf-8", "replace"))
-        found[gen] = {
-            "parent": parent_named(said, gen),
-            "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
-            "scores": {
+        found[gen] = _Fact(
+            parent_named(said, gen),
+            {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
+            {
                 key: _fraction(said.get(title))
                 for key, title in (
                     ("eval_recall", "Recall"),
@@ -174,7 +179,7 @@ def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
                     ("eval_tone", "Tone-Drift"),
                 )
             },
-        }
+        )
     return found
 
 

@@ -178,7 +178,7 @@ def ensure(git: Git, in_cold: Callable[[], list[Entry]] | None = None) -> None:
 
     A plain 'git clone' brings branches and tags only. ``in_cold`` gives what cold storage holds of *this* line.
     """
-    if git.resolve(REF):
+    if git.try_resolve(REF):
         return
     for remote in git.text("remote", check=False).splitlines():
         if git.attempt("fetch", "--quiet", "--no-tags", remote, f"{REF}:{REF}")[0] == 0:
@@ -214,7 +214,7 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
         known or standing(git),
         zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True),
     )
-    return [*updates, written(git, entries, git.resolve(REF), len(known))]
+    return [*updates, written(git, entries, git.try_resolve(REF), len(known))]
 
 
 def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
@@ -237,7 +237,7 @@ def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
     ]
     if loose:
         updates.append(
-            written(git, extended(entries, _bodies(git, loose)), git.resolve(REF), len(entries))
+            written(git, extended(entries, _bodies(git, loose)), git.try_resolve(REF), len(entries))
         )
     if updates:
         git.update(updates, "luna: complete the record")
@@ -248,11 +248,9 @@ def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
 
 
 def _order(tag: str) -> tuple[int, str]:
-    return (
-        names.number_of(tag)
-        if names.is_generation(tag)
-        else names.version_number(tag) or names.assignment_number(tag) or 0
-    ), tag
+    if names.is_generation(tag):
+        return names.GenerationName.parse(tag).number, tag
+    return names.version_number(tag) or names.assignment_number(tag) or 0, tag
 
 
 def write_object(git: Git, entry: Entry) -> None:

@@ -68,7 +68,7 @@ def look(store: Store, git: Git) -> Look:
     first = record.entry_in_cold(store, listed[0])
     if first is not None and not _is_ours(store, git, own, listed):
         return Look(store, Holding.OTHER, len(listed), known=len(own), other=_generation(store))
-    stored = git.resolve(record.REF) is not None  # else its order is only what it would be
+    stored = git.try_resolve(record.REF) is not None  # else its order is only what it would be
     last = min(len(listed), len(own)) - 1
     if stored and last >= 0 and record.entry_in_cold(store, listed[last]) != own[last]:
         return Look(store, Holding.FORKED, len(listed), known=len(own))
@@ -319,7 +319,7 @@ def adopt(git: Git, entries: list[Entry]) -> None:
     """Make a store's record this clone's, and the tags that it names stand here. Their commits must be here."""
     own = record.read(git)
     git.update(
-        [record.written(git, entries, git.resolve(record.REF), len(own))],
+        [record.written(git, entries, git.try_resolve(record.REF), len(own))],
         "luna: the record from cold storage",
     )
     record.complete(git)

@@ -427,7 +427,7 @@ def _adopt(git: Git, entries: list[record.Entry]) -> None:
     for key, value in wanted.items():
         git.run("config", key, value)
     try:
-        update = record.written(git, entries, git.resolve(record.REF), len(own))
+        update = record.written(git, entries, git.try_resolve(record.REF), len(own))
         git.update([update], "luna recover: the record")
     finally:
         for key in wanted:

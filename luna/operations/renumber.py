@@ -73,7 +73,7 @@ def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renu
             f"Generation 0 is the base itself, and {line.sealed[0].name} is that: run 'luna new --replace' to go on from it."
         )
     if was.number not in line.sealed:
-        return Renumbered(str(was), str(was), settings.generation.parent)
+        return Renumbered(str(was), str(was), settings.generation.origin)
     build = builds.read(root)
     if build is None:
         raise StateError(
@@ -100,7 +100,7 @@ def _follow(line: Line, say: Callable[[str], None]) -> None:
         raise StateError(at.sentence)
     branch = at.branch
     place = shared.fetch(line)
-    theirs = git.resolve(shared.seen(place, branch))
+    theirs = git.try_resolve(shared.seen(place, branch))
     if theirs is not None:
         _go_to(git, theirs, place, say)
 
@@ -131,14 +131,14 @@ def _go_to(git: Git, theirs: str, place: str, say: Callable[[str], None]) -> Non
 
 def _merged(git: Git, theirs: str, place: str) -> str:
     """A commit that joins the commits made here, which seal nothing, to the shared line; the line comes first."""
-    code, tree, said = git.attempt(
+    code, tree, complaint = git.attempt(
         "merge-tree", "--write-tree", "--name-only", "--no-messages", theirs, "HEAD"
     )
     if code:
         clash = (
             tree.splitlines()[1:2]
             if code == 1
-            else (said.strip().splitlines() or ["git is older than 2.38"])[-1:]
+            else (complaint.strip().splitlines() or ["git is older than 2.38"])[-1:]
         )
         raise StateError(
             f"The commits made here and those of '{place}' do not go together ({', '.join(clash)}): merge '{place}' by hand, then run the same command again; nothing was changed."
@@ -171,9 +171,9 @@ def _bring(git: Git, tip: str, place: str) -> None:
             path.startswith(_LINES)
             and path.endswith(".jsonl")
             and here is not None
-            and coming[path] is not None
+            and (new := coming[path]) is not None
         ):
-            joined[path] = _joined(coming[path], here)
+            joined[path] = _joined(new, here)
         else:
             raise StateError(
                 f"{path} was changed here and in '{place}': commit or move your own, then run the same command again; nothing was changed."

@@ -55,7 +55,7 @@ def rollback(
     line = read_line(root, settings.line.prefix)
     git = line.git
     cut = checkout.unfinished(git)
-    if cut and cut.move in line.assignments and git.resolve("HEAD^{commit}") != cut.target:
+    if cut and cut.move in line.assignments and git.try_resolve("HEAD^{commit}") != cut.target:
         for path in checkout.complete(git, cut):
             say(f"{path} was changed since the rollback was cut off: a copy is in quarantine")
         checkout.check_out(git, cut.target)
@@ -97,7 +97,7 @@ def rollback(
     target = line.sealed[generation.number].commit
     move = max(line.assignments, default=0) + (0 if going_on else 1)
     if not stay:
-        before = git.resolve("HEAD^{commit}") or target
+        before = git.try_resolve("HEAD^{commit}") or target
         checkout.begin(git, checkout.Note(name, before, target, move, reason))
     if not going_on:
         updates = head_updates(line, generation, target, text)

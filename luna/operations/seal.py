@@ -189,7 +189,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     line = read_line(root, line.prefix)
     git.refresh_index(
         [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-        if git.resolve("HEAD") == tag.commit
+        if git.try_resolve("HEAD") == tag.commit
         else []
     )
     pushed = shared.push(line)
@@ -201,7 +201,7 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
     """git writes the references of one transaction file by file; a kill between two of them is mended here."""
     git = line.git
     updates = []
-    branch, tip = git.branch(), git.resolve("HEAD")
+    branch, tip = git.branch(), git.try_resolve("HEAD")
     if branch and tip and not git.is_ancestor(tag.commit, tip) and git.is_ancestor(tip, tag.commit):
         updates.append(Update(branch, tag.commit, tip))
     assigned = [item for item in line.assignments.values() if item.commit == tag.commit]

@@ -66,7 +66,8 @@ def status(root: Path) -> Status:
     """Read where the line stands; nothing is changed."""
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
-    numbers, error, ignored = None, None, ()
+    numbers, error = None, None
+    ignored: tuple[str, ...] = ()
     try:
         batch = waiting(root, line)
         numbers = counted(batch)
@@ -74,7 +75,7 @@ def status(root: Path) -> Status:
         probes.curated(root / artifacts.CURATED_PROBES)
     except LunaError as found:
         error = str(found)
-    commit = line.git.resolve("HEAD")
+    commit = line.git.try_resolve("HEAD")
     here = next((tag.name for tag in line.sealed.values() if tag.commit == commit), None)
     name = building(settings, line)
     [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]

@@ -75,7 +75,7 @@ def take_over(root: Path, name: str) -> bool:
 
 def _differs_in_name_alone(changes: list[Any]) -> bool:
     """By what DVC says of the stage. A kill may have come after the name was put right in train_args.json."""
-    allowed = {
+    allowed: dict[str, dict[str, object]] = {
         "changed deps": {
             artifacts.PARAMS.as_posix(): {"generation": "modified"},
             artifacts.PREP_REPORT.as_posix(): "modified",

@@ -51,6 +51,6 @@ def front_matter(
         tags=["luna", "gguf", quantization, "conversational", *([] if first else ["lora"])],
         model_name=name,
         eval_results=results or None,
-        **({"base_model_relation": "quantized" if first else "finetune"} if base_model else {}),
+        base_model_relation=("quantized" if first else "finetune") if base_model else None,
     )
     return f"---\n{data.to_yaml(line_break=chr(10))}\n---\n"

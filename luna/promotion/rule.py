@@ -50,9 +50,8 @@ def decide(
         )
         for name in ("recall", "generalisation", "tone_drift")
     ]
-    broken = bool(stopped and stopped["failed"])
-    passed = all(verdict.passed for verdict in verdicts) and not broken
-    failed = [f"Training failed: {stopped['why']}"] if broken else []
+    failed = [f"Training failed: {stopped['why']}"] if stopped and stopped["failed"] else []
+    passed = all(verdict.passed for verdict in verdicts) and not failed
     failed += [verdict.reason for verdict in verdicts if not verdict.passed]
     warnings = [verdict.warning for verdict in verdicts if verdict.warning]
     if is_ancestor:

@@ -95,17 +95,18 @@ def _card(line: Line, name: str, out: Path, library: str, use: str) -> None:
             for path in (artifacts.MODEL_CARD, artifacts.METRICS)
         ]
     )
-    told = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
-    told.data.library_name, told.data.pipeline_tag = library, TASK
-    told.data.tags = [
+    sealed = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
+    head = sealed.data
+    head["library_name"], head["pipeline_tag"] = library, TASK
+    head["tags"] = [
         tag
-        for tag in told.data.tags or []
+        for tag in head.get("tags") or []
         if tag != "gguf" and not tag.startswith(("Q", "BF16", "F16"))
     ]
-    told.data.model_name = json.loads(metrics or b"{}").get("generation", {}).get("name", name)
-    if getattr(told.data, "base_model", None):
-        told.data.base_model_relation = "adapter" if library == "peft" else "finetune"
+    head["model_name"] = json.loads(metrics or b"{}").get("generation", {}).get("name", name)
+    if head.get("base_model"):
+        head["base_model_relation"] = "adapter" if library == "peft" else "finetune"
     files.write_text(
         out / "README.md",
-        f"---\n{told.data.to_yaml()}\n---\n{told.text.rstrip()}\n\n## How to load it\n\n{use}",
+        f"---\n{head.to_yaml()}\n---\n{sealed.text.rstrip()}\n\n## How to load it\n\n{use}",
     )

@@ -104,12 +104,12 @@ def _moved(
             "recorded",
             None,
         )
-    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
+    chain_a, chain_b = (_chain(lineage, known.entry.gen) for known in (a, b))
     if (
         b.tensors is not None
         and a.entry.parent == BASE_PARENT
-        and chains[1]
-        and chains[1][0] == a.entry.gen
+        and chain_b
+        and chain_b[0] == a.entry.gen
     ):
         return (
             [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors],
@@ -128,19 +128,19 @@ def _moved(
             "recorded",
             None,
         )
-    if None in chains:
+    if chain_a is None or chain_b is None:
         return (
             None,
             "unknown",
             "the line between them cannot be followed: a row of the ledger cannot be read",
         )
-    if b.entry.parent == BASE_PARENT and chains[0][0] == b.entry.gen:
+    if b.entry.parent == BASE_PARENT and chain_a[0] == b.entry.gen:
         return (
             [_turned(item.tensor, item.drift, item.base_norm, item.norm) for item in a.tensors],
             "recorded",
             None,
         )
-    return _by_adapters(line, a, *chains)
+    return _by_adapters(line, a, chain_a, chain_b)
 
 
 def _turned(tensor: str, change: float | None, reference: float, norm: float) -> Moved:
@@ -255,7 +255,9 @@ def _adapter_files(root: Path, lock: bytes) -> tuple[Path, Path] | None:
             if listing
             else {}
         )
-        places = [cache.find(root, entries[name]) for name in (adapter.CONFIG, adapter.WEIGHTS)]
+        config, weights = (
+            cache.find(root, entries[name]) for name in (adapter.CONFIG, adapter.WEIGHTS)
+        )
     except (ValueError, KeyError, TypeError):
         return None
-    return (places[0], places[1]) if all(places) else None
+    return (config, weights) if config and weights else None

@@ -242,8 +242,8 @@ def _loss(data: bytes | None) -> list[list[float]]:
         except ValueError:
             continue
     points = [point for point in points if math.isfinite(point[1])]
-    step = max(1, -(-len(points) // _LOSS_POINTS))
-    return points[::step] + (points[-1:] if (len(points) - 1) % step else [])
+    every = max(1, -(-len(points) // _LOSS_POINTS))
+    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
 
 
 def _files(data: bytes | None) -> list[list[Any]]:

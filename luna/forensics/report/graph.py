@@ -43,7 +43,7 @@ def _line(
     if place.stem_end > place.row:
         goes_on = lane_of[place.stem_end] == place.lane
         paths.append(f"M{x} {y(place.row)}V{y(place.stem_end) + (0 if goes_on else BEND)}")
-    if place.leaves_at is not None:
+    if place.leaves_at is not None and place.parent is not None:
         from_x = _x(places[place.parent].lane)
         if place.leaves_at == place.row:
             paths.append(f"M{from_x} {y(place.row) + BEND}q0 {-BEND} {BEND} {-BEND}H{x}")
