@@ -1,4 +1,4 @@
-"""Where bench.flips damages: a full copy of a line, its cold storages, a bundle, and the files of each kind in them."""
+"""Where bench.flips damages files: a line, its cold storages and a bundle, all copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""python -m bench.flips [LINE] --count 1000: random single-bit flips and truncations; each must be found, named and mended.
+"""Flips bits and truncates files at random; each fault must be detected, named and repaired.
+
+    python -m bench.flips [LINE] --count 1000
 
 LINE is a Luna repository with sealed generations and a local cold storage; it is copied, never touched.
 Without it the example line is built first, which takes minutes. Each fault goes into one file of one copy; then the real verify

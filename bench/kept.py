@@ -1,4 +1,4 @@
-"""What no kill may lose, seen before and after it."""
+"""What no kill may lose, read before the kill and after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states from which bench.kills starts its commands: each is a clone with its cold storage beside it, prepared once."""
+"""The states from which bench.kills starts its commands: clones that are prepared once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""python -m bench.kills LINE [--count 200] [--seed 7] [--only seal gc] [--thinned] [--log FILE --states FOLDER --minutes M]
+"""Kills commands at random instants, runs them again, and checks that nothing was lost.
+
+    python -m bench.kills LINE [--count 200] [--seed 7] [--only seal gc] [--thinned] [--log FILE --states FOLDER --minutes M]
 
 SIGKILL at random instants, then the same command again. LINE is a clone with at least two promoted
 generations and its cold storage as the default remote 'cold' in the folder beside it (as

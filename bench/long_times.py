@@ -1,4 +1,4 @@
-"""What each command takes on a long line.
+"""Measures what each command takes on a long line.
 
 Medians of whole processes with this clone's hooks, Python's start included, and how many git processes each starts.
 """

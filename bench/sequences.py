@@ -1,4 +1,6 @@
-"""python -m bench.sequences LINE [--count 300] [--seed 7] [--jobs 2] [--log FILE] [--only N ...] [--keep FOLDER]
+"""Runs random sequences of git, DVC and luna commands and checks what verify says of them.
+
+    python -m bench.sequences LINE [--count 300] [--seed 7] [--jobs 2] [--log FILE] [--only N ...] [--keep FOLDER]
 
 Random sequences of ordinary git, DVC and luna commands on copies of LINE (a tiny line as tests/conftest.py
 builds it, with its cold storage in the folder beside it). After each sequence three things are asked:
@@ -203,7 +205,7 @@ def _advice(text: str, world: World) -> list[str]:
     """The commands that a sentence names, with what the person knows (where cold storage is) put in."""
     commands = []
     for quoted, bare in _COMMAND.findall(text):
-        command = (quoted or bare).strip().rstrip(".:")
+        command = (quoted or bare).partition(", ")[0].partition(" (")[0].strip().rstrip(".:")
         command = re.sub(
             r"^(luna cold) (PATH_OR_URL|PATH|FOLDER|STORE)\b.*", rf"\1 {world.cold}", command
         )
@@ -232,9 +234,8 @@ def _advice_leads_back(world: World, truth: Truth) -> list[str]:
         else:
             waiting += _advice(f"'{shown['next']}'", world)
         for finding in report.get("findings", []):
-            waiting += _advice(f"'{finding.get('mend', '')}'", world) + _advice(
-                finding.get("mend", ""), world
-            )
+            if finding["severity"] == "damage":
+                waiting += _advice(f"'{finding['mend']}'", world) + _advice(finding["mend"], world)
         if code and not report:
             waiting += _advice(complaint, world)
         if code == 0 and status.returncode == 0 and not waiting:

@@ -14,6 +14,8 @@ from conftest import BIN, Repo
 from test_rebuild import lose, objects, sha256
 
 from bench import flips, kills
+from luna.history import record
+from luna.repo.git import Git
 
 
 def keep(repo: Repo, rule: str, was: str = "all") -> None:
@@ -219,6 +221,7 @@ def seal_by_hand(repo: Repo, model: bytes) -> str:
         file.write(",".join(["4", row[1], hashlib.sha256(model).hexdigest(), *row[3:]]) + "\n")
     repo.commit(name)
     repo.git("tag", "-a", "-m", name, name)
+    record.complete(Git(repo.path))
     return name
 
 
@@ -247,7 +250,7 @@ def test_every_store_follows_the_rule_by_its_own_proof(line, tmp_path):
     """What one store has lost, another or the cache may have: that frees nothing in the first."""
     repo = line.copy(tmp_path / "mine")
     second = Repo(tmp_path / "mine/second/luna")  # its cold storage is looked at as the first's is
-    repo.dvc("remote", "add", "--local", "second", str(second.cold))
+    repo.luna("cold", str(second.cold), "--name", "second")
     repo.edit_params(("remotes: []", "remotes: [cold, second]"), ("copies: 1", "copies: 2"))
     keep(repo, "last:2")
     repo.luna("archive", "--all")

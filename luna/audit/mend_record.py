@@ -1,4 +1,4 @@
-"""Mending the record of tags, in git and in cold storage."""
+"""Repairs the record of tags, in git and in cold storage."""
 
 from __future__ import annotations
 

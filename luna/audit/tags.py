@@ -1,4 +1,4 @@
-"""Tags, branch, head and record: each immutable tag is where both records say, and the head where its last move put it."""
+"""Checks tags, branch and head against both records and the last recorded move."""
 
 from __future__ import annotations
 

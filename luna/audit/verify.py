@@ -1,4 +1,4 @@
-"""luna verify: the fsck of the line. It reads, hashes and compares, and changes nothing."""
+"""The work of `luna verify`: reads, hashes and compares the whole line, and changes nothing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from luna.storage.cold import Store
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
 
 
-_SHALLOW = Finding(
+SHALLOW_CLONE = Finding(
     SHALLOW,
     "git",
     "history",
     None,
     "this is a shallow clone, which holds only the end of the line, so nothing can be proven",
-    "git fetch --unshallow --tags",
+    "git fetch --unshallow --tags; where the remote is shallow too: luna repair (from cold storage)",
 )
 
 
@@ -81,7 +81,7 @@ def verify(
     """
     git = Git(root)
     if known.is_shallow(git):
-        return Report([], [], 0, 0, quick, [_SHALLOW], [], [])
+        return Report([], [], 0, 0, quick, [SHALLOW_CLONE], [], [])
     stores, absent = usable(git, stores)
     picture, findings = survey(git, prefix, stores, quick)
     findings += absent
@@ -254,7 +254,7 @@ def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding
         try:
             seen = whose.look(store, git)
             sentence = None if seen.holding is Holding.FORKED else whose.refusal(seen, git)
-            mend = "see there"
+            mend = f"luna cold PATH{whose.named(git, store)} (mount its disk first, or give another place)"
         except ColdStorageError as error:
             sentence = str(error)
         except (InputError, StateError):  # git itself is damaged: what the store says may mend it

@@ -1,4 +1,4 @@
-"""What 'luna init' sets up, and git settings that would break a promise."""
+"""Checks what `luna init` sets up, and git settings that would break a promise."""
 
 from __future__ import annotations
 

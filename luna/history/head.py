@@ -1,4 +1,4 @@
-"""The current best: the references that a move of the head writes."""
+"""The head (the current best): the references that a move of it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does this clone know of the line, and does it know all of it? Nothing that is missing is taken for "there is none".
+"""Whether this clone knows the whole line; missing tags are never taken for "there is none".
 
 Four witnesses tell which generations are sealed: git's tags; the record in git (refs/luna/record); the
 ledger and the commits of what is checked out; and, where it is asked, the record in cold storage. Luna reads

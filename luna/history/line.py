@@ -1,4 +1,4 @@
-"""The line of generations, read from git's tags and the ledger; and the one function by which stages read another's artifacts."""
+"""The line of generations, read from tags and ledger, and the artifacts of another generation."""
 
 from __future__ import annotations
 

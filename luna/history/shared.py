@@ -1,4 +1,4 @@
-"""The git remote that several clones share a line through ('git config luna.pushRemote'): it decides which of two seals came first.
+"""The git remote that clones share a line through; it decides which of two seals was first.
 
 A seal is given to it before any reference here changes. Of two clones that seal at once the remote takes
 one, since a push of branch, tags and record is atomic and goes forward only; the other has changed nothing.
@@ -34,8 +34,12 @@ class Shared:
 
 
 def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
-    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +)."""
-    head = f"refs/tags/{head_tag(prefix)}"
+    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +).
+
+    The head is asked for by a pattern: a reference asked for by its whole name fails every fetch from a
+    repository that does not have it.
+    """
+    head = f"refs/tags/{head_tag(prefix)}*"
     return (
         f"+refs/heads/*:refs/remotes/{remote}/*",
         f"+{head}:{head}",

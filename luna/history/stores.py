@@ -1,4 +1,4 @@
-"""Whose a store is. Every command that writes to cold storage asks here first, and so do those that look.
+"""Which line a cold storage belongs to; every command that writes there asks this first.
 
 A store belongs to the line whose record it holds: the record's first entries never change, and are what a store is
 known by. So a store that held this line and holds nothing now (a disk that is not mounted, another home folder) is
@@ -169,13 +169,14 @@ def refusal(seen: Look, git: Git, begin: bool = False) -> str | None:
             )
             return (
                 f"The cold storage '{store.name}' is unreachable or lost: {where}, and the line's record names {seen.known} tags that it should hold. "
-                f"Mount its disk, or say where it is ('luna cold PATH{_named(git, store)}'); only if it is lost, "
-                f"'luna cold {_shown(store.address)}{_named(git, store)} --begin-anew' begins it again. Nothing was written there."
+                f"Mount its disk, or say where it is ('luna cold PATH{named(git, store)}'); only if it is lost, "
+                f"'luna cold {_shown(store.address)}{named(git, store)} --begin-anew' begins it again. Nothing was written there."
             )
     return None
 
 
-def _named(git: Git, store: Store) -> str:
+def named(git: Git, store: Store) -> str:
+    """The option that 'luna cold' needs for this store: none for the default remote."""
     from luna.storage import config
 
     return "" if config.default_remote(git.root) == store.name else f" --name {store.name}"

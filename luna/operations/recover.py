@@ -1,4 +1,4 @@
-"""luna recover: a whole clone from cold storage alone.
+"""`luna recover`: makes a whole clone from cold storage alone.
 
 A clone comes into being in a folder of its own inside the target, and moves into it when it is whole, git's own
 folder last. Until then there is no repository to be taken for one. Killed anywhere, the same command goes on: what

@@ -1,4 +1,4 @@
-"""luna rollback: an earlier generation becomes the current best again, with a reason that stays on record."""
+"""`luna rollback`: moves the head to an earlier generation, with a recorded reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import params
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import backup, record, stores
 from luna.history.head import head_updates
@@ -20,6 +19,7 @@ from luna.operations import restore
 from luna.params import Params
 from luna.repo import checkout
 from luna.repo.git import Git
+from luna.repo.settings import standing
 
 _STORES = ".dvc/config"
 
@@ -51,7 +51,7 @@ def rollback(
         StateError: uncommitted changes would be in the way of the checkout; nothing is changed then.
         ColdStorageError: its bytes are not to be had whole.
     """
-    settings = params.load(root)
+    settings = standing(root)
     line = read_line(root, settings.line.prefix)
     git = line.git
     cut = checkout.unfinished(git)

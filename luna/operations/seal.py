@@ -1,4 +1,4 @@
-"""luna seal: make a finished pipeline run history.
+"""`luna seal`: cold storage, commit, tag and head for a finished pipeline run.
 
 The order is the promise: the data is in cold storage and has been read back; where the line is shared, the
 shared repository takes branch, tags and record in one atomic push, or says that another clone was first; then

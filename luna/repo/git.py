@@ -1,4 +1,4 @@
-"""Thin, exact wrappers around git's plumbing. Nothing else in Luna starts git.
+"""Thin, exact wrappers around git's plumbing; nothing else in Luna starts git.
 
 A program that git itself started (a hook, an alias, 'git rebase --exec') finds the repository of that git in
 its environment. Luna asks for the repository by its folder, so those variables are left out for every git here;
@@ -211,6 +211,11 @@ class Git:
         return self.run(*arguments, **options).decode("utf-8", "replace").rstrip("\n")
 
     # -- reading
+
+    @functools.cached_property
+    def common_dir(self) -> Path:
+        """Git's own folder, which all work trees of this clone share."""
+        return self.root / self.text("rev-parse", "--git-common-dir")
 
     def config(self, key: str) -> str | None:
         """A value of git's configuration; None where it is not set."""

@@ -1,4 +1,4 @@
-"""A line's git objects in cold storage: git bundles, each holding what the ones before it lack.
+"""A line's git objects in cold storage, as git bundles that build on each other.
 
 Every file is a git bundle (gitformat-bundle(5), version 2), which git reads without Luna: 'git bundle verify FILE',
 'git fetch FILE REF'. It is thin: it stands on commits that it names (its prerequisites), and each of them is a
