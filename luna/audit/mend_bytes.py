@@ -13,6 +13,7 @@ from pathlib import Path
 from luna import artifacts, files
 from luna.audit import content
 from luna.audit.content import BUFFER_BYTES, Wanted
+from luna.audit.finding import Where
 from luna.audit.places import Cache, Cold, NotPlain, Place, Stream
 from luna.history.line import outs_of
 from luna.repo import quarantine
@@ -42,19 +43,19 @@ class Source:
     open: Callable[[], Stream]
 
 
-def mend(bench: Bench, item: Wanted, damaged: Iterable[str]) -> dict[str, str | None]:
-    """Replace the copies in the places named ``damaged``. Returns for each what was done, or None where no whole copy is."""
+def mend(bench: Bench, item: Wanted, damaged: Iterable[Where]) -> dict[Where, str | None]:
+    """Replace the copies in the ``damaged`` places. Returns for each what was done, or None where no whole copy is."""
     damaged = list(damaged)
     source = find(bench, item)
     if source is None:
         return dict.fromkeys(damaged)
-    done: dict[str, str | None] = {}
+    done: dict[Where, str | None] = {}
     # The cache first: what cold storage is given comes from there.
     for place in sorted(
-        (place for place in bench.places if place.label in damaged),
+        (place for place in bench.places if place.where in damaged),
         key=lambda place: not isinstance(place, Cache),
     ):
-        done[place.label] = f"a whole copy came from {source.label}"
+        done[place.where] = f"a whole copy came from {source.label}"
         if not bench.dry:
             _replace(bench, item, place, source)
     return done
@@ -67,7 +68,7 @@ def find(bench: Bench, item: Wanted) -> Source | None:
             if place.size(item.md5) is not None:
                 md5, sha256 = content._digests(place, item.md5, True, lambda count: None)
                 if _is_whole(item, md5, sha256):
-                    return Source(place.label, partial(place.open, item.md5))
+                    return Source(str(place.where), partial(place.open, item.md5))
         except Exception:  # noqa: S112  another place may hold a whole one
             continue
     for label, path in _elsewhere(bench, item):

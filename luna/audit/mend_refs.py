@@ -121,7 +121,7 @@ def tag(bench: Bench, tag: str) -> str | None:
     if entry is None:
         if tag not in bench.picture.tags and f"refs/tags/{tag}" not in bench.picture.broken:
             return _from_remote(bench, tag)
-        if bench.picture.record_error is None and f"refs/tags/{tag}" not in bench.picture.broken:
+        if bench.picture.record.whole and f"refs/tags/{tag}" not in bench.picture.broken:
             if not bench.dry:
                 record.complete(bench.git)
             return "it was recorded as it stands"

@@ -43,6 +43,22 @@ class Seal:
 
 
 @dataclass(frozen=True)
+class RecordState:
+    """What git's own record is like: ``error`` says why it cannot be read; ``missing``: there is none."""
+
+    error: str | None = None
+    missing: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it can be read and follows from its beginning."""
+        return self.error is None and not self.missing
+
+
+WHOLE, MISSING = RecordState(), RecordState(missing=True)
+
+
+@dataclass(frozen=True)
 class Picture:
     """References by full name; the record's entries; sealed generations by number, the record's word before the tag's.
 
@@ -55,7 +71,7 @@ class Picture:
     broken: tuple[str, ...]
     bodies: dict[str, str]
     entries: list[record.Entry]
-    record_error: str | None
+    record: RecordState
     seals: dict[int, Seal]
     unreadable: set[str] = field(default_factory=set)
     light: set[str] = field(default_factory=set)
@@ -116,21 +132,18 @@ def take(
 ) -> Picture:
     """``bad``: git objects known to be unreadable. ``cold_entries``: the record of cold storage, trusted where git's is not readable."""
     found, broken = references(git)
-    blank = Picture(git, prefix, found, broken, {}, [], None, {}, bad)
-    error = None
+    blank = Picture(git, prefix, found, broken, {}, [], WHOLE, {}, bad)
+    state = WHOLE
     entries: list[record.Entry] = []
     [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in found else [None]
     if text is None:
-        error = (
-            "it is missing"
-            if record.REF not in found and record.REF not in broken
-            else "it cannot be read"
-        )
+        gone = record.REF not in found and record.REF not in broken
+        state = MISSING if gone else RecordState("it cannot be read")
     else:
         try:
             entries = record.loads(text.decode("utf-8", "replace"))
         except InputError as problem:
-            error = str(problem)
+            state = RecordState(str(problem))
     trusted = entries or cold_entries or []
     bodies, light = {}, set()
     for name, value in found.items():
@@ -156,7 +169,7 @@ def take(
             seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
             seals[seal.number] = seal
     return Picture(
-        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad, light
+        git, prefix, found, broken, bodies, trusted, state, dict(sorted(seals.items())), bad, light
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from luna.audit.finding import CACHE, Where, cold
 from luna.storage import cache
 from luna.storage.cold import Store
 
-CACHE = "cache"
 #: An object opened to be read.
 Stream = io.RawIOBase | io.BufferedIOBase
 
@@ -25,8 +25,12 @@ class Place(Protocol):
     """Where objects lie by their hash: the cache, or a store of cold storage."""
 
     @property
-    def label(self) -> str:
-        """What findings call it."""
+    def where(self) -> Where:
+        """The place, as findings name it."""
+
+    @property
+    def thinned(self) -> frozenset[str]:
+        """Objects that were taken out on purpose: they are not looked for."""
 
     def size(self, md5: str) -> int | None:
         """Bytes of the object there, None where there is none. Raises NotPlain, or what the store raises."""
@@ -58,7 +62,8 @@ class Cache:
     """DVC's cache of this clone."""
 
     root: Path
-    label: str = CACHE
+    where: Where = CACHE
+    thinned: frozenset[str] = frozenset()
 
     def size(self, md5: str) -> int | None:
         """Bytes of the object; None where it is missing."""
@@ -77,9 +82,9 @@ class Cold:
     thinned: frozenset[str] = frozenset()
 
     @property
-    def label(self) -> str:
-        """What findings call it."""
-        return f"cold storage '{self.store.name}'"
+    def where(self) -> Where:
+        """The place, as findings name it."""
+        return cold(self.store.name)
 
     @property
     def is_local(self) -> bool:

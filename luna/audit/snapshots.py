@@ -12,12 +12,11 @@ import yaml
 from luna import artifacts, names
 from luna.audit import content
 from luna.audit.content import Wanted
-from luna.audit.finding import CONTENT, NOTE, Finding
+from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture
 from luna.audit.places import Place
+from luna.audit.problem import Problem
 from luna.history.line import Out, dvc_file_outs, message_fields
-
-_SEALED = "none: it was made so"
 
 
 def bodies(picture: Picture) -> dict[str, str]:
@@ -38,17 +37,7 @@ def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list
     for tag, body in bodies(picture).items():
         said = message_fields(body)
         if not content.is_name(said.get("Object")):
-            findings.append(
-                Finding(
-                    CONTENT,
-                    "git",
-                    tag,
-                    tag,
-                    "the tag is not one that 'luna snapshot' made: nothing is known of its content",
-                    "none: use another name for tags of your own",
-                    NOTE,
-                )
-            )
+            findings.append(Finding(Problem.SNAPSHOT_FOREIGN, GIT, tag, tag))
             continue
         outs, hashes, wrong = _kept(picture, tag, body, said)
         found, untold = content.wanted(tag, outs, hashes, places)
@@ -67,21 +56,8 @@ def _kept(
         [f"{commit}:{artifacts.SNAPSHOT_DVC}", f"{commit}:{artifacts.SNAPSHOT_HASHES}"]
     )
     if text is None or listed is None:
-        lost = (
-            []
-            if picture.unreadable
-            else [
-                Finding(
-                    CONTENT,
-                    "git",
-                    tag,
-                    tag,
-                    "its commit lacks what it was made with",
-                    "luna repair (from a git remote)",
-                )
-            ]
-        )
-        return named, {}, lost
+        lacks = Finding(Problem.SNAPSHOT_LACKS, GIT, tag, tag)
+        return named, {}, [] if picture.unreadable else [lacks]
     try:
         outs = list(dvc_file_outs(text).values())
         hashes = {
@@ -89,26 +65,8 @@ def _kept(
             for row in csv.DictReader(io.StringIO(listed.decode("utf-8")))
         }
     except (yaml.YAMLError, ValueError, KeyError, TypeError):
-        return (
-            named,
-            {},
-            [Finding(CONTENT, "git", tag, tag, "its commit cannot be understood", _SEALED)],
-        )
-    if [out.md5 for out in outs] != [said["Object"]] or hashlib.sha256(
-        listed
-    ).hexdigest() != said.get(artifacts.HASHES_TRAILER):
-        return (
-            named,
-            {},
-            [
-                Finding(
-                    CONTENT,
-                    "git",
-                    tag,
-                    tag,
-                    "its commit and its tag disagree on the content",
-                    _SEALED,
-                )
-            ],
-        )
+        return named, {}, [Finding(Problem.SNAPSHOT_UNREAD, GIT, tag, tag)]
+    told = (said["Object"], said.get(artifacts.HASHES_TRAILER))
+    if ([out.md5 for out in outs], hashlib.sha256(listed).hexdigest()) != ([told[0]], told[1]):
+        return named, {}, [Finding(Problem.SNAPSHOT_OTHER, GIT, tag, tag)]
     return outs, hashes, []
