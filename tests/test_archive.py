@@ -97,7 +97,8 @@ def test_any_store_brings_a_generation_back(mine):
 
 def test_two_copies_need_two_remotes(mine):
     mine.edit_params(("copies: 1", "copies: 2"))
-    assert "cold.remotes" in mine.luna("status", code=2).stderr
+    assert "cold.remotes" in mine.luna("status").stdout
+    assert "cold.remotes" in mine.luna("new", code=2).stderr
 
 
 def in_s3(server: Server, repo: Repo, bucket: str) -> dict[str, str]:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+
 from luna.audit.mend_refs import drop_broken
 from luna.audit.workbench import Bench
 from luna.errors import LunaError
-from luna.history import record
+from luna.history import record, stores
+from luna.history.record import Entry
+
+
+def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
+    """The commits that a longer record names, from the stores that hold them; what is nowhere is a finding of the next round."""
+    for store in bench.stores:
+        with contextlib.suppress(LunaError):
+            stores.bring(store, bench.git, entries)
+            return
 
 
 def mend(bench: Bench) -> str | None:
@@ -38,6 +50,7 @@ def mend(bench: Bench) -> str | None:
     else:
         said = "the record is whole again"
     if own != best:
+        _bring(bench, best)
         drop_broken(bench, record.REF)
         # The commit before stays a parent, so that nothing that it held is lost.
         git.update(

@@ -110,12 +110,21 @@ def _brought(git: Git, ref: str, theirs: Shared | None) -> str | None:
     return value
 
 
-def require_not_overtaken(git: Git, branch: str, theirs: Shared | None) -> None:
-    """Raises Overtaken where the shared branch or record holds what is not here."""
+def holds_move(git: Git, tag: str, message: str, theirs: Shared | None) -> bool:
+    """Whether the shared repository has this very move of the head, which is not one here yet."""
+    move = _brought(git, f"refs/tags/{tag}", theirs)
+    if move is None:
+        return False
+    [body] = git.cat([move])
+    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2].startswith(message)
+
+
+def require_not_overtaken(git: Git, branch: str | None, theirs: Shared | None) -> None:
+    """Raises Overtaken where the shared record, or the shared branch where one is asked about, holds what is not here."""
     if theirs is None:
         return
     own = git.try_resolve(record.REF)
-    known = {branch: "HEAD"} | ({record.REF: own} if own else {})
+    known = ({branch: "HEAD"} if branch else {}) | ({record.REF: own} if own else {})
     if any(
         ref in theirs.references and not git.is_ancestor(theirs.references[ref], mine)
         for ref, mine in known.items()
@@ -126,8 +135,8 @@ def require_not_overtaken(git: Git, branch: str, theirs: Shared | None) -> None:
         )
 
 
-def offer(line: Line, branch: str, updates: Sequence[Update]) -> None:
-    """Push a seal, or a hand-over, that is not yet one here. Where the remote is away nothing happens: it is made here, and pushed another time.
+def offer(line: Line, branch: str | None, updates: Sequence[Update]) -> None:
+    """Push a seal, a hand-over or a move of the head (no ``branch``) that is not yet one here. Where the remote is away nothing happens: it is made here, and pushed another time.
 
     Raises:
         Overtaken: another clone was first.
@@ -143,14 +152,14 @@ def offer(line: Line, branch: str, updates: Sequence[Update]) -> None:
         address = git.text("remote", "get-url", "--push", name, check=False) or name
         _push(line, address, branch, updates)
     except GitError as error:
-        theirs = ask(git)
-        if theirs is None or theirs.references.get(branch) == next(
-            item.new for item in updates if item.ref == branch
+        theirs, last = ask(git), branch or record.REF
+        if theirs is None or theirs.references.get(last) == next(
+            item.new for item in updates if item.ref == last
         ):
             return  # away since then, or it has arrived although the connection broke
         require_not_overtaken(git, branch, theirs)
         raise StateError(
-            f"'{name}' did not take it ({error}): nothing was sealed; mend that, then run 'luna seal' again."
+            f"'{name}' did not take it ({error}): nothing was changed; mend that, then run the same command again."
         ) from None
 
 

@@ -302,6 +302,19 @@ def holds(root: Path, line: Line, name: str) -> list[Entry]:
     return record.in_cold(ahead[0]) if sealed == lock.read_bytes() else []
 
 
+def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
+    """The record of a store that holds this very move of the head, which a kill kept from being one here; else empty."""
+    ahead = newer(root, git)
+    if not ahead:
+        return []
+    moves = [entry for entry in ahead[1] if entry.tag == tag]
+    others = [entry for entry in ahead[1] if names.is_generation(entry.tag)]
+    if others or not moves or not git.existing([entry.commit for entry in ahead[1]]):
+        return []
+    words = moves[0].body.partition("\n\n")[2]
+    return record.in_cold(ahead[0]) if words.startswith(message) else []
+
+
 def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
     """See that the commits which the entries name are here. Raises StateError where they are to be had nowhere."""
     wanted = {entry.commit for entry in entries}
