@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from luna import artifacts, files, strict_yaml
 from luna.errors import InputError, StateError
 from luna.names import BASE_PARENT, GenerationName
+from luna.scores import SCORES
 
 MAX_SEED = 2**32 - 1  # what NumPy and PyTorch take
 
@@ -316,8 +317,9 @@ def _contradictions(settings: Params) -> Iterator[str]:
             yield f"{key} = {value} is not allowed: it must be a finite number"
         if key.endswith(".seed") and not 0 <= value <= MAX_SEED:
             yield f"{key} = {_shown(value)} is not allowed: it must be a whole number from 0 to {MAX_SEED}"
-    for name in ("recall", "generalisation", "tone_drift"):
-        yield from _wrong_bound(f"promotion.{name}", getattr(settings.promotion, name), name)
+    for score in SCORES:
+        clause = getattr(settings.promotion, score.name)
+        yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
     modules = settings.train.target_modules
     if not modules or len(set(modules)) != len(modules):
         yield (

@@ -1,12 +1,10 @@
 """The promote stage: applies the rule, writes metrics, reports, hashes and the ledger's row."""
 
-import csv
-import io
 import json
 from pathlib import Path
 
 from evals import transfer
-from luna import artifacts, files, ledger, params, stage
+from luna import artifacts, files, hashes, ledger, params, stage
 from luna.history import build as builds
 from luna.history.line import artifact
 from luna.model import base
@@ -16,19 +14,20 @@ from luna.promotion import checklist, compare, front_matter, maturity, metrics, 
 ROOT = Path()
 
 
-def hashes() -> str:
-    """hashes.csv: path, bytes and SHA-256 of each file of the artifact set."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "bytes", "sha256"))
-    for entry in artifacts.HASHED:
+def listing() -> str:
+    """hashes.csv of the artifact set."""
+    paths = [
+        path
+        for entry in artifacts.HASHED
         for path in (
             sorted(path for path in entry.rglob("*") if path.is_file())
             if entry.is_dir()
             else [entry]
-        ):
-            writer.writerow((path.as_posix(), path.stat().st_size, files.digest(path)))
-    return text.getvalue()
+        )
+    ]
+    return hashes.dumps(
+        (path.as_posix(), path.stat().st_size, files.digest(path)) for path in paths
+    )
 
 
 def boxes(
@@ -142,7 +141,7 @@ def main() -> None:
             str(name), boxes(parts, document, rows, name.number, settings.generation.parent_name)
         ),
     )
-    files.write_text(artifacts.HASHES, hashes())
+    files.write_text(artifacts.HASHES, listing())
     files.write_text(artifacts.LEDGER, text)
     print(
         f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from luna import artifacts
+from luna import hashes as hash_list
 from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture, Seal
 from luna.audit.problem import Problem
+from luna.errors import InputError
+from luna.hashes import Listed
 from luna.history.line import Out, declared_outs, outs_of
 
 _LOCK, _HASHES = artifacts.LOCK.as_posix(), artifacts.HASHES.as_posix()
@@ -21,10 +22,10 @@ _LOCK, _HASHES = artifacts.LOCK.as_posix(), artifacts.HASHES.as_posix()
 
 @dataclass(frozen=True)
 class Manifest:
-    """Outputs by path, and (bytes, SHA-256) by path from hashes.csv."""
+    """Outputs by path, and what hashes.csv lists by path."""
 
     outs: dict[str, Out]
-    hashes: dict[str, tuple[int, str]]
+    hashes: dict[str, Listed]
 
 
 def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
@@ -42,7 +43,7 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
     )
     findings: list[Finding] = []
     outs: dict[str, Out] = {}
-    hashes: dict[str, tuple[int, str]] = {}
+    hashes: dict[str, Listed] = {}
 
     def say(problem: Problem, path: str) -> None:
         findings.append(Finding(problem, GIT, path, seal.name))
@@ -60,15 +61,13 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
             say(Problem.HASHES_MISSING, _HASHES)
     else:
         try:
-            hashes = {
-                row["path"]: (int(row["bytes"]), row["sha256"])
-                for row in csv.DictReader(io.StringIO(listed.decode("utf-8")))
-            }
-        except (ValueError, KeyError, TypeError):
+            hashes = hash_list.loads(listed)
+        except InputError:
             say(Problem.HASHES_UNREAD, _HASHES)
     if outs and hashes:
         findings += _complete(picture, seal, pipeline or b"", outs, hashes)
-    _, model = hashes.get(artifacts.MODEL.as_posix(), (0, ""))
+    listed_model = hashes.get(artifacts.MODEL.as_posix())
+    model = listed_model.sha256 if listed_model else ""
     named = (weights or b"").decode("utf-8", "replace").split()[:1]
     if hashes and named and model != named[0]:
         say(Problem.WEIGHTS_MODEL, artifacts.WEIGHTS_SHA256.as_posix())
@@ -85,7 +84,7 @@ def _complete(
     seal: Seal,
     pipeline: bytes,
     outs: dict[str, Out],
-    hashes: dict[str, tuple[int, str]],
+    hashes: dict[str, Listed],
 ) -> list[Finding]:
     wrong = [
         (Problem.OUTPUT_UNLOCKED, path)
@@ -108,6 +107,6 @@ def _complete(
         if content is None:
             if not picture.unreadable:
                 wrong.append((Problem.FILE_MISSING, path))
-        elif hashlib.sha256(content).hexdigest() != hashes[path][1]:
+        elif hashlib.sha256(content).hexdigest() != hashes[path].sha256:
             wrong.append((Problem.FILE_OTHER, path))
     return [Finding(problem, GIT, path, seal.name) for problem, path in wrong]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -20,6 +20,7 @@ from luna.audit.finding import CACHE, GIT, Finding
 from luna.audit.places import NotPlain, Place
 from luna.audit.problem import Problem
 from luna.files import is_inside
+from luna.hashes import Listed
 from luna.history.line import Out
 
 BUFFER_BYTES = 1 << 20
@@ -46,10 +47,10 @@ def is_name(md5: object) -> bool:
 def wanted(
     generation: str,
     outs: Iterable[Out],
-    hashes: dict[str, tuple[int, str]],
+    hashes: Mapping[str, Listed],
     places: Sequence[Place],
 ) -> tuple[list[Wanted], list[Finding]]:
-    """The objects behind a generation's outputs. ``hashes``: path -> (bytes, SHA-256) from its hashes.csv."""
+    """The objects behind a generation's outputs. ``hashes``: what its hashes.csv lists."""
     found: list[Wanted] = []
     findings: list[Finding] = []
     for out in outs:

@@ -45,7 +45,7 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
         if not bench.dry:
             interrupted.mend_lockfile(bench.root)
         return "it is again what it was when the last stage began, or as it was sealed"
-    [sealed] = bench.git.cat([f"HEAD:{path}"])
+    sealed = bench.git.show("HEAD", path)
     if sealed is None:
         return None
     if not bench.dry:

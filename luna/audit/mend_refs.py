@@ -175,9 +175,7 @@ def head(bench: Bench) -> str | None:
     if not bench.dry:
         drop_broken(bench, f"refs/tags/{head}")
         now = bench.git.try_resolve(f"refs/tags/{head}")
-        tag = bench.git.tag_object(
-            head, entry.commit, entry.body.partition("\n\n")[2].partition("-----BEGIN ")[0]
-        )
+        tag = bench.git.tag_object(head, entry.commit, entry.parsed.text)
         bench.git.update(
             [Update(f"refs/tags/{head}", tag, now or ZERO)], "luna repair: the head's last move"
         )

@@ -11,9 +11,10 @@ from luna import names
 from luna.audit import gitstore
 from luna.errors import InputError
 from luna.history import record
-from luna.history.line import message_fields
+from luna.history.line import parent_named
 from luna.names import GenerationName
 from luna.repo.git import Git, Reader
+from luna.repo.tag import TagBody
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,19 @@ class Seal:
         return GenerationName.parse(self.name).number
 
     @cached_property
+    def parsed(self) -> TagBody:
+        """The tag object's content, read."""
+        return TagBody.of(self.body)
+
+    @cached_property
     def fields(self) -> dict[str, str]:
         """The fields of the tag's message, by name."""
-        return message_fields(self.body)
+        return self.parsed.fields
 
     @property
     def tagger(self) -> str:
         """Name and address of whoever sealed it."""
-        match = re.search(r"^tagger (.*) \d+ [+-]\d{4}$", self.body, re.MULTILINE)
-        return match[1] if match else "unknown"
+        return self.parsed.who
 
 
 @dataclass(frozen=True)
@@ -93,9 +98,10 @@ class Picture:
     @cached_property
     def parents(self) -> dict[int, int | str]:
         """Parent of each generation, by what the seals say."""
-        named = {seal.number: seal.fields.get("Parent", "") for seal in self.seals.values()}
         return {
-            number: int(parent) if parent.isdigit() else parent for number, parent in named.items()
+            number: parent
+            for number, seal in self.seals.items()
+            if (parent := parent_named(seal.fields, number)) is not None
         }
 
     @cached_property
@@ -160,9 +166,7 @@ def take(
         if name.startswith("refs/tags/")
     ):
         if _is_generation(name, prefix) and value in bodies:
-            seal = Seal(
-                name, value, bodies[value].partition("\n")[0].removeprefix("object "), bodies[value]
-            )
+            seal = Seal(name, value, TagBody.of(bodies[value]).object, bodies[value])
             seals[seal.number] = seal
     for entry in trusted:
         if _is_generation(entry.tag, prefix):

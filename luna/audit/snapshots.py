@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 
 import yaml
 
 from luna import artifacts, names
+from luna import hashes as hash_list
 from luna.audit import content
 from luna.audit.content import Wanted
 from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture
 from luna.audit.places import Place
 from luna.audit.problem import Problem
-from luna.history.line import Out, dvc_file_outs, message_fields
+from luna.errors import InputError
+from luna.hashes import Listed
+from luna.history.line import Out, dvc_file_outs
+from luna.repo.tag import TagBody
 
 
 def bodies(picture: Picture) -> dict[str, str]:
@@ -35,7 +37,7 @@ def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list
     wanted: list[Wanted] = []
     findings: list[Finding] = []
     for tag, body in bodies(picture).items():
-        said = message_fields(body)
+        said = TagBody.of(body).fields
         if not content.is_name(said.get("Object")):
             findings.append(Finding(Problem.SNAPSHOT_FOREIGN, GIT, tag, tag))
             continue
@@ -48,9 +50,9 @@ def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list
 
 def _kept(
     picture: Picture, tag: str, body: str, said: dict[str, str]
-) -> tuple[list[Out], dict[str, tuple[int, str]], list[Finding]]:
+) -> tuple[list[Out], dict[str, Listed], list[Finding]]:
     """Outputs and hashes by the commit; where git has lost it, the content by the tag's own word."""
-    commit = body.partition("\n")[0].removeprefix("object ")
+    commit = TagBody.of(body).object
     named = [Out(artifacts.SNAPSHOT.as_posix(), said["Object"], 0, True)]
     text, listed = picture.read(
         [f"{commit}:{artifacts.SNAPSHOT_DVC}", f"{commit}:{artifacts.SNAPSHOT_HASHES}"]
@@ -60,11 +62,8 @@ def _kept(
         return named, {}, [] if picture.unreadable else [lacks]
     try:
         outs = list(dvc_file_outs(text).values())
-        hashes = {
-            row["path"]: (int(row["bytes"]), row["sha256"])
-            for row in csv.DictReader(io.StringIO(listed.decode("utf-8")))
-        }
-    except (yaml.YAMLError, ValueError, KeyError, TypeError):
+        hashes = hash_list.loads(listed)
+    except (yaml.YAMLError, InputError, KeyError, TypeError):
         return named, {}, [Finding(Problem.SNAPSHOT_UNREAD, GIT, tag, tag)]
     told = (said["Object"], said.get(artifacts.HASHES_TRAILER))
     if ([out.md5 for out in outs], hashlib.sha256(listed).hexdigest()) != ([told[0]], told[1]):

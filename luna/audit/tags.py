@@ -17,6 +17,7 @@ from luna.history.tip import Position
 from luna.names import assignment_number, head_tag
 from luna.repo import signing
 from luna.repo.signing import Verdict
+from luna.repo.tag import TagBody
 
 
 def check(picture: Picture) -> list[Finding]:
@@ -114,15 +115,15 @@ def _stray(picture: Picture) -> list[Finding]:
     """A tag object of Luna's under a name that is not its own: a name in git's files was damaged, or somebody copied it."""
     findings = []
     for tag, value in picture.tags.items():
-        own = picture.bodies.get(value, "").partition("\ntag ")[2].partition("\n")[0]
+        own = TagBody.of(picture.bodies.get(value)).name
         if own and own != tag and (record.is_recorded(own) or own == head_tag(picture.prefix)):
             generation = own if names.is_generation(own) else None
             findings.append(Finding(Problem.TAG_RENAMED, GIT, tag, generation, (own,)))
     return findings
 
 
-def _assignments(picture: Picture) -> dict[int, tuple[str, str]]:
-    """Moves of the head: number -> (commit, message), the record's word first."""
+def _assignments(picture: Picture) -> dict[int, str]:
+    """Moves of the head: number -> commit, the record's word first."""
     bodies = {
         tag: picture.bodies[value] for tag, value in picture.tags.items() if value in picture.bodies
     }
@@ -130,10 +131,7 @@ def _assignments(picture: Picture) -> dict[int, tuple[str, str]]:
     found = {}
     for tag, body in bodies.items():
         if (count := assignment_number(tag)) is not None:
-            found[count] = (
-                body.partition("\n")[0].removeprefix("object "),
-                body.partition("\n\n")[2],
-            )
+            found[count] = TagBody.of(body).object
     return found
 
 
@@ -143,7 +141,7 @@ def _head(picture: Picture) -> list[Finding]:
     findings = []
     by_commit = {seal.commit: seal for seal in picture.seals.values()}
     for count in sorted(moves):
-        seal = by_commit.get(moves[count][0])
+        seal = by_commit.get(moves[count])
         tag, move = names.assignment_tag(count), (count,)
         if seal is None:
             findings.append(Finding(Problem.HEAD_TO_NOTHING, GIT, tag, None, move))
@@ -156,17 +154,13 @@ def _head(picture: Picture) -> list[Finding]:
     ]
     if not moves:
         return findings
-    wanted = moves[max(moves)][0]
+    wanted = moves[max(moves)]
     last = by_commit[wanted].name if wanted in by_commit else wanted[:12]
     value = picture.tags.get(head)
     if value is None:
         findings.append(Finding(Problem.HEAD_MISSING, GIT, head, None, (last,)))
     elif value not in picture.unreadable:
-        points = (
-            picture.bodies.get(value, f"object {value}\n")
-            .partition("\n")[0]
-            .removeprefix("object ")
-        )
+        points = TagBody.of(picture.bodies[value]).object if value in picture.bodies else value
         if points != wanted or value not in picture.bodies:
             moved = (points[:12], last)
             findings.append(Finding(Problem.HEAD_MOVED, GIT, head, None, moved))
@@ -228,7 +222,7 @@ def _peeled(picture: Picture) -> list[Finding]:
     findings = []
     for name, (value, peeled) in gitstore.packed_refs(picture.git)[0].items():
         body = picture.bodies.get(value)
-        if body and peeled and not body.startswith(f"object {peeled}\n"):
+        if body and peeled and TagBody.of(body).object != peeled:
             tag = name.removeprefix("refs/tags/")
             findings.append(
                 Finding(Problem.PACKED_PEELED, GIT, gitstore.PACKED, tag, (peeled[:12],))
@@ -239,7 +233,7 @@ def _peeled(picture: Picture) -> list[Finding]:
 def check_seal(picture: Picture, seal: Seal) -> list[Finding]:
     """One generation's tag: made for it, on a commit whose parameters name it."""
     findings = []
-    if f"\ntag {seal.name}\n" not in seal.body:
+    if seal.parsed.name != seal.name:
         findings.append(Finding(Problem.TAG_MADE_AS_OTHER, GIT, seal.name, seal.name))
     if seal.commit in picture.unreadable:
         return findings

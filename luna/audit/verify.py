@@ -29,6 +29,7 @@ from luna.history import known, record
 from luna.history import stores as whose
 from luna.history.stores import Holding
 from luna.repo.git import Git
+from luna.repo.tag import TagBody
 from luna.storage.cold import Store
 
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
@@ -215,13 +216,11 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
     found = []
     for reference in chosen:
         if names.is_head(reference):
-            head = picture.bodies.get(picture.tags.get(names.head_tag(picture.prefix), ""), "")
+            head = TagBody.of(
+                picture.bodies.get(picture.tags.get(names.head_tag(picture.prefix), ""))
+            )
             seal = next(
-                (
-                    seal
-                    for seal in picture.seals.values()
-                    if head.startswith(f"object {seal.commit}\n")
-                ),
+                (seal for seal in picture.seals.values() if seal.commit == head.object),
                 None,
             )
         else:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -17,6 +15,7 @@ from luna.history import past
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Base, Params
 from luna.repo.git import Git, Tag
+from luna.repo.tag import TagBody
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Line:
         numbers = sorted(self.sealed)
         bodies = self.git.cat([self.sealed[number].object for number in numbers]) if numbers else []
         named = {
-            number: parent_named(message_fields((body or b"").decode("utf-8", "replace")), number)
+            number: parent_named(TagBody.of(body).fields, number)
             for number, body in zip(numbers, bodies, strict=True)
         }
         if None in named.values():
@@ -155,7 +154,7 @@ def read_line(root: Path, prefix: str) -> Line:
 
 def sealed_params(git: Git, name: str) -> Params:
     """The parameters that a generation was built by."""
-    [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
+    text = git.show(f"refs/tags/{name}", artifacts.PARAMS)
     return sealed_parameters.parse(text or b"", f"{artifacts.PARAMS} of {name}")
 
 
@@ -214,7 +213,7 @@ def kept(outs: dict[str, Out]) -> list[str]:
 def sealed_outs(root: Path, name: str) -> dict[str, Out]:
     """Outputs of a sealed generation, or a snapshot's one folder, read from its tag. Raises StateError when it is not sealed here."""
     if names.is_snapshot(name):
-        [text] = Git(root).cat([f"refs/tags/{name}:{artifacts.SNAPSHOT_DVC}"])
+        text = Git(root).show(f"refs/tags/{name}", artifacts.SNAPSHOT_DVC)
         if text is None:
             raise StateError(
                 f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'."
@@ -286,7 +285,7 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
     if out or any(
         not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()
     ):
-        [text] = Git(root).cat([f"{revision}:{wanted}"])
+        text = Git(root).show(revision, wanted)
         place = root / artifacts.SCRATCH / "read" / name / wanted
         with files.replacing(place) as temporary:
             temporary.write_bytes(text or b"")
@@ -299,32 +298,9 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
     raise StateError(f"{name} has no {wanted}.")
 
 
-def message_fields(message: str) -> dict[str, str]:
-    """``Key: value`` lines of a tag's message."""
-    return dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", message, re.MULTILINE))
-
-
 def parent_named(fields: Mapping[str, str], number: int) -> int | str | None:
     """The parent that a seal's message names: an older generation's number, or ``base``; None for anything else."""
     parent = fields.get("Parent", "")
     if parent == BASE_PARENT:
         return parent
     return int(parent) if parent.isascii() and parent.isdigit() and int(parent) < number else None
-
-
-def tagger(body: str) -> tuple[str, str | None]:
-    """Who made a tag object, and when (UTC, ISO 8601; None where it does not say)."""
-    row = next(
-        (
-            row.removeprefix("tagger ")
-            for row in body.partition("\n\n")[0].splitlines()
-            if row.startswith("tagger ")
-        ),
-        "",
-    )
-    who, _, when = row.rpartition("> ")
-    try:
-        moment = datetime.fromtimestamp(int(when.split(" ")[0]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        moment = None
-    return (who + ">" if who else "unknown"), moment

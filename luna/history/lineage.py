@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from luna import ledger
-from luna.history.line import Line, message_fields, parent_named, tagger
+from luna.history.line import Line, parent_named
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
+from luna.repo.tag import TagBody
+from luna.scores import SCORES
 
 HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = (
     "HEAD",
@@ -155,11 +157,7 @@ def _state(gen: int, fact: _Fact, head: int | None, on_line: bool) -> str:
 
 
 def _scores(row: Row) -> dict[str, float | None]:
-    return {
-        "eval_recall": row.eval_recall,
-        "eval_generalize": row.eval_generalize,
-        "eval_tone": row.eval_tone,
-    }
+    return {score.column: getattr(row, score.column) for score in SCORES}
 
 
 def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
@@ -167,18 +165,11 @@ def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
     found = {}
     for gen, body in zip(numbers, bodies, strict=True):
-        said = message_fields((body or b"").decode("utf-8", "replace"))
+        said = TagBody.of(body).fields
         found[gen] = _Fact(
             parent_named(said, gen),
             {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
-            {
-                key: _fraction(said.get(title))
-                for key, title in (
-                    ("eval_recall", "Recall"),
-                    ("eval_generalize", "Generalization"),
-                    ("eval_tone", "Tone-Drift"),
-                )
-            },
+            {score.column: _fraction(said.get(score.field)) for score in SCORES},
         )
     return found
 
@@ -199,13 +190,14 @@ def head_moves(line: Line) -> list[Move]:
     moves: list[Move] = []
     for count, body in zip(counts, bodies, strict=True):
         tag = line.assignments[count]
-        text = (body or b"").decode("utf-8", "replace")
-        who, when = tagger(text)
+        made = TagBody.of(body)
         name = by_commit.get(tag.commit, tag.commit[:12])
         why = (
-            text.partition("\n\n")[2].partition("\n\n")[0].strip()
+            made.message.partition("\n\n")[0].strip()
             if tag.annotated
             else "no reason: this tag is not one that Luna writes"
         )
-        moves.append(Move(count, name, moves[-1].generation if moves else None, who, when, why))
+        moves.append(
+            Move(count, name, moves[-1].generation if moves else None, made.who, made.when, why)
+        )
     return moves

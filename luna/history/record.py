@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from luna import names
 from luna.errors import ColdStorageError, InputError
 from luna.repo.git import ZERO, Git, Tag, Update
+from luna.repo.tag import TagBody
 
 if TYPE_CHECKING:
     from luna.storage.cold import Store
@@ -65,7 +66,12 @@ class Entry:
     @property
     def commit(self) -> str:
         """The commit that the recorded tag points at."""
-        return self.body.partition("\n")[0].removeprefix("object ")
+        return self.parsed.object
+
+    @cached_property
+    def parsed(self) -> TagBody:
+        """The tag object's content, read."""
+        return TagBody.of(self.body)
 
 
 def is_recorded(tag: str) -> bool:
@@ -127,7 +133,7 @@ def _loaded(text: str) -> tuple[Entry, ...]:
 
 def read(git: Git) -> list[Entry]:
     """The record in this clone; empty where there is none. Raises InputError where it was altered."""
-    [text] = git.cat([f"{REF}:{FILE}"])
+    text = git.show(REF, FILE)
     return loads((text or b"").decode("utf-8", "replace"))
 
 

@@ -74,7 +74,7 @@ def holds(git: Git, name: str, theirs: Shared | None) -> bool:
     tag = _brought(git, f"refs/tags/{name}", theirs)
     if tag is None:
         return False
-    [lock] = git.cat([f"{tag}:{artifacts.LOCK.as_posix()}"])
+    lock = git.show(tag, artifacts.LOCK)
     return lock is not None and lock == (git.root / artifacts.LOCK).read_bytes()
 
 
@@ -115,8 +115,7 @@ def holds_move(git: Git, tag: str, message: str, theirs: Shared | None) -> bool:
     move = _brought(git, f"refs/tags/{tag}", theirs)
     if move is None:
         return False
-    [body] = git.cat([move])
-    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2].startswith(message)
+    return git.tag_body(move).message.startswith(message)
 
 
 def require_not_overtaken(git: Git, branch: str | None, theirs: Shared | None) -> None:

@@ -298,7 +298,7 @@ def holds(root: Path, line: Line, name: str) -> list[Entry]:
     lock = line.git.root / artifacts.LOCK
     if entry is None or not line.git.existing([entry.commit]) or not lock.exists():
         return []
-    [sealed] = line.git.cat([f"{entry.commit}:{artifacts.LOCK.as_posix()}"])
+    sealed = line.git.show(entry.commit, artifacts.LOCK)
     return record.in_cold(ahead[0]) if sealed == lock.read_bytes() else []
 
 
@@ -311,7 +311,7 @@ def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
     others = [entry for entry in ahead[1] if names.is_generation(entry.tag)]
     if others or not moves or not git.existing([entry.commit for entry in ahead[1]]):
         return []
-    words = moves[0].body.partition("\n\n")[2]
+    words = moves[0].parsed.message
     return record.in_cold(ahead[0]) if words.startswith(message) else []
 
 
@@ -350,7 +350,7 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     commit = next((item.new for item in updates if item.ref == record.REF), None)
     if commit is None:
         return
-    [text] = git.cat([f"{commit}:{record.FILE}"])
+    text = git.show(commit, record.FILE)
     entries = record.loads((text or b"").decode("utf-8", "replace"))
     copies = params.load(root).cold.copies
     # The commits first, so that the record never names what is nowhere but here.

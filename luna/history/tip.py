@@ -152,7 +152,7 @@ def _to_a_branch(git: Git, head: str) -> str:
 def _has_row(git: Git, revision: str, name: str) -> bool:
     """Whether the ledger of a revision has the row of this very generation."""
     generation = GenerationName.parse(name)
-    [text] = git.cat([f"{revision}:{artifacts.LEDGER}"])
+    text = git.show(revision, artifacts.LEDGER)
     return any(
         row.startswith(f"{generation.number},") and row.rstrip().endswith(generation.timestamp)
         for row in (text or b"").decode("utf-8", "replace").splitlines()

@@ -53,7 +53,7 @@ def waiting(root: Path, line: Line) -> Waiting:
     """What is to be learnt, the inbox included. Raises InputError for a malformed conversation, naming file and line."""
     seen: set[str] = set()
     if line.head_name:
-        [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
+        text = line.git.show(f"refs/tags/{line.head_name}", artifacts.TAUGHT)
         seen = {row.identity for row in taught.loads((text or b"").decode())}
     return batches.waiting(
         root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root)

@@ -163,7 +163,7 @@ def _memory(
 
 
 def _shape(line: Line, parent: str, weights: int) -> memory.Shape | None:
-    [config] = line.git.cat([f"refs/tags/{parent}:{artifacts.CONFIG.as_posix()}"])
+    config = line.git.show(f"refs/tags/{parent}", artifacts.CONFIG)
     return memory.Shape.of(json.loads(config or b"{}"), weights // 2)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates, lagging, last_move, reason_of
-from luna.history.line import Line, message_fields, read_line
+from luna.history.line import Line, read_line
 from luna.history.shared import push, remote
 from luna.history.tip import where
 from luna.names import GenerationName, assignment_tag
@@ -92,7 +92,7 @@ def rollback(
         raise ColdStorageError(
             f"{name} cannot be restored, so the head stays where it is. {error}"
         ) from None
-    previous = (message_fields(last).get("Previous") if going_on else line.head_name) or "-"
+    previous = (fields(last).get("Previous") if going_on else line.head_name) or "-"
     with contextlib.suppress(ColdStorageError):
         record.ensure(git, lambda: stores.record_of_line(root, git))
     target = line.sealed[generation.number].commit
@@ -158,5 +158,5 @@ def _finish_offered(root: Path, line: Line, text: str) -> Line:
 
 
 def _verdict(line: Line, name: str) -> str | None:
-    [body] = line.git.cat([line.sealed[GenerationName.parse(name).number].object])
-    return message_fields((body or b"").decode("utf-8", "replace")).get("Verdict")
+    tag = line.sealed[GenerationName.parse(name).number]
+    return line.git.tag_body(tag.object).fields.get("Verdict")

@@ -17,12 +17,13 @@ from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
 from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates, lagging
-from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
+from luna.history.line import Line, Out, kept, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName
 from luna.operations import recorded
 from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
+from luna.scores import SCORES
 from luna.storage import cold, objects
 
 
@@ -135,8 +136,8 @@ def message(
     return (
         f"{name}: {verdict}\n\n"
         f"Parent: {metrics['generation']['parent']}\n"
-        f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
-        f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
+        + "".join(f"{score.field}: {shown(scores[score.key])}\n" for score in SCORES)
+        + f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
@@ -183,8 +184,7 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
-    [body] = git.cat([tag.object])
-    promoted = message_fields((body or b"").decode("utf-8", "replace")).get("Verdict") == "promoted"
+    promoted = git.tag_body(tag.object).fields.get("Verdict") == "promoted"
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
     git.refresh_index(

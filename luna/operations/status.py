@@ -83,7 +83,7 @@ def status(root: Path) -> Status:
     at = tip.where(line)
     here = next((tag.name for tag in line.sealed.values() if tag.commit == at.commit), None)
     name = building(settings, line)
-    [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
+    committed = line.git.show("HEAD", artifacts.PARAMS) if name else None
     return Status(
         line.head_name,
         line.newest,

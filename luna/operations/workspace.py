@@ -115,7 +115,7 @@ def _ledger_words(git: Git, kept: str) -> list[str]:
 
 def _at_tip(git: Git) -> Params | None:
     """None where there is none that can be read: then nothing can be said of it."""
-    [text] = git.cat([f"HEAD:{artifacts.PARAMS}"])
+    text = git.show("HEAD", artifacts.PARAMS)
     try:
         return None if text is None else sealed_parameters.parse(text, "params.yaml")
     except InputError:

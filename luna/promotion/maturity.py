@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from luna.ledger import Row
 from luna.params import Maturity as Rule
+from luna.scores import SCORES
 
 State = Literal["not enough generations", "growing", "approaching", "mature"]
 _LEAST_FOR_A_TREND = 3  # two points always lie on a line
@@ -132,13 +133,10 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
 
 def _gain(before: Row, now: Row) -> float | None:
     gains = [
-        sign * (new - old)
-        for sign, old, new in (
-            (1, before.eval_recall, now.eval_recall),
-            (1, before.eval_generalize, now.eval_generalize),
-            (-1, before.eval_tone, now.eval_tone),
-        )
-        if old is not None and new is not None
+        old - new if score.less_is_better else new - old
+        for score in SCORES
+        if (old := getattr(before, score.column)) is not None
+        and (new := getattr(now, score.column)) is not None
     ]
     return round(max(gains), 6) if gains else None
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from luna.errors import StateError
-from luna.repo import signing
+from luna.repo import signing, tag
+from luna.repo.tag import TagBody
 from luna.start import GIT_VARIABLES
 
 ZERO = "0" * 40
@@ -271,6 +272,14 @@ class Git:
             position += size + 1
         return found
 
+    def show(self, revision: str, path: Path | str) -> bytes | None:
+        """The content of a file at a revision; None where it is missing."""
+        return self.cat([f"{revision}:{Path(path).as_posix()}"])[0]
+
+    def tag_body(self, tag_object: str) -> TagBody:
+        """A tag object's content; empty where it is missing."""
+        return TagBody.of(self.cat([tag_object])[0])
+
     def reader(self) -> Reader:
         """A reader of many objects by one process of git."""
         return Reader(self)
@@ -390,7 +399,7 @@ class Git:
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
         """Write an annotated tag's object without making the reference; signed where git is set to sign tags."""
-        body = f"object {commit}\ntype commit\ntag {name}\ntagger {self.committer()}\n\n{message.rstrip()}\n"
+        body = tag.body(name, commit, self.committer(), message)
         if signing.signs_tags(self):
             body += signing.sign(self, body)
         return self.text("mktag", stdin=body.encode("utf-8", "surrogateescape"))
