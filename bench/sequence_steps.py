@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.clones import environment
+from tests.faults.clones import environment
 
 _KILL_WITHIN = {"evolve": 12.0, "new": 1.5, "seal": 3.0, "rollback": 2.0, "repair": 3.0}
 _BESIDE_HOOKS = ("-c", "core.hooksPath=/dev/null")

@@ -31,8 +31,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.clones import must
 from bench.sequence_steps import World, cold_back, draw
+from tests.faults.clones import must
 
 _STEPS = (2, 6)  # in one sequence
 _ROUNDS = 14  # of advice that is followed
@@ -269,6 +269,8 @@ def _advice_leads_back(world: World, truth: Truth) -> list[str]:
 def _words(command: str) -> list[str]:
     import shlex
 
+    if "&&" in command:
+        return ["sh", "-c", command]
     try:
         return shlex.split(command)
     except ValueError:

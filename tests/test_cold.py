@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, copy_project, facts, write_jsonl
 
-from bench.s3server import Server
 from luna import files, params
 from luna.errors import ColdStorageError
 from luna.history import record, stores
@@ -20,6 +19,7 @@ from luna.operations import preflight
 from luna.operations.renumber import renumber
 from luna.repo.git import Git
 from luna.storage import cache, cold, config
+from tests.faults.s3server import Server
 
 
 @pytest.fixture

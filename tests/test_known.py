@@ -272,6 +272,11 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
         assert found["next"] == "git switch master"
         assert "git switch master" in mine.luna("new", code=2).stderr
         mine.git(*NO_HOOKS, "switch", "-q", "master")
+    # With another generation's files in the workspace, which git would not switch over.
+    mine.git(*NO_HOOKS, "checkout", "-q", old)
+    mine.git("checkout", name_of(mine, 2), "--", ".")
+    assert mine.json("status")["next"] == "git stash && git switch master"
+    follow(mine, mine.json("status")["next"])
     # Also where the only branch that holds the line is the remote's, or none is.
     mine.git(*NO_HOOKS, "branch", "-f", "behind", "master")
     mine.git(*NO_HOOKS, "reset", "-q", "--hard", old)

@@ -125,7 +125,11 @@ def _branches_with(git: Git, commit: str) -> list[str]:
 
 
 def _to_the_line(git: Git, commit: str, name: str) -> str:
-    """From a commit that does not hold the newest generation to a branch that does."""
+    """From a commit that does not hold the newest generation to a branch that does; what was changed here is kept by git."""
+    return ("git stash && " if git.changed() else "") + _switch_to(git, commit, name)
+
+
+def _switch_to(git: Git, commit: str, name: str) -> str:
     if here := _branches_with(git, commit):
         return f"git switch {here[0]}"
     theirs = git.text(

@@ -20,6 +20,7 @@ from luna.params import Params
 from luna.repo import checkout
 from luna.repo.git import Git, Update
 from luna.repo.settings import standing
+from luna.repo.tag import fields
 
 _STORES = ".dvc/config"
 

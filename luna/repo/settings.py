@@ -1,4 +1,4 @@
-"""params.yaml for commands that look, or that mend: where the file is gone or spoiled, the last commit's is gone by."""
+"""params.yaml for commands that look or mend: where it is spoiled, the last commit's is taken."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clones import must
+from tests.faults.clones import must
 
 
 @dataclass(frozen=True)
