@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from luna.errors import InputError
@@ -298,3 +299,13 @@ class AsFirstSealed:
 def _gen(line: str) -> int | None:
     cell = line.partition(",")[0]
     return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < _DIGITS else None
+
+
+def descent(parents: Mapping[int, int | str | None], gen: int) -> list[int]:
+    """A generation and its ancestors, newest first, as far back as ``parents`` tells of them; never one twice."""
+    chain: dict[int, None] = {}
+    at: int | str | None = gen
+    while isinstance(at, int) and at in parents and at not in chain:
+        chain[at] = None
+        at = parents[at]
+    return list(chain)

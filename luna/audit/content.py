@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from luna import names
+from luna import files, names
 from luna.audit.finding import CACHE, GIT, Finding
 from luna.audit.places import NotPlain, Place
 from luna.audit.problem import Problem
-from luna.files import is_inside
+from luna.files import Digests, is_inside
 from luna.hashes import Listed
 from luna.history.line import Out
+from luna.text import first_line
 
-BUFFER_BYTES = 1 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Tick = Callable[[int], None]
 
@@ -212,20 +212,20 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
         try:
             if item.md5 in place.thinned and place.size(item.md5) is None:
                 continue
-            md5, sha256 = _digests(place, item.md5, both=proven is None, tick=tick)
+            read = digests_of(place, item.md5, both=proven is None, tick=tick)
         except Exception as error:  # whatever a store's library raises: it is a finding, and the other places are still read
             findings.append(_finding(Problem.OBJECT_UNREAD, item, place, _said(error)))
             continue
         if proven is not None:
-            whole = sha256 == proven
+            whole = read.sha256 == proven
         else:
-            named = md5 == item.md5.removesuffix(".dir")
-            whole = named and item.sha256 in (None, sha256)
+            named = read.md5 == item.md5.removesuffix(".dir")
+            whole = named and item.sha256 in (None, read.sha256)
             if named and item.sha256 and not whole:
                 findings.append(_finding(Problem.OBJECT_FORGED, item, place, item.sha256[:12]))
                 continue
         if whole:
-            proven = sha256
+            proven = read.sha256
             if wrong:  # the bytes are whole, so the size that was sealed is not theirs
                 findings.append(_finding(Problem.SEALED_SIZE, item, place))
         else:
@@ -233,19 +233,13 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
     return [_judged(item, finding, proven is not None, places) for finding in findings]
 
 
-def _digests(place: Place, md5: str, both: bool, tick: Tick) -> tuple[str | None, str]:
-    first = hashlib.md5(usedforsecurity=False) if both else None
-    second = hashlib.sha256()
+def digests_of(
+    place: Place, md5: str, both: bool = True, tick: Tick = lambda count: None
+) -> Digests:
+    """Of the bytes that the place gives for an object; without the MD5 where not ``both`` are asked for."""
     with place.open(md5) as file:
-        buffer = bytearray(BUFFER_BYTES)
-        view = memoryview(buffer)
-        while count := file.readinto(buffer):
-            if first:
-                first.update(view[:count])
-            second.update(view[:count])
-            tick(count)
-    return first.hexdigest() if first else None, second.hexdigest()
+        return files.digests(file, md5=both, read=tick)
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"

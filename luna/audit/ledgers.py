@@ -116,10 +116,5 @@ def check_seal(picture: Picture, seal: Seal, text: str, before: str) -> list[Fin
 
 def line_of(picture: Picture, number: int) -> list[Seal]:
     """The generation and its ancestors that are sealed here, newest first."""
-    known = picture.parents
-    chain: list[Seal] = []
-    current: int | str | None = number
-    while isinstance(current, int) and current in picture.seals and len(chain) <= len(known):
-        chain.append(picture.seals[current])
-        current = known.get(current)
-    return chain
+    parents = {gen: picture.parents.get(gen) for gen in picture.seals}
+    return [picture.seals[gen] for gen in ledger.descent(parents, number)]

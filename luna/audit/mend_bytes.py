@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from pathlib import Path
 
 from luna import artifacts, files
 from luna.audit import content
-from luna.audit.content import BUFFER_BYTES, Wanted
+from luna.audit.content import Wanted
 from luna.audit.finding import Where
 from luna.audit.places import Cache, Cold, NotPlain, Place, Stream
+from luna.files import Digests
 from luna.history.line import outs_of
 from luna.repo import quarantine
 from luna.storage import cache
@@ -65,16 +65,15 @@ def find(bench: Bench, item: Wanted) -> Source | None:
     """A copy that was just read and is whole."""
     for place in bench.places:
         try:
-            if place.size(item.md5) is not None:
-                md5, sha256 = content._digests(place, item.md5, True, lambda count: None)
-                if _is_whole(item, md5, sha256):
-                    return Source(str(place.where), partial(place.open, item.md5))
+            there = place.size(item.md5) is not None
+            if there and _is_whole(item, content.digests_of(place, item.md5)):
+                return Source(str(place.where), partial(place.open, item.md5))
         except Exception:  # noqa: S112  another place may hold a whole one
             continue
     for label, path in _elsewhere(bench, item):
         with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
-        if _is_whole(item, md5, files.digest(path)):
+            read = files.digests(file)
+        if _is_whole(item, read):
             return Source(label, partial(_opened, path))
     return None
 
@@ -83,8 +82,8 @@ def _opened(path: Path) -> Stream:
     return path.open("rb")
 
 
-def _is_whole(item: Wanted, md5: str | None, sha256: str) -> bool:
-    return md5 == item.md5.removesuffix(".dir") and item.sha256 in (None, sha256)
+def _is_whole(item: Wanted, read: Digests) -> bool:
+    return read.md5 == item.md5.removesuffix(".dir") and item.sha256 in (None, read.sha256)
 
 
 def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
@@ -133,14 +132,7 @@ def _present(place: Place, md5: str) -> bool:
 
 
 def _copy(item: Wanted, source: Source, target: Path) -> None:
-    found, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with (
-        source.open() as given,
-        target.open("wb") as file,
-    ):
-        while chunk := given.read(BUFFER_BYTES):
-            found.update(chunk)
-            sha256.update(chunk)
-            file.write(chunk)
-    if not _is_whole(item, found.hexdigest(), sha256.hexdigest()):
+    with source.open() as given, target.open("wb") as file:
+        read = files.digests(given, copy=file)
+    if not _is_whole(item, read):
         raise OSError(f"{source.label} gave other bytes for {item.md5[:12]} the second time")

@@ -18,6 +18,7 @@ from luna import files
 from luna.errors import ExportError
 from luna.export import converter
 from luna.params import Params
+from luna.text import last_line
 
 
 @dataclass(frozen=True)
@@ -98,5 +99,5 @@ def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: T
     )
     if done.returncode:
         raise ExportError(
-            f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            f"llama-cpp-python {tools.version} could not quantise: {last_line(done.stderr)}"
         )

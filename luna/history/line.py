@@ -116,22 +116,14 @@ class Line:
 
     def ancestors(self, name: str) -> list[str]:
         """From generation 0 to ``name`` itself, along the parents that the seals name."""
-        parents = self.parents
-        number: int | str = GenerationName.parse(name).number
-        chain: list[str] = []
-        while number != BASE_PARENT:
-            if (
-                not isinstance(number, int)
-                or number not in self.sealed
-                or number not in parents
-                or len(chain) > len(parents)
-            ):
-                raise StateError(
-                    f"The line of {name} is broken at generation {number}: fetch the missing tag ('git fetch --tags')."
-                )
-            chain.append(self.sealed[number].name)
-            number = parents[number]
-        return chain[::-1]
+        number = GenerationName.parse(name).number
+        chain = ledger.descent(self.parents, number)
+        origin: int | str = self.parents[chain[-1]] if chain else number
+        if origin != BASE_PARENT:
+            raise StateError(
+                f"The line of {name} is broken at generation {origin}: fetch the missing tag ('git fetch --tags')."
+            )
+        return [self.sealed[gen].name for gen in reversed(chain)]
 
 
 def read_line(root: Path, prefix: str) -> Line:

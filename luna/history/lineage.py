@@ -110,11 +110,7 @@ def lineage(line: Line) -> Lineage:
     told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
     parents = {gen: row.parent for gen, row in by_gen.items()} | line.parents
     head = GenerationName.parse(line.head_name).number if line.head_name else None
-    on_line: set[int] = set()
-    at: int | str | None = head
-    while isinstance(at, int) and at not in on_line:
-        on_line.add(at)
-        at = parents.get(at)
+    on_line = set() if head is None else {head, *ledger.descent(parents, head)}
     entries = []
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)

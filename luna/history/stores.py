@@ -211,7 +211,19 @@ def open_all(
     Raises:
         ColdStorageError: one is another line's, or too few may be written to.
     """
-    good, refused = [], []
+    return [seen.store for seen in looked_at(root, git, remotes, tell, copies)]
+
+
+def looked_at(
+    root: Path,
+    git: Git,
+    remotes: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
+    copies: int = 1,
+) -> list[Look]:
+    """As ``open_all``, with what each store holds."""
+    good: list[Look] = []
+    refused: list[str] = []
     for store in cold.open_all(root, remotes):
         try:
             seen = look(store, git)
@@ -225,7 +237,7 @@ def open_all(
         if sentence:
             refused.append(sentence)
         else:
-            good.append(store)
+            good.append(seen)
     if len(good) < copies:
         raise ColdStorageError(refused[0])
     for sentence in refused:
@@ -273,9 +285,8 @@ def newer(root: Path, git: Git) -> tuple[Store, list[Entry]] | None:
     return best
 
 
-def require_not_overtaken(root: Path, git: Git) -> None:
-    """Raises Overtaken where a store's record holds what is not here: another clone sealed, or moved the head."""
-    ahead = newer(root, git)
+def require_not_overtaken(ahead: tuple[Store, list[Entry]] | None) -> None:
+    """Raises Overtaken where ``newer`` has told of a record that holds what is not here: another clone sealed, or moved the head."""
     if ahead:
         raise shared.Overtaken(overtaken(*ahead))
 
@@ -289,9 +300,8 @@ def overtaken(store: Store, entries: Sequence[Entry]) -> str:
     )
 
 
-def holds(root: Path, line: Line, name: str) -> list[Entry]:
-    """The record of a store that holds the seal of this very build, which a kill kept from being one here; else empty."""
-    ahead = newer(root, line.git)
+def holds(line: Line, name: str, ahead: tuple[Store, list[Entry]] | None) -> list[Entry]:
+    """The record of a store ``ahead`` that holds the seal of this very build, which a kill kept from being one here; else empty."""
     if not ahead:
         return []
     entry = next((entry for entry in ahead[1] if entry.tag == name), None)
@@ -357,14 +367,14 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     offered = {
         f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")
     }
-    for store in open_all(root, git, copies=copies):
-        theirs = look(store, git).newer
+    for seen in looked_at(root, git, copies=copies):
+        store, theirs = seen.store, seen.newer
         if theirs and theirs != entries[theirs[0].number :][: len(theirs)]:
             raise shared.Overtaken(overtaken(store, theirs))
         packs.put(store, git, offered)
         try:
             record.to_cold(store, entries, after=True)
         except record.AlreadyWritten:
-            require_not_overtaken(root, git)
+            require_not_overtaken(newer(root, git))
             raise
         remember(store, git)

@@ -56,10 +56,11 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         shared.fetch(line)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
     shared.require_not_overtaken(line.git, branch, theirs)
-    if entries := stores.holds(root, line, str(name)):  # killed after cold storage had taken it
+    ahead = stores.newer(root, line.git)
+    if entries := stores.holds(line, str(name), ahead):  # killed after cold storage had taken it
         stores.adopt(line.git, entries)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
-    stores.require_not_overtaken(root, line.git)
+    stores.require_not_overtaken(ahead)
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):

@@ -91,7 +91,7 @@ def make(
         if own := cold_place.planned(root, line):
             cold_place.settle(root, line, own)
         stores.open_all(root, git)
-        stores.require_not_overtaken(root, git)
+        stores.require_not_overtaken(stores.newer(root, git))
         tree.keep(root, place, found)
         tick("archiving")
         # What another snapshot of the same content has had read back is only asked for.

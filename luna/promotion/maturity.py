@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from luna.ledger import Row
+from luna.ledger import Row, descent
 from luna.params import Maturity as Rule
 from luna.scores import SCORES
 
@@ -91,13 +91,8 @@ class Maturity:
 def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
     """The ledger's rows of a generation and its ancestors, oldest first, as far back as they can be followed."""
     by_gen = {row.gen: row for row in rows}
-    found: list[Row] = []
-    at: int | str = newest
-    while isinstance(at, int) and at in by_gen:
-        row = by_gen.pop(at)
-        found.append(row)
-        at = row.parent
-    return found[::-1]
+    parents = {row.gen: row.parent for row in by_gen.values()}
+    return [by_gen[gen] for gen in reversed(descent(parents, newest))]
 
 
 def judge(line: Sequence[Row], rule: Rule) -> Maturity:

@@ -21,6 +21,7 @@ from luna.errors import StateError
 from luna.repo import signing, tag
 from luna.repo.tag import TagBody
 from luna.start import GIT_VARIABLES
+from luna.text import first_line
 
 ZERO = "0" * 40
 
@@ -134,7 +135,7 @@ class Reader:
 
 def _failure(command: str, complaints: bytes) -> GitError:
     words = complaints.decode("utf-8", "replace").strip().splitlines()
-    return GitError(f"{command} failed: {' '.join(words[-3:]) or 'no reason given'}")
+    return GitError(f"{command} failed: {first_line(' '.join(words[-3:]))}")
 
 
 def _why_no_repository(start: Path, complaint: bytes) -> str:
@@ -143,7 +144,7 @@ def _why_no_repository(start: Path, complaint: bytes) -> str:
     if refused is None:
         return f"{start} is not inside a git repository: run the command in your clone of Luna."
     reason = " ".join(complaint.decode("utf-8", "replace").split()).removeprefix("fatal: ")
-    return f"git does not read the repository {refused}: {reason or 'no reason given'}"
+    return f"git does not read the repository {refused}: {first_line(reason)}"
 
 
 class Git:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts
+from luna import artifacts, ledger
 from luna.errors import LunaError
 from luna.forensics.diff.known import Known, number
 from luna.history.line import Line
@@ -153,14 +153,8 @@ def _turned(tensor: str, change: float | None, reference: float, norm: float) ->
 def _chain(lineage: Lineage, gen: int) -> list[int] | None:
     """Numbers from generation 0 to ``gen``; None where a parent is not known."""
     parents = {entry.gen: entry.parent for entry in lineage.entries}
-    chain: list[int] = []
-    at: int | str | None = gen
-    while at != BASE_PARENT:
-        if not isinstance(at, int) or at not in parents:
-            return None
-        chain.append(at)
-        at = parents[at]
-    return chain[::-1]
+    chain = ledger.descent(parents, gen)
+    return chain[::-1] if chain and parents[chain[-1]] == BASE_PARENT else None
 
 
 def _by_adapters(
