@@ -105,11 +105,11 @@ class Problem(Enum):
     REFERENCE_FORM = Kind.REFERENCES, "the reference's file is not as git writes it"
 
     # the record of tags
-    RECORD_MISSING = Kind.RECORD, "the record of tags is not whole: it is missing", _FETCH
+    RECORD_MISSING = Kind.RECORD, "the record of tags is not whole: it is missing"
     RECORD_NOT_BEGUN = (
         Kind.RECORD,
         "the record of tags is not whole: it is missing",
-        _FETCH,
+        REPAIR,
         Severity.NOTE,
     )
     RECORD_DAMAGED = Kind.RECORD, "the record of tags is not whole: {}"
@@ -117,7 +117,7 @@ class Problem(Enum):
         Kind.RECORD,
         "the seal names another record than this one: entries before it were changed or dropped",
     )
-    RECORD_SHORT = Kind.RECORD, "it lacks the last {} entries that cold storage holds", _FETCH
+    RECORD_SHORT = Kind.RECORD, "it lacks the last {} entries that cold storage holds"
     COLD_RECORD_DAMAGED = Kind.COLD_RECORD, "{}"
     COLD_RECORD_UNREAD = Kind.COLD_RECORD, "it cannot be read: {}", _ANSWER
     COLD_RECORD_SHORT = Kind.COLD_RECORD, "it lacks the last {} entries of the record"
