@@ -31,7 +31,7 @@ def dumps(rows: Iterable[tuple[str, int, str]]) -> str:
 def loads(content: bytes) -> dict[str, Listed]:
     """The files by path, in their order. Raises InputError for what ``dumps`` does not write."""
     try:
-        header, *rows = csv.reader(io.StringIO(content.decode("utf-8")))
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
         if tuple(header) != COLUMNS:
             raise ValueError
         return {path: Listed(_size(size), sha256) for path, size, sha256 in rows}

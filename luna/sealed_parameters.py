@@ -95,7 +95,7 @@ def _yaml_1_1(text: bytes, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        return strict_yaml.load_1_1(text) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError):
         raise InputError(
             f"{where} is not valid YAML, so it is not known how that generation was made."

@@ -38,6 +38,13 @@ def load(data: bytes, where: str) -> Any:
         raise InputError(f"{where} holds a value that YAML cannot have: {error}.") from None
 
 
+def load_1_1(data: bytes) -> Any:
+    """YAML 1.1, as PyYAML reads it: for files that DVC wrote, and for parameters that were sealed before ``load`` was. Raises yaml.YAMLError."""
+    import yaml
+
+    return yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def _constructor() -> Any:
     from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 

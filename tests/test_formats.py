@@ -12,7 +12,9 @@ from luna.params import Promotion
 from luna.repo.tag import TagBody, body, fields
 
 NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1)
-ROWS = st.dictionaries(NAMES, st.tuples(st.integers(0, 10**15), st.from_regex("[0-9a-f]{64}")))
+ROWS = st.dictionaries(
+    NAMES, st.tuples(st.integers(0, 10**15), st.from_regex("[0-9a-f]{64}", fullmatch=True))
+)
 
 
 @given(ROWS)

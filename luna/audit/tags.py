@@ -6,7 +6,7 @@ import itertools
 
 import yaml
 
-from luna import artifacts, names
+from luna import artifacts, names, strict_yaml
 from luna.audit import gitstore
 from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture, Seal
@@ -239,11 +239,7 @@ def check_seal(picture: Picture, seal: Seal) -> list[Finding]:
         return findings
     [text] = picture.read([f"{seal.commit}:{artifacts.PARAMS}"])
     try:
-        named = (
-            (yaml.load(text or b"", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {})
-            .get("generation", {})
-            .get("name")
-        )
+        named = (strict_yaml.load_1_1(text or b"") or {}).get("generation", {}).get("name")
     except (yaml.YAMLError, AttributeError):
         named = None
     if text is not None and named != seal.name:

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from luna import artifacts, files, ledger, names, sealed_parameters
+from luna import artifacts, files, ledger, names, sealed_parameters, strict_yaml
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history import past
 from luna.names import BASE_PARENT, GenerationName
@@ -160,15 +158,12 @@ class Out:
     cached: bool
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 @functools.lru_cache(maxsize=64)
 def declared_outs(pipeline: bytes) -> Mapping[str, bool]:
     """Every output that a dvc.yaml names, and whether DVC keeps it (False: git does). Most generations have the same one."""
     entries = [
         entry if isinstance(entry, dict) else {entry: {}}
-        for stage in (yaml.load(pipeline, Loader=_LOADER) or {}).get("stages", {}).values()
+        for stage in (strict_yaml.load_1_1(pipeline) or {}).get("stages", {}).values()
         for entry in [*stage.get("outs", []), *stage.get("metrics", [])]
     ]
     return {
@@ -183,7 +178,7 @@ def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
         out["path"]: Out(
             out["path"], out["md5"], out.get("size", 0), declared.get(out["path"], True)
         )
-        for stage in (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).values()
+        for stage in (strict_yaml.load_1_1(lock) or {}).get("stages", {}).values()
         for out in stage.get("outs", [])
     }
 
@@ -192,7 +187,7 @@ def dvc_file_outs(text: bytes) -> dict[str, Out]:
     """Outputs by path, from the text of a .dvc file."""
     return {
         out["path"]: Out(out["path"], out["md5"], out.get("size", 0), True)
-        for out in yaml.safe_load(text)["outs"]
+        for out in strict_yaml.load_1_1(text)["outs"]
     }
 
 
@@ -238,7 +233,7 @@ def committed_base(root: Path, settings: Base) -> str | None:
     if lock is None or pipeline is None or not (rows or b"").strip():
         return None
     out = outs_of(lock, pipeline).get(artifacts.BASE.as_posix())
-    used = (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).get("base", {}).get("params")
+    used = (strict_yaml.load_1_1(lock) or {}).get("stages", {}).get("base", {}).get("params")
     made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base") or {}
     # A key that came later is not in an older record.
     same = made_from and made_from.items() <= settings.model_dump().items()

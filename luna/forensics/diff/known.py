@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from luna import artifacts, hashes
+from luna import artifacts, hashes, strict_yaml
 from luna.conversations import taught
 from luna.errors import InputError
 from luna.hashes import Listed
@@ -120,7 +120,7 @@ def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
         train,
         parsed(
             artifacts.PARAMS,
-            lambda data: _mapping(yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))),
+            lambda data: _mapping(strict_yaml.load_1_1(data)),
             {},
         ),
         parsed(artifacts.HASHES, hashes.loads, {}),

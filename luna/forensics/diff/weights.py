@@ -230,7 +230,7 @@ def _by_adapters(
 def _matrices(weights: Path) -> dict[str, tuple[Any, Any]]:
     """Weight name -> (A, B) in float64. Raises ValueError or a LunaError for a file that is no LoRA adapter, KeyError where one side is missing."""
     from luna.forensics.tensors import values
-    from luna.forensics.tensors.opening import open_model
+    from luna.model.tensors.opening import open_model
 
     sides: dict[str, dict[str, Any]] = {}
     for key, item in open_model(weights).tensors.items():

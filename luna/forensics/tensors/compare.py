@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luna.errors import InputError
-from luna.forensics.tensors.opening import open_model
-from luna.forensics.tensors.stored import Model, Stored, Value
 from luna.model import evolution, naming
+from luna.model.tensors.opening import open_model
+from luna.model.tensors.stored import Model, Stored, Value
 
 State = Literal["same", "changed", "reshaped", "only in A", "only in B"]
 _STREAMS = 2  # comparing is bound by memory: more do not help

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luna.errors import InputError
-from luna.forensics.tensors.stored import Model, Stored, Value
+from luna.model.tensors.stored import Model, Stored, Value
 
 MAGIC = b"GGUF"
 FORMAT = "GGUF"
@@ -130,11 +130,10 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
         metadata: dict[str, Value] = {}
         alignment = _DEFAULT_ALIGNMENT
         for _ in range(key_count):
-            key, kind = reader.text(), reader.number("I")
-            start = reader.at
-            same = known.get(key)
+            key, start = reader.text(), reader.at
+            kind, same = reader.number("I"), known.get(key)
             if same and kind == _ARRAY and data[start : start + len(same[0])] == same[0]:
-                reader.skip(len(same[0]))
+                reader.skip(start + len(same[0]) - reader.at)
                 shown = same[1]
             else:
                 shown = reader.value(kind)
