@@ -124,6 +124,17 @@ def test_a_shallow_clone_is_called_one_and_told_how_to_become_whole(mine, tmp_pa
     other.luna("verify", "--quick")
 
 
+def test_a_tag_whose_object_is_gone_is_as_good_as_none(mine):
+    for tag in ("Luna-GHEAD", "luna@v1.0.0"):
+        (mine.path / f".git/refs/tags/{tag}").write_text(
+            "324d593060b7149a27ddb897f4628274247c1d32\n"
+        )
+    assert mine.json("status")["next"] == "luna repair"
+    assert "luna@v1.0.0" in mine.luna("verify", "--quick", code=1).stdout
+    mine.luna("repair")
+    mine.luna("verify", "--all", "--remote")
+
+
 def test_repair_brings_the_record_that_a_plain_clone_lacks_from_its_remote(mine, tmp_path):
     other = clone(mine, tmp_path / "other")
     other.dvc("remote", "modify", "--local", "cold", "url", str(tmp_path / "none"))

@@ -244,17 +244,38 @@ class Git:
         return self.text("symbolic-ref", "--quiet", "HEAD", check=False) or None
 
     def tags(self) -> list[Tag]:
-        """All tags, in one process."""
-        rows = self.text(
+        """All tags, in one process; a tag whose object is gone is left out, as if it were not there."""
+        code, rows, complaints = self.attempt(
             "for-each-ref",
             "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
             "refs/tags",
         )
+        if code and self.is_partial:  # the object may be at the remote
+            raise _failure("git for-each-ref", complaints.encode("utf-8", "surrogateescape"))
+        if code:
+            return self._tags_with_objects()
         found = []
         for row in rows.splitlines():
             name, object_id, peeled = row.split("\t")
             found.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
         return found
+
+    def _tags_with_objects(self) -> list[Tag]:
+        """Tag by tag, since git gives up at the first whose object is gone."""
+        rows = self.text(
+            "for-each-ref", "--format=%(refname:strip=2)%09%(objectname)", "refs/tags"
+        ).splitlines()
+        tags = [row.split("\t") for row in rows]
+        peeled = self.text(
+            "cat-file",
+            "--batch-check=%(objectname)",
+            stdin="".join(f"{value}^{{}}\n" for _, value in tags).encode(),
+        ).splitlines()
+        return [
+            Tag(name, value, commit, commit != value)
+            for (name, value), commit in zip(tags, peeled, strict=True)
+            if " " not in commit  # "... missing"
+        ]
 
     def cat(self, specs: Sequence[str]) -> list[bytes | None]:
         """Contents of many objects (``REV:path`` or ids) in one process; None for each that is missing."""
