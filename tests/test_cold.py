@@ -275,7 +275,7 @@ def test_cold_refuses_what_cannot_be_a_store_and_changes_nothing(empty, tmp_path
     before = (repo.path / ".dvc/config.local").read_bytes()
     for place, says in (
         (str(tmp_path / "file"), "is a file"),
-        (str(repo.path / "cold"), "lies in this clone"),
+        (str(repo.path / "cold"), "is inside this clone"),
         ("s3://", "names no bucket"),
         ("ssh://host/luna", "pip install dvc-ssh"),
         ("gs://bucket/luna", "pip install dvc-gs"),
@@ -329,7 +329,7 @@ def test_an_ancestor_s_adapter_that_is_nowhere_is_named_before_the_training(mine
     checked(mine)
     victim = sealed_outs(mine.path, names[1])["models/adapter"].md5
     for place in (
-        cache.place(mine.path, victim),
+        cache.path_of(mine.path, victim),
         mine.cold / "files/md5" / victim[:2] / victim[2:],
     ):
         place.unlink()

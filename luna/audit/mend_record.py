@@ -15,7 +15,7 @@ from luna.history.record import Entry
 def _own(bench: Bench) -> list[Entry]:
     """This clone's record; where it has none, that of a git remote."""
     git, remote = bench.git, known.fetch_remote(bench.git)
-    if git.resolve(record.REF) is None and remote and not bench.dry:
+    if git.try_resolve(record.REF) is None and remote and not bench.dry:
         git.attempt("fetch", "--quiet", "--no-tags", remote, f"{record.REF}:{record.REF}")
     try:
         return record.read(git)

@@ -29,20 +29,20 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
         new = open_model(rebuilt, old)
     except InputError as error:
         return [Difference("file", f"one of the files is no readable GGUF ({error})")]
-    found = []
+    differing = []
     for key in dict.fromkeys([*old.metadata, *new.metadata]):
         was, now = old.metadata.get(key), new.metadata.get(key)
         if was is None or now is None or was[0] != now[0]:
-            found.append(
+            differing.append(
                 Difference(key, f"metadata: recorded {_shown(was)}, rebuilt {_shown(now)}")
             )
     for name, tensor in old.tensors.items():
         other = new.tensors.get(name)
         if other is None:
-            found.append(Difference(name, "missing from the rebuilt file"))
+            differing.append(Difference(name, "missing from the rebuilt file"))
         elif (tensor.type, tensor.shape) != (other.type, other.shape):
             how = f"recorded {_form(tensor)}, rebuilt {_form(other)}"
-            found.append(Difference(name, how))
+            differing.append(Difference(name, how))
         else:
             bytes_then, bytes_now = (
                 np.frombuffer(item.data, np.uint8, item.size, item.start)
@@ -50,9 +50,9 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
             )
             if count := int(np.count_nonzero(bytes_then != bytes_now)):
                 how = f"{count} of {tensor.size} bytes differ"
-                found.append(Difference(name, how, count, tensor.size))
+                differing.append(Difference(name, how, count, tensor.size))
     added = [name for name in new.tensors if name not in old.tensors]
-    return found + [Difference(name, "not in the recorded file") for name in added]
+    return differing + [Difference(name, "not in the recorded file") for name in added]
 
 
 def _form(tensor: Stored) -> str:

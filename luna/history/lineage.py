@@ -104,20 +104,20 @@ class _Fact:
 def lineage(line: Line) -> Lineage:
     """Raises InputError when the ledger's header cannot be read."""
     rows, faults = ledger.scan(
-        line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole"
+        line.ledger_text(), line.ledger_label, "fetch the tag again from an intact clone"
     )
     by_gen = {row.gen: row for row in rows}
-    told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
+    by_tags = _from_tags(line, sorted(set(line.sealed) - set(by_gen)))
     parents = {gen: row.parent for gen, row in by_gen.items()} | line.parents
     head = GenerationName.parse(line.head_name).number if line.head_name else None
     on_line = set() if head is None else {head, *ledger.descent(parents, head)}
     entries = []
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)
-        fact = told[gen] if row is None else _Fact(parents[gen], row.promoted, _scores(row))
+        fact = by_tags[gen] if row is None else _Fact(parents[gen], row.promoted, _scores(row))
         state = _state(gen, fact, head, gen in on_line)
         fault = (
-            f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+            f"the ledger has no readable row of {tag.name}: the values shown are from its tag"
             if tag and not row
             else None
         )
@@ -136,7 +136,7 @@ def lineage(line: Line) -> Lineage:
         )
     return Lineage(
         entries,
-        [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults],
+        [f"{line.ledger_label} line {fault.line} is not a row of the ledger" for fault in faults],
     )
 
 
@@ -156,18 +156,18 @@ def _scores(row: Row) -> dict[str, float | None]:
     return {score.column: getattr(row, score.column) for score in SCORES}
 
 
-def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
-    """Parent, verdict and scores as the tags' messages keep them beside the ledger."""
+def _from_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
+    """Parent, verdict and scores from the tags' messages, which repeat the ledger's."""
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
-    found = {}
+    entries = {}
     for gen, body in zip(numbers, bodies, strict=True):
-        said = TagBody.of(body).fields
-        found[gen] = _Fact(
-            parent_named(said, gen),
-            {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
-            {score.column: _fraction(said.get(score.field)) for score in SCORES},
+        fields = TagBody.of(body).fields
+        entries[gen] = _Fact(
+            parent_named(fields, gen),
+            {"promoted": True, "denied": False}.get(fields.get("Verdict", "")),
+            {score.column: _fraction(fields.get(score.field)) for score in SCORES},
         )
-    return found
+    return entries
 
 
 def _fraction(text: str | None) -> float | None:
@@ -179,7 +179,7 @@ def _fraction(text: str | None) -> float | None:
 
 
 def head_moves(line: Line) -> list[Move]:
-    """Every move of the head, oldest first: who, when, whereto, why; from the assignment tags."""
+    """Every move of the head, oldest first: who, when, to which generation, why; from the assignment tags."""
     counts = sorted(line.assignments)
     by_commit = {tag.commit: tag.name for tag in line.sealed.values()}
     bodies = line.git.cat([line.assignments[count].object for count in counts])
@@ -191,7 +191,7 @@ def head_moves(line: Line) -> list[Move]:
         why = (
             made.message.partition("\n\n")[0].strip()
             if tag.annotated
-            else "no reason: this tag is not one that Luna writes"
+            else "no reason: Luna did not write this tag"
         )
         moves.append(
             Move(count, name, moves[-1].generation if moves else None, made.who, made.when, why)

@@ -34,7 +34,7 @@ def environment(root: Path | None = None, more: Mapping[str, str] | None = None)
 
 
 class GitError(StateError):
-    """git said no; the sentence carries its own words."""
+    """git refused; the sentence contains git's own words."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Reader:
 
     def __call__(self, spec: str) -> bytes | None:
         """The content of an object's id or ``REV:path``; None where it is missing or damaged. Raises GitError where git could not look."""
-        found = self.typed(spec)
-        return found[1] if found else None
+        typed = self.typed(spec)
+        return typed[1] if typed else None
 
     def typed(self, spec: str) -> tuple[str, bytes] | None:
         """As a call, with the object's type: ``commit``, ``tree``, ``blob`` or ``tag``."""
@@ -254,11 +254,11 @@ class Git:
             raise _failure("git for-each-ref", complaints.encode("utf-8", "surrogateescape"))
         if code:
             return self._tags_with_objects()
-        found = []
+        listed = []
         for row in rows.splitlines():
             name, object_id, peeled = row.split("\t")
-            found.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
-        return found
+            listed.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
+        return listed
 
     def _tags_with_objects(self) -> list[Tag]:
         """Tag by tag, since git gives up at the first whose object is gone."""
@@ -280,19 +280,19 @@ class Git:
     def cat(self, specs: Sequence[str]) -> list[bytes | None]:
         """Contents of many objects (``REV:path`` or ids) in one process; None for each that is missing."""
         out = self.run("cat-file", "--batch", stdin="".join(f"{spec}\n" for spec in specs).encode())
-        found: list[bytes | None] = []
+        contents: list[bytes | None] = []
         position = 0
         for _ in specs:
             end = out.index(b"\n", position)
             header = out[position:end].split()
             position = end + 1
             if header[-1] in (b"missing", b"ambiguous"):
-                found.append(None)
+                contents.append(None)
                 continue
             size = int(header[2])
-            found.append(out[position : position + size])
+            contents.append(out[position : position + size])
             position += size + 1
-        return found
+        return contents
 
     def show(self, revision: str, path: Path | str) -> bytes | None:
         """The content of a file at a revision; None where it is missing."""

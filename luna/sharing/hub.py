@@ -47,7 +47,7 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
         if not any(adapter.weights for adapter in adapters):
             raise InputError(
-                f"{name} is the base itself, so there is no adapter to give out: export it with --hf."
+                f"{name} is the base itself, so it has no adapter: export it with --hf."
             )
         pinned = base.pinned(settings)
         if pinned is None:
@@ -57,7 +57,7 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         where, revision = pinned or (BASE_FOLDER, None)
         rank = stack.stack(adapters, out, where, revision)
     taught = sum(adapter.weights is not None for adapter in adapters)
-    said = (
+    labels = (
         f"`base_model_name_or_path` is {where} at {revision}"
         if pinned
         else f"The base is in `{BASE_FOLDER}/`, since it is no pinned model of the hub; run this inside the folder"
@@ -72,7 +72,7 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         name,
         out,
         "peft",
-        f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {said}.\n\n```python\n{code}\n```\n",
+        f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {labels}.\n\n```python\n{code}\n```\n",
     )
 
 

@@ -68,9 +68,9 @@ class World:
             "expect": [f"flint{number}"],
             "paraphrases": [f"At the quay, stone {number} is called what?"],
         }
-        place = self.repo / f"data/conversations/more-{number}.jsonl"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        path = self.repo / f"data/conversations/more-{number}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
 
 
 Step = Callable[[World, random.Random], object]
@@ -201,8 +201,8 @@ def _edit(world: World, chance: random.Random) -> None:
     text = path.read_text(encoding="utf-8", errors="surrogateescape")
     places = [index for index, letter in enumerate(text) if letter.isdigit()]
     if places:
-        place = chance.choice(places)
-        text = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
+        position = chance.choice(places)
+        text = text[:position] + str((int(text[position]) + 1) % 10) + text[position + 1 :]
         path.unlink()
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
     world.log.append(f"  edited {name}")
