@@ -128,7 +128,7 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(empty, memories, tmp
     (bad / "pipe").unlink()
     (bad / "a\\b").touch()
     refused(bad, "backslash")
-    refused(bad / "file", "is no folder")
+    refused(bad / "file", "is not a folder")
     refused(repo.path, "contains the repository")
     refused(repo.path.parent, "contains the repository")
     refused(repo.path / ".git", "contains the repository")
