@@ -1,4 +1,4 @@
-"""A finding of the audit: which problem, where, and with what. Its words are made when somebody reads them."""
+"""A finding of the audit: a problem, where it is, and the details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every problem that an audit knows: its kind, its words, the command that mends it, and how bad it is."""
+"""Every problem that an audit knows: kind, words, the command that mends it, how bad it is."""
 
 from __future__ import annotations
 
