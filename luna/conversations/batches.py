@@ -91,8 +91,9 @@ def waiting(
     )
     allowed = {
         item.identity
-        for name in {_BESIDE, coming_folder} & batches.keys()
-        for item in batches[name]
+        for name, items in batches.items()
+        if name in (_BESIDE, coming_folder)
+        for item in items
     }
     coming = [item for item in new if item.identity in allowed][: settings.batch_size or None]
     taken = {item.identity for item in coming}

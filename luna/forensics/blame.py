@@ -86,7 +86,7 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
 
 
 def _record(line: Line, head: str) -> list[taught.Taught]:
-    [text] = line.git.cat([f"refs/tags/{head}:{artifacts.TAUGHT.as_posix()}"])
+    text = line.git.show(f"refs/tags/{head}", artifacts.TAUGHT)
     try:
         return taught.loads((text or b"").decode())
     except (ValueError, TypeError):

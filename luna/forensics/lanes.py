@@ -38,11 +38,12 @@ def lay_out(
     order = sorted(parents)
     row = {gen: index for index, gen in enumerate(order)}
     children: dict[int, list[int]] = defaultdict(list)
+    parent_of = {gen: parent if parent in row else None for gen, parent in parents.items()}
     for gen in order:
-        if parents[gen] in row:
-            children[parents[gen]].append(gen)
+        if (parent := parent_of[gen]) is not None:
+            children[parent].append(gen)
     first, able = set(heirs), set(promoted)
-    going_on = {}
+    going_on: dict[int, int | None] = {}
     for gen, born in children.items():
         heir = next((child for child in born if child in first), None)
         if heir is None and gen not in first:  # only the current best continues in its lane
@@ -63,7 +64,7 @@ def lay_out(
     leaves: dict[int, int | None] = {}
     taken: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for gen in order:
-        parent = parents[gen] if parents[gen] in row else None
+        parent = parent_of[gen]
         if parent is not None and going_on[parent] == gen:
             lanes[gen], leaves[gen] = lanes[parent], None
             continue
@@ -72,8 +73,8 @@ def lay_out(
         )
         start = row[gen] if start is None else start
         end = gen
-        while going_on.get(end) is not None:
-            end = going_on[end]
+        while (heir := going_on.get(end)) is not None:
+            end = heir
         last = stem(end)
         lane = 0 if parent is None else lanes[parent] + 1
         while any(begin <= last and start <= stop for begin, stop in taken[lane]):
@@ -84,7 +85,7 @@ def lay_out(
         gen: Node(
             row[gen],
             lanes[gen],
-            parents[gen] if parents[gen] in row else None,
+            parent_of[gen],
             stem(gen),
             leaves[gen],
         )
@@ -101,7 +102,7 @@ def as_text(places: Mapping[int, Node], symbols: Mapping[int, str]) -> list[str]
         for index in range(start, node.stem_end + 1):
             rows[index][2 * node.lane] = "│"
     for node in sorted(places.values(), key=lambda node: -node.lane):
-        if node.leaves_at is None:
+        if node.leaves_at is None or node.parent is None:
             continue
         parent, line = places[node.parent], rows[node.leaves_at]
         for column in range(2 * parent.lane + 1, 2 * node.lane):

@@ -164,7 +164,7 @@ def settle(root: Path, line: Line, url: str) -> None:
     """
     git, path = line.git, root / CONFIG
     branch, tip = require_tip(line), git.resolve("HEAD")
-    [sealed] = git.cat([f"HEAD:{CONFIG}"])
+    sealed = git.show("HEAD", CONFIG)
     if sealed != path.read_bytes() and _with_url(sealed or b"", "") is None:
         raise StateError(
             f"{CONFIG} has uncommitted changes: commit them, then run the same command again; nothing was changed."

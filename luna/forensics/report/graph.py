@@ -43,7 +43,7 @@ def _line(
     if node.stem_end > node.row:
         goes_on = lane_of[node.stem_end] == node.lane
         paths.append(f"M{x} {y(node.row)}V{y(node.stem_end) + (0 if goes_on else BEND)}")
-    if node.leaves_at is not None:
+    if node.leaves_at is not None and node.parent is not None:
         from_x = _x(places[node.parent].lane)
         if node.leaves_at == node.row:
             paths.append(f"M{from_x} {y(node.row) + BEND}q0 {-BEND} {BEND} {-BEND}H{x}")
