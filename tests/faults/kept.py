@@ -39,9 +39,10 @@ class Picture:
 
 
 def objects(store: Path) -> dict[str, bool]:
+    """MD5 -> whether the bytes have it, for every object below a store, whichever folder of it a line uses."""
     paths = [
         path
-        for path in (store / "files").rglob("*")
+        for path in store.rglob("files/md5/*/*")
         if path.is_file() and not path.name.endswith(".tmp")
     ]
     return {

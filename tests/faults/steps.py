@@ -1,4 +1,4 @@
-"""The steps that bench.sequences draws from: ordinary commands at unusual moments.
+"""The steps that faults.sequences draws from: ordinary commands at unusual moments.
 
 Each step takes the world and a source of chance, does what a person might do, and returns what it did in
 words. None of them is right or wrong here: git, DVC and Luna may refuse, and a refusal is an answer.
