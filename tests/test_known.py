@@ -124,6 +124,14 @@ def test_a_shallow_clone_is_called_one_and_told_how_to_become_whole(mine, tmp_pa
     other.luna("verify", "--quick")
 
 
+def test_repair_brings_the_record_that_a_plain_clone_lacks_from_its_remote(mine, tmp_path):
+    other = clone(mine, tmp_path / "other")
+    other.dvc("remote", "modify", "--local", "cold", "url", str(tmp_path / "none"))
+    other.luna("repair", code=None)
+    assert other.git("rev-parse", record.REF) == mine.git("rev-parse", record.REF)
+    assert other.json("status")["doubts"] == []
+
+
 def test_a_shallow_clone_of_a_shallow_clone_becomes_whole_from_cold_storage(mine, tmp_path):
     first = clone(mine, tmp_path / "first", "--depth", "1")
     first.git("tag", "-d", "Luna-GHEAD", code=None)

@@ -123,7 +123,7 @@ def _record(git: Git) -> Check:
             "record of tags",
             WARNING,
             "this clone has none: a moved tag would not be noticed",
-            "git fetch, or luna repair",
+            "luna repair",
         )
     wrong = [entry.tag for entry in entries if tags.get(entry.tag) != entry.object]
     if wrong:

@@ -104,7 +104,11 @@ def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
 
 
 def is_shallow(git: Git) -> bool:
-    """Whether the clone lacks the older commits."""
+    """Whether the clone lacks the older commits. git keeps a list of where it was cut; asking git costs a process."""
+    own = git.root / ".git"
+    if own.is_dir():
+        cut = own / "shallow"
+        return cut.is_file() and cut.stat().st_size > 0
     return git.text("rev-parse", "--is-shallow-repository", check=False) == "true"
 
 

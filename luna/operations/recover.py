@@ -334,7 +334,7 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
 
 
 def _new(clone: Path) -> Git:
-    git = Git.bare(clone)
+    git = Git.at(clone)
     git.run("init", "--quiet", "--object-format=sha1")
     return git
 

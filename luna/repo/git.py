@@ -153,8 +153,8 @@ class Git:
         self.root = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
 
     @classmethod
-    def bare(cls, folder: Path) -> Git:
-        """A repository without a work tree."""
+    def at(cls, folder: Path) -> Git:
+        """The repository whose top folder this is, or a bare one; git is not asked whether it is."""
         git = cls.__new__(cls)
         git.root = folder
         return git

@@ -210,7 +210,7 @@ def unpack(
 
 def repository(folder: Path) -> Git:
     """A new bare repository to unpack into."""
-    git = Git.bare(folder)
+    git = Git.at(folder)
     git.run("init", "--quiet", "--bare")
     return git
 

@@ -22,7 +22,7 @@ from tests.faults.steps import World, cold_back, draw
 _STEPS = (2, 6)  # in one sequence
 _ROUNDS = 14  # of advice that is followed
 _GENERATION = re.compile(r"-G\d{3,}-\d{8}-\d{6}$")
-_COMMAND = re.compile(r"'((?:luna|git|dvc) [^']*)'|(?:^|: |; |, )((?:luna|git) [a-z][^;,.()]*)")
+_COMMAND = re.compile(r"'((?:luna|git|dvc) [^']*)'|(?:^|: |; |, |or )((?:luna|git) [a-z][^;,.()]*)")
 _PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b(?!-)|\.\.\.")
 _GOOD_NEWS = ("luna evolve", "add conversations", "dvc repro", "luna chat")
 
