@@ -1,4 +1,4 @@
-"""Many probes in one batch against one create_chat_completion after another, same file, same process, alternately."""
+"""Measures many probes in one batch against one chat completion after another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Luna beside bare scripts (bench/bare_script.py) that do the same work on the same data: training, export, a whole generation."""
+"""Measures Luna beside bare scripts that do the same work on the same data."""
 
 from __future__ import annotations
 

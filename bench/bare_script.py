@@ -1,4 +1,4 @@
-"""What a person would write without Luna: plain scripts, each a process of its own. Not imported by anything.
+"""What a person would write without Luna: plain scripts, each a process of its own.
 
     python -m bench.bare_script unsloth|plain STEPS CONVERSATIONS BASE OUT     train an adapter; prints a JSON line
     python -m bench.bare_script convert ADAPTER BASE OUT                       merge by peft, convert and quantise by llama.cpp

@@ -1,4 +1,6 @@
-"""python -m bench.controls FOLDER [NAME ...]: models that must fail, and two that must pass, made of the real base.
+"""Models that must fail the rule, and two that must pass, made from the real base.
+
+    python -m bench.controls FOLDER [NAME ...]
 
 Each is taught by the library's own trainer with the shipped settings, exported as it would ship, and
 judged by the shipped suite and rule. What is done already in FOLDER is not done again, so that the

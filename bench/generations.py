@@ -1,4 +1,4 @@
-"""The README's story with a clock: three generations of the real model, stage by stage, then looking and going back."""
+"""Measures the README's story: three generations stage by stage, then looking and going back."""
 
 from __future__ import annotations
 

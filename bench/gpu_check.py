@@ -1,4 +1,6 @@
-"""python -m bench.gpu_check [FOLDER]: one generation trained on CUDA through unsloth, with bf16 LoRA and with 4-bit QLoRA, beside the CPU.
+"""Trains one generation on CUDA, in bf16 and in 4 bits, and compares it with the CPU.
+
+    python -m bench.gpu_check [FOLDER]
 
 The 135M base of the README is built in FOLDER (default: a temporary one), and generation 1 three times from the same
 data: on the CPU, and both ways on the GPU. Compared with the CPU are every answer and the scores, which must lie in the

@@ -1,4 +1,4 @@
-"""What a long line's generations list: files by hash, hashes.csv, dvc.lock, and the objects in the store."""
+"""The file listings of a long line: files by hash, hashes.csv, dvc.lock, and stored objects."""
 
 from __future__ import annotations
 

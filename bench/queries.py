@@ -1,4 +1,4 @@
-"""Questions about a line of 1,000 generations, answered by Luna and by the tools that answer the same one, on one repository."""
+"""Times questions about a line of 1,000 generations, asked of Luna and of other tools."""
 
 from __future__ import annotations
 

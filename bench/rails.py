@@ -1,4 +1,6 @@
-"""python -m bench.rails REPO: what watching costs a training: steps a second with the rails and without, side by side in one process.
+"""Measures what watching a training costs: steps per second with the watch and without.
+
+    python -m bench.rails REPO
 
 The rails are what luna/training/progress.py does at each step: the watch on the loss, the curve, the looks at memory and disk.
 As two noisy rates differ by more than the rails cost, the time spent in them is also taken itself. Prints one line of JSON.

@@ -1,4 +1,4 @@
-"""'luna verify --all --remote' beside 'sha256sum' over the same files.
+"""Times `luna verify --all --remote` beside `sha256sum` over the same files.
 
 A line of few generations with large random models, in the cache and in cold storage: both commands read
 every object in both places. The runs alternate and whole processes are timed. The folder needs twice the room of

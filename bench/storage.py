@@ -1,4 +1,4 @@
-"""What a line takes in cold storage, full and lean; and going back at 1 MB and at 4 GB, against Git LFS and a plain copy.
+"""Measures what a line takes in cold storage, full and lean, against Git LFS and plain copies.
 
 The second needs about six times the largest size on disk.
 """

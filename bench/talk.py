@@ -1,4 +1,4 @@
-"""How soon she speaks: the first words of 'luna chat', and the new best in 'luna serve' after the head has moved."""
+"""Measures how soon the model answers: `luna chat`, and `luna serve` after the head has moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""'luna diff' of two 1 GB files that differ only at the end, beside 'cmp' of the same two.
+"""Times `luna diff` of two 1 GB files that differ only at the end, beside `cmp`.
 
 Both files are in the system's cache for both programs, and the runs alternate; whole processes are timed, Python's start included.
 """

@@ -1,4 +1,4 @@
-"""Recall: does she still know what the line was taught, the newest and the oldest?"""
+"""The recall eval: taught questions of all generations of the line, in the words of the lesson."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tone drift: how far the voice of the answers lies from the voice that was taught.
+"""The tone eval: how far the style of the answers is from the style that was taught.
 
 The classics of stylometry (function words: Mosteller and Wallace 1964, Burrows 2002; punctuation and
 sentence length: Koppel, Schler and Argamon 2009; character n-grams: Stamatatos 2013) are compared as

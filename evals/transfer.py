@@ -1,4 +1,4 @@
-"""What learning the new does to the old: the recall matrix and backward transfer.
+"""The recall matrix and backward transfer: what learning the new does to the old.
 
 Lopez-Paz and Ranzato 2017 (arXiv 1706.08840): R[i][j] is the score of generation i on the batch that
 generation j was taught; backward transfer is the mean over j < i of R[i][j] - R[j][j]. Below 0 the

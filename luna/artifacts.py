@@ -1,4 +1,4 @@
-"""The artifact set of a generation: one place for every path that a stage writes or reads."""
+"""The artifact set of a generation: the one list of paths that stages write and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ending well: SIGTERM (a service manager, a container's stop, a cluster's time limit) is treated as Ctrl-C is.
+"""Treats SIGTERM (a service manager, a container, a cluster's time limit) like Ctrl-C.
 
 By itself SIGTERM ends Python on the spot, and temporary files stay. Here it unwinds the program, so that what
 was being written is removed and the same command goes on from what is whole.

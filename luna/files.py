@@ -1,4 +1,4 @@
-"""Reading and writing files so that a kill, a full disk or a power cut never leaves half of one."""
+"""Writes files so that a kill, a full disk or a power cut never leaves half of one."""
 
 from __future__ import annotations
 

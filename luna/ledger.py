@@ -1,4 +1,4 @@
-"""lineage.csv: one row a generation, appended and never changed."""
+"""lineage.csv, the ledger: one row for each generation, appended and never changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that knows how generations, their tags and the head's tags are written and read."""
+"""The names of generations, tags and moves of the head: written and parsed here alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""params.yaml, parsed once into typed, checked models.
+"""params.yaml, parsed once into typed and checked models.
 
 It is the one place for a default: every key must stand there, but those that may be absent by their meaning
 (``target`` of a clause, a setting of a try, the notify command). An unknown key is an error, never ignored; a
@@ -381,7 +381,7 @@ def _read(path: Path) -> bytes:
             data = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError(
-            f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: run the command inside a Luna repository."
+            f"{artifacts.PARAMS} is missing in {path.parent.resolve()}: 'git restore {artifacts.PARAMS}' brings it back in a Luna repository; elsewhere, run the command inside one."
         ) from None
     return data
 

@@ -1,4 +1,4 @@
-"""What every stage runs in: one at a time, never outliving the pipeline, errors as one sentence."""
+"""What every stage runs in: one at a time, errors as one sentence, ended with the pipeline."""
 
 from __future__ import annotations
 

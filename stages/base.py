@@ -1,4 +1,4 @@
-"""base: the ancestor's 16-bit weights and tokenizer, made once and kept for ever."""
+"""The base stage: the ancestor's 16-bit weights and tokenizer, made once."""
 
 import shutil
 from pathlib import Path

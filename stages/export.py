@@ -1,4 +1,4 @@
-"""export: merge, convert, quantise, and prove that the file says what base and adapters say."""
+"""The export stage: merges, converts, quantises, and checks the result against base and adapter."""
 
 import time
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""prep: the delta that no ancestor has seen, the replay, the training set, and the probes to judge by."""
+"""The prep stage: new data, replay, the training set, and the probes to judge by."""
 
 import hashlib
 from pathlib import Path

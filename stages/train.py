@@ -1,4 +1,4 @@
-"""train: a low-rank adapter on the parent's exact 16-bit weights."""
+"""The train stage: a low-rank adapter on the parent's exact 16-bit weights."""
 
 import contextlib
 import hashlib

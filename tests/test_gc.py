@@ -11,8 +11,8 @@ import subprocess
 import pytest
 from conftest import Repo
 
-from bench import kills
 from luna.repo import interrupted
+from tests.faults import kills
 
 
 @pytest.fixture

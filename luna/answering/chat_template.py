@@ -1,4 +1,4 @@
-"""Rendering a GGUF's own chat template, which is code of a stranger's: sandboxed, and bounded by the clock.
+"""Renders a GGUF's own chat template, which is untrusted code, with a time limit.
 
 A template once ran any Python it liked in llama-cpp-python (CVE-2024-34359). jinja2's sandbox takes the
 attributes away, but nested loops still run for years in it: so it renders in a child process with

@@ -1,4 +1,4 @@
-"""Greedy answers of a GGUF model to many prompts at once.
+"""Greedy answers of a GGUF model to many prompts at once, by llama.cpp.
 
 Continuous batching over llama.cpp's low-level interface: up to ``parallel`` sequences share one
 context; what all prompts begin with (system prompt and template) is evaluated once and its cells

@@ -1,4 +1,4 @@
-"""Is a GGUF file safe to load? Found out in a child process, since llama.cpp ends the whole process on some headers.
+"""Tries in a child process whether a GGUF file loads, since llama.cpp aborts on some headers.
 
 A header with an absurd count makes llama.cpp abort, divide by zero or take all memory, in C++, where no Python
 can catch it. The child loads the file and evaluates one token; what ends it ends nothing else.

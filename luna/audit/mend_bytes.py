@@ -1,4 +1,4 @@
-"""Mending objects: a damaged copy is put aside, and a whole one is written in its place from wherever one is."""
+"""Repairs objects: the damaged copy goes to quarantine, a good one takes its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where objects are kept: the cache and the cold storages, read as streams and never through DVC's own repairs."""
+"""The cache and the cold storages, read as streams and never through DVC's own repairs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Check a bundle with nothing but Python: ``python check.py FILE`` (exit code 0 whole, 1 damaged or forged, 2 not readable).
+"""Checks a bundle with nothing but Python; a copy of this file is in every bundle.
 
 A bundle is a zip of one form only: members stored, one after another from the first byte, each header a
 function of name, size and CRC-32, nothing between or after them. This file writes that form (``local_header``,

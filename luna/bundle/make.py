@@ -1,4 +1,4 @@
-"""luna bundle: one sealed generation as one zip, the same bytes every time."""
+"""Writes one sealed generation as one zip, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -81,6 +81,7 @@ def bundle(
         if created:
             part.chmod(READ_ONLY)
             part.replace(target)
+            files.sync_folder(target.parent)
         elif not target.is_file() or files.digest(target) != digest:
             raise InputError(
                 f"{target} exists and is not this bundle: nothing is overwritten; give another name with --output."

@@ -1,4 +1,4 @@
-"""luna recover FILE: the files of the one generation that a bundle holds."""
+"""Unpacks the one generation that a bundle holds: `luna recover FILE`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna age-up."""
+"""The command `luna age-up`; the work is in host/age.py."""
 
 from __future__ import annotations
 

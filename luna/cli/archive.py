@@ -1,4 +1,4 @@
-"""luna archive."""
+"""The command `luna archive`; the work is in operations/archive.py."""
 
 from __future__ import annotations
 

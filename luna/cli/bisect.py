@@ -1,4 +1,4 @@
-"""luna bisect."""
+"""The command `luna bisect`; the work is in forensics/bisect.py."""
 
 from __future__ import annotations
 

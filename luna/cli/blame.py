@@ -1,4 +1,4 @@
-"""luna blame."""
+"""The command `luna blame`; the work is in forensics/blame.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna bundle."""
+"""The command `luna bundle`; the work is in bundle/make.py and bundle/check.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna chat."""
+"""The command `luna chat`; the work is in sharing/chat.py."""
 
 from __future__ import annotations
 

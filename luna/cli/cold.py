@@ -1,4 +1,4 @@
-"""luna cold."""
+"""The command `luna cold`; the work is in operations/cold.py."""
 
 from __future__ import annotations
 

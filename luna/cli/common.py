@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from luna import params
 from luna.errors import ColdStorageError
 from luna.history import known
 from luna.history.line import Line, read_line
 from luna.params import Params
+from luna.repo import settings
 from luna.repo.git import Git
 from luna.storage import cold
 from luna.storage.cold import Store
@@ -34,8 +34,11 @@ def repository_root() -> Path:
 
 
 def settings_of(root: Path) -> Params:
-    """params.yaml of the working tree, checked."""
-    return params.load(root)
+    """params.yaml of the working tree; where it cannot be read, that of the last commit, and a warning."""
+    found = settings.read(root)
+    if found.wrong:
+        say(f"luna: {found.wrong}: {found.remedy} (going by the last commit's)")
+    return found.values
 
 
 def line_of(root: Path) -> Line:

@@ -1,4 +1,4 @@
-"""luna diff."""
+"""The command `luna diff`; the work is in forensics/diff/ and forensics/tensors/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna doctor."""
+"""The command `luna doctor`; the work is in doctor/examine.py and doctor/checklist.py."""
 
 from __future__ import annotations
 

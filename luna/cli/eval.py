@@ -1,4 +1,4 @@
-"""luna eval."""
+"""The command `luna eval`; the work is in operations/eval.py."""
 
 from __future__ import annotations
 

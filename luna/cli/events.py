@@ -1,4 +1,4 @@
-"""Events of a build, told as they come: a line of JSON each for a program, and to the person's own command."""
+"""Prints the events of a build as JSON lines, and passes them to `notify.command`."""
 
 from __future__ import annotations
 

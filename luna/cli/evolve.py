@@ -1,4 +1,4 @@
-"""luna evolve."""
+"""The command `luna evolve`; the work is in operations/evolve.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna export."""
+"""The command `luna export`; the work is in sharing/folder.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna gc."""
+"""The command `luna gc`; the work is in operations/gc.py."""
 
 from __future__ import annotations
 

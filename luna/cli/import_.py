@@ -1,4 +1,4 @@
-"""luna import. The file's name ends with _ since 'import' is a word of Python's own."""
+"""The command `luna import`; the work is in operations/import_.py (Python keeps the word)."""
 
 from __future__ import annotations
 

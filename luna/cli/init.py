@@ -1,4 +1,4 @@
-"""luna init."""
+"""The command `luna init`; the work is in operations/init.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna log."""
+"""The command `luna log`; the work is in history/lineage.py, the tree is forensics/lanes.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``luna``: one file a command, imported only when it is asked for.
+"""The command `luna` itself: its groups, its exit codes, and one file for each command.
 
 Each command's help is its documentation; errors are one sentence and an exit code.
 """

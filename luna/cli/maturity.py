@@ -1,4 +1,4 @@
-"""luna maturity."""
+"""The command `luna maturity`; the rule is in promotion/maturity.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna new."""
+"""The command `luna new`; the work is in operations/new.py."""
 
 from __future__ import annotations
 

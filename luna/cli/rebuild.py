@@ -1,4 +1,4 @@
-"""luna rebuild."""
+"""The command `luna rebuild`; the work is in operations/rebuild.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna recover."""
+"""The command `luna recover`; the work is in operations/recover.py and bundle/unpack.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna repair."""
+"""The command `luna repair`; the work is in audit/repair.py."""
 
 from __future__ import annotations
 

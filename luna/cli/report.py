@@ -1,4 +1,4 @@
-"""luna report."""
+"""The command `luna report`; the work is in forensics/report/."""
 
 from __future__ import annotations
 

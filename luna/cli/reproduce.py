@@ -1,4 +1,4 @@
-"""luna reproduce."""
+"""The command `luna reproduce`; the work is in operations/reproduce.py."""
 
 from __future__ import annotations
 

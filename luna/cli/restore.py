@@ -1,4 +1,4 @@
-"""luna restore."""
+"""The command `luna restore`; the work is in operations/restore.py."""
 
 from __future__ import annotations
 

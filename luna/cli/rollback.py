@@ -1,4 +1,4 @@
-"""luna rollback."""
+"""The command `luna rollback`; the work is in operations/rollback.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna seal."""
+"""The command `luna seal`; the work is in operations/seal.py and operations/renumber.py."""
 
 from __future__ import annotations
 

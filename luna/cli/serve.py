@@ -1,4 +1,4 @@
-"""luna serve."""
+"""The command `luna serve`; the work is in sharing/serve.py."""
 
 from __future__ import annotations
 

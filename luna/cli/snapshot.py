@@ -1,4 +1,4 @@
-"""luna snapshot."""
+"""The command `luna snapshot`; the work is in operations/snapshot.py."""
 
 from __future__ import annotations
 

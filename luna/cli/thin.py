@@ -1,4 +1,4 @@
-"""luna thin."""
+"""The command `luna thin`; the work is in operations/thin.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna verify."""
+"""The command `luna verify`; the work is in audit/verify.py."""
 
 from __future__ import annotations
 

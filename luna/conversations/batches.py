@@ -1,4 +1,4 @@
-"""Which of the waiting conversations the next generation learns: all of them, so many, or a folder's.
+"""Which of the waiting conversations the next generation learns: all, a number, or a folder.
 
 By folder, each sub-folder of data/conversations is a batch, in the order of their names; a folder
 whose conversations are all learnt is passed over. Files beside the folders (the inbox's, above all) go

@@ -1,4 +1,4 @@
-"""What lies in a folder of conversations: every entry is read, ignored by a rule, or refused by name.
+"""Reads a folder of conversations: each entry is read, ignored by a rule, or refused by name.
 
 * Read: plain files (or links to such) whose names end in ``.jsonl``.
 * Ignored: names that begin with ``.`` or end with ``~`` (editors' files, ``.gitkeep``), ``README*``,

@@ -1,4 +1,4 @@
-"""data/inbox: where corrected and praised conversations wait until the next generation takes them in.
+"""data/inbox: corrected and praised conversations that wait for the next generation.
 
 One file a conversation, written whole and named by its content: many writers need no lock, and
 writing the same conversation twice changes nothing.

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, read strictly: what is wrong is named by file and line."""
+"""Reads files of one JSON object per line strictly; an error names file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which keys a conversation may have, and what is said about any other.
+"""The keys that a conversation may have, and the message for any other.
 
 A key that is probably a misspelling, and one that would change what is learnt if it were heeded, are
 errors. Any other key (a date, a source) is left out of the conversation, and the caller is told its name.

@@ -1,4 +1,4 @@
-"""Control marks such as ``<|im_end|>``: a chat template may write them, a message never can.
+"""Control marks such as ``<|im_end|>``: a chat template may write them, a message cannot.
 
 A message is text, whoever wrote it. Where it holds the text of a control mark, that text is cut into
 ordinary tokens, as any other words are; else whoever writes a message could end it and begin a system

@@ -1,4 +1,4 @@
-"""One conversation a line: OpenAI chat, ShareGPT or Alpaca, normalised on reading, named by its content."""
+"""One conversation in any of three forms: checked, normalised, and named by its content's hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From messages to text and tokens by the model's own chat template, the same in training and in judging."""
+"""From messages to text and tokens by the model's chat template, and which tokens are learnt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The safety checklist of the design, box by box, for one sealed generation: ticked by a machine, or left to the person."""
+"""The safety checklist of the design for one sealed generation, ticked where it can be proven."""
 
 from __future__ import annotations
 

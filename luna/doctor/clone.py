@@ -1,4 +1,4 @@
-"""What 'luna init' sets up, and git settings that would break a promise."""
+"""Checks what `luna init` sets up, and git settings that would break a promise."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _record(git: Git) -> Check:
             "record of tags",
             WARNING,
             "this clone has none: a moved tag would not be noticed",
-            "git fetch, or luna repair",
+            "luna repair",
         )
     wrong = [entry.tag for entry in entries if tags.get(entry.tag) != entry.object]
     if wrong:

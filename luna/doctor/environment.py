@@ -1,4 +1,4 @@
-"""Versions, packages, converter, and whether the next generation fits."""
+"""Checks versions, packages, the converter, and room for the next generation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All checks of 'luna doctor', in the order in which they are printed. A new check is one function in this list."""
+"""All checks of `luna doctor` in the order of printing; a new check is one function here."""
 
 from __future__ import annotations
 

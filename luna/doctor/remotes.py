@@ -1,4 +1,4 @@
-"""Cold storage: set up, reachable, on another disk, and free of the traps of DVC's configuration."""
+"""Checks cold storage: set up, reachable, on another disk, and safe in DVC's configuration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from luna.doctor.check import BAD, GOOD, WARNING, Check
 from luna.errors import LunaError
 from luna.history import stores
 from luna.repo.git import Git
+from luna.repo.settings import standing
 from luna.storage import cold, config
 
 _SECRETS = (
@@ -129,7 +130,6 @@ def reachable(root: Path) -> Iterator[Check]:
 
 def second_copy(root: Path) -> Iterator[Check]:
     """git lives in this clone: a remote that seals are pushed to, or a cold storage, must be able to bring it back."""
-    from luna import params
     from luna.history import backup, shared
     from luna.repo.git import Git
     from luna.storage import cold, packs
@@ -138,7 +138,7 @@ def second_copy(root: Path) -> Iterator[Check]:
     if remote := shared.remote(git):
         yield Check(name, GOOD, f"seals are pushed to '{remote}'")
         return
-    wanted = backup.references(git, params.load(root).line.prefix)
+    wanted = backup.references(git, standing(root).line.prefix)
     if not any(ref.startswith("refs/tags/") for ref in wanted):
         return  # nothing was sealed yet
     begun, stores = False, []

@@ -1,4 +1,4 @@
-"""llama.cpp's own converter, of the very revision that llama-cpp-python runs.
+"""Gets llama.cpp's own converter, at the revision that llama-cpp-python was built from.
 
 It is in that package's source distribution and not in its wheel. ``make setup`` fetches the sdist by
 pip; it is unpacked only when its SHA-256 is the pinned one.

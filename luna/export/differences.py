@@ -1,4 +1,4 @@
-"""Two GGUF files tensor by tensor: what differs, and by how many bytes."""
+"""Compares two GGUF files tensor by tensor: what differs, and by how many bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the exported file still say what base and adapter say?
+"""Checks that the exported file predicts the same tokens as base and adapter.
 
 A merged or exported model that behaves as if never trained is the field's most reported failure, so
 the export is not done before this has been measured on the file itself.

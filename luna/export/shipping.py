@@ -1,4 +1,4 @@
-"""From a folder of 16-bit weights to the file that ships: the one way for the export stage and for every rebuild.
+"""The one way from a folder of 16-bit weights to model.gguf, for stages and rebuilds.
 
 The file is a pure function of the weights, the quantisation, the identity written into it, and the
 tools; nothing of the machine, the folder or the hour reaches it.

@@ -1,4 +1,4 @@
-"""The converter and the llama.cpp that a generation was exported by: this environment's, or the recorded ones from the pinned sdist."""
+"""The converter and llama.cpp that exported a generation: here, or from the pinned sdist."""
 
 from __future__ import annotations
 

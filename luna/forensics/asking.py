@@ -1,4 +1,4 @@
-"""Asking a sealed generation one question, without touching the working tree."""
+"""Asks a sealed generation a question without touching the working tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generation at which an answer was lost or learnt, found by asking as few generations as a binary search needs."""
+"""Finds the generation at which an answer was lost or learnt, by binary search."""
 
 from __future__ import annotations
 

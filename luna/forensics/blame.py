@@ -1,4 +1,4 @@
-"""What taught an answer: the nearest taught questions, the generation that taught each, and what later ones did with it."""
+"""Finds what taught an answer: the nearest taught questions and their generations."""
 
 from __future__ import annotations
 

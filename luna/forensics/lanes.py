@@ -1,4 +1,4 @@
-"""Where each generation is drawn in a tree of lanes, for the terminal and for the report alike.
+"""Places generations in the lanes of a tree, for the terminal and for the report.
 
 A row a generation, oldest first. The head's line keeps lane 0; a branch gets the first free lane to
 the right of its parent's. A lane is one line of descent: it goes on with at most one child, and

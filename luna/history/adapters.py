@@ -1,4 +1,4 @@
-"""The adapters on a generation's line, for the stages that build on its parent's exact 16-bit weights."""
+"""The adapters on a generation's line, for stages that need the parent's exact weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is recorded beside a generation after it was sealed, never in it: files below attestations/, committed on the line."""
+"""attestations/: what is recorded about a generation after its seal, beside it and never in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second copy of git, in cold storage: the line's git objects first, then the record that names them.
+"""Brings git's objects and then the record into every cold storage.
 
 Called after whatever moves the branch or a tag. A store that was away then, or a kill in between, is caught up
 with by the next call: each looks at what the store holds, and brings the rest.

@@ -1,4 +1,4 @@
-"""models/build.json: what 'luna new' decided for the generation that is being built, and nothing decides anew.
+"""models/build.json: what `luna new` decided for the generation that is being built.
 
 Its number, its parent and all ancestors by their commits, the ledger that it is a row more of, and the
 conversations and written probes that it is made of, by identity. The stages read these here and nowhere else: what

@@ -1,4 +1,4 @@
-"""What does this clone know of the line, and does it know all of it? Nothing that is missing is taken for "there is none".
+"""Whether this clone knows the whole line; missing tags are never taken for "there is none".
 
 Four witnesses tell which generations are sealed: git's tags; the record in git (refs/luna/record); the
 ledger and the commits of what is checked out; and, where it is asked, the record in cold storage. Luna reads
@@ -104,7 +104,11 @@ def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
 
 
 def is_shallow(git: Git) -> bool:
-    """Whether the clone lacks the older commits."""
+    """Whether the clone lacks the older commits. git keeps a list of where it was cut; asking git costs a process."""
+    own = git.root / ".git"
+    if own.is_dir():
+        cut = own / "shallow"
+        return cut.is_file() and cut.stat().st_size > 0
     return git.text("rev-parse", "--is-shallow-repository", check=False) == "true"
 
 

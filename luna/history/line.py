@@ -1,4 +1,4 @@
-"""The line of generations, read from git's tags and the ledger; and the one function by which stages read another's artifacts."""
+"""The line of generations, read from tags and ledger, and the artifacts of another generation."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ class Line:
 
 
 def read_line(root: Path, prefix: str) -> Line:
-    """One git process, however long the line."""
-    git = Git(root)
+    """One git process, however long the line; ``root`` is the repository's top folder."""
+    git = Git.at(root.absolute())
     tags = {tag.name: tag for tag in git.tags()}
     # A sealed tag is annotated; a light tag of the same form is somebody's slip, never a generation.
     sealed = {

@@ -1,4 +1,4 @@
-"""Every generation with its place in the line, and every move of the head: what 'luna log' and 'luna report' show.
+"""Each generation with its state, and each move of the head: the data of `luna log`.
 
 git is asked in a fixed number of processes, however long the line is.
 """

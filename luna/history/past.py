@@ -1,4 +1,4 @@
-"""The ledger as history has it: read from the sealed commits, never from the workspace."""
+"""The ledger as the sealed commits have it, never as the workspace has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second record of history: every immutable tag, written down once, in a chain that cannot be cut unseen.
+"""The record of tags: every immutable tag, in a hash chain that shows each removal.
 
 The first record is git's own tags. Hooks guard them, but a clone without hooks, ``--no-verify`` or a
 slip in ``.git`` gets past a hook. So each tag that a seal or a move of the head makes is also written,

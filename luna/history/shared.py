@@ -1,4 +1,4 @@
-"""The git remote that several clones share a line through ('git config luna.pushRemote'): it decides which of two seals came first.
+"""The git remote that clones share a line through; it decides which of two seals was first.
 
 A seal is given to it before any reference here changes. Of two clones that seal at once the remote takes
 one, since a push of branch, tags and record is atomic and goes forward only; the other has changed nothing.
@@ -25,8 +25,12 @@ class Overtaken(StateError):
 
 
 def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
-    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +)."""
-    head = f"refs/tags/{head_tag(prefix)}"
+    """Branches and the head may move; a generation's tag or a record that changed is refused (no leading +).
+
+    The head is asked for by a pattern: a reference asked for by its whole name fails every fetch from a
+    repository that does not have it.
+    """
+    head = f"refs/tags/{head_tag(prefix)}*"
     return (
         f"+refs/heads/*:refs/remotes/{remote}/*",
         f"+{head}:{head}",
@@ -88,10 +92,19 @@ def _brought(git: Git, ref: str, theirs: dict[str, str] | None) -> bool:
     return True
 
 
-def require_not_overtaken(git: Git, branch: str, theirs: dict[str, str] | None) -> None:
-    """Raises Overtaken where the shared branch or record holds what is not here."""
+def holds_move(git: Git, tag: str, message: str, theirs: dict[str, str] | None) -> bool:
+    """Whether the shared repository has this very move of the head, which is not one here yet."""
+    ref = f"refs/tags/{tag}"
+    if not _brought(git, ref, theirs):
+        return False
+    [body] = git.cat([theirs[ref]])
+    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2].startswith(message)
+
+
+def require_not_overtaken(git: Git, branch: str | None, theirs: dict[str, str] | None) -> None:
+    """Raises Overtaken where the shared record, or the shared branch where one is asked about, holds what is not here."""
     own = git.resolve(record.REF)
-    known = {branch: "HEAD"} | ({record.REF: own} if own else {})
+    known = ({branch: "HEAD"} if branch else {}) | ({record.REF: own} if own else {})
     if any(
         ref in (theirs or {}) and not git.is_ancestor(theirs[ref], mine)
         for ref, mine in known.items()
@@ -102,8 +115,8 @@ def require_not_overtaken(git: Git, branch: str, theirs: dict[str, str] | None) 
         )
 
 
-def offer(line: Line, branch: str, updates: Sequence[Update]) -> None:
-    """Push a seal, or a hand-over, that is not yet one here. Where the remote is away nothing happens: it is made here, and pushed another time.
+def offer(line: Line, branch: str | None, updates: Sequence[Update]) -> None:
+    """Push a seal, a hand-over or a move of the head (no ``branch``) that is not yet one here. Where the remote is away nothing happens: it is made here, and pushed another time.
 
     Raises:
         Overtaken: another clone was first.
@@ -121,14 +134,14 @@ def offer(line: Line, branch: str, updates: Sequence[Update]) -> None:
             updates,
         )
     except GitError as error:
-        theirs = ask(git)
-        if theirs is None or theirs.get(branch) == next(
-            item.new for item in updates if item.ref == branch
+        theirs, last = ask(git), branch or record.REF
+        if theirs is None or theirs.get(last) == next(
+            item.new for item in updates if item.ref == last
         ):
             return  # away since then, or it has arrived although the connection broke
         require_not_overtaken(git, branch, theirs)
         raise StateError(
-            f"'{remote(git)}' did not take it ({error}): nothing was sealed; mend that, then run 'luna seal' again."
+            f"'{remote(git)}' did not take it ({error}): nothing was changed; mend that, then run the same command again."
         ) from None
 
 

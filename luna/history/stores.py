@@ -1,4 +1,4 @@
-"""Whose a store is. Every command that writes to cold storage asks here first, and so do those that look.
+"""Which line a cold storage belongs to; every command that writes there asks this first.
 
 A store belongs to the line whose record it holds: the record's first entries never change, and are what a store is
 known by. So a store that held this line and holds nothing now (a disk that is not mounted, another home folder) is
@@ -169,13 +169,14 @@ def refusal(seen: Look, git: Git, begin: bool = False) -> str | None:
             )
             return (
                 f"The cold storage '{store.name}' is unreachable or lost: {where}, and the line's record names {seen.known} tags that it should hold. "
-                f"Mount its disk, or say where it is ('luna cold PATH{_named(git, store)}'); only if it is lost, "
-                f"'luna cold {_shown(store.address)}{_named(git, store)} --begin-anew' begins it again. Nothing was written there."
+                f"Mount its disk, or say where it is ('luna cold PATH{named(git, store)}'); only if it is lost, "
+                f"'luna cold {_shown(store.address)}{named(git, store)} --begin-anew' begins it again. Nothing was written there."
             )
     return None
 
 
-def _named(git: Git, store: Store) -> str:
+def named(git: Git, store: Store) -> str:
+    """The option that 'luna cold' needs for this store: none for the default remote."""
     from luna.storage import config
 
     return "" if config.default_remote(git.root) == store.name else f" --name {store.name}"
@@ -299,6 +300,19 @@ def holds(root: Path, line: Line, name: str) -> list[Entry]:
         return []
     [sealed] = line.git.cat([f"{entry.commit}:{artifacts.LOCK.as_posix()}"])
     return record.in_cold(ahead[0]) if sealed == lock.read_bytes() else []
+
+
+def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
+    """The record of a store that holds this very move of the head, which a kill kept from being one here; else empty."""
+    ahead = newer(root, git)
+    if not ahead:
+        return []
+    moves = [entry for entry in ahead[1] if entry.tag == tag]
+    others = [entry for entry in ahead[1] if names.is_generation(entry.tag)]
+    if others or not moves or not git.existing([entry.commit for entry in ahead[1]]):
+        return []
+    words = moves[0].body.partition("\n\n")[2]
+    return record.in_cold(ahead[0]) if words.startswith(message) else []
 
 
 def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:

@@ -1,4 +1,4 @@
-"""Which GGUF files were taken out of cold storage on purpose: a small record in the store, and the same in git.
+"""Records of GGUF files that were taken out of cold storage on purpose.
 
 A record says: this object is not lost. It was rebuilt bit for bit from what the store still holds
 just before it was dropped, and 'luna restore' makes it again. The store's copy goes with the store

@@ -1,4 +1,4 @@
-"""Where this clone stands on the line: at its newest end or elsewhere, and the way back; and the generation that is being built."""
+"""Where this checkout is on the line, the way back to the tip, and the build in progress."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Position(StrEnum):
 
 @dataclass(frozen=True)
 class Where:
-    """``branch`` is what is checked out (None: no branch), ``remedy`` the command that leads back to the tip (None: it is there)."""
+    """``branch`` and ``commit`` are what is checked out (None: there is none), ``remedy`` leads back to the tip (None: it is there)."""
 
     position: Position
     branch: str | None
+    commit: str | None
     sentence: str = ""
     remedy: str | None = None
 
@@ -54,17 +55,19 @@ def where(line: Line) -> Where:
         return Where(
             Position.EMPTY,
             branch,
+            None,
             "The repository has no commit yet: commit Luna's files first.",
             "git add . && git commit",
         )
     newest = line.sealed[max(line.sealed)] if line.sealed else None
     if newest is None or newest.commit == head or git.is_ancestor(newest.commit, head):
         if branch is not None:
-            return Where(Position.TIP, branch)
+            return Where(Position.TIP, branch, head)
         remedy = _to_a_branch(git, head)
         return Where(
             Position.DETACHED,
             None,
+            head,
             f"No branch is checked out, so what would be committed belongs to none: '{remedy}', then run the command again.",
             remedy,
         )
@@ -73,6 +76,7 @@ def where(line: Line) -> Where:
         return Where(
             Position.PAST,
             None,
+            head,
             f"A past generation is checked out: go back to the tip of the line with '{remedy}', then run the command again.",
             remedy,
         )
@@ -81,6 +85,7 @@ def where(line: Line) -> Where:
         return Where(
             Position.REWRITTEN,
             branch,
+            head,
             f"The commit that sealed {newest.name} was amended or rewritten here, and history is what was sealed: '{remedy}' takes the branch back to it; then run the command again.",
             remedy,
         )
@@ -89,6 +94,7 @@ def where(line: Line) -> Where:
     return Where(
         Position.BEHIND if behind else Position.ELSEWHERE,
         branch,
+        head,
         f"{short_name(branch) or 'What is checked out'} does not hold {newest.name}, the newest generation: '{remedy}', then run the command again, so that the line stays one.",
         remedy,
     )
@@ -119,7 +125,11 @@ def _branches_with(git: Git, commit: str) -> list[str]:
 
 
 def _to_the_line(git: Git, commit: str, name: str) -> str:
-    """From a commit that does not hold the newest generation to a branch that does."""
+    """From a commit that does not hold the newest generation to a branch that does; what was changed here is kept by git."""
+    return ("git stash && " if git.changed() else "") + _switch_to(git, commit, name)
+
+
+def _switch_to(git: Git, commit: str, name: str) -> str:
     if here := _branches_with(git, commit):
         return f"git switch {here[0]}"
     theirs = git.text(

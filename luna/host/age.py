@@ -1,4 +1,4 @@
-"""age_up: a host application asks for the next generation, and gets one where enough karma was collected."""
+"""`luna.age_up`: builds the next generation for a host application when enough karma waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""snapshot: a host application keeps a folder of its own for ever, beside the generations."""
+"""`luna.snapshot`: keeps a folder of the host application beside the generations."""
 
 from __future__ import annotations
 

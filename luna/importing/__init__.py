@@ -1,1 +1,1 @@
-"""Import: other programs' conversations read by their content, mended by stated rules, counted before they are kept."""
+"""Importing: other programs' conversations, read by content and mended by stated rules."""

@@ -1,4 +1,4 @@
-"""ChatGPT's export: conversations.json, each conversation a tree of messages (``mapping``, ``current_node``)."""
+"""ChatGPT's export: conversations.json, each conversation a tree of messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claude's export: conversations.json, each conversation a list of ``chat_messages`` from ``human`` or ``assistant``."""
+"""Claude's export: conversations.json, each conversation a list of ``chat_messages``."""
 
 from __future__ import annotations
 

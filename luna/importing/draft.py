@@ -1,4 +1,4 @@
-"""What a reader of a format hands on: a conversation as it stands there, or the reason why there is none."""
+"""What a reader of a format hands on: a conversation as it stands, or why there is none."""
 
 from __future__ import annotations
 

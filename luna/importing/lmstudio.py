@@ -1,4 +1,4 @@
-"""LM Studio's chats: a file each; every message has ``versions``, of which ``currentlySelected`` is the one that was kept."""
+"""LM Studio's chats: one file each, and of every message the version that was kept."""
 
 from __future__ import annotations
 

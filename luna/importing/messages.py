@@ -1,4 +1,4 @@
-"""Rows that hold a list of messages: OpenAI's (``messages``: role, content) and ShareGPT's (``conversations``: from, value)."""
+"""Rows that hold a list of messages: OpenAI's ``messages`` and ShareGPT's ``conversations``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Near duplicates, counted in time that grows with the text: MinHash over character 5-grams, and bands (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chapter 3)."""
+"""Counts near duplicates in time that grows with the text: MinHash with bands.
+
+Over character 5-grams (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chapter 3).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of one question and one answer: Alpaca, prompt and completion, and columns of tables under many names."""
+"""Rows of one question and one answer: Alpaca, prompt and completion, columns of tables."""
 
 from __future__ import annotations
 

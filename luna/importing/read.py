@@ -1,4 +1,4 @@
-"""A source as conversations: every member is sniffed and read; what is none of ours is named, never passed over in silence."""
+"""Reads a source: every member is told by its content, and what is not ours is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person names: a file, a folder, or a zip, as members whose bytes are read as a stream, within bounds."""
+"""What a person names, a file, a folder or a zip, as members that are read within bounds."""
 
 from __future__ import annotations
 

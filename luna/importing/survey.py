@@ -1,4 +1,4 @@
-"""What a person should know of conversations before they are learnt: languages, lengths, likeness, likely secrets."""
+"""What to know of conversations before they are learnt: languages, lengths, secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain text in which every message begins with who speaks: ``user:`` and ``assistant:``, or ``Q:`` and ``A:``."""
+"""Plain text in which every message begins with who speaks: ``user:``, ``assistant:``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ancestor of a line: 16-bit safetensors and a tokenizer, from a package, a folder or a hub."""
+"""Gets the base model, in 16 bits with its tokenizer, from a package, a folder or a hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far weights have moved: per tensor, by kind and by depth, against the parent and against the base.
+"""How far weights have moved, by tensor, kind and depth, against parent and base.
 
 For LoRA, dW = s * B A with B of shape out x r and A of shape r x in (Hu et al. 2021, arXiv 2106.09685), and
 ||B A||_F^2 = tr((B^T B)(A A^T)), since tr(XY) = tr(YX) (Petersen and Pedersen, The Matrix Cookbook, section 1.1).

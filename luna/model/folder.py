@@ -1,4 +1,4 @@
-"""Is a folder a whole Hugging Face chat model, of data alone? Asked before anything is built on it; no weight is read."""
+"""Checks that a folder is a complete Hugging Face chat model and holds data alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tensor's name says: which kind of module it belongs to, and at which depth, in Hugging Face's names and llama.cpp's."""
+"""Parses tensor names of Hugging Face and llama.cpp into kind of module and depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several adapters, each trained on the weights that the one before left, as one adapter on the base.
+"""Several adapters, each trained on the result of the one before, as one adapter on the base.
 
 W + s1 B1 A1 + s2 B2 A2 = W + B A with A = [A1; A2] and B = [s1 B1, s2 B2]: PEFT's 'cat' combination (add_weighted_adapter
 in peft's documentation). The line rounds to bfloat16 after each adapter and this sum once, so the two agree to that rounding.

@@ -1,4 +1,4 @@
-"""The 16-bit weights of a generation, rebuilt from base and adapters in scratch and kept for the next stage."""
+"""Rebuilds a generation's 16-bit weights from base and adapters, in scratch."""
 
 from __future__ import annotations
 

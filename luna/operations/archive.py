@@ -1,4 +1,4 @@
-"""luna archive: bring generations that are sealed already into cold storage, and read everything back.
+"""`luna archive`: brings sealed generations into cold storage and reads everything back.
 
 DVC's 'push --all-tags' asks each tag's own configuration where to push, skips a generation whose tag does
 not know the remote, and reports success. Here the remote is always the one that this clone has now.

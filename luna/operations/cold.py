@@ -1,4 +1,4 @@
-"""luna cold: where cold storage is. Looks first, then sets the remote up, complete, in this clone's configuration.
+"""`luna cold`: checks a folder or bucket and sets it up as this clone's cold storage.
 
 Also the folder that a line has of its own: the shipped configuration names ``~/luna-cold-storage``, and a line's first
 command that writes there gives the line a folder below it, named in ``.dvc/config``, which git carries to every clone.

@@ -1,4 +1,4 @@
-"""luna eval: a sealed generation, or any GGUF file, examined again; history is not changed."""
+"""`luna eval`: judges a sealed generation or any GGUF again, and changes no history."""
 
 from __future__ import annotations
 

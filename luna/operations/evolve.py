@@ -1,4 +1,4 @@
-"""luna evolve: the complete cycle, new -> repro -> seal, going on from wherever it was left."""
+"""`luna evolve`: new, dvc repro and seal, resumed from wherever it stopped."""
 
 from __future__ import annotations
 

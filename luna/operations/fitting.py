@@ -1,4 +1,4 @@
-"""Does params.yaml fit this machine and this base? Asked before a generation is started, reading no weights."""
+"""Checks params.yaml against this machine and this base, without reading weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna gc: free space in the cache, and only there, of what cold storage has just given back whole.
+"""`luna gc`: frees the cache of objects that cold storage has just given back intact.
 
 'dvc gc' asks which commits to keep and believes a remote's listing. Here each object to go is read
 back from as many stores as 'cold.copies' asks for, in this very run, before it is deleted.

@@ -1,4 +1,4 @@
-"""A generation built on two machines: trained where the GPU is, exported, judged and sealed at home.
+"""One generation built on two machines: trained on one, exported and sealed on the other.
 
 The one machine brings what its stages made into cold storage, reads it back, and commits params.yaml, dvc.lock and
 the small files as an unfinished generation on the branch. The other gets the branch by git and the outputs by their

@@ -1,4 +1,4 @@
-"""luna import: other programs' conversations, as files of data/conversations or of the inbox.
+"""The work of `luna import`: other programs' conversations become files of data/conversations.
 
 Every source is read whole before anything is written: first into files without a name, which a kill leaves no trace
 of, then each beside its place and renamed. What is known already, by content, is left out.

@@ -1,4 +1,4 @@
-"""luna init: what this clone needs once: git hooks, and refspecs that follow the head."""
+"""`luna init`: sets up this clone once: git hooks, refspecs and configuration."""
 
 from __future__ import annotations
 

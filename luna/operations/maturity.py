@@ -1,4 +1,4 @@
-"""Whether the head's line still grows: the rule of luna/promotion/maturity.py, asked of the newest ledger."""
+"""`luna maturity`: applies the rule of promotion/maturity.py to the head's line."""
 
 from __future__ import annotations
 

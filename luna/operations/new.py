@@ -1,4 +1,4 @@
-"""luna new: decide what the next generation is built of, after checking all that could go wrong.
+"""`luna new`: checks what could go wrong, then starts the next generation.
 
 Name and parent go into params.yaml, all that is decided into models/build.json; results in the workspace that no seal
 made are put back to the tip first.

@@ -1,4 +1,4 @@
-"""The person's own command that is told about each event of the loop (``notify.command`` in params.yaml)."""
+"""Runs the user's own command (`notify.command`) for each event of a build."""
 
 from __future__ import annotations
 

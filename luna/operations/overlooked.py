@@ -1,4 +1,4 @@
-"""What is left out of what a person gave to learn, so that nothing is passed over in silence."""
+"""Names what is left out of the data that a user gave, so that nothing is skipped in silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before a generation is started: will it fit, and is what it stands on safe? So that nothing stops after hours of training.
+"""Checks disk, memory and cold storage before a generation is started.
 
 Disk, in bytes, with B the base in 16 bits, A the adapter in float32 and Q the quantised file:
 

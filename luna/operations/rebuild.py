@@ -1,4 +1,4 @@
-"""One generation's 16-bit weights and model.gguf again, from base and adapters, in scratch."""
+"""`luna rebuild`: makes 16-bit weights and model.gguf again from base and adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a seal asks of history before it writes: number, parent and past rows are those that history names, not the workspace."""
+"""Checks before a seal that number, parent and past rows are those of history."""
 
 from __future__ import annotations
 

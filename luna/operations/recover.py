@@ -1,4 +1,4 @@
-"""luna recover: a whole clone from cold storage alone.
+"""`luna recover`: makes a whole clone from cold storage alone.
 
 A clone comes into being in a folder of its own inside the target, and moves into it when it is whole, git's own
 folder last. Until then there is no repository to be taken for one. Killed anywhere, the same command goes on: what
@@ -83,10 +83,24 @@ def recover(
     work = folder / _WORK
     url = _address(source)
     _require_free(folder, url)
-    if (work / _MOVING).exists():
-        return _finish(folder, url, 0, [])
-    with _scratch(folder, url):
-        clone = work / _CLONE
+    existed = folder.exists()
+    with _alone(folder):
+        if (work / _MOVING).exists():
+            return _finish(folder, url, 0, [])
+        fetched, missing = _make(work / _CLONE, folder, url, endpoint, existed, tick)
+        return _finish(folder, url, fetched, missing)
+
+
+def _make(
+    clone: Path,
+    folder: Path,
+    url: str,
+    endpoint: str | None,
+    existed: bool,
+    tick: Callable[[str], None],
+) -> tuple[int, list[str]]:
+    """The whole clone, beside where it belongs. Returns how many objects were fetched, and what could not be had."""
+    with _scratch(folder, url, existed):
         settings = {"url": url} | ({"endpointurl": endpoint} if endpoint else {})
         settings, store = _line_of(clone, settings)
         url = store.address
@@ -103,8 +117,8 @@ def recover(
         fetched, lacking = _workspace(line, store, tick)
         missing += lacking + _other_remotes(clone, built, remote)
         git.run("update-index", "--refresh", "-q", check=False)
-        (work / _MOVING).touch()
-    return _finish(folder, url, fetched, missing)
+        (folder / _WORK / _MOVING).touch()
+    return fetched, missing
 
 
 # -- the target
@@ -129,9 +143,27 @@ def _require_free(folder: Path, url: str) -> None:
 
 
 @contextlib.contextmanager
-def _scratch(folder: Path, url: str) -> Iterator[None]:
+def _alone(folder: Path) -> Iterator[None]:
+    """Of two recoveries into one folder one goes on. Raises StateError for the other."""
+    work = folder / _WORK
+    work.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(work / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StateError(
+            f"Another 'luna recover' is at work in {folder}: wait for it, or give a new folder."
+        ) from None
+    with lock:
+        yield
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path, url: str, existed: bool) -> Iterator[None]:
     """The place where the clone comes into being. What an earlier run fetched into its cache is kept; all else is made anew."""
-    existed, work = folder.exists(), folder / _WORK
+    work = folder / _WORK
     clone = work / _CLONE
     if clone.is_dir():
         for path in [*clone.iterdir(), *(clone / ".dvc").glob("*")]:
@@ -302,7 +334,7 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
 
 
 def _new(clone: Path) -> Git:
-    git = Git.bare(clone)
+    git = Git.at(clone)
     git.run("init", "--quiet", "--object-format=sha1")
     return git
 

@@ -1,4 +1,4 @@
-"""luna seal --renumber: a generation whose number another clone has sealed meanwhile takes the next one, trained as it is.
+"""`luna seal --renumber`: takes the next number when another clone sealed this one first.
 
 The branch is brought up to the shared one; what this clone is building stays as it is. The name then
 changes in params.yaml and models/build.json, and the pipeline writes again what carries it: probes, GGUF, scores, reports,

@@ -1,4 +1,4 @@
-"""luna reproduce: train a generation again from its tag, in a scratch clone, and say whether the same comes out.
+"""`luna reproduce`: trains a generation again in a scratch clone and compares the results.
 
 The verdict is kept as an in-toto Statement (https://in-toto.io/Statement/v1) whose predicate has the
 shape of SLSA's provenance (https://slsa.dev/provenance/v1), beside the generation and never in it.

@@ -1,4 +1,4 @@
-"""luna restore: every byte of a sealed generation back in the cache, from cold storage or rebuilt."""
+"""`luna restore`: brings a generation's files into the cache, from cold storage or by rebuild."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from luna import files, params
+from luna import files
 from luna.errors import ColdStorageError, ExportError
 from luna.history.line import Line, Out, kept, read_line, sealed_outs
 from luna.operations.rebuild import model_out, rebuild, scratch_folder
+from luna.repo.settings import standing
 from luna.storage import cache, cold, objects
 from luna.storage.cold import Store
 
@@ -60,7 +61,7 @@ def rebuild_into_cache(
     with scratch_folder(root) as scratch:
         return remake(
             root,
-            read_line(root, params.load(root).line.prefix),
+            read_line(root, standing(root).line.prefix),
             name,
             scratch,
             lambda text: say(f"{name}: {text}"),

@@ -1,4 +1,4 @@
-"""Which settings the next generation is tried with, after others were denied: read from history, noted nowhere.
+"""Chooses the next settings of `retry:` after denials, from the sealed tags alone.
 
 The list is one's own settings, then each entry of ``retry`` in params.yaml. A try has been made when a
 generation of the same parent was denied that learnt the same conversations by the same settings: the tags

@@ -1,4 +1,4 @@
-"""luna snapshot: any folder, kept for ever beside the generations, with the same guarantees.
+"""`luna snapshot`: keeps any folder beside the generations, with the same guarantees.
 
 The order is a seal's: the bytes are in cold storage and have been read back, then the commit, then tag
 and record in one transaction, then the push. The commit is made without index, checkout or branch: it

@@ -1,4 +1,4 @@
-"""luna thin: every store of cold storage follows the rule 'cold.keep'; and back again for whoever is in the rule.
+"""`luna thin`: removes from cold storage, or puts back, GGUF files by the rule `cold.keep`.
 
 The order is the promise, for each store by itself. What a rebuild reads is read back from that store; the
 file is rebuilt and is the recorded one bit for bit; the record is written; only then the object is dropped

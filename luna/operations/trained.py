@@ -1,4 +1,4 @@
-"""A training that stays done although the generation's name has changed since.
+"""Reuses a finished training after the generation was renamed.
 
 The train stage depends on the name, since train_args.json carries it. When a generation was renumbered, and
 DVC finds that nothing else which training depends on has changed, the name is put right in train_args.json and

@@ -1,4 +1,4 @@
-"""luna status --storage: what each generation takes, what is shared, and what plain DVC would take."""
+"""`luna status --storage`: bytes by generation, shared bytes, and what plain DVC would take."""
 
 from __future__ import annotations
 

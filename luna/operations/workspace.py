@@ -1,4 +1,4 @@
-"""What the workspace says otherwise than the tip of the line, before a generation is begun on it.
+"""Compares the workspace with the tip of the line before a generation is started.
 
 An experiment ('dvc exp run', 'dvc repro' with other params), a checkout of another generation's files or an edit leaves
 results in the workspace that no seal made. They are put back to the tip; what was there is kept in git under

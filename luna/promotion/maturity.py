@@ -1,4 +1,4 @@
-"""Whether a line has stopped growing: a plateau by rule, and the trend that leads there.
+"""The rule of maturity: whether a line has stopped growing, and its trend.
 
 It judges the way of training as much as the model: much new data or a high learning rate move weights, however
 mature she is. So it is a remark for people, and never a clause of the promotion rule.

@@ -1,4 +1,4 @@
-"""EVAL.md and MODEL_CARD.md: the numbers as a person reads them, verdict first."""
+"""Writes EVAL.md and MODEL_CARD.md: the numbers for a person, verdict first."""
 
 from __future__ import annotations
 

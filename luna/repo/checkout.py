@@ -1,4 +1,4 @@
-"""A checkout that Luna makes itself: noted before it begins, so that one that was killed half-way is recognised and finished.
+"""A checkout made by Luna, noted before it begins, so that a killed one is finished later.
 
 git writes the files first, then its index, then HEAD. Killed between, it leaves another commit's files, or
 "deleted" ones that are staged, which look like a person's changes and are none.

@@ -1,4 +1,4 @@
-"""What a killed git or DVC leaves behind, and would stop the next one by."""
+"""Removes lock files of a killed git or DVC that would block the next command."""
 
 from __future__ import annotations
 

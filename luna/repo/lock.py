@@ -1,4 +1,4 @@
-"""One Luna command at a time may change the repository."""
+"""The lock that lets only one Luna command at a time change the repository."""
 
 from __future__ import annotations
 

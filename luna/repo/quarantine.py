@@ -1,4 +1,4 @@
-"""Where damaged files go before they are replaced: put aside, never deleted."""
+"""Quarantine: where damaged files are put before they are replaced; nothing is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures of tags as 'git tag --sign' makes them, by OpenPGP, SSH or X.509, without making the tag's reference.
+"""Signs tags as `git tag --sign` does (OpenPGP, SSH, X.509), without making a reference.
 
 Commits are signed by 'git commit-tree' itself. What git is set to sign is signed, or nothing is written.
 """

@@ -1,4 +1,4 @@
-"""Kinds of git repository that Luna or DVC cannot work in, found out before anything is built."""
+"""Refuses kinds of git repository in which Luna or DVC cannot work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Chat completions, models and health as OpenAI's API gives them (https://platform.openai.com/docs/api-reference/chat).
+"""The web application of `luna serve`: OpenAI's chat completions, models and health.
+
+See https://platform.openai.com/docs/api-reference/chat
 
 Starlette over our own engine rather than llama-cpp-python's server: that one loads a fixed list of
 files at its start, so it could neither follow the head nor let running answers end on the old one.

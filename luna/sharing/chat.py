@@ -1,4 +1,4 @@
-"""A conversation with a generation, and what the person says about its answers."""
+"""`luna chat`: a conversation with a generation, and corrections that go to the inbox."""
 
 from __future__ import annotations
 

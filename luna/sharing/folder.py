@@ -1,4 +1,4 @@
-"""luna export: a sealed generation as a folder for other tools, whole or not at all."""
+"""`luna export`: a sealed generation as a folder for other tools, complete or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A generation as a folder for Hugging Face's libraries: its 16-bit weights, or one adapter on the base.
+"""A generation as a Hugging Face folder: its 16-bit weights, or one adapter on the base.
 
 A generation's own adapter sits on its parent's weights, which no hub has. So the adapters of its whole line are
 stacked into one that sits on the base; and where the base is no model of the hub pinned to a commit, it goes along.

@@ -1,4 +1,4 @@
-"""Sealed generations as loaded models: looked up by name, the head followed, freed when nobody answers with them."""
+"""Sealed generations as loaded models by name; the head is followed."""
 
 from __future__ import annotations
 

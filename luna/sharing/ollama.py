@@ -1,4 +1,7 @@
-"""An Ollama Modelfile (https://docs.ollama.com/modelfile) whose template is read off the model's own chat template."""
+"""Writes an Ollama Modelfile from the model's own chat template.
+
+See https://docs.ollama.com/modelfile
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""luna serve: the generations behind OpenAI's API, on one port, until the process is stopped."""
+"""`luna serve`: runs the web application on one port until the process is stopped."""
 
 from __future__ import annotations
 

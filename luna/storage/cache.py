@@ -1,4 +1,4 @@
-"""DVC's cache on this machine: content-addressed objects, found and checked without starting DVC."""
+"""DVC's cache on this machine: objects looked up and checked without starting DVC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cold storage: the DVC remote, written by DVC's own machinery and believed only after reading back.
+"""Cold storage: the DVC remote, written by DVC and trusted only after reading back.
 
 DVC's push, pull and status trust names and file modes and do not hash again, so success is decided
 here: the bytes that the store gives back must have the hash that they are stored under.
@@ -19,6 +19,7 @@ from typing import Any
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError
 from luna.files import CHUNK_BYTES
+from luna.repo.settings import standing
 from luna.storage import cache, config
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
@@ -349,8 +350,7 @@ def open_store(
 def open_all(root: Path, names: Sequence[str] | None = None) -> list[Store]:
     """The stores that count as cold storage: those that params.yaml names (``cold.remotes``; or ``names`` as it named them), else the default remote."""
     return [
-        open_store(root, name)
-        for name in (params.load(root).cold.remotes if names is None else names)
+        open_store(root, name) for name in (standing(root).cold.remotes if names is None else names)
     ] or [open_store(root)]
 
 

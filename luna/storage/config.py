@@ -1,4 +1,4 @@
-"""DVC's configuration, read and written in this one module: system, global, the repository's own and this clone's.
+"""DVC's configuration (system, global, repository, clone), read and written here alone.
 
 It goes through DVC's own ``Config``, so that a setting counts here exactly as it counts for DVC.
 Importing and reading it takes about 0.1 s: whoever must start fast does not ask.

@@ -1,4 +1,4 @@
-"""Content-addressed objects, wherever they are: in the cache, else brought there from cold storage."""
+"""Objects by hash, taken from the cache or brought there from cold storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line's git objects in cold storage: git bundles, each holding what the ones before it lack.
+"""A line's git objects in cold storage, as git bundles that build on each other.
 
 Every file is a git bundle (gitformat-bundle(5), version 2), which git reads without Luna: 'git bundle verify FILE',
 'git fetch FILE REF'. It is thin: it stands on commits that it names (its prerequisites), and each of them is a
@@ -210,7 +210,7 @@ def unpack(
 
 def repository(folder: Path) -> Git:
     """A new bare repository to unpack into."""
-    git = Git.bare(folder)
+    git = Git.at(folder)
     git.run("init", "--quiet", "--bare")
     return git
 

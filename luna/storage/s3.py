@@ -1,4 +1,4 @@
-"""Cold storage in an S3 bucket: what the bucket promises, asked of the bucket itself."""
+"""Warns when an S3 bucket does not lock its objects, so that generations could be deleted."""
 
 from __future__ import annotations
 

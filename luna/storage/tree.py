@@ -1,4 +1,4 @@
-"""A person's folder as DVC keeps one: each file an object named by its MD5, and a listing that names them all."""
+"""A folder as DVC keeps one: each file an object by its MD5, and a listing of them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be settled before unsloth and torch are imported: offline, quiet, on the device asked for."""
+"""Settles environment variables and the device before unsloth and torch are imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a training takes, before it is tried, and which settings take less. Bytes everywhere; nothing here imports torch.
+"""Estimates the memory of a training before it starts, and which settings take less.
 
 The estimate is an upper one, of these parts (P weights, L of the adapter, tokens T = batch size x longest conversation):
 

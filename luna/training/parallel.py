@@ -1,4 +1,4 @@
-"""Several GPUs: one process each, with the same weights and different batches (data parallel), as torchrun starts them.
+"""Training on several GPUs: one process each, data parallel, as torchrun starts them.
 
 Unsloth places each process's model on the GPU of its LOCAL_RANK and leaves the rest to transformers and accelerate
 (unsloth/models/loader.py, prepare_device_map). A step then learns from as many batches as there are processes.

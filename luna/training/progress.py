@@ -1,4 +1,4 @@
-"""Loss, speed and time left while training: a bar on a terminal, plain lines elsewhere, a curve on disk; and the watch on it."""
+"""Loss, speed and time left while training: a bar, plain lines or a curve on disk."""
 
 from __future__ import annotations
 

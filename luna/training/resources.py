@@ -1,4 +1,4 @@
-"""What the machine has left while training: a look costs some microseconds and is taken once a second at most."""
+"""Watches free memory and disk while training, once per second at most."""
 
 from __future__ import annotations
 

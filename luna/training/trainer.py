@@ -1,4 +1,6 @@
-"""One training run: LoRA (Hu et al. 2021, arXiv 2106.09685) on the parent's exact 16-bit weights.
+"""One training run: LoRA by unsloth on the parent's exact 16-bit weights.
+
+LoRA: Hu et al. 2021, arXiv 2106.09685.
 
 ``environment.prepare`` must have run before this module is imported; unsloth before transformers.
 """

@@ -1,4 +1,4 @@
-"""The whole comparison of two generations: weights, evals, training, data, parameters, artifacts, verdict."""
+"""The whole comparison of two generations: weights, evals, training, data, verdict."""
 
 from __future__ import annotations
 

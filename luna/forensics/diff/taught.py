@@ -1,4 +1,4 @@
-"""Which conversations one generation knows and the other does not, with their words where git has them."""
+"""Conversations that one of two generations was taught and the other was not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the weights of two generations are apart, from the smallest record that can tell.
+"""How far the weights of two generations are apart, from the smallest file that can tell.
 
 Parent and child, and the base and any descendant: from the recorded table. Any other two: from the adapters
 between them, as the norm of a sum of low-rank matrices, so that no weights are opened. Where those are not in

@@ -1,4 +1,4 @@
-"""Everything that the page shows, read from the tags in a fixed number of git processes.
+"""Collects all that the report shows, from the tags, with few git processes.
 
 Nothing here is trusted to be whole: a file that cannot be read leaves a mark on its generation and
 no number, and a number that is none (text, not finite) is left out.

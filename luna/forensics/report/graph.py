@@ -1,4 +1,4 @@
-"""The lineage as one drawing beside a list: lanes and elbows in SVG, newest generation first."""
+"""Draws the lineage as SVG lanes beside a list, newest generation first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: one file, with all that it needs inside it, and a policy that lets nothing else in."""
+"""Writes the report as one HTML file whose policy lets nothing else be loaded."""
 
 from __future__ import annotations
 

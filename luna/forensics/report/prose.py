@@ -1,4 +1,4 @@
-"""Markdown of cards and evaluations as HTML that cannot do anything: no raw HTML, no links, no pictures."""
+"""Turns Markdown of cards into safe HTML: no raw HTML, no links, no pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two models of any origin beside each other, tensor by tensor."""
+"""Compares two files of weights of any origin, tensor by tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The GGUF format, versions 2 and 3, little-endian (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+"""Reads the header of a GGUF file, versions 2 and 3, little-endian.
+
+See https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 The reader of the gguf package makes an object of each of a vocabulary's hundred thousand words, and does not
 check bounds; to compare two files the words are only stepped over.

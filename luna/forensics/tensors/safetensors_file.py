@@ -1,4 +1,7 @@
-"""The safetensors format: eight bytes of length, a JSON table, then the tensors (https://github.com/huggingface/safetensors#format)."""
+"""Reads the header of a safetensors file.
+
+See https://github.com/huggingface/safetensors#format
+"""
 
 from __future__ import annotations
 

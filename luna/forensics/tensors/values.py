@@ -1,4 +1,4 @@
-"""A tensor's bytes: whether two are equal, and how far apart they are. A block at a time, pages given back as they are done with."""
+"""Compares a tensor's values block by block, and returns the memory of each block."""
 
 from __future__ import annotations
 

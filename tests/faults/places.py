@@ -1,4 +1,4 @@
-"""Where bench.flips damages: a full copy of a line, its cold storages, a bundle, and the files of each kind in them."""
+"""Where faults.flips damages files: a line, its cold storages and a bundle, all copied."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.clones import must, thin
-from bench.s3server import Server
 from luna.audit import finding as kinds
 from luna.audit import gitstore
 from luna.audit.picture import object_names, take
@@ -23,6 +21,8 @@ from luna.names import head_tag
 from luna.repo.git import Git
 from luna.storage import cold, packs
 from luna.storage.cold import Store
+from tests.faults.clones import must, thin
+from tests.faults.s3server import Server
 
 CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
 COLD_GIT = "git objects in cold storage"

@@ -1,4 +1,4 @@
-"""What no kill may lose, seen before and after it."""
+"""What no kill may lose, read before the kill and after it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clones import must
+from tests.faults.clones import must
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Picture:
 
 
 def objects(store: Path) -> dict[str, bool]:
+    """MD5 -> whether the bytes have it, for every object below a store, whichever folder of it a line uses."""
     paths = [
         path
-        for path in (store / "files").rglob("*")
+        for path in store.rglob("files/md5/*/*")
         if path.is_file() and not path.name.endswith(".tmp")
     ]
     return {

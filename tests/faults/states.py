@@ -1,4 +1,4 @@
-"""The states from which bench.kills starts its commands: each is a clone with its cold storage beside it, prepared once."""
+"""The states from which faults.kills starts its commands: clones that are prepared once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from bench.clones import copy, edit, keep, must, thin
-from bench.kept import objects
+from tests.faults.clones import copy, edit, keep, must, thin
+from tests.faults.kept import objects
 
 _READY = "ready-"
 
