@@ -534,6 +534,8 @@ def test_json_that_is_cut_off_is_refused(tmp_path, value):
         ("id,prompt,completion\n1,Wie heißt du?,Luna\n".encode("latin-1"), "UTF-8"),
         (b"just a sentence, and nothing more", "none of the forms"),
         (b'[{"title": "a"}, {"title": "b"}]', "none of the forms"),
+        (b'[{"prompt": "a", "completion": "b", "n": ' + b"1" * 5000 + b"}]", "not valid JSON"),
+        (b" \n\n", "empty"),
         (b"PAR1 and nothing more", "cut off or damaged"),
         (b"\x1f\x8b\x08\0\0\0\0\0\0\xffabc", "cut off or damaged"),
     ],

@@ -32,28 +32,30 @@ class Reading:
         unpacked, or nothing in it has a known form.
         """
         shown = escaped(str(self.path))
+        any_read = False
         try:
-            members = source.members(self.path)
-            alone = len(members) == 1 and not members[0].name
-            any_read = False
-            for member in members:
-                try:
-                    for item in _read(member, self.sides):
-                        any_read = True
-                        yield _named(item, member.name)
-                except Unreadable as error:
-                    if alone:
-                        raise
-                    if isinstance(error, NotConversations):
-                        self.skipped[member.name] = str(error)
-                        continue
-                    raise Unreadable(f"holds {member.name}, which {error}") from error
+            with source.members(self.path) as members:
+                for item in self._of_all(members):
+                    any_read = True
+                    yield item
         except Unreadable as error:
             raise InputError(f"{shown} {error}. Nothing was imported.") from error
         if not any_read:
             raise InputError(
                 f"{shown} {shapes.NO_FORM}{self._first_skipped()}. Nothing was imported."
             )
+
+    def _of_all(self, members: list[Member]) -> Iterator[Located]:
+        for member in members:
+            try:
+                for item in _read(member, self.sides):
+                    yield _named(item, member.name)
+            except Unreadable as error:
+                if not member.name:
+                    raise
+                if not isinstance(error, NotConversations):
+                    raise Unreadable(f"holds {member.name}, which {error}") from error
+                self.skipped[member.name] = str(error)
 
     def _first_skipped(self) -> str:
         return next((f"; {name} {why}" for name, why in self.skipped.items()), "")

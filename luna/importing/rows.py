@@ -80,19 +80,21 @@ def _array(member: Member, encoding: str, prefix: str) -> Iterator[Row]:
                 return
             for number, value in enumerate(itertools.chain(first, values), start=1):
                 yield Row(f"item {number}", value)
-    except (ijson.JSONError, UnicodeDecodeError, RecursionError) as error:
+    except (ijson.JSONError, ValueError, RecursionError) as error:
         raise Unreadable(
             f"is not valid JSON after item {number} (cut off, perhaps): export or copy it again"
         ) from error
 
 
 def _object(member: Member, encoding: str) -> Iterator[Row]:
-    if member.size > MAX_ROW_BYTES:
+    with member.open() as file:
+        raw = utf8(file, encoding).read(MAX_ROW_BYTES + 1)
+    if len(raw) > MAX_ROW_BYTES:
+        del raw
         yield from _array(member, encoding, f"{_list_in(member, encoding)}.item")
         return
     try:
-        with member.open() as file:
-            value = json.loads(utf8(file, encoding).read(MAX_ROW_BYTES + 1))
+        value = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise Unreadable("is not valid JSON (cut off, perhaps): export or copy it again") from error
     if not shapes.is_known(value):
@@ -115,7 +117,7 @@ def _list_in(member: Member, encoding: str) -> str:
             for prefix, event, _ in ijson.parse(utf8(file, encoding)):
                 if event == "start_array" and prefix in _LISTS:
                     return str(prefix)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
+    except (ijson.JSONError, ValueError) as error:
         raise Unreadable("is not valid JSON (cut off, perhaps): export or copy it again") from error
     raise NotConversations(shapes.NO_FORM)
 
@@ -179,7 +181,7 @@ def _columns(member: Member, kind: Kind) -> Iterator[Row]:
     try:
         with damage(), tempfile.TemporaryFile() as copy, member.open() as file:
             source = file
-            if not (file.seekable() and hasattr(file, "fileno")):  # inside a zip
+            if not isinstance(getattr(file, "raw", None), io.FileIO):  # packed
                 while piece := file.read(1 << 20):
                     copy.write(piece)
                 copy.seek(0)

@@ -15,6 +15,7 @@ from luna.importing.shapes import NO_FORM
 from luna.importing.source import Member
 
 HEAD_BYTES = 1 << 20
+_START_BYTES = 4096
 _DELIMITERS = ",\t;|"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -66,8 +67,8 @@ class Sniffed:
 
 def sniff(member: Member) -> Sniffed:
     """Raises NotConversations for a file that is none of these, with what it is instead."""
-    head = member.head(HEAD_BYTES)
-    if not head.strip():
+    head = member.head(_START_BYTES)
+    if not head:
         raise NotConversations("is empty")
     if head.startswith(b"PAR1"):
         return Sniffed(Kind.PARQUET)
@@ -75,8 +76,12 @@ def sniff(member: Member) -> Sniffed:
         return Sniffed(Kind.ARROW)
     if name := next((name for begin, name in _BINARY if head.startswith(begin)), None):
         raise NotConversations(f"is {name}{'' if ':' in name else ', and no text'}")
+    if len(head) == _START_BYTES:  # of the many pictures in an export, no more is read
+        head = member.head(HEAD_BYTES)
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
     text = _decoded(head, encoding)
+    if not text:
+        raise NotConversations("is empty")
     if _HTML.match(text):
         raise NotConversations("is HTML: export the chats as JSON, or as text")
     if text.startswith("{\\rtf"):

@@ -53,8 +53,9 @@ def damage() -> Iterator[None]:
         raise Unreadable("is packed in a way that is not read: unpack it") from error
 
 
-def members(path: Path) -> list[Member]:
-    """The files of a source, in the order of their names.
+@contextlib.contextmanager
+def members(path: Path) -> Iterator[list[Member]]:
+    """The files of a source, in the order of their names; they can be opened inside the block.
 
     Raises:
         InputError: there is no such file, or it cannot be read.
@@ -66,7 +67,8 @@ def members(path: Path) -> list[Member]:
     except OSError as error:
         raise InputError(f"{shown} cannot be read ({error.strerror}).") from None
     if stat.S_ISDIR(mode):
-        return _folder(path)
+        yield _folder(path)
+        return
     if not stat.S_ISREG(mode):
         raise InputError(f"{shown} is no plain file: name a file or a folder.")
     try:
@@ -74,13 +76,16 @@ def members(path: Path) -> list[Member]:
             head = file.read(4)
     except OSError as error:
         raise InputError(f"{shown} cannot be read ({error.strerror}).") from None
+    size = path.stat().st_size
     if head.startswith(_ZIP):
         with damage():
-            return _zip(path)
-    size = path.stat().st_size
-    if head.startswith(_GZIP):
-        return [Member("", size, lambda: _gunzipped(path, size))]
-    return [Member("", size, lambda: path.open("rb"))]
+            archive = zipfile.ZipFile(path)
+        with archive:
+            yield _zip(archive, size)
+    elif head.startswith(_GZIP):
+        yield [Member("", size, lambda: _gunzipped(path, size))]
+    else:
+        yield [Member("", size, lambda: path.open("rb"))]
 
 
 def _folder(path: Path) -> list[Member]:
@@ -104,29 +109,29 @@ def _opener(file: Path) -> Callable[[], AbstractContextManager[BinaryIO]]:
     return lambda: file.open("rb")
 
 
-def _zip(path: Path) -> list[Member]:
-    with zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+def _zip(archive: zipfile.ZipFile, size: int) -> list[Member]:
+    infos = [info for info in archive.infolist() if not info.is_dir()]
     if any(info.filename == "[Content_Types].xml" for info in infos):
         raise Unreadable("is a document of an office program: save it as CSV or as text")
     if any(info.flag_bits & 1 for info in infos):
         raise Unreadable("is encrypted: unpack it with its password and name the folder")
-    unpacked = sum(info.file_size for info in infos)
-    if unpacked > max(FREE_BYTES, MAX_RATIO * path.stat().st_size):
+    if sum(info.file_size for info in infos) > max(FREE_BYTES, MAX_RATIO * size):
         raise Unreadable(_BOMB)
     return [
-        Member(info.filename, info.file_size, _zip_opener(path, info.filename))
+        Member(info.filename, info.file_size, _zip_opener(archive, info))
         for info in sorted(infos, key=lambda info: info.filename)
         if not Path(info.filename).name.startswith(".")
         and not info.filename.startswith("__MACOSX/")
     ]
 
 
-def _zip_opener(path: Path, name: str) -> Callable[[], AbstractContextManager[BinaryIO]]:
+def _zip_opener(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo
+) -> Callable[[], AbstractContextManager[BinaryIO]]:
     @contextlib.contextmanager
     def opened() -> Iterator[BinaryIO]:
         # zipfile gives no more bytes than the zip declares, which is what was held against the bound.
-        with damage(), zipfile.ZipFile(path) as archive, archive.open(name) as file:
+        with damage(), archive.open(info) as file:
             yield cast(BinaryIO, file)
 
     return opened

@@ -46,7 +46,7 @@ class _Messages:
     def __init__(self, file: BinaryIO) -> None:
         import ijson
 
-        self._errors = (ijson.JSONError, UnicodeDecodeError, RecursionError)
+        self._errors = (ijson.JSONError, ValueError, RecursionError)
         self._builder = ijson.ObjectBuilder
         self._events = ijson.parse(file, use_float=True)
         self._prefix = ""
