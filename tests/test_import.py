@@ -19,6 +19,7 @@ from luna.errors import InputError
 from luna.importing import mend, near, shapes, whatsapp
 from luna.importing.chatlog import Learn, Sides
 from luna.importing.draft import Draft, Form, Mend, Reason, Role, Turn, Unusable
+from luna.importing.leaks import Leaks
 from luna.importing.read import Reading
 
 PAIR = (("user", QUESTION), ("assistant", ANSWER))
@@ -650,6 +651,24 @@ def test_whatsapp_s_messages_are_read_back_as_they_were_written(pairs):
     assert [message.sender for message in got] == [name for name, _ in pairs]
     for message, (_, text) in zip(got, pairs, strict=True):
         assert message.text in (text, "")  # empty: it looks like the program's own words
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("my password: hunter2hunter2", "Secret Keyword"),
+        ("use " + "AKIA" + "QYLPMN5HHHFPZAM2 for it", "AWS Access Key"),
+        ("postgres://anna:s3cret@example.org/db", "Basic Auth Credentials"),
+        ("The password is on the note: look there, in room 12.", None),
+        ("See https://example.org/a/b/c/d/e/f/g/1234567890", None),
+    ],
+)
+def test_likely_secrets_are_named_by_kind_and_place(text, kind):
+    leaks = Leaks()
+    leaks.add(["Hello\n" + text], "item 1")
+    leaks.finish()
+    assert leaks.kinds == ({kind: 1} if kind else {})
+    assert leaks.where == (["item 1"] if kind else []) and leaks.complete
 
 
 def test_near_duplicates_are_counted_and_others_are_not():

@@ -110,5 +110,15 @@ def _perhaps(text: str) -> bool:
 
 def _kinds(lines: list[str]) -> set[str]:
     from detect_secrets.core.scan import scan_line
+    from detect_secrets.plugins.keyword import KeywordDetector
 
-    return {secret.type for line in lines for secret in scan_line(line[:10_000])}
+    lines = [line[:10_000] for line in lines]
+    kinds = {secret.type for line in lines for secret in scan_line(line)}
+    # In a chat nobody puts a password into quotes, which the library asks for but in files of settings.
+    keyword = KeywordDetector()
+    for line in lines:
+        for secret in keyword.analyze_line(filename="chat.ini", line=line):
+            value = (secret.secret_value or "").split()
+            if value and len(value[0]) >= _SHORTEST and _DIGIT.search(value[0]):
+                kinds.add(secret.type)
+    return kinds
