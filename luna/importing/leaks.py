@@ -46,6 +46,7 @@ _STEMS = ("passw", "pwd", "secret", "contrase", "-----begin", "key", "_pass", "d
 _NAMED = re.compile(r"(?:passw|pwd|secret|contrase|key|pass)\w*\W{0,4}[:=]|-----begin")
 _DIGIT = re.compile(r"\d")
 _LONG = 20  # characters of a word that may be a token
+_SHORTEST = 6  # characters of a password, with a digit in it, that is told from other words
 _BATCH = (
     500  # lines that are looked at together, since the library takes half a millisecond to begin
 )
