@@ -62,10 +62,10 @@ def main() -> None:
         if server:
             server.start()
         try:
-            place = prepare(line, Path(folder) / "copy", given.thinned, server)
+            field = prepare(line, Path(folder) / "copy", given.thinned, server)
             started = time.monotonic()
             tally = flips.run(
-                place,
+                field,
                 given.count,
                 given.seed,
                 which,
@@ -80,7 +80,7 @@ def main() -> None:
     if given.json:
         counts = {
             what: tally.count(what if what != "tried" else "")
-            for what in ("tried", "found", "named", "mended")
+            for what in ("tried", "detected", "named", "mended")
         }
         print(
             json.dumps(

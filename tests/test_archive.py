@@ -68,8 +68,7 @@ def test_a_remote_added_later_receives_every_generation(mine):
     victim.chmod(0o644)
     victim.write_bytes(victim.read_bytes()[:-1])
     assert (
-        "gives back other bytes"
-        in mine.luna("archive", "--all", "--remote", "second", code=2).stderr
+        "returns other bytes" in mine.luna("archive", "--all", "--remote", "second", code=2).stderr
     )
     assert victim.exists()
 

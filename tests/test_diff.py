@@ -14,6 +14,7 @@ from luna.forensics.diff.known import read
 from luna.history.line import read_line
 from luna.history.lineage import lineage
 from luna.model import evolution
+from luna.scores import BY_NAME
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_flips_are_told_with_both_answers(line, tmp_path):
     from luna.storage import cache
 
     for known, right in ((a, "right"), (b, "wrong")):
-        path = cache.place(mine.path, known.outs["models/answers.jsonl"].md5)
+        path = cache.path_of(mine.path, known.outs["models/answers.jsonl"].md5)
         rows = [
             json.loads(row) | {"correct": right == "right", "text": f"{right}\x1b[2J"}
             for row in path.read_text().splitlines()
@@ -305,8 +306,7 @@ def test_scores_decide_the_word():
         ((score(None, 0.9), score(0.8, None), score(None, None, True)), "UNKNOWN"),
     ):
         assert (
-            compare._verdict(dict(zip(compare.SCORES, scores, strict=True)), True, flips)["word"]
-            == word
+            compare._verdict(dict(zip(BY_NAME, scores, strict=True)), True, flips)["word"] == word
         )
 
 

@@ -85,7 +85,7 @@ def test_what_cold_storage_does_not_give_back_stays(mine):
             file.write(b"damage")
     before = cached(mine)
     done = mine.luna("gc", "--yes", code=1)
-    assert "gives back other bytes" in done.stderr
+    assert "returns other bytes" in done.stderr
     stayed = {path.parent.name + path.name for path in victims}
     assert stayed <= cached(mine) and len(before - cached(mine)) < planned["objects"]
     shutil.rmtree(mine.cold)

@@ -282,7 +282,7 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("valley", range(4)))
     for there, position in (
         (("checkout", "-q", old), "an earlier commit"),
-        (("checkout", "-q", "--detach", "master"), "no branch"),
+        (("checkout", "-q", "--detach", "master"), "without a branch"),
         (("switch", "-q", "-c", "behind", old), "ends before"),
     ):
         mine.git(*NO_HOOKS, *there)
@@ -303,6 +303,29 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     mine.git("branch", "-D", "behind")
     follow(mine, mine.json("status")["next"])
     assert mine.json("status")["next"] == "luna evolve"
+
+
+def test_a_seal_amended_with_another_generations_files_is_left_on_a_branch_of_its_own(mine):
+    newest = name_of(mine, 3)
+    mine.git("checkout", name_of(mine, 0), "--", ".")
+    mine.git(*NO_HOOKS, "commit", "--amend", "-q", "--no-edit", "--no-verify")
+    amended = mine.git("rev-parse", "HEAD")
+    follow(mine, mine.json("status")["next"])
+    assert mine.git("rev-parse", "HEAD") == mine.git("rev-parse", f"{newest}^{{}}")
+    assert amended in mine.git("for-each-ref", "refs/heads/before-*")
+    assert mine.git("status", "--porcelain") == ""
+    mine.luna("verify", "--quick")
+
+
+def test_a_merge_that_was_not_finished_is_given_up_first(mine):
+    mine.git(*NO_HOOKS, "switch", "-q", "-c", "other", name_of(mine, 1))
+    (mine.path / "lineage.csv").write_text("mine\n")
+    mine.git("commit", "-q", "--no-verify", "-am", "mine")
+    mine.git(*NO_HOOKS, "merge", "main", code=1)
+    assert mine.json("status")["next"] == "git merge --abort"
+    assert "git merge --abort" in mine.luna("new", code=2).stderr
+    follow(mine, "git merge --abort")
+    assert mine.json("status")["next"] == "git switch main"
 
 
 def start(repo: Repo, *command: str) -> subprocess.Popen:

@@ -459,7 +459,7 @@ def test_the_doctor_names_traps(mine):
     checks = {
         check["name"]: check for check in json.loads(mine.luna("doctor", "--json", code=1).stdout)
     }
-    assert checks["dvc gc"]["state"] == "bad" and "clean.sh" in checks["dvc gc"]["said"]
+    assert checks["dvc gc"]["state"] == "bad" and "clean.sh" in checks["dvc gc"]["detail"]
     assert {checks[name]["state"] for name in ("cache.type", "git hooks", "line ends")} == {
         "warning"
     }

@@ -89,7 +89,7 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
 
 
 def _fetch_sources(bench: Bench) -> list[Path]:
-    found = []
+    found: list[Path] = []
     for name in bench.git.text("remote", check=False).splitlines():
         place = bench.scratch / f"source-{len(found)}"
         if (

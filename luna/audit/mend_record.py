@@ -15,7 +15,7 @@ from luna.history.record import Entry
 def _own(bench: Bench) -> list[Entry]:
     """This clone's record; where it has none, that of a git remote."""
     git, remote = bench.git, known.fetch_remote(bench.git)
-    if git.resolve(record.REF) is None and remote and not bench.dry:
+    if git.try_resolve(record.REF) is None and remote and not bench.dry:
         git.attempt("fetch", "--quiet", "--no-tags", remote, f"{record.REF}:{record.REF}")
     try:
         return record.read(git)
@@ -61,7 +61,7 @@ def mend(bench: Bench) -> str | None:
         drop_broken(bench, record.REF)
         # The commit before stays a parent, so that nothing that it held is lost.
         git.update(
-            [record.written(git, best, git.resolve(record.REF), len(own))],
+            [record.written(git, best, git.try_resolve(record.REF), len(own))],
             "luna repair: the record",
         )
     for store in bench.stores:

@@ -83,14 +83,14 @@ def stray(bench: Bench, tag: str) -> str:
 
 def _aside(bench: Bench, label: str, value: str) -> Update:
     count = 0
-    while bench.git.resolve(name := f"refs/quarantine/{label}/{count}"):
+    while bench.git.try_resolve(name := f"refs/quarantine/{label}/{count}"):
         count += 1
     return Update(name, value, ZERO)
 
 
 def form(bench: Bench, reference: str) -> str | None:
     """The file of a reference that git still understands, written as git writes it."""
-    value = bench.git.resolve(reference)
+    value = bench.git.try_resolve(reference)
     if value is None:
         return None
     if not bench.dry:
@@ -103,12 +103,12 @@ def form(bench: Bench, reference: str) -> str | None:
 def drop_broken(bench: Bench, reference: str) -> None:
     """Put the file of a reference that git cannot read aside, so that the reference can be made again."""
     path = bench.git.common_dir / reference
-    if path.is_file() and bench.git.resolve(f"{reference}^{{object}}") is None:
+    if path.is_file() and bench.git.try_resolve(f"{reference}^{{object}}") is None:
         quarantine.aside(bench.root, path, reference)
     gone = _misspelt(bench)
     if (
         reference in gitstore.packed_refs(bench.git)[0]
-        and bench.git.resolve(f"{reference}^{{object}}") is None
+        and bench.git.try_resolve(f"{reference}^{{object}}") is None
     ):
         gone.add(reference)
     if gone:
@@ -121,7 +121,7 @@ def tag(bench: Bench, tag: str) -> str | None:
     if entry is None:
         if tag not in bench.picture.tags and f"refs/tags/{tag}" not in bench.picture.broken:
             return _from_remote(bench, tag)
-        if bench.picture.record_error is None and f"refs/tags/{tag}" not in bench.picture.broken:
+        if bench.picture.record.whole and f"refs/tags/{tag}" not in bench.picture.broken:
             if not bench.dry:
                 record.complete(bench.git)
             return "it was recorded as it stands"
@@ -134,7 +134,7 @@ def tag(bench: Bench, tag: str) -> str | None:
         reference = f"refs/tags/{tag}"
         record.write_object(bench.git, entry)
         drop_broken(bench, reference)
-        now = bench.git.resolve(reference)
+        now = bench.git.try_resolve(reference)
         if now and now != entry.object:
             bench.git.update([_aside(bench, tag, now)], "luna repair: put aside")
         bench.git.update(
@@ -174,10 +174,8 @@ def head(bench: Bench) -> str | None:
     head = head_tag(bench.picture.prefix)
     if not bench.dry:
         drop_broken(bench, f"refs/tags/{head}")
-        now = bench.git.resolve(f"refs/tags/{head}")
-        tag = bench.git.tag_object(
-            head, entry.commit, entry.body.partition("\n\n")[2].partition("-----BEGIN ")[0]
-        )
+        now = bench.git.try_resolve(f"refs/tags/{head}")
+        tag = bench.git.tag_object(head, entry.commit, entry.parsed.text)
         bench.git.update(
             [Update(f"refs/tags/{head}", tag, now or ZERO)], "luna repair: the head's last move"
         )
@@ -189,7 +187,7 @@ def branch(bench: Bench, branch: str) -> str | None:
     newest, git = bench.picture.newest, bench.git
     if newest is None or not branch.startswith("refs/heads/"):
         return None
-    tip = git.resolve(f"{branch}^{{commit}}")
+    tip = git.try_resolve(f"{branch}^{{commit}}")
     if tip is not None:
         if not git.is_ancestor(tip, newest.commit):
             return None
@@ -203,7 +201,7 @@ def branch(bench: Bench, branch: str) -> str | None:
             new = line[41:81]
             if (
                 re.fullmatch("[0-9a-f]{40}", new)
-                and git.resolve(f"{new}^{{commit}}")
+                and git.try_resolve(f"{new}^{{commit}}")
                 and git.is_ancestor(newest.commit, new)
             ):
                 target = new
@@ -211,7 +209,8 @@ def branch(bench: Bench, branch: str) -> str | None:
     if not bench.dry:
         drop_broken(bench, branch)
         git.update(
-            [Update(branch, target, git.resolve(branch) or ZERO)], "luna repair: the line's branch"
+            [Update(branch, target, git.try_resolve(branch) or ZERO)],
+            "luna repair: the line's branch",
         )
         if tip is not None and git.branch() == branch:
             git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT])

@@ -24,25 +24,10 @@ from luna.audit import (
     verify,
     workspace,
 )
-from luna.audit.finding import (
-    ALTERED,
-    BRANCH,
-    COLD_GIT,
-    COLD_RECORD,
-    DAMAGE,
-    GIT_OBJECT,
-    HEAD,
-    LEDGER,
-    OBJECT,
-    RECORD,
-    REFERENCES,
-    STRAY,
-    TAG,
-    WORKSPACE,
-    Finding,
-)
+from luna.audit.finding import Finding, Where
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
+from luna.audit.problem import Kind, Severity
 from luna.audit.workbench import Bench
 from luna.errors import StateError
 from luna.history import known
@@ -51,18 +36,18 @@ from luna.repo.git import Git
 from luna.storage.cold import Store
 
 _ORDER = (
-    REFERENCES,
-    GIT_OBJECT,
-    RECORD,
-    STRAY,
-    TAG,
-    BRANCH,
-    HEAD,
-    ALTERED,
-    WORKSPACE,
-    LEDGER,
-    COLD_RECORD,
-    COLD_GIT,
+    Kind.REFERENCES,
+    Kind.GIT_OBJECT,
+    Kind.RECORD,
+    Kind.STRAY,
+    Kind.TAG,
+    Kind.BRANCH,
+    Kind.HEAD,
+    Kind.ALTERED,
+    Kind.WORKSPACE,
+    Kind.LEDGER,
+    Kind.COLD_RECORD,
+    Kind.COLD_GIT,
 )
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
@@ -77,10 +62,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What a repair did, or with ``dry`` would do."""
+    """What a repair did, or with ``dry_run`` would do."""
 
     steps: list[Step]
-    dry: bool
+    dry_run: bool
 
     @property
     def complete(self) -> bool:
@@ -140,7 +125,7 @@ def _require_nothing_of_its_own(git: Git) -> None:
     """What would look like damage, and is none."""
     if known.is_shallow(git):
         raise StateError(
-            "This is a shallow clone, which holds only the end of the line, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
+            "This is a shallow clone, which has only the newest part of the history, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
         )
     if (note := checkout.unfinished(git)) and git.changed():
         raise StateError(
@@ -159,7 +144,7 @@ def _git(
     say: Callable[[str], None],
 ) -> list[Step]:
     git = Git(root)
-    done: dict[tuple[str, str, str], Step] = {}
+    done: dict[tuple[Kind, Where, str], Step] = {}
     bundles: list[Finding] | None = None  # reading them takes long: again only after a change
     for _ in range(_ROUNDS):
         picture, findings = verify.survey(git, prefix, stores)
@@ -172,8 +157,8 @@ def _git(
         open_ones = [
             finding
             for finding in findings
-            if finding.kind not in (OBJECT,)
-            and (finding.severity == DAMAGE or finding.kind == RECORD)
+            if finding.kind is not Kind.OBJECT
+            and (finding.severity is Severity.DAMAGE or finding.kind is Kind.RECORD)
         ]
         bench = Bench(root, git, picture, stores, here, dry, scratch)
         moved = False
@@ -191,9 +176,9 @@ def _git(
             if what and not dry:
                 say(f"{finding.sentence}: {what}")
                 moved = True
-                if finding.kind in (RECORD, COLD_GIT):
+                if finding.kind in (Kind.RECORD, Kind.COLD_GIT):
                     bundles = None
-                if finding.kind in (REFERENCES, GIT_OBJECT, RECORD):
+                if finding.kind in (Kind.REFERENCES, Kind.GIT_OBJECT, Kind.RECORD):
                     break  # what follows may look otherwise now
         if dry or not moved:
             break
@@ -228,7 +213,7 @@ def _objects(
         objects = content.merged(items)
         found: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):
-            if finding.kind == OBJECT and finding.severity == DAMAGE:
+            if finding.kind is Kind.OBJECT and finding.severity is Severity.DAMAGE:
                 found.setdefault(finding.object, []).append(finding)
         before = len([step for step in steps if step.done])
         steps = [step for step in steps if step.done]

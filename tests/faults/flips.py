@@ -28,12 +28,12 @@ _CUT = 0.3  # share of the faults that cut the file; the others flip one bit
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault and what became of it; ``failure`` is empty where it was found, named and mended."""
+    """One fault and what became of it; ``failure`` is empty where it was detected, named and mended."""
 
     number: int
     kind: str
     what: str
-    found: bool
+    detected: bool
     named: bool
     mended: bool
     failure: str = ""
@@ -55,12 +55,12 @@ class Tally:
         ] + self.left
 
     def count(self, what: str = "") -> Counter[str]:
-        """By kind of place: all, or those that were ``found``, ``named`` or ``mended``."""
+        """By kind of place: all, or those that were ``detected``, ``named`` or ``mended``."""
         return Counter(fault.kind for fault in self.faults if not what or getattr(fault, what))
 
     @property
     def table(self) -> str:
-        counters = [self.count(), *(self.count(what) for what in ("found", "named", "mended"))]
+        counters = [self.count(), *(self.count(what) for what in ("detected", "named", "mended"))]
         rows = [
             f"| {kind} | {' | '.join(str(counter[kind]) for counter in counters)} |"
             for kind in (*KINDS, S3)
@@ -68,7 +68,7 @@ class Tally:
         ]
         return "\n".join(
             [
-                "| damaged | faults | found | named | mended |",
+                "| damaged | faults | detected | named | mended |",
                 "| --- | --- | --- | --- | --- |",
                 *rows,
                 f"| all | {' | '.join(str(counter.total()) for counter in counters)} |",
@@ -206,7 +206,7 @@ def run(
             break
         fault = inject(place, number, kind, seed, expected)
         tally.faults.append(fault)
-        say(f"{number + 1} of {count}: {fault.what}: {fault.failure or 'found, named, mended'}")
+        say(f"{number + 1} of {count}: {fault.what}: {fault.failure or 'detected, named, mended'}")
         if log:
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(fault)) + "\n")

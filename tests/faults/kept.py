@@ -58,21 +58,21 @@ def faults(repo: Path, before: Picture, goal: Picture) -> list[str]:
     """``goal`` is what a repair brings back; elsewhere the same as ``before``. Until it is done, either is right."""
     now = Picture.of(repo)
     names = {name for name in before.tags | goal.tags if not name.endswith("-GHEAD")}
-    found = [
+    sentences = [
         f"tag {name} is lost or moved"
         for name in sorted(names)
         if now.tags.get(name) not in (before.tags.get(name), goal.tags.get(name))
     ]
     if not now.ledger.startswith(before.ledger):
-        found.append("the ledger is damaged")
+        sentences.append("the ledger is damaged")
     whole = {name for name, good in before.objects.items() if good}
     if missing := whole - now.objects.keys() - now.thinned:
-        found.append(f"{len(missing)} objects are gone from cold storage")
+        sentences.append(f"{len(missing)} objects are gone from cold storage")
     wrong = {name for name, good in now.objects.items() if not good} - (
         before.objects.keys() - whole
     )
     wrong |= {name for name, good in objects(repo.parent / "second").items() if not good}
-    found += [f"{name} is not what its name says" for name in sorted(wrong)]
+    sentences += [f"{name} is not what its name says" for name in sorted(wrong)]
     head = must(repo, "git", "rev-parse", "Luna-GHEAD^{}").strip()
     named = [
         name
@@ -82,5 +82,5 @@ def faults(repo: Path, before: Picture, goal: Picture) -> list[str]:
         and must(repo, "git", "rev-parse", f"{name}^{{}}").strip() == head
     ]
     if len(named) != 1 or "Verdict: promoted" not in must(repo, "git", "cat-file", "tag", named[0]):
-        found.append("the head names no generation that passed the rule")
-    return found
+        sentences.append("the head names no generation that passed the rule")
+    return sentences

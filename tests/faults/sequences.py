@@ -1,4 +1,4 @@
-"""Random sequences of git, DVC and luna commands: is what verify says of them afterwards true?
+"""Draws random git, DVC and luna commands, and checks what verify says afterwards.
 
 ``python -m bench.sequences`` runs hundreds, and its help says what is asked after each.
 """
