@@ -171,7 +171,7 @@ def _unread(lower: str) -> str:
     if lower.endswith(SUFFIX):
         return "is not read, because its name does not end in lower-case .jsonl: rename it"
     if lower.endswith(_PACKED):
-        return f"is not read, because it is compressed: {_ELSEWHERE}"
+        return f"is not read, because it is compressed: decompress it, or {_ELSEWHERE}"
     if lower.endswith((".ndjson", ".jsonlines")):
         return "is not read: rename it to end in .jsonl, or move it elsewhere"
     return f"is not read, because its name does not end in .jsonl: {_ELSEWHERE}"
