@@ -49,12 +49,10 @@ _REASONS = {
 def command(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="SOURCE...", help="Files, zips or folders to read; told by content."
-        ),
+        typer.Argument(metavar="SOURCE", help="Files, zips or folders to read; told by content."),
     ],
     inbox: Annotated[
-        bool, typer.Option("--inbox", help="Into data/inbox, for the next generation alone.")
+        bool, typer.Option("--inbox", help="Into data/inbox, which the next generation takes in.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would come; nothing is written.")
@@ -65,7 +63,7 @@ def command(
     ] = None,
     learn: Annotated[
         Learn,
-        typer.Option("--learn", help="With --me: whose messages she learns to write."),
+        typer.Option("--learn", help="With --me: whose messages are learnt."),
     ] = Learn.OTHERS,
     as_json: Json = False,
 ) -> None:
@@ -212,7 +210,7 @@ def _show_survey(result: Result) -> None:
     if secrets.kinds:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in secrets.kinds.items())
         typer.echo(
-            f"Likely secrets, which she would learn: {kinds}"
+            f"Likely secrets, which the model would learn: {kinds}"
             f"{'' if secrets.complete else ' (not all lines were looked at)'}"
         )
         typer.echo(printable(f"  in {', '.join(secrets.where[:5])}"))
