@@ -223,6 +223,12 @@ def test_rows_in_an_array_in_lines_or_in_an_object(tmp_path, row, form, how):
     assert {one.form for one in both} == {form}
 
 
+@pytest.mark.parametrize("row", [exports.chatgpt_pair(), OPENAI, SHAREGPT, exports.open_webui()])
+def test_an_object_may_hold_its_conversations_under_that_name(tmp_path, row):
+    path = exports.write_json(tmp_path / "a.json", {"account": {}, "conversations": [row, row]})
+    assert [one.conversation.messages for one in read(path)] == [PAIR, PAIR]
+
+
 def test_an_array_of_messages_alone_is_one_conversation(tmp_path):
     path = exports.write_json(tmp_path / "a.json", OPENAI["messages"])
     assert only(path).conversation.messages == PAIR

@@ -78,7 +78,10 @@ def _listed(row: dict[str, Any]) -> tuple[str, list[Any]] | None:
                 value = json.loads(value)
             except ValueError:
                 continue
-        if isinstance(value, list) and (not value or isinstance(value[0], dict)):
+        # A list of whole conversations may stand under the same names.
+        if isinstance(value, list) and (
+            not value or (isinstance(value[0], dict) and _key(value[0], _WHO) is not None)
+        ):
             return name, value
     return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import itertools
 import json
 import tempfile
 from collections.abc import Iterator
@@ -74,11 +73,7 @@ def _array(member: Member, encoding: str, prefix: str) -> Iterator[Row]:
     try:
         with member.open() as file:
             values = ijson.items(utf8(file, encoding), prefix, use_float=True)
-            first = list(itertools.islice(values, 1))
-            if first and shapes.messages.is_message(first[0]):  # the array is one conversation
-                yield Row("", [*first, *itertools.islice(values, 10_000)])
-                return
-            for number, value in enumerate(itertools.chain(first, values), start=1):
+            for number, value in enumerate(values, start=1):
                 yield Row(f"item {number}", value)
     except (ijson.JSONError, ValueError, RecursionError) as error:
         raise Unreadable(
