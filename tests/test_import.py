@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import exports
 import pytest
 from exports import ANSWER, QUESTION
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luna.conversations import schema
@@ -628,6 +629,53 @@ def test_any_row_gives_a_conversation_or_a_reason(value):
         except Unusable:
             return
         assert schema.parse(json.loads(one.line)) == one.conversation
+
+
+def sources() -> dict[str, bytes]:
+    """A small source of every kind of file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    line = (json.dumps(OPENAI) + "\n").encode()
+    packed, table = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("conversations.json", json.dumps([exports.chatgpt_pair()]))
+    parquet.write_table(pyarrow.Table.from_pylist([OPENAI]), table)
+    return {
+        "array": json.dumps([exports.chatgpt_pair(), exports.open_webui()]).encode(),
+        "object": json.dumps(exports.lm_studio()).encode(),
+        "lines": line * 2,
+        "gzip": gzip.compress(line * 2),
+        "zip": packed.getvalue(),
+        "parquet": table.getvalue(),
+        "table": b'prompt,completion\n"a, b",c\n',
+        "telegram": json.dumps(exports.telegram()).encode(),
+        "whatsapp": exports.WHATSAPP["ios-de"].format(q=QUESTION, a=ANSWER).encode(),
+        "text": b"user: a\nassistant: b\n",
+    }
+
+
+SOURCES = sources()
+CUTS = st.tuples(st.floats(0, 1), st.floats(0, 0.1), st.binary(max_size=3))
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@given(cuts=st.lists(CUTS, min_size=1, max_size=3))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_damaged_source_gives_conversations_or_one_sentence(tmp_path, kind, cuts):
+    """A piece at any place is replaced by other bytes; what comes out is never a traceback."""
+    data = SOURCES[kind]
+    for place, length, other in cuts:
+        begin = int(place * len(data))
+        data = data[:begin] + other + data[begin + int(length * len(data)) :]
+    path = write(tmp_path / "source", data)
+    try:
+        for item in Reading(path, Sides("Anna")).conversations():
+            assert isinstance(item.content, Draft | Unusable)
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 @given(st.lists(st.tuples(st.sampled_from(Role), TEXT), max_size=8))

@@ -99,11 +99,10 @@ def _document(result: Result) -> dict[str, Any]:
     survey = result.survey
     return {
         "dry_run": result.dry_run,
-        "read": _sum(source.read for source in result.sources),
-        "taken": _sum(source.taken for source in result.sources),
-        "known": _sum(source.known for source in result.sources),
-        "repeated": _sum(source.repeated for source in result.sources),
-        "rejected": _sum(source.rejected for source in result.sources),
+        **{
+            key: sum(getattr(source, key) for source in result.sources)
+            for key in ("read", "taken", "known", "repeated", "rejected")
+        },
         "sources": [_source(source) for source in result.sources],
         "mended": _plain(source.mended for source in result.sources),
         "reasons": _plain(source.reasons for source in result.sources),
@@ -130,10 +129,6 @@ def _source(source: Imported) -> dict[str, Any]:
         "file": source.file.as_posix() if source.file else None,
         "rejects": source.rejects.as_posix() if source.rejects else None,
     }
-
-
-def _sum(counts: Iterable[int]) -> int:
-    return sum(counts)
 
 
 def _plain(counters: Iterable[Counter[Any]]) -> dict[str, int]:

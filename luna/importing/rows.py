@@ -189,7 +189,7 @@ def _columns(member: Member, kind: Kind) -> Iterator[Row]:
                 for value in batch.to_pylist():
                     number += 1
                     yield Row(f"row {number}", value)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise Unreadable(
             "is a Parquet or Arrow file that is cut off or damaged: copy it again"
         ) from error
