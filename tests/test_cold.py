@@ -143,10 +143,10 @@ def test_another_line_s_store_gives_nothing_and_gets_nothing(line, empty, tmp_pa
         ("cold", str(theirs.cold)),
     ):
         said = other.luna(*call, code=2).stderr
-        assert "holds a line already (Luna-G000" in said, (call, said)
+        assert "already holds another line (Luna-G000" in said, (call, said)
     for call in (("repair",), ("verify", "--remote"), ("doctor",)):
         said = other.luna(*call, code=1).stdout
-        assert "holds a line already (Luna-G000" in said, (call, said)
+        assert "already holds another line (Luna-G000" in said, (call, said)
     assert other.references() == before and everything(theirs.cold) == there
 
 
@@ -370,7 +370,7 @@ def test_a_fresh_clone_of_a_thinned_line_misses_nothing(mine, tmp_path):
     clone.luna("cold", str(mine.cold))
     done = clone.luna("verify", "--all", "--remote", code=None)
     assert "models/model.gguf is missing" not in done.stdout
-    assert "cold storage keeps what it is made again from" in done.stdout
+    assert "cold storage keeps what it is rebuilt from" in done.stdout
 
 
 def test_dvc_s_configuration_counts_wherever_it_is_set(mine, tmp_path, monkeypatch):

@@ -39,9 +39,9 @@ def _check(picture: Picture, store: Store, quick: bool) -> list[Finding]:
         # Else sealed before git's objects went into cold storage: the next seal brings them.
         return [_finding(Problem.COLD_GIT_NONE if promised else Problem.COLD_GIT_NOT_YET, store)]
     if quick:
-        found = packs.headers(store, picture.git.root)
-        unread = [name for name in there if name not in found]
-        tips = {tip for name in packs.usable(found) for tip in found[name].tips}
+        headers = packs.headers(store, picture.git.root)
+        unread = [name for name in there if name not in headers]
+        tips = {tip for name in packs.usable(headers) for tip in headers[name].tips}
         return [*_damaged(store, unread), *_tags(picture, store, tips)]
     with tempfile.TemporaryDirectory() as scratch:
         git = packs.repository(Path(scratch))
@@ -80,7 +80,7 @@ def _finding(problem: Problem, store: Store, *details: object) -> Finding:
 
 
 def mend(bench: Bench, finding: Finding) -> str | None:
-    """Damaged bundles are put aside, and what the store lacks then is written from this clone."""
+    """Damaged bundles go to quarantine, and what the store then lacks is written from this clone."""
     store = next((store for store in bench.stores if store.name == finding.where.store), None)
     if store is None:
         return None
@@ -93,10 +93,10 @@ def mend(bench: Bench, finding: Finding) -> str | None:
             except ColdStorageError:
                 packs.set_aside(store, name)
         backup.to_store(store, bench.git, bench.picture.prefix)
-        if any(found.severity is Severity.DAMAGE for found in check(bench.picture, [store])):
+        if any(one.severity is Severity.DAMAGE for one in check(bench.picture, [store])):
             references = backup.references(bench.git, bench.picture.prefix)
             packs.put(store, bench.git, references, anew=True)
-            if any(found.severity is Severity.DAMAGE for found in check(bench.picture, [store])):
+            if any(one.severity is Severity.DAMAGE for one in check(bench.picture, [store])):
                 return None
     except GitError:
         return None  # this clone cannot give them

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from luna import files, names
 from luna.audit.finding import CACHE, GIT, Finding
-from luna.audit.places import NotPlain, Place
+from luna.audit.places import NotARegularFile, Place
 from luna.audit.problem import Problem
 from luna.files import Digests, is_inside
 from luna.hashes import Listed
@@ -50,8 +50,8 @@ def wanted(
     hashes: Mapping[str, Listed],
     places: Sequence[Place],
 ) -> tuple[list[Wanted], list[Finding]]:
-    """The objects behind a generation's outputs. ``hashes``: what its hashes.csv lists."""
-    found: list[Wanted] = []
+    """The objects of a generation's outputs, the files of folders among them. ``hashes``: what its hashes.csv lists."""
+    objects: list[Wanted] = []
     findings: list[Finding] = []
     for out in outs:
         if not out.cached:
@@ -62,9 +62,9 @@ def wanted(
             continue
         if not out.md5.endswith(".dir"):
             size, sha256 = hashes.get(out.path, (out.size, None))
-            found.append(Wanted(out.md5, out.path, generation, size, sha256))
+            objects.append(Wanted(out.md5, out.path, generation, size, sha256))
             continue
-        found.append(Wanted(out.md5, out.path, generation))
+        objects.append(Wanted(out.md5, out.path, generation))
         listing = _whole_listing(out.md5, places)
         for entry in _entries(listing):
             relative, md5 = entry.get("relpath"), entry.get("md5")
@@ -73,8 +73,8 @@ def wanted(
                 findings.append(Finding(Problem.LEADS_OUT, CACHE, out.md5, generation, named))
                 continue
             path = f"{out.path}/{relative}"
-            found.append(Wanted(str(md5), path, generation, *hashes.get(path, ())))
-    return found, findings
+            objects.append(Wanted(str(md5), path, generation, *hashes.get(path, ())))
+    return objects, findings
 
 
 def _entries(listing: bytes | None) -> list[dict]:
@@ -86,11 +86,11 @@ def _entries(listing: bytes | None) -> list[dict]:
 
 
 def _whole_listing(md5: str, places: Sequence[Place]) -> bytes | None:
-    for place in places:
+    for holder in places:
         try:
-            if place.size(md5) is None:
+            if holder.size(md5) is None:
                 continue
-            with place.open(md5) as file:
+            with holder.open(md5) as file:
                 content = file.read()
         except Exception:  # what is wrong with it is found when it is read as an object
             continue
@@ -101,18 +101,18 @@ def _whole_listing(md5: str, places: Sequence[Place]) -> bytes | None:
 
 def merged(items: Iterable[Wanted]) -> list[Wanted]:
     """Each object once, with all that is known of it, largest first."""
-    found: dict[str, Wanted] = {}
+    by_md5: dict[str, Wanted] = {}
     for item in items:
-        known = found.get(item.md5)
+        known = by_md5.get(item.md5)
         if known is None:
-            found[item.md5] = item
+            by_md5[item.md5] = item
         else:
-            found[item.md5] = replace(
+            by_md5[item.md5] = replace(
                 known,
                 size=known.size if known.size is not None else item.size,
                 sha256=known.sha256 or item.sha256,
             )
-    return sorted(found.values(), key=lambda item: -(item.size or 0))
+    return sorted(by_md5.values(), key=lambda item: -(item.size or 0))
 
 
 def total_bytes(items: Sequence[Wanted], places: Sequence[Place]) -> int:
@@ -137,8 +137,8 @@ def scan(
 ) -> list[Finding]:
     """Findings on every object in every place; reads on as many cores as there are."""
     if quick:
-        looked = [(item, place, _look(item, place)) for item in items for place in places]
-        present = {item.md5 for item, place, finding in looked if finding is None}
+        looked = [(item, holder, _look(item, holder)) for item in items for holder in places]
+        present = {item.md5 for item, holder, finding in looked if finding is None}
         return [
             _judged(item, finding, item.md5 in present, places)
             for item, _, finding in looked
@@ -147,13 +147,13 @@ def scan(
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
         return [
             finding
-            for found in pool.map(lambda item: _read(item, places, tick), items)
-            for finding in found
+            for findings_of_one in pool.map(lambda item: _read(item, places, tick), items)
+            for finding in findings_of_one
         ]
 
 
 def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]) -> Finding:
-    """The cache may lack what cold storage holds: it is there for speed, and freeing it breaks no promise."""
+    """The cache may lack what cold storage holds: then it is a note and not damage."""
     if finding.where != CACHE or finding.problem is not Problem.OBJECT_MISSING:
         return finding
     if whole:
@@ -174,27 +174,27 @@ def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]
 
 def _is_thinned(item: Wanted, places: Sequence[Place]) -> bool:
     """Whether a store is known to have dropped it on purpose: it is not lost, whichever place lacks it."""
-    return any(item.md5 in place.thinned for place in places)
+    return any(item.md5 in holder.thinned for holder in places)
 
 
-def _finding(problem: Problem, item: Wanted, place: Place, *details: object) -> Finding:
-    return Finding(problem, place.where, item.md5, item.generation, (item.path, *details))
+def _finding(problem: Problem, item: Wanted, holder: Place, *details: object) -> Finding:
+    return Finding(problem, holder.where, item.md5, item.generation, (item.path, *details))
 
 
-def _look(item: Wanted, place: Place) -> Finding | None:
+def _look(item: Wanted, holder: Place) -> Finding | None:
     try:
-        size = place.size(item.md5)
-    except NotPlain as error:
-        return _finding(Problem.OBJECT_NOT_PLAIN, item, place, str(error))
+        size = holder.size(item.md5)
+    except NotARegularFile as error:
+        return _finding(Problem.OBJECT_NOT_PLAIN, item, holder, str(error))
     except Exception as error:
-        return _finding(Problem.OBJECT_UNASKED, item, place, _said(error))
+        return _finding(Problem.OBJECT_UNASKED, item, holder, _in_words(error))
     if size is None:
-        dropped = item.md5 in place.thinned
-        return None if dropped else _finding(Problem.OBJECT_MISSING, item, place)
+        dropped = item.md5 in holder.thinned
+        return None if dropped else _finding(Problem.OBJECT_MISSING, item, holder)
     if item.size is None or size == item.size:
         return None
     problem = Problem.OBJECT_CUT if size < item.size else Problem.OBJECT_LONG
-    return _finding(problem, item, place, size, item.size)
+    return _finding(problem, item, holder, size, item.size)
 
 
 _UNREADABLE = (Problem.OBJECT_MISSING, Problem.OBJECT_NOT_PLAIN, Problem.OBJECT_UNASKED)
@@ -204,17 +204,17 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
     findings: list[Finding] = []
     # SHA-256 of bytes that have the name's MD5 and, where one was sealed, the sealed SHA-256.
     proven: str | None = None
-    for place in places:
-        wrong = _look(item, place)
+    for holder in places:
+        wrong = _look(item, holder)
         if wrong and wrong.problem in _UNREADABLE:
             findings.append(wrong)
             continue
         try:
-            if item.md5 in place.thinned and place.size(item.md5) is None:
+            if item.md5 in holder.thinned and holder.size(item.md5) is None:
                 continue
-            read = digests_of(place, item.md5, both=proven is None, tick=tick)
-        except Exception as error:  # whatever a store's library raises: it is a finding, and the other places are still read
-            findings.append(_finding(Problem.OBJECT_UNREAD, item, place, _said(error)))
+            read = digests_of(holder, item.md5, both=proven is None, tick=tick)
+        except Exception as error:  # any exception of a store's library is a finding, and the other places are still read
+            findings.append(_finding(Problem.OBJECT_UNREAD, item, holder, _in_words(error)))
             continue
         if proven is not None:
             whole = read.sha256 == proven
@@ -222,24 +222,24 @@ def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
             named = read.md5 == item.md5.removesuffix(".dir")
             whole = named and item.sha256 in (None, read.sha256)
             if named and item.sha256 and not whole:
-                findings.append(_finding(Problem.OBJECT_FORGED, item, place, item.sha256[:12]))
+                findings.append(_finding(Problem.OBJECT_FORGED, item, holder, item.sha256[:12]))
                 continue
         if whole:
             proven = read.sha256
             if wrong:  # the bytes are whole, so the size that was sealed is not theirs
-                findings.append(_finding(Problem.SEALED_SIZE, item, place))
+                findings.append(_finding(Problem.SEALED_SIZE, item, holder))
         else:
-            findings.append(wrong or _finding(Problem.OBJECT_OTHER, item, place))
+            findings.append(wrong or _finding(Problem.OBJECT_OTHER, item, holder))
     return [_judged(item, finding, proven is not None, places) for finding in findings]
 
 
 def digests_of(
-    place: Place, md5: str, both: bool = True, tick: Tick = lambda count: None
+    holder: Place, md5: str, both: bool = True, tick: Tick = lambda count: None
 ) -> Digests:
     """Of the bytes that the place gives for an object; without the MD5 where not ``both`` are asked for."""
-    with place.open(md5) as file:
+    with holder.open(md5) as file:
         return files.digests(file, md5=both, read=tick)
 
 
-def _said(error: Exception) -> str:
+def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"

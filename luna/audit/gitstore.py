@@ -29,10 +29,10 @@ def loose_path(git: Git, object_id: str) -> Path:
 
 def loose_objects(git: Git) -> Iterator[tuple[str, Path]]:
     """Id and path of every loose object."""
-    for place in sorted((git.common_dir / "objects").glob("[0-9a-f][0-9a-f]")):
-        for path in sorted(place.iterdir()):
+    for folder in sorted((git.common_dir / "objects").glob("[0-9a-f][0-9a-f]")):
+        for path in sorted(folder.iterdir()):
             if re.fullmatch("[0-9a-f]{38}", path.name):
-                yield place.name + path.name, path
+                yield folder.name + path.name, path
 
 
 def loose_content(path: Path) -> tuple[str, bytes] | None:
@@ -62,13 +62,13 @@ def damaged_loose(git: Git) -> dict[str, Path]:
 def damaged_packs(git: Git) -> list[Path]:
     """The index files of packs that 'git verify-pack' refuses."""
     packs = sorted((git.common_dir / "objects" / "pack").glob("pack-*.idx"))
-    found = []
+    damaged = []
     for index in packs:
         try:
             git.run("verify-pack", str(index))
         except GitError:
-            found.append(index)
-    return found
+            damaged.append(index)
+    return damaged
 
 
 def missing(git: Git) -> set[str]:
@@ -138,13 +138,13 @@ def check_packed_refs(git: Git) -> list[Finding]:
 
 def check_loose_refs(git: Git) -> list[Finding]:
     """git takes a reference in capitals, or one whose line does not end; it never writes one so."""
-    place = git.common_dir
+    top = git.common_dir
     findings = []
-    for path in sorted((place / "refs").rglob("*")):
+    for path in sorted((top / "refs").rglob("*")):
         if path.is_file() and not path.name.endswith(".lock"):
             content = path.read_bytes()
             if not re.fullmatch(rb"([0-9a-f]{40}|ref: refs/\S+)\n", content):
-                name = path.relative_to(place).as_posix()
+                name = path.relative_to(top).as_posix()
                 if git.try_resolve(name):
                     findings.append(
                         Finding(Problem.REFERENCE_FORM, GIT, name, name.removeprefix("refs/tags/"))

@@ -44,7 +44,7 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
     if path == artifacts.LOCK.as_posix() and bench.building:
         if not bench.dry:
             interrupted.mend_lockfile(bench.root)
-        return "it is again what it was when the last stage began, or as it was sealed"
+        return "it has its content from when the last stage began, or the sealed content"
     sealed = bench.git.show("HEAD", path)
     if sealed is None:
         return None
@@ -64,4 +64,4 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
             file.write(sealed + rest)
             file.flush()
             os.fsync(file.fileno())
-    return "the file is again as it was sealed"
+    return "the file has its sealed content again"

@@ -32,7 +32,7 @@ def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
 
 
 def mend(bench: Bench) -> str | None:
-    """The longest whole record wins, if the others are its beginnings; none whole: it is written from the tags that stand."""
+    """The longest whole record wins, if the others are its beginnings; none whole: it is written from the existing tags."""
     git, own = bench.git, _own(bench)
     copies = {}
     for store in bench.stores:
@@ -45,17 +45,17 @@ def mend(bench: Bench) -> str | None:
         return None  # two histories: a person must say which is true
     if bench.dry:
         return (
-            "the record is made whole from the copy that is"
+            "the record is restored from its intact copy"
             if best
-            else "the record is written from the tags that stand"
+            else "the record is written from the existing tags"
         )
     if not best:
         drop_broken(bench, record.REF)
         done = record.complete(git)
         best = record.read(git)
-        said = f"the record was written from the {len(done)} tags that stand" if done else None
+        done_text = f"the record was written from the {len(done)} existing tags" if done else None
     else:
-        said = "the record is whole again"
+        done_text = "the record is complete again"
     if own != best:
         _bring(bench, best)
         drop_broken(bench, record.REF)
@@ -66,4 +66,4 @@ def mend(bench: Bench) -> str | None:
         )
     for store in bench.stores:
         record.mend_cold(store, best)
-    return said
+    return done_text

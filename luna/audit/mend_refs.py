@@ -19,7 +19,7 @@ def packed_refs(bench: Bench) -> str:
     """Drop the lines of packed-refs that git cannot read. Returns what was done."""
     if not bench.dry:
         _drop_packed(bench, _misspelt(bench))
-    return "its readable lines were written anew; what they lack comes back from the record"
+    return "its readable lines were written again; missing lines come from the record"
 
 
 def _misspelt(bench: Bench) -> set[str]:
@@ -53,7 +53,7 @@ def _differ_in_one_bit(one: bytes, other: bytes) -> bool:
 
 
 def _drop_packed(bench: Bench, names: set[str]) -> None:
-    """Write packed-refs anew without the ``names``, each of its other lines as git writes it. The file as it was is kept."""
+    """Write packed-refs again without the ``names``, each of its other lines as git writes it. The file as it was is kept."""
     path = bench.git.common_dir / "packed-refs"
     rows, _ = gitstore.packed_refs(bench.git)
     quarantine.copy(bench.root, path, "packed-refs")
@@ -78,7 +78,7 @@ def stray(bench: Bench, tag: str) -> str:
             [_aside(bench, "stray", value), Update(f"refs/tags/{tag}", ZERO, value)],
             "luna repair: put aside",
         )
-    return "the name was put aside, under refs/quarantine"
+    return "the name was moved to refs/quarantine"
 
 
 def _aside(bench: Bench, label: str, value: str) -> Update:
@@ -97,11 +97,11 @@ def form(bench: Bench, reference: str) -> str | None:
         path = bench.git.common_dir / reference
         quarantine.copy(bench.root, path, reference)
         files.write_text(path, value + "\n")
-    return "the reference's file was written anew"
+    return "the reference's file was written again"
 
 
 def drop_broken(bench: Bench, reference: str) -> None:
-    """Put the file of a reference that git cannot read aside, so that the reference can be made again."""
+    """Move the file of a reference that git cannot read to quarantine, so that the reference can be made again."""
     path = bench.git.common_dir / reference
     if path.is_file() and bench.git.try_resolve(f"{reference}^{{object}}") is None:
         quarantine.aside(bench.root, path, reference)
@@ -124,11 +124,11 @@ def tag(bench: Bench, tag: str) -> str | None:
         if bench.picture.record.whole and f"refs/tags/{tag}" not in bench.picture.broken:
             if not bench.dry:
                 record.complete(bench.git)
-            return "it was recorded as it stands"
+            return "it was added to the record"
         if f"refs/tags/{tag}" in bench.picture.broken:
             if not bench.dry:
                 drop_broken(bench, f"refs/tags/{tag}")
-            return "the broken reference was put aside; no record knows this tag"
+            return "the broken reference was moved to quarantine; no record has this tag"
         return None
     if not bench.dry:
         reference = f"refs/tags/{tag}"
@@ -140,7 +140,7 @@ def tag(bench: Bench, tag: str) -> str | None:
         bench.git.update(
             [Update(reference, entry.object, now or ZERO)], "luna repair: from the record"
         )
-    return "the tag is again what the record says"
+    return "the tag has its recorded value again"
 
 
 def _from_remote(bench: Bench, tag: str) -> str | None:

@@ -123,27 +123,27 @@ def references(git: Git) -> tuple[dict[str, str], tuple[str, ...]]:
     broken = tuple(re.findall(r"ignoring (?:broken|dangling) (?:ref|symref) (\S+)", complaints))
     if code == 0:
         return dict(row.split(" ") for row in text.splitlines()), broken
-    found = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
-    place = git.common_dir
-    for path in sorted((place / "refs").rglob("*")):
+    values = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
+    top = git.common_dir
+    for path in sorted((top / "refs").rglob("*")):
         if path.is_file() and re.fullmatch(
             "[0-9a-f]{40}\n?", text := path.read_text(encoding="utf-8", errors="replace")
         ):
-            found[path.relative_to(place).as_posix()] = text.strip()
-    return found, broken
+            values[path.relative_to(top).as_posix()] = text.strip()
+    return values, broken
 
 
 def take(
     git: Git, prefix: str, bad: set[str], cold_entries: list[record.Entry] | None = None
 ) -> Picture:
     """``bad``: git objects known to be unreadable. ``cold_entries``: the record of cold storage, trusted where git's is not readable."""
-    found, broken = references(git)
-    blank = Picture(git, prefix, found, broken, {}, [], WHOLE, {}, bad)
+    values, broken = references(git)
+    blank = Picture(git, prefix, values, broken, {}, [], WHOLE, {}, bad)
     state = WHOLE
     entries: list[record.Entry] = []
-    [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in found else [None]
+    [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in values else [None]
     if text is None:
-        gone = record.REF not in found and record.REF not in broken
+        gone = record.REF not in values and record.REF not in broken
         state = MISSING if gone else RecordState("it cannot be read")
     else:
         try:
@@ -152,7 +152,7 @@ def take(
             state = RecordState(str(problem))
     trusted = entries or cold_entries or []
     bodies, light = {}, set()
-    for name, value in found.items():
+    for name, value in values.items():
         if name.startswith("refs/tags/") and value not in bad:
             kind, body = blank.typed(value) or ("", b"")
             if kind == "tag" and record.object_id_of(body) == value:
@@ -162,7 +162,7 @@ def take(
     seals = {}
     for name, value in (
         (name.removeprefix("refs/tags/"), value)
-        for name, value in found.items()
+        for name, value in values.items()
         if name.startswith("refs/tags/")
     ):
         if _is_generation(name, prefix) and value in bodies:
@@ -173,7 +173,7 @@ def take(
             seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
             seals[seal.number] = seal
     return Picture(
-        git, prefix, found, broken, bodies, trusted, state, dict(sorted(seals.items())), bad, light
+        git, prefix, values, broken, bodies, trusted, state, dict(sorted(seals.items())), bad, light
     )
 
 
@@ -189,20 +189,20 @@ def _is_generation(name: str, prefix: str) -> bool:
 
 def object_names(picture: Picture) -> dict[str, str]:
     """What git objects are, for a reader: the generation whose tag, commit or file they are; the oldest that has them."""
-    found: dict[str, str] = {}
+    names_by_id: dict[str, str] = {}
     for entry in picture.entries:
-        found.setdefault(entry.object, f"tag {entry.tag}")
+        names_by_id.setdefault(entry.object, f"tag {entry.tag}")
         if names.is_generation(entry.tag) or names.is_snapshot(entry.tag):
-            found.setdefault(entry.commit, f"commit of {entry.tag}")
+            names_by_id.setdefault(entry.commit, f"commit of {entry.tag}")
     for tag, value in picture.tags.items():
-        found.setdefault(value, f"tag {tag}")
+        names_by_id.setdefault(value, f"tag {tag}")
     for seal in picture.seals.values():
-        found.setdefault(seal.commit, f"commit of {seal.name}")
+        names_by_id.setdefault(seal.commit, f"commit of {seal.name}")
         [commit] = picture.read([seal.commit])
         if commit and commit.startswith(b"tree "):
-            found.setdefault(commit[5:45].decode("ascii", "replace"), f"files of {seal.name}")
+            names_by_id.setdefault(commit[5:45].decode("ascii", "replace"), f"files of {seal.name}")
         listed = picture.git.text("ls-tree", "-r", "-t", "--full-tree", seal.commit, check=False)
         for row in listed.splitlines():
             head, _, path = row.partition("\t")
-            found.setdefault(head.split(" ")[2], f"{path} of {seal.name}")
-    return found
+            names_by_id.setdefault(head.split(" ")[2], f"{path} of {seal.name}")
+    return names_by_id

@@ -17,8 +17,8 @@ from luna.storage.cold import Store
 Stream = io.RawIOBase | io.BufferedIOBase
 
 
-class NotPlain(Exception):
-    """What stands at an object's place is no plain file."""
+class NotARegularFile(Exception):
+    """Something other than a regular file is where an object should be."""
 
 
 class Place(Protocol):
@@ -33,7 +33,7 @@ class Place(Protocol):
         """Objects that were taken out on purpose: they are not looked for."""
 
     def size(self, md5: str) -> int | None:
-        """Bytes of the object there, None where there is none. Raises NotPlain, or what the store raises."""
+        """Bytes of the object there, None where there is none. Raises NotARegularFile, or what the store raises."""
         ...
 
     def open(self, md5: str) -> Stream:
@@ -43,18 +43,18 @@ class Place(Protocol):
 def plain_size(path: Path) -> int | None:
     """Size without following a link: a link in a store may lead anywhere, and its target is no copy."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise NotPlain(
+    if not stat.S_ISREG(status.st_mode):
+        raise NotARegularFile(
             "a symbolic link"
-            if stat.S_ISLNK(found.st_mode)
+            if stat.S_ISLNK(status.st_mode)
             else "a folder"
-            if stat.S_ISDIR(found.st_mode)
+            if stat.S_ISDIR(status.st_mode)
             else "a device"
         )
-    return found.st_size
+    return status.st_size
 
 
 @dataclass(frozen=True)

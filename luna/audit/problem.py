@@ -10,7 +10,7 @@ _REMOTE = "luna repair (from a git remote)"
 _FETCH = "git fetch, or luna repair"
 _SEALED = "none: it was sealed so"
 _MADE = "none: it was made so"
-_ANSWER = "make the store answer, then luna verify --remote"
+_ANSWER = "make sure that the store answers, then luna verify --remote"
 
 
 class Severity(StrEnum):
@@ -29,7 +29,7 @@ class Kind(StrEnum):
     HEAD = "head"
     BRANCH = "branch"
     REFERENCES = "references"  # git's own files of references
-    SHALLOW = "shallow clone"  # nothing can be said of what lies behind the cut
+    SHALLOW = "shallow clone"  # nothing is known of what is older than the cut
     GIT_OBJECT = "git object"
     RECORD = "record"
     COLD_RECORD = "record in cold storage"
@@ -58,12 +58,12 @@ class Problem(Enum):
 
     # objects; the first detail is the path of the file that the object is
     OBJECT_MISSING = Kind.OBJECT, "{} is missing"
-    OBJECT_NOT_PLAIN = Kind.OBJECT, "{} is {} and no plain file: it is not followed"
-    OBJECT_UNASKED = Kind.OBJECT, "{} cannot be asked for: {}"
-    OBJECT_CUT = Kind.OBJECT, "{} is cut to {} of {} bytes"
+    OBJECT_NOT_PLAIN = Kind.OBJECT, "{} is {} and not a regular file: it was not read"
+    OBJECT_UNASKED = Kind.OBJECT, "{} could not be read: {}"
+    OBJECT_CUT = Kind.OBJECT, "{} is truncated to {} of {} bytes"
     OBJECT_LONG = Kind.OBJECT, "{} is {} bytes long, not {}"
     OBJECT_UNREAD = Kind.OBJECT, "{} cannot be read: {}"
-    OBJECT_OTHER = Kind.OBJECT, "{} has other bytes than its name says"
+    OBJECT_OTHER = Kind.OBJECT, "the bytes of {} do not match its name"
     OBJECT_FORGED = (
         Kind.OBJECT,
         "{} has the MD5 that names it but not the SHA-256 that was sealed ({}): the bytes were forged, "
@@ -78,41 +78,41 @@ class Problem(Enum):
     )
     NOT_CACHED_THINNED = (
         Kind.OBJECT,
-        "{} is not in the cache, and cold storage keeps what it is made again from ('luna thin')",
+        "{} is not in the cache, and cold storage keeps what it is rebuilt from ('luna thin')",
         "",
         Severity.NOTE,
     )
-    SEALED_SIZE = Kind.CONTENT, "{} is whole, but its sealed size is not its own", _SEALED
-    NO_HASH = Kind.CONTENT, "the hash of {} is {!r}, which is none: it is not followed", _SEALED
+    SEALED_SIZE = Kind.CONTENT, "{} is intact, but its sealed size is another one", _SEALED
+    NO_HASH = Kind.CONTENT, "the hash of {} is {!r}, which is not a hash: it was not read", _SEALED
     LEADS_OUT = (
         Kind.CONTENT,
-        "the listing of {} names {!r}, which leads out of its folder or is no object: it is not followed",
+        "the listing of {} names {!r}, which is outside of its folder or not an object: it was not read",
         _SEALED,
     )
 
     # git's own storage
     SHALLOW = (
         Kind.SHALLOW,
-        "this is a shallow clone, which holds only the end of the line, so nothing can be proven",
+        "this is a shallow clone, which has only the newest part of the history, so nothing can be proven",
         "git fetch --unshallow --tags; where the remote is shallow too: luna repair (from cold storage)",
     )
-    GIT_OBJECT_DAMAGED = Kind.GIT_OBJECT, "the object's bytes are not its name's", _OTHER_CLONE
+    GIT_OBJECT_DAMAGED = Kind.GIT_OBJECT, "the object's bytes do not match its name", _OTHER_CLONE
     GIT_OBJECT_MISSING = Kind.GIT_OBJECT, "the object is missing", _OTHER_CLONE
     PACK_DAMAGED = Kind.GIT_OBJECT, "the pack is damaged", _OTHER_CLONE
     TAG_OBJECT_MISSING = Kind.GIT_OBJECT, "the tag's own object is missing", _OTHER_CLONE
     PACKED_LINES = Kind.REFERENCES, "{}"
-    PACKED_PEELED = Kind.REFERENCES, "it says that the tag points at {}, which it does not"
-    REFERENCE_FORM = Kind.REFERENCES, "the reference's file is not as git writes it"
+    PACKED_PEELED = Kind.REFERENCES, "it says that the tag points at {}, which is wrong"
+    REFERENCE_FORM = Kind.REFERENCES, "the reference's file is not in git's form"
 
     # the record of tags
-    RECORD_MISSING = Kind.RECORD, "the record of tags is not whole: it is missing"
+    RECORD_MISSING = Kind.RECORD, "the record of tags is missing"
     RECORD_NOT_BEGUN = (
         Kind.RECORD,
-        "the record of tags is not whole: it is missing",
+        "the record of tags is missing",
         REPAIR,
         Severity.NOTE,
     )
-    RECORD_DAMAGED = Kind.RECORD, "the record of tags is not whole: {}"
+    RECORD_DAMAGED = Kind.RECORD, "the record of tags is damaged: {}"
     RECORD_OTHER = (
         Kind.RECORD,
         "the seal names another record than this one: entries before it were changed or dropped",
@@ -128,19 +128,25 @@ class Problem(Enum):
     )
 
     # tags
-    TAG_NEVER_CAME = Kind.TAG, "it is sealed in this history, and its tag is not here"
+    TAG_NEVER_CAME = Kind.TAG, "it is sealed in this history, but its tag is missing"
     TAG_DELETED = Kind.TAG, "the tag was deleted; the record holds it"
     TAG_BROKEN = Kind.TAG, "its reference is broken; the record holds it"
-    TAG_MOVED = Kind.TAG, "the tag was moved or made anew: it is {}, the record says {}"
-    TAG_UNRECORDED = Kind.TAG, "the tag is in no record: no seal made it, or it was cut short"
+    TAG_MOVED = Kind.TAG, "the tag was moved or made again: it is {}, the record says {}"
+    TAG_UNRECORDED = (
+        Kind.TAG,
+        "the tag is not in the record: no seal made it, or the seal was interrupted",
+    )
     TAG_REFERENCE = Kind.TAG, "the reference is broken"
-    TAG_LIGHT = Kind.STRAY, "it is a light tag, which no seal makes: it is no generation"
+    TAG_LIGHT = (
+        Kind.STRAY,
+        "it is a lightweight tag, which a seal never makes: it is not a generation",
+    )
     TAG_SECOND = Kind.STRAY, "a second tag for generation {}, which is {}"
     TAG_RENAMED = Kind.STRAY, "it is the tag {} under another name"
     TAG_MADE_AS_OTHER = (
         Kind.CONTENT,
-        "the tag object was made under another name",
-        "none: it is no tag of Luna's",
+        "the tag object was made for another name",
+        "none: it is not a tag of Luna",
     )
     PARAMETERS_OTHER = (
         Kind.CONTENT,
@@ -155,7 +161,7 @@ class Problem(Enum):
     )
     SIGNATURE_UNTRUSTED = (
         Kind.SIGNATURE,
-        "the signature is good, but its key is of nobody in the allowed signers file",
+        "the signature is good, but its key is not in the allowed signers file",
         "add the signer to gpg.ssh.allowedSignersFile, if you trust the key",
     )
     SIGNATURE_BAD = (
@@ -167,7 +173,7 @@ class Problem(Enum):
     # head and branch
     HEAD_TO_NOTHING = (
         Kind.HEAD,
-        "move {} of the head names a commit that is no generation",
+        "move {} of the head names a commit that is not a generation",
         "none: look at 'luna log --head'",
     )
     HEAD_TO_DENIED = (
@@ -177,7 +183,7 @@ class Problem(Enum):
     )
     HEAD_MOVE_GONE = (
         Kind.HEAD,
-        "move {} of the head's history is gone, from the record too",
+        "move {} of the head is missing, in the record too",
         _REMOTE,
     )
     HEAD_MISSING = Kind.HEAD, "the head is missing or broken; its last move was to {}"
@@ -211,7 +217,7 @@ class Problem(Enum):
     ROWS_ALTERED = Kind.ALTERED, "past rows were altered by this seal: {}"
     ROWS_CORRECTED = (
         Kind.ALTERED,
-        "past rows were altered by this seal: {}; corrected since",
+        "past rows were altered by this seal: {}; they were corrected later",
         "",
         Severity.NOTE,
     )
@@ -225,10 +231,10 @@ class Problem(Enum):
 
     # the artifact set
     LOCK_MISSING = Kind.CONTENT, "the sealed commit lacks dvc.lock or dvc.yaml", _REMOTE
-    LOCK_UNREAD = Kind.CONTENT, "dvc.lock cannot be understood", _SEALED
+    LOCK_UNREAD = Kind.CONTENT, "dvc.lock cannot be parsed", _SEALED
     HASHES_MISSING = Kind.CONTENT, "the sealed commit lacks hashes.csv", _REMOTE
-    HASHES_UNREAD = Kind.CONTENT, "hashes.csv cannot be understood", _SEALED
-    HASHES_OTHER = Kind.CONTENT, "hashes.csv is not the one that the seal names", _SEALED
+    HASHES_UNREAD = Kind.CONTENT, "hashes.csv cannot be parsed", _SEALED
+    HASHES_OTHER = Kind.CONTENT, "hashes.csv is not the file that the seal names", _SEALED
     HASHES_MODEL = Kind.CONTENT, "hashes.csv and the seal disagree on the model", _SEALED
     WEIGHTS_MODEL = (
         Kind.CONTENT,
@@ -237,7 +243,7 @@ class Problem(Enum):
     )
     OUTPUT_UNLOCKED = (
         Kind.CONTENT,
-        "its own pipeline makes it, but its dvc.lock does not know it",
+        "its own pipeline makes it, but its dvc.lock does not name it",
         _SEALED,
     )
     FILE_UNLISTED = (
@@ -252,12 +258,12 @@ class Problem(Enum):
     # snapshots
     SNAPSHOT_FOREIGN = (
         Kind.CONTENT,
-        "the tag is not one that 'luna snapshot' made: nothing is known of its content",
+        "'luna snapshot' did not make this tag: its content is unknown",
         "none: use another name for tags of your own",
         Severity.NOTE,
     )
-    SNAPSHOT_LACKS = Kind.CONTENT, "its commit lacks what it was made with", _REMOTE
-    SNAPSHOT_UNREAD = Kind.CONTENT, "its commit cannot be understood", _MADE
+    SNAPSHOT_LACKS = Kind.CONTENT, "its commit lacks files that a snapshot has", _REMOTE
+    SNAPSHOT_UNREAD = Kind.CONTENT, "its commit cannot be parsed", _MADE
     SNAPSHOT_OTHER = Kind.CONTENT, "its commit and its tag disagree on the content", _MADE
 
     # the workspace
@@ -265,34 +271,34 @@ class Problem(Enum):
     HERE_OTHER = Kind.WORKSPACE, "it is not as it was sealed"
     HERE_LOCK_OTHER = (
         Kind.WORKSPACE,
-        "it is not as it was sealed; DVC would take other files for this generation's",
+        "it is not as it was sealed; DVC would use other files for this generation",
     )
     HERE_LOCK_CUT = (
         Kind.WORKSPACE,
         "it was cut short",
-        "luna repair, or luna evolve, which goes on from what it was before",
+        "luna repair, or luna evolve, which takes its last complete copy",
     )
     HERE_SETTINGS = Kind.WORKSPACE, "{}", "", Severity.NOTE
 
     # cold storage
-    STORE_SILENT = Kind.COLD_STORE, "{}", "make it answer, then luna verify --remote"
+    STORE_SILENT = Kind.COLD_STORE, "{}", "make sure that it answers, then luna verify --remote"
     STORE_REFUSED = Kind.COLD_STORE, "{}", ""
     COLD_GIT_UNREAD = Kind.COLD_GIT, "it cannot be read: {}", _ANSWER
     COLD_GIT_NONE = (
         Kind.COLD_GIT,
-        "it holds no git objects, so it cannot bring the line back by itself",
+        "it holds no git objects, so a clone cannot be made from it",
     )
     COLD_GIT_NOT_YET = (
         Kind.COLD_GIT,
-        "it holds no git objects, so it cannot bring the line back by itself",
+        "it holds no git objects, so a clone cannot be made from it",
         "luna archive HEAD",
         Severity.NOTE,
     )
     COLD_GIT_LACKS = Kind.COLD_GIT, "it lacks git's objects of {}"
-    COLD_GIT_PARTS = Kind.COLD_GIT, "its git objects lack some of what {} stands on"
-    COLD_GIT_DAMAGED = Kind.COLD_GIT, "its bytes are not those that it is named by"
+    COLD_GIT_PARTS = Kind.COLD_GIT, "its git objects lack some that {} needs"
+    COLD_GIT_DAMAGED = Kind.COLD_GIT, "its bytes do not match its name"
     COLD_GIT_OTHER = (
         Kind.COLD_GIT,
-        "it also holds another {} than the record's ({})",
+        "it also holds another {} than the record has ({})",
         "none: two histories were written there; compare with another clone",
     )

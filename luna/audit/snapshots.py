@@ -23,13 +23,13 @@ from luna.repo.tag import TagBody
 
 def bodies(picture: Picture) -> dict[str, str]:
     """Tag objects of all snapshots by tag, the record's word before git's."""
-    found = {
+    by_tag = {
         tag: picture.bodies[value]
         for tag, value in picture.tags.items()
         if names.is_snapshot(tag) and value in picture.bodies
     }
-    found |= {entry.tag: entry.body for entry in picture.entries if names.is_snapshot(entry.tag)}
-    return dict(sorted(found.items()))
+    by_tag |= {entry.tag: entry.body for entry in picture.entries if names.is_snapshot(entry.tag)}
+    return dict(sorted(by_tag.items()))
 
 
 def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list[Finding]]:
@@ -37,23 +37,23 @@ def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list
     wanted: list[Wanted] = []
     findings: list[Finding] = []
     for tag, body in bodies(picture).items():
-        said = TagBody.of(body).fields
-        if not content.is_name(said.get("Object")):
+        fields = TagBody.of(body).fields
+        if not content.is_name(fields.get("Object")):
             findings.append(Finding(Problem.SNAPSHOT_FOREIGN, GIT, tag, tag))
             continue
-        outs, hashes, wrong = _kept(picture, tag, body, said)
-        found, untold = content.wanted(tag, outs, hashes, places)
-        wanted += found
+        outs, hashes, wrong = _kept(picture, tag, body, fields)
+        needed, untold = content.wanted(tag, outs, hashes, places)
+        wanted += needed
         findings += [*wrong, *untold]
     return wanted, findings
 
 
 def _kept(
-    picture: Picture, tag: str, body: str, said: dict[str, str]
+    picture: Picture, tag: str, body: str, fields: dict[str, str]
 ) -> tuple[list[Out], dict[str, Listed], list[Finding]]:
     """Outputs and hashes by the commit; where git has lost it, the content by the tag's own word."""
     commit = TagBody.of(body).object
-    named = [Out(artifacts.SNAPSHOT.as_posix(), said["Object"], 0, True)]
+    named = [Out(artifacts.SNAPSHOT.as_posix(), fields["Object"], 0, True)]
     text, listed = picture.read(
         [f"{commit}:{artifacts.SNAPSHOT_DVC}", f"{commit}:{artifacts.SNAPSHOT_HASHES}"]
     )
@@ -65,7 +65,7 @@ def _kept(
         hashes = hash_list.loads(listed)
     except (yaml.YAMLError, InputError, KeyError, TypeError):
         return named, {}, [Finding(Problem.SNAPSHOT_UNREAD, GIT, tag, tag)]
-    told = (said["Object"], said.get(artifacts.HASHES_TRAILER))
-    if ([out.md5 for out in outs], hashlib.sha256(listed).hexdigest()) != ([told[0]], told[1]):
+    in_tag = (fields["Object"], fields.get(artifacts.HASHES_TRAILER))
+    if ([out.md5 for out in outs], hashlib.sha256(listed).hexdigest()) != ([in_tag[0]], in_tag[1]):
         return named, {}, [Finding(Problem.SNAPSHOT_OTHER, GIT, tag, tag)]
     return outs, hashes, []

@@ -71,14 +71,14 @@ def _record(picture: Picture) -> list[Finding]:
 def _recorded_tags(picture: Picture) -> list[Finding]:
     findings = []
     for entry in picture.entries:
-        found = picture.tags.get(entry.tag)
+        in_git = picture.tags.get(entry.tag)
         generation = entry.tag if names.is_generation(entry.tag) else None
-        if found is None:
+        if in_git is None:
             broken = f"refs/tags/{entry.tag}" in picture.broken
             problem = Problem.TAG_BROKEN if broken else Problem.TAG_DELETED
             findings.append(Finding(problem, GIT, entry.tag, generation))
-        elif found != entry.object:
-            ids = (found[:12], entry.object[:12])
+        elif in_git != entry.object:
+            ids = (in_git[:12], entry.object[:12])
             findings.append(Finding(Problem.TAG_MOVED, GIT, entry.tag, generation, ids))
     return findings
 
@@ -128,11 +128,11 @@ def _assignments(picture: Picture) -> dict[int, str]:
         tag: picture.bodies[value] for tag, value in picture.tags.items() if value in picture.bodies
     }
     bodies |= {entry.tag: entry.body for entry in picture.entries}
-    found = {}
+    moves = {}
     for tag, body in bodies.items():
         if (count := assignment_number(tag)) is not None:
-            found[count] = TagBody.of(body).object
-    return found
+            moves[count] = TagBody.of(body).object
+    return moves
 
 
 def _head(picture: Picture) -> list[Finding]:
@@ -173,17 +173,13 @@ def _branch(picture: Picture) -> list[Finding]:
     findings: list[Finding] = []
     if picture.unreadable:
         return findings  # git walks no history with holes; the holes are named
-    place = (
+    at = (
         {commit: number for number, commit in enumerate(git.first_parents(picture.newest.commit))}
         if picture.newest
         else {}
     )
     for older, newer in itertools.pairwise(picture.seals.values()):
-        on_line = (
-            older.commit in place
-            and newer.commit in place
-            and place[older.commit] > place[newer.commit]
-        )
+        on_line = older.commit in at and newer.commit in at and at[older.commit] > at[newer.commit]
         if not on_line and not git.is_ancestor(older.commit, newer.commit):
             findings.append(Finding(Problem.FORKED, GIT, newer.name, newer.name, (older.name,)))
     current = git.branch()
@@ -262,8 +258,10 @@ _UNTRUSTED = {
 
 def signature(picture: Picture, seal: Seal) -> tuple[str | None, Finding | None]:
     """Who signed the seal (None: nobody), and what is wrong with the signature."""
-    found = signing.examine(picture.git, seal.object, seal.body)
-    if found.verdict in (Verdict.NONE, Verdict.GOOD):
-        return found.signer, None
-    remedy = _WHOM_TO_TRUST[found.kind or "ssh"] if found.verdict is Verdict.UNKNOWN_KEY else None
-    return None, Finding(_UNTRUSTED[found.verdict], GIT, seal.name, seal.name, (), remedy)
+    checked = signing.examine(picture.git, seal.object, seal.body)
+    if checked.verdict in (Verdict.NONE, Verdict.GOOD):
+        return checked.signer, None
+    remedy = (
+        _WHOM_TO_TRUST[checked.kind or "ssh"] if checked.verdict is Verdict.UNKNOWN_KEY else None
+    )
+    return None, Finding(_UNTRUSTED[checked.verdict], GIT, seal.name, seal.name, (), remedy)

@@ -85,21 +85,21 @@ def verify(
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)
-    items, found = (
+    items, all_findings = (
         ([], [])
         if chosen
         else snapshots.check(picture, [Cache(root), *(Cold(store) for store in stores)])
     )
-    findings += found
+    findings += all_findings
     # What a snapshot keeps was not taken out of a store on purpose, even if a generation's GGUF of the same bytes was.
     lean = thinned - {item.md5 for item in items}
     places: list[Place] = [Cache(root), *(Cold(store, lean) for store in stores)]
     signers = []
     beside = {seal.name for seal in seals}
     for seal in seals:
-        wanted, found = check_generation(picture, seal, places, beside)
+        wanted, all_findings = check_generation(picture, seal, places, beside)
         items += wanted
-        findings += found
+        findings += all_findings
         signer, wrong = tags.signature(picture, seal)
         findings += [wrong] if wrong else []
         signers.append({"generation": seal.name, "tagger": seal.tagger, "signer": signer})
@@ -115,7 +115,7 @@ def verify(
     findings += content.scan(objects, places, quick, tick)
     return Report(
         [seal.name for seal in seals],
-        [str(place.where) for place in places],
+        [str(holder.where) for holder in places],
         len(objects),
         read,
         quick,
@@ -136,7 +136,7 @@ def verify_generation(
 ) -> list[Finding]:
     """Findings on the content of one generation alone, in the given stores and the cache: the data of its seal, every byte.
 
-    For commands that must know that a generation is whole somewhere before they go on. ``with_cache`` False: the stores only.
+    For commands that must know that an intact copy of a generation exists before they continue. ``with_cache`` False: the stores only.
     """
     picture = take(Git(root), prefix, set())
     [seal] = choose(picture, [generation])
@@ -156,13 +156,13 @@ def survey(
     if findings and git.attempt("for-each-ref")[0]:
         # git does nothing at all now: the rest is looked at when its references can be read again.
         return take(git, prefix, set()), findings
-    cold_entries, found = _cold_records(stores)
-    findings += found
+    cold_entries, in_stores = _cold_records(stores)
+    findings += in_stores
     damaged = set(gitstore.damaged_loose(git))
     picture = take(git, prefix, damaged, cold_entries)
     if not picture.references and not findings and references(git)[1]:
         raise StateError(
-            "git cannot read one reference of this clone: clone it anew beside this one, and compare."
+            "git cannot read one reference of this clone: clone it again beside this one, and compare."
         )
     inside, bad = gitstore.check(git, quick, functools.cache(lambda: object_names(picture)))
     findings += inside
@@ -184,8 +184,8 @@ def check_generation(
     Ancestors that are checked ``beside`` it are left to their own turn.
     """
     manifest, findings = artifact_set.read(picture, seal)
-    wanted, found = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
-    findings += found
+    wanted, of_objects = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
+    findings += of_objects
     for ancestor in ledgers.line_of(picture, seal.number)[1:]:
         if ancestor.name in beside:
             continue
@@ -196,9 +196,9 @@ def check_generation(
             if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())
         ]
         if picture.unreadable or needed:
-            more, found = content.wanted(ancestor.name, needed, its.hashes, places)
+            more, of_objects = content.wanted(ancestor.name, needed, its.hashes, places)
             wanted += more
-            findings += found
+            findings += of_objects
         else:
             adapter = artifacts.ADAPTER.as_posix()
             findings.append(
@@ -213,7 +213,7 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
 
     if not chosen:
         return list(picture.seals.values())
-    found = []
+    chosen_seals = []
     for reference in chosen:
         if names.is_head(reference):
             head = TagBody.of(
@@ -230,8 +230,8 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
                 seal = None
         if seal is None:
             raise InputError(f"There is no generation {reference!r}: see 'luna log'.")
-        found.append(seal)
-    return list(dict.fromkeys(found))
+        chosen_seals.append(seal)
+    return list(dict.fromkeys(chosen_seals))
 
 
 def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding]]:
@@ -243,7 +243,7 @@ def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding
             seen = whose.look(store, git)
             sentence = None if seen.holding is Holding.FORKED else whose.refusal(seen, git)
             problem = Problem.STORE_REFUSED
-            remedy = f"luna cold PATH{whose.named(git, store)} (mount its disk first, or give another place)"
+            remedy = f"luna cold PATH{whose.named(git, store)} (mount its disk first, or give another path)"
         except ColdStorageError as error:
             sentence = str(error)
         except (InputError, StateError):  # git itself is damaged: what the store says may mend it
@@ -304,7 +304,7 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
 
 
 def _unique(findings: list[Finding]) -> list[Finding]:
-    """Each thing once, damage first, and of the damage the branch's."""
+    """Each finding once: damage first, and first of all that of the branch."""
     return sorted(
         dict.fromkeys(findings),
         key=lambda finding: (

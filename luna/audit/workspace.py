@@ -82,30 +82,28 @@ def _ledger(picture: Picture, building: str | None) -> list[Finding]:
     if sealed is None:
         return []
     expected = sealed.decode("utf-8", "replace")
-    found = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
-    if found == expected or (
-        building and found.startswith(expected) and _one_row_more(expected, found)
-    ):
+    now = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    if now == expected or (building and now.startswith(expected) and _one_row_more(expected, now)):
         return []
-    said = (
+    in_commit = (
         ["the ledger is gone"]
         if not path.is_file()
-        else ledger.differences(expected, found)
+        else ledger.differences(expected, now)
         if not building
-        else ledger.differences(expected, _first_lines(found, expected))
+        else ledger.differences(expected, _first_lines(now, expected))
     )
-    more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
-    what = ("; ".join(said[:3]) + more,)
+    more = f"; and {len(in_commit) - 3} more" if len(in_commit) > 3 else ""
+    what = ("; ".join(in_commit[:3]) + more,)
     ledger_path = artifacts.LEDGER.as_posix()
-    return [Finding(Problem.LEDGER_HERE, WORKSPACE, ledger_path, None, what)] if said else []
+    return [Finding(Problem.LEDGER_HERE, WORKSPACE, ledger_path, None, what)] if in_commit else []
 
 
-def _one_row_more(expected: str, found: str) -> bool:
+def _one_row_more(expected: str, now: str) -> bool:
     try:
-        return len(ledger.loads(found)) - len(ledger.loads(expected)) in (0, 1)
+        return len(ledger.loads(now)) - len(ledger.loads(expected)) in (0, 1)
     except InputError:
         return False
 
 
-def _first_lines(found: str, expected: str) -> str:
-    return "".join(found.splitlines(keepends=True)[: len(expected.splitlines())])
+def _first_lines(now: str, expected: str) -> str:
+    return "".join(now.splitlines(keepends=True)[: len(expected.splitlines())])

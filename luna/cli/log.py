@@ -12,7 +12,7 @@ from luna.cli.table import Column, show
 from luna.errors import InputError
 from luna.forensics import lanes
 from luna.history.line import read_line
-from luna.history.lineage import Entry, Lineage, Move, head_moves, lineage
+from luna.history.lineage import GenerationEntry, Lineage, Move, head_moves, lineage
 from luna.scores import SCORES
 
 _SYMBOLS = {
@@ -121,7 +121,7 @@ def _show(history: Lineage, graph: bool) -> None:
     )
 
 
-def _cells(entry: Entry) -> list[str]:
+def _cells(entry: GenerationEntry) -> list[str]:
     row = entry.row
     values = (entry.scores[score.column] for score in SCORES)
     return [

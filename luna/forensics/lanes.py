@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """``row`` counts generations from the oldest. ``stem_end``: the last row to which the line below the node reaches.
 
     ``leaves_at``: the row at which the node's branch leaves its parent's lane; None for a root and for
@@ -30,7 +30,7 @@ class Place:
 
 def lay_out(
     parents: Mapping[int, int | None], heirs: Sequence[int], promoted: Sequence[int]
-) -> dict[int, Place]:
+) -> dict[int, Node]:
     """``parents``: each generation's parent, None for a root; ``heirs``: the head's line, which keeps its lane.
 
     Elsewhere a lane continues with the newest of the ``promoted`` children.
@@ -82,7 +82,7 @@ def lay_out(
         taken[lane].append((start, last))
         lanes[gen] = lane
     return {
-        gen: Place(
+        gen: Node(
             row[gen],
             lanes[gen],
             parent_of[gen],
@@ -93,7 +93,7 @@ def lay_out(
     }
 
 
-def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str]:
+def as_text(places: Mapping[int, Node], symbols: Mapping[int, str]) -> list[str]:
     """The tree in box-drawing characters, a string a row, all of one width (two columns a lane)."""
     width = 2 * (max((node.lane for node in places.values()), default=0) + 1)
     rows = [[" "] * width for _ in places]

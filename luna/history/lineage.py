@@ -26,7 +26,7 @@ HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class GenerationEntry:
     """One generation. ``row`` is None where the ledger's row cannot be read: then parent, verdict and scores are the tag's.
 
     ``name`` is None where the ledger has a row but no sealed tag is here. ``rolled back``: it was promoted, and the
@@ -71,7 +71,7 @@ class Entry:
 class Lineage:
     """``entries`` oldest first; ``faults``: a sentence for each line of the ledger that is no row."""
 
-    entries: list[Entry]
+    entries: list[GenerationEntry]
     faults: list[str]
 
     @property
@@ -122,7 +122,7 @@ def lineage(line: Line) -> Lineage:
             else None
         )
         entries.append(
-            Entry(
+            GenerationEntry(
                 gen,
                 tag.name if tag else None,
                 fact.parent,

@@ -21,7 +21,7 @@ _CLEAR = 2.0  # a slope this many standard errors from 0 is a trend, else it may
 
 
 @dataclass(frozen=True)
-class Step:
+class MaturityStep:
     """One promoted generation.
 
     ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
@@ -57,7 +57,7 @@ class Maturity:
     state: State
     streak: int
     needed: int
-    steps: list[Step]
+    steps: list[MaturityStep]
     trend: Trend | None
     rule: Rule
 
@@ -107,7 +107,7 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
         if row.promoted:
             gain = _gain(before, row)
             steps.append(
-                Step(
+                MaturityStep(
                     row.gen,
                     row.weight_change,
                     gain,

@@ -51,7 +51,7 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
             else "✅"
         )
         rows.append(
-            f"| **{BY_NAME[verdict.clause].title}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
+            f"| **{BY_NAME[verdict.clause].title.title()}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
         )
     return rows
 

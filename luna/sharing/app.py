@@ -64,7 +64,7 @@ async def _body(request: Request) -> bytes | None:
     return b"".join(parts)
 
 
-class Step(NamedTuple):
+class AnswerStep(NamedTuple):
     """A piece of an answer; or, at its end, none and why it ended."""
 
     piece: str
@@ -136,7 +136,7 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
                 )
             raise
 
-        async def text() -> AsyncGenerator[Step]:
+        async def text() -> AsyncGenerator[AnswerStep]:
             nonlocal busy
             try:
                 yield (step := first)
@@ -171,14 +171,14 @@ def _head(loaded: Loaded, kind: str) -> dict[str, Any]:
     }
 
 
-def _step(pieces: Generator[str, None, str]) -> Step:
+def _step(pieces: Generator[str, None, str]) -> AnswerStep:
     try:
-        return Step(next(pieces))
+        return AnswerStep(next(pieces))
     except StopIteration as end:
-        return Step("", end.value)
+        return AnswerStep("", end.value)
 
 
-async def _whole(text: AsyncIterator[Step], loaded: Loaded) -> Response:
+async def _whole(text: AsyncIterator[AnswerStep], loaded: Loaded) -> Response:
     steps = [step async for step in text]
     message = {"role": "assistant", "content": "".join(step.piece for step in steps)}
     return JSONResponse(
@@ -187,7 +187,7 @@ async def _whole(text: AsyncIterator[Step], loaded: Loaded) -> Response:
     )
 
 
-async def _events(text: AsyncGenerator[Step], loaded: Loaded) -> AsyncIterator[str]:
+async def _events(text: AsyncGenerator[AnswerStep], loaded: Loaded) -> AsyncIterator[str]:
     head = _head(loaded, "chat.completion.chunk")
 
     def event(delta: dict[str, str], finish: str | None = None) -> str:

@@ -16,7 +16,7 @@ from luna.conversations import taught
 from luna.errors import InputError
 from luna.hashes import Listed
 from luna.history.line import Line, Out, outs_of
-from luna.history.lineage import Entry
+from luna.history.lineage import GenerationEntry
 from luna.model import evolution
 from luna.storage import cache
 
@@ -36,7 +36,7 @@ _FILES = (
 class Known:
     """``tensors`` and ``taught`` (conversation -> the generation that taught it) are None where they cannot be read. ``marks``: a sentence for each thing that cannot."""
 
-    entry: Entry
+    entry: GenerationEntry
     metrics: Mapping[str, Any]
     export: Mapping[str, Any]
     train: Mapping[str, Any]
@@ -75,7 +75,7 @@ def number(document: Any, *path: str) -> float | None:
     )
 
 
-def read(line: Line, entries: Sequence[Entry]) -> list[Known]:
+def read(line: Line, entries: Sequence[GenerationEntry]) -> list[Known]:
     """All of them in one git process."""
     texts = line.git.cat(
         [f"refs/tags/{entry.name}:{path.as_posix()}" for entry in entries for path in _FILES]
@@ -86,7 +86,7 @@ def read(line: Line, entries: Sequence[Entry]) -> list[Known]:
     ]
 
 
-def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
+def _known(entry: GenerationEntry, texts: Mapping[Path, bytes | None]) -> Known:
     marks = [entry.fault] if entry.fault else []
 
     def parsed(path: Path, parse: Any, empty: Any) -> Any:

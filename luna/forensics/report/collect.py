@@ -22,7 +22,7 @@ from luna import artifacts, hashes, params, sealed_parameters
 from luna.errors import InputError
 from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
-from luna.history.lineage import Entry, head_moves, lineage
+from luna.history.lineage import GenerationEntry, head_moves, lineage
 from luna.model import evolution
 from luna.scores import SCORES
 
@@ -134,7 +134,7 @@ def _of(document: Mapping[str, Any], *path: str) -> Any:
 
 
 def _generation(
-    entry: Entry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
+    entry: GenerationEntry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """The record that the page shows, and the relative change of each tensor."""
     marks = (

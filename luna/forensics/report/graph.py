@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from luna.forensics.lanes import Place, lay_out
+from luna.forensics.lanes import Node, lay_out
 
 ROW, LANE, INSET, BEND = 40, 18, 16, 8  # CSS pixels; the style sheet's --row is the first of them
 _WORDS = {
@@ -35,7 +35,7 @@ def _mark(state: str, x: int, y: int) -> str:
 
 
 def _line(
-    node: Place, places: dict[int, Place], lane_of: dict[int, int], y: Callable[[int], int]
+    node: Node, places: dict[int, Node], lane_of: dict[int, int], y: Callable[[int], int]
 ) -> str:
     """The path from the parent, and the stem towards later children."""
     paths = []
