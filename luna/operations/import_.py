@@ -95,7 +95,7 @@ def run(
     surveyor = Surveyor(root, settings.train.max_seq_length)
     results: list[Imported] = []
     with contextlib.ExitStack() as stack:
-        placed = []
+        written = []
         for path in sources:
             kept, rejects = (_Written(stack.enter_context(_nameless(root))) for _ in range(2))
             reading = Reading(path, sides)
@@ -106,10 +106,10 @@ def run(
                     progress(sum(other.read for other in results) + result.read)
             result.skipped = reading.skipped
             results.append(result)
-            placed.append((result, kept, rejects))
+            written.append((result, kept, rejects))
         if not dry_run:
-            for result, kept, rejects in placed:
-                _place(root, result, kept, rejects, inbox)
+            for result, kept, rejects in written:
+                _keep(root, result, kept, rejects, inbox)
     return Result(results, surveyor.survey(), dry_run)
 
 
@@ -148,8 +148,8 @@ def _take(
 
 def _identities(root: Path) -> Iterator[bytes]:
     """Of what is in data/conversations and in the inbox. Raises InputError naming file and line of what is not valid."""
-    for place in (root / artifacts.CONVERSATIONS, root / artifacts.INBOX):
-        for entry in folder.entries(place, deep=True):
+    for where in (root / artifacts.CONVERSATIONS, root / artifacts.INBOX):
+        for entry in folder.entries(where, deep=True):
             if entry.kind is not folder.Kind.READ:
                 continue  # 'luna new' says what is wrong with it
             shown = entry.path.relative_to(root).as_posix()
@@ -187,8 +187,8 @@ def _rejected(source: str, item: Located, error: Unusable) -> str:
     return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
-def _place(root: Path, result: Imported, kept: _Written, rejects: _Written, inbox: bool) -> None:
-    """Give what was written its place: rejects first, so that nobody misses them who sees the conversations."""
+def _keep(root: Path, result: Imported, kept: _Written, rejects: _Written, inbox: bool) -> None:
+    """Give what was written its name: rejects first, so that nobody misses them who sees the conversations."""
     name = _slug(result.source)
     if result.rejected:
         result.rejects = REJECTED / f"{name}-{rejects.digest.hexdigest()[:12]}.jsonl"
