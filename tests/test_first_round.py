@@ -20,7 +20,9 @@ def packed(tmp_path_factory) -> Path:
     """The line as one git bundle with every reference, and its cold storage."""
     folder = tmp_path_factory.mktemp("first-round")
     with tarfile.open(FIXTURE) as archive:
-        archive.extractall(folder, filter="data")
+        # 'filter' of extractall is not in every Python 3.11.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)
     return folder
 
 
