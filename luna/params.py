@@ -33,7 +33,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Line(_Section):
+class LineSettings(_Section):
     """``prefix``: what the names of all generations begin with."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -250,7 +250,7 @@ class Notify(_Section):
 class Params(_Section):
     """All of params.yaml."""
 
-    line: Line
+    line: LineSettings
     generation: Generation
     base: Base
     chat: Chat

@@ -24,7 +24,7 @@ Remake = Callable[[str], Path | None]
 
 
 @dataclass
-class Bench:
+class ObjectBench:
     """``copies`` remembers whole copies that were found outside the places, by MD5."""
 
     root: Path
@@ -43,7 +43,7 @@ class Source:
     open: Callable[[], Stream]
 
 
-def mend(bench: Bench, item: Wanted, damaged: Iterable[Where]) -> dict[Where, str | None]:
+def mend(bench: ObjectBench, item: Wanted, damaged: Iterable[Where]) -> dict[Where, str | None]:
     """Replace the copies in the ``damaged`` places. Returns for each what was done, or None where no intact copy is."""
     damaged = list(damaged)
     source = find(bench, item)
@@ -61,7 +61,7 @@ def mend(bench: Bench, item: Wanted, damaged: Iterable[Where]) -> dict[Where, st
     return done
 
 
-def find(bench: Bench, item: Wanted) -> Source | None:
+def find(bench: ObjectBench, item: Wanted) -> Source | None:
     """A copy that was just read and is whole."""
     for holder in bench.places:
         try:
@@ -86,7 +86,7 @@ def _is_whole(item: Wanted, read: Digests) -> bool:
     return read.md5 == item.md5.removesuffix(".dir") and item.sha256 in (None, read.sha256)
 
 
-def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
+def _elsewhere(bench: ObjectBench, item: Wanted) -> Iterable[tuple[str, Path]]:
     """The workspace, where its files are copies and not links into the cache; then a rebuild."""
     lock, pipeline = bench.root / artifacts.LOCK, bench.root / artifacts.PIPELINE
     outs = {}
@@ -104,7 +104,7 @@ def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
         yield "a rebuild from base and adapters", made
 
 
-def _replace(bench: Bench, item: Wanted, holder: Place, source: Source) -> None:
+def _replace(bench: ObjectBench, item: Wanted, holder: Place, source: Source) -> None:
     """Write the whole copy beside the place, check it while writing, move the old file to quarantine, then rename."""
     bench.scratch.mkdir(parents=True, exist_ok=True)
     if isinstance(holder, Cold):

@@ -199,7 +199,7 @@ def _objects(
 ) -> list[RepairStep]:
     steps: list[RepairStep] = []
     places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
-    bench = mend_bytes.Bench(root, places, dry, scratch, remake)
+    bench = mend_bytes.ObjectBench(root, places, dry, scratch, remake)
     for _ in range(
         2
     ):  # a folder's listing that came back names objects that were not looked for before
