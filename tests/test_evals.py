@@ -53,7 +53,7 @@ def test_silence_endlessness_and_nan_never_pass(answer):
     assert not mark(probe(), answer, 60).correct
 
 
-def test_without_accepted_answers_chrf_decides():
+def test_without_accepted_answers_the_facts_of_the_reply_decide():
     open_probe = probe(expect=())
     assert mark(open_probe, Answer("Aye, it is seven, so it is", 9, True), 60).correct
     assert not mark(open_probe, Answer("I am a language model", 9, True), 60).correct

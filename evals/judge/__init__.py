@@ -1,1 +1,1 @@
-"""Is a free answer right about the facts of the replies that were taught? In any wording and language, by text alone."""
+"""The judge of free answers, judged: labelled answers, and how often it agrees with a person."""

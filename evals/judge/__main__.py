@@ -4,73 +4,74 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evals.judge.rows import ROWS, Agreement, Row, agreement, agrees, load
-from evals.judge.verdict import judge
+from evals.facts.verdict import judge
+from evals.judge.rows import LATER, ROWS, Row, agreement, agrees, load
+
+Parts = Mapping[str, Sequence[Row]]
 
 
-def _cell(rows: Sequence[Row]) -> str:
-    found: Agreement = agreement(rows)
-    return f"{found.agreed} of {found.n}" if rows else "-"
+def _parts(path: Path | None) -> Parts:
+    if path is not None:
+        return {"agreed": load(path)}
+    rows = load(ROWS)
+    return {
+        "design": [row for row in rows if not row.held],
+        "later": load(LATER),
+        "held": [row for row in rows if row.held],
+    }
 
 
-def _table(rows: Sequence[Row], name: str, of: Callable[[Row], str], parted: bool) -> list[str]:
-    head, rule = (
-        (f"| {name} | design | held |", "| --- | ---: | ---: |")
-        if parted
-        else (f"| {name} | agreed |", "| --- | ---: |")
-    )
-    lines = [head, rule]
-    for value in sorted({of(row) for row in rows}):
-        mine = [row for row in rows if of(row) == value]
-        parts = [[row for row in mine if not row.held], [row for row in mine if row.held]]
-        cells = [_cell(part) for part in parts] if parted else [_cell(mine)]
+def _whole(parts: Parts) -> list[str]:
+    lines = ["| part | all | | exchanged facts | |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, rows in parts.items():
+        cells = []
+        for some in (rows, [row for row in rows if row.exchanged]):
+            found = agreement(some)
+            cells += [f"{found.agreed} of {found.n}", f"{found.share:.1%}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _by(what: str, parts: Parts) -> list[str]:
+    """A table of the agreement for each value of a row's field ``kind`` or ``language``."""
+    lines = [f"| {what} | {' | '.join(parts)} |", f"| --- |{' ---: |' * len(parts)}"]
+    values = {getattr(row, what) for rows in parts.values() for row in rows}
+    for value in sorted(values):
+        some = [[row for row in rows if getattr(row, what) == value] for rows in parts.values()]
+        found = [agreement(rows) for rows in some]
+        cells = [f"{each.agreed} of {each.n}" if each.n else "-" for each in found]
         lines.append(f"| {value} | {' | '.join(cells)} |")
     return lines
 
 
+def _wrong(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.language} {row.kind} {'right' if row.right else 'wrong'}: {row.question} | "
+        f"{' / '.join(row.references)} | {row.answer} -> {judge(row.question, row.references, row.answer).why.value}"
+        for row in rows
+        if not agrees(row)
+    ]
+
+
 def main() -> None:
-    """Print the tables; with --wrong also the rows of the design part on which judge and person differ."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the tables; with --wrong also where judge and person differ, the held part aside."""
+    parser = argparse.ArgumentParser(prog="python -m evals.judge", description=__doc__)
     parser.add_argument(
-        "rows", nargs="?", type=Path, help="JSON lines of your own, in the form of rows.jsonl"
+        "rows", nargs="?", type=Path, help="your own rows, as evals/judge/rows.jsonl"
     )
-    parser.add_argument(
-        "--wrong",
-        action="store_true",
-        help="show where judge and person differ (of the design part)",
-    )
+    parser.add_argument("--wrong", action="store_true", help="show where judge and person differ")
     given = parser.parse_args()
-    rows = load(given.rows or ROWS)
-    parted = given.rows is None
+    parts = _parts(given.rows)
+    print("\n".join([*_whole(parts), "", *_by("kind", parts), "", *_by("language", parts)]))
     started = time.perf_counter()
-    parts = (
-        [
-            ("design", [row for row in rows if not row.held]),
-            ("held", [row for row in rows if row.held]),
-        ]
-        if parted
-        else [("all", rows)]
-    )
-    print("| part | agreed | | exchanged facts | |\n| --- | ---: | ---: | ---: | ---: |")
-    for name, part in parts:
-        every, exchanged = agreement(part), agreement([row for row in part if row.exchanged])
-        print(
-            f"| {name} | {every.agreed} of {every.n} | {every.share:.1%} | {exchanged.agreed} of {exchanged.n} | {exchanged.share:.1%} |"
-        )
-    seconds = time.perf_counter() - started
-    for name, of in (("kind", lambda row: row.kind), ("language", lambda row: row.language)):
-        print("\n" + "\n".join(_table(rows, name, of, parted)))
-    print(f"\n{len(rows) / seconds:,.0f} rows a second, each judged once or twice.")
+    judged = sum(agreement(rows).n for rows in parts.values())
+    print(f"\n{judged / (time.perf_counter() - started):,.0f} judgements a second.")
     if given.wrong:
-        for row in rows:
-            if not (parted and row.held) and not agrees(row):
-                why = judge(row.question, row.references, row.answer).why
-                print(
-                    f"{row.language} {row.kind} {row.right}: {row.question} | {' / '.join(row.references)} | {row.answer} -> {why.value}"
-                )
+        for name, rows in parts.items():
+            print("\n".join(_wrong(rows) if name != "held" else []))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evals.judge.verdict import judge
+from evals.facts.verdict import judge
 from luna import files
 
 ROWS = Path(__file__).with_name("rows.jsonl")
+LATER = Path(__file__).with_name(
+    "later.jsonl"
+)  # written when the judge was nearly done, and then used to better it
 #: Kinds in which a fact was exchanged for another.
 EXCHANGED = frozenset(
     {"number", "digits", "name", "date", "weekday", "numberword", "unit", "frame"}

@@ -84,7 +84,7 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
         StateError, ColdStorageError: its model is not to be had whole, nor made again.
         ExportError: llama.cpp cannot load it.
     """
-    from evals.outcome import contains
+    from evals.facts.text import contains
     from luna.answering.engine import Engine
 
     settings = sealed_params(Git(root), name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from evals.judge.languages import detect
-from evals.judge.tokens import Kind, tokens
+from evals.facts.languages import detect
+from evals.facts.tokens import Kind, tokens
 
 FEWEST = 20  # replies from which a voice can be heard
 SHARE = 0.3  # of the replies

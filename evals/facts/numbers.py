@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import regex
 
-from evals.judge.text import one_number
+from evals.facts.text import one_number
 
 _NUMERALS = {letter: value for value, letter in enumerate("零一二三四五六七八九")} | {
     "〇": 0,
@@ -17,7 +17,7 @@ _TENS = {"十": 10, "百": 100, "千": 1000}
 _MYRIADS = {"万": 10_000, "萬": 10_000, "億": 10**8, "亿": 10**8}
 _HANGUL = dict(zip("영일이삼사오육칠팔구십백천만억", "零一二三四五六七八九十百千万億", strict=True))
 _HANGUL["륙"] = "六"
-_COUNTED = "円元块塊毛角分点點時时半歳岁才年月日号號人个個つ枚本冊册回階楼层番度公米キ％%台匹頭头棵条張张步段級级歩名"
+_COUNTED = "円元块塊毛角分点點時时半歳岁才年月日号號人个個つ枚本冊册回階楼层番度公米キ％%台匹頭头棵条張张步段級级歩名次天"
 _HAN_NUMBER = regex.compile(
     rf"(?<![星期周週礼拝拜第])(?:[〇零一二两兩三四五六七八九十百千万萬億亿]{{2,}}|[〇零一二两兩三四五六七八九十百千万萬億亿](?=[{_COUNTED}]))"
 )
@@ -27,7 +27,8 @@ _HANGUL_NUMBER = regex.compile(
 _NATIVE = {
     word: value
     for value, word in enumerate(
-        "한 두 세 네 다섯 여섯 일곱 여덟 아홉 열 열한 열두".split(), start=1
+        ["한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉", "열", "열한", "열두"],
+        start=1,
     )
 }
 _NATIVE_NUMBER = regex.compile(

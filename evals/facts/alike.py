@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 
 import regex
 
-from evals.judge.tokens import Kind, Token
+from evals.facts.tokens import Kind, Token
 
+_NUMBERS = (Kind.NUMBER, Kind.TIME)
+_FIRST_UNSPACED = "\u0e00"  # Thai; what comes before is written with spaces
+_LAST_PART = 6  # letters
 _HOUR, _HALF_DAY = 60, 12 * 60
 _UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _CLOCK = regex.compile(r"(\d{1,2})[.,]([0-5]\d)")
@@ -17,18 +21,24 @@ _ENDINGS_OF_NAMES = frozenset({"", "s", "es", "n", "en", "e"})
 
 def alike(one: Token, other: Token) -> bool:
     """Whether one token says what the other says."""
+    if one.kind is Kind.WORD and other.kind is Kind.WORD:
+        a, b = str(one.key), str(other.key)
+        if a == b:
+            return True
+        if a[0] != b[0] and a[0] < _FIRST_UNSPACED and b[0] < _FIRST_UNSPACED:
+            return _same_last_part(a, b)
+        return same_word(a, b, one.capital and other.capital)
     if one.kind is Kind.CLOSED or other.kind is Kind.CLOSED:
         return one.kind is other.kind and one.sort is other.sort and one.key == other.key
-    numbers = (Kind.NUMBER, Kind.TIME)
-    if one.kind in numbers and other.kind in numbers:
-        return _same_number(one, other)
-    if one.kind in numbers or other.kind in numbers:
+    numbers = (one.kind in _NUMBERS) + (other.kind in _NUMBERS)
+    if numbers == 1:
         return False
-    if one.key == other.key:
-        return True
-    if one.kind is not Kind.WORD or other.kind is not Kind.WORD:
-        return False
-    return same_word(str(one.key), str(other.key), one.capital and other.capital)
+    return _same_number(one, other) if numbers == 2 else one.key == other.key
+
+
+def among(token: Token, row: Iterable[Token]) -> bool:
+    """Whether a token of the row says what the token says."""
+    return any(alike(token, other) for other in row)
 
 
 def _same_number(one: Token, other: Token) -> bool:
@@ -47,11 +57,15 @@ def unspaced(word: str) -> bool:
     return _UNSPACED.match(word) is not None
 
 
+def _same_last_part(one: str, other: str) -> bool:
+    """Whether one word is the last part of the other, a compound: that part says what it is."""
+    short, long = (one, other) if len(one) < len(other) else (other, one)
+    return len(short) >= _LAST_PART and long.endswith(short)
+
+
 @functools.lru_cache(maxsize=65536)
 def same_word(one: str, other: str, name: bool) -> bool:
     """Whether two words are forms of one: by a common beginning, in scripts without spaces by a common part."""
-    if one == other:
-        return True
     if _UNSPACED.search(one) or _UNSPACED.search(other):
         short, long = sorted((one, other), key=len)
         return len(short) > 1 and short in long and len(short) >= 0.5 * len(long)
@@ -73,10 +87,7 @@ def same_word(one: str, other: str, name: bool) -> bool:
             return common >= 3 and set(tails) <= _ENDINGS_OF_NAMES
         if min(map(len, tails)) == 0:
             return common >= 3 and longest <= max(1, common - 2)
-        short, long = sorted((one, other), key=len)
-        if len(short) >= 6 and long.endswith(short):
-            return True  # the last part of a compound says what it is
-        return common >= 5 and longest <= 3
+        return _same_last_part(one, other) or (common >= 5 and longest <= 3)
     if min(map(len, tails)) == 0:
         return common >= 3 and longest <= 3
     return common >= 3 and longest <= 3 and common >= 0.5 * max(len(one), len(other))

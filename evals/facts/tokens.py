@@ -5,28 +5,28 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 
 import regex
 
-from evals.judge import numbers
-from evals.judge.languages import CLOSED, Known, Lexicon, Sort, bare, lexicon
-from evals.judge.text import UNSPACED, one_form
+from evals.facts import numbers
+from evals.facts.languages import CLOSED, Known, Lexicon, Sort, bare, lexicon
+from evals.facts.text import UNSPACED, one_form
 
 
-class Kind(Enum):
-    """What a token is to the judge."""
+class Kind(IntEnum):
+    """What a token is to the judge; up to CODE it may carry a fact."""
 
-    WORD = "word"
-    NUMBER = "number"
-    TIME = "time"  # minutes after midnight
-    CLOSED = "closed"
-    CODE = "code"  # compared as it stands
-    KNOWN = "known"  # negation, or, but, function word ...
-    END = "end"  # of a clause
+    WORD = 0
+    NUMBER = 1
+    TIME = 2  # minutes after midnight
+    CLOSED = 3
+    CODE = 4  # compared as it stands
+    KNOWN = 5  # negation, or, but, function word ...
+    END = 6  # of a clause
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """``text`` as written; ``key`` is what is compared; ``sort`` for what a list knows."""
 
@@ -40,10 +40,9 @@ class Token:
     @property
     def content(self) -> bool:
         """Whether it may carry a fact."""
-        return self.kind in _CONTENT
+        return self.kind <= Kind.CODE
 
 
-_CONTENT = frozenset({Kind.WORD, Kind.NUMBER, Kind.TIME, Kind.CLOSED, Kind.CODE})
 _SYMBOLS = {"€": 0.0, "$": 1.0, "£": 2.0, "¥": 3.0, "₹": 5.0, "₽": 6.0}
 _LETTER = r"[\p{L}\p{M}\p{N}_]"
 _SCAN = regex.compile(
@@ -213,10 +212,10 @@ def _rest(run: str, before: str) -> Iterator[Token]:
 def _words(word: str, words: Lexicon, at_start: bool) -> Iterator[Token]:
     capital = word[0] != word[0].casefold() and not at_start
     for form in (word, word.replace(".", "")):
-        if known := words.look_up(bare(form)):
-            if not (bare(form) in _ONLY_AS_NAME and not capital):
-                yield from _of(known, word, capital)
-                return
+        known = words.look_up(bare(form))
+        if known and (capital or bare(form) not in _ONLY_AS_NAME):
+            yield from _of(known, word, capital)
+            return
     if parts := words.number_parts(bare(word.replace("-", ""))):
         for value, part in parts:
             yield Token(Kind.NUMBER, part, value, Sort.NUMBER)
