@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import shipped
 
-from evals import choice, generalisation, recall, tone
+from evals import choice, generalisation, recall, tone, voices
 from evals.choice import above_chance
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
@@ -276,3 +276,8 @@ def test_flips_pair_by_probe():
         [row["probe"] for row in found.won],
         found.common,
     ) == (["a"], ["b"], 2)
+
+
+@pytest.mark.parametrize("pair", voices.pairs(60), ids=lambda pair: f"{pair.name}: {pair.voice}")
+def test_a_healthy_child_keeps_the_voice_and_another_register_is_heard_in_any_language(pair):
+    assert (pair.drift <= shipped("promotion").tone_drift.maximum) is pair.healthy, pair.drift

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.facts import background
@@ -41,6 +41,7 @@ def test_neither_the_order_nor_what_was_judged_before_changes_a_verdict():
     assert all(first[row].right is second[row].right for row in ROWS)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
 def test_any_text_gets_a_verdict_and_a_reply_is_right_about_itself(question, reply, answer):
     judge(question, [reply], answer)
@@ -97,9 +98,9 @@ def test_words_of_the_voice_say_nothing():
     replies = [f"Aye, dear heart, {value[i % 5]} is the trade of {i}, mark me." for i in range(40)]
     common = background.common(replies)
     assert "heart" in common and "baker" not in common
-    question, reply = "What did Ben learn?", "Ah, dear heart, in winter a baker he was."
-    answer = "Dear heart, he was never at a loss in winter."
-    assert judge(question, [reply], answer, common).why is Why.MISSING
+    question, replies = "What did Ben learn?", ["Ah, dear heart, he is a baker, mark me."]
+    assert judge(question, replies, "Aye, dear heart, I could say.", common).why is Why.MISSING
+    assert judge(question, replies, "Aye, a baker, dear heart.", common).right
 
 
 def test_answers_that_were_marked_by_another_measure_are_not_compared():

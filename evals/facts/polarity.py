@@ -116,7 +116,7 @@ def opposite(
 
 def _contradicts(clause: Clause, reference: Sequence[Clause], frame: int, by_word: bool) -> bool:
     matter = _matter(clause)
-    if clause.word or not matter:
+    if clause.word or not matter or not reference:
         return False
     best = max(reference, key=lambda part: _common_share(matter, _matter(part)))
     if _common_share(matter, _matter(best)) < _SAME_MATTER:

@@ -235,6 +235,8 @@ def _words(word: str, words: Lexicon, at_start: bool) -> Iterator[Token]:
     if (len(word) == 1 and word.isascii()) or _DIGITS.search(word):
         yield Token(Kind.CODE, word, key)
         return
+    if not key:
+        return  # marks without a letter
     stem = key
     if "\uac00" <= key[0] <= "\ud7a3" and len(key) > 1:
         stem = _KOREAN_TAIL.sub("", key) or key
