@@ -119,6 +119,7 @@ def tables() -> dict[str, dict[str, str]]:
     return yaml.load(TABLES.read_text(encoding="utf-8"), loader)
 
 
+_LONGEST = 40  # letters of a known beginning
 _VALUED = frozenset({Sort.NUMBER, Sort.INSIDE, Sort.CLOCK, Sort.CLOCK_AFTER})
 
 
@@ -200,7 +201,7 @@ class Lexicon:
         for cut in range(3):
             if len(word) > cut + 2 and (found := self._near.get(word[: len(word) - cut])):
                 return found
-        for end in range(len(word), 0, -1):
+        for end in range(min(len(word), _LONGEST), 0, -1):
             if found := self._begins.get(word[:end]):
                 negates = found.sort is Sort.BUT or word in ("아니라", "아니고")
                 return Known(Sort.BUT, 0.0, Sort.NEGATION) if negates else found
