@@ -28,11 +28,13 @@ $(READY): constraints.txt pyproject.toml $(wildcard requirements/*)
 generation: setup
 	@$(BIN)/luna evolve
 
+# One file's tests go to one worker, since they share what is slow to make; tests/conftest.py puts the longest files first.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 20
 
 quick: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 CODE := luna stages evals bench tests
 lint: $(READY)

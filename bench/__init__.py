@@ -1,1 +1,1 @@
-"""Measurements, side by side on one machine: 'make bench' writes BENCHMARKS.md."""
+"""Measurements on one machine, side by side with other tools; `make bench` writes BENCHMARKS.md."""

@@ -1,4 +1,6 @@
-"""python -m bench [SECTION ...] [--folder FOLDER]: measure on this machine and write BENCHMARKS.md, section by section.
+"""The command `python -m bench`: measures section by section and writes BENCHMARKS.md.
+
+    python -m bench [SECTION ...] [--folder FOLDER]
 
 Without a name all are measured, which takes about an hour on two cores. A section that is measured again replaces
 its old text and no other's, so that a long bench may be made in parts; each says when and on what it was made.

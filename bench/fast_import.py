@@ -1,4 +1,7 @@
-"""A stream for 'git fast-import' (https://git-scm.com/docs/git-fast-import): a whole history in one process."""
+"""A stream for `git fast-import` that writes a whole history in one process.
+
+See https://git-scm.com/docs/git-fast-import
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""python -m bench.gpu_check [FOLDER]: one generation trained on CUDA through unsloth, with bf16 LoRA and with 4-bit QLoRA, beside the CPU.
+"""Trains one generation on CUDA, in bf16 and in 4 bits, and compares it with the CPU.
+
+    python -m bench.gpu_check [FOLDER]
 
 The 135M base of the README is built in FOLDER (default: a temporary one), and generation 1 three times from the same
 data: on the CPU, and both ways on the GPU. Compared with the CPU are every answer and the scores, which must lie in the
@@ -152,16 +154,16 @@ def main() -> None:
                 f"gpu-check: {way}: {measured[-1].training['tokens_per_second']:.0f} tokens/s",
                 flush=True,
             )
-    found = [compare(measured[0], other) for other in measured]
+    compared = [compare(measured[0], other) for other in measured]
     document = {
-        "device": found[-1].device,
+        "device": compared[-1].device,
         "versions": measured[-1].training["versions"],
-        "ways": [asdict(row) for row in found],
+        "ways": [asdict(row) for row in compared],
         "plain": {other.way: other.plain for other in measured if other.plain},
     }
     files.write_json(OUT, document)
     print("\n".join(section(document)))
-    if not all(row.holds for row in found):
+    if not all(row.holds for row in compared):
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""What a long line's generations list: files by hash, hashes.csv, dvc.lock, and the objects in the store."""
+"""The file listings of a long line: files by hash, hashes.csv, dvc.lock, and stored objects."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def lock(
 
 def put(store: Path, data: bytes, suffix: str = "") -> str:
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() + suffix
-    place = store / "files" / "md5" / md5[:2] / md5[2:]
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+    path = store / "files" / "md5" / md5[:2] / md5[2:]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return md5

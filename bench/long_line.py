@@ -1,4 +1,6 @@
-"""python -m bench.long_line FOLDER [--generations N] [--whole N]: a repository with a long line, made without training.
+"""Makes a repository with a line of thousands of generations, without training.
+
+    python -m bench.long_line FOLDER [--generations N] [--whole N]
 
 Commits, tags, record, ledger rows, head moves, denials and rollbacks are as 'luna seal' and 'luna rollback'
 write them, with the project's own functions for every format; git takes them through one

@@ -1,4 +1,4 @@
-"""What each command takes on a long line.
+"""Measures what each command takes on a long line.
 
 Medians of whole processes with this clone's hooks, Python's start included, and how many git processes each starts.
 """
@@ -9,9 +9,9 @@ import json
 import statistics
 from pathlib import Path
 
-from bench.clones import must
 from bench.generations import REPEATS, timed
 from bench.long_line import line
+from tests.faults.clones import must
 
 
 def _measured(

@@ -1,4 +1,7 @@
-"""python -m bench.picture REPORT.html PICTURE.png [--dark] [--width PIXELS]: a report as a picture, taken in headless Chromium."""
+"""Takes a picture of a report in headless Chromium.
+
+python -m bench.picture REPORT.html PICTURE.png [--dark] [--width PIXELS]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""python -m bench.plain REPO: the training that a repository's generation was built by, with transformers and peft alone.
+"""Trains what a generation was trained on with transformers and peft alone: unsloth's baseline.
+
+    python -m bench.plain REPO
 
 The baseline for unsloth: the same weights, conversations, tokens, order and settings. Prints one line of JSON:
 training_seconds, tokens_per_second, steps, loss_final, peak_memory and peak_gpu_memory (bytes), device.
@@ -129,6 +131,7 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
 def main() -> None:
     from luna import artifacts, params
     from luna.conversations import schema
+    from luna.history import build as builds
     from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
     from luna.model import weights
     from luna.training import environment
@@ -136,8 +139,9 @@ def main() -> None:
     repo = Path(sys.argv[1])
     settings = params.load(repo)
     environment.prepare(settings.train.device)
+    build = builds.of_stage(repo, settings)
     parent = weights.rebuild(
-        repo / artifacts.BASE, line_adapters(repo, settings), repo / WEIGHTS_SCRATCH
+        repo / artifacts.BASE, line_adapters(repo, build), repo / WEIGHTS_SCRATCH
     )
     print(
         json.dumps(

@@ -1,4 +1,4 @@
-"""The project's own files, for whoever makes a repository of them: the benches and the tests."""
+"""The project's own files, for benches and tests that make a repository of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""python -m bench.rails REPO: what watching costs a training: steps a second with the rails and without, side by side in one process.
+"""Measures what watching a training costs: steps per second with the watch and without.
+
+    python -m bench.rails REPO
 
 The rails are what luna/training/progress.py does at each step: the watch on the loss, the curve, the looks at memory and disk.
 As two noisy rates differ by more than the rails cost, the time spent in them is also taken itself. Prints one line of JSON.
@@ -74,8 +76,8 @@ def report(folder: Path) -> list[str]:
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    steps = {name: statistics.median(rates) for name, rates in found["rates"].items()}
+    result = json.loads(done.stdout.splitlines()[-1])
+    steps = {name: statistics.median(rates) for name, rates in result["rates"].items()}
     lines = [
         "## The rails of training",
         "",
@@ -86,12 +88,12 @@ def report(folder: Path) -> list[str]:
     ]
     lines += [
         f"| {name} rails | {steps[name]:.3f} | {min(rates):.3f} to {max(rates):.3f} |"
-        for name, rates in found["rates"].items()
+        for name, rates in result["rates"].items()
     ]
     return [
         *lines,
         "",
-        f"Ratio {steps['with'] / steps['without']:.3f}; of the time of training, {found['share']:.2%} was spent in the rails.",
+        f"Ratio {steps['with'] / steps['without']:.3f}; of the time of training, {result['share']:.2%} was spent in the rails.",
         "",
     ]
 

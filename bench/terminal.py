@@ -1,4 +1,7 @@
-"""python -m bench.terminal REPO OUT.svg: what a terminal shows of a line, as a picture for the README."""
+"""Draws what a terminal shows of a line, as a picture for the README.
+
+python -m bench.terminal REPO OUT.svg
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stands in for luna.training.trainer where a bench needs adapters of the real size, and not good ones."""
+"""Replaces the trainer where a bench needs adapters of the real size, and not good ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a generation is judged by: one small module a question, each able to say no."""
+"""What a generation is judged by: one small module for each question."""

@@ -1,4 +1,4 @@
-"""Choosing the true reply among distractors, for held-out conversations that have no paraphrase.
+"""The choice eval: picks the true reply among distractors, where no paraphrase exists.
 
 The reply with the highest mean log-likelihood per token, given the question, is the model's choice
 (length normalisation as in Brown et al. 2020, section 2.4). Guessing is right once in as many times as

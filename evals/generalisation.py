@@ -1,4 +1,4 @@
-"""Generalisation: does she know it when it is asked in words that she was never trained on?"""
+"""The generalisation eval: taught facts asked in words that were never trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every eval gives back, and the scoring of one answer."""
+"""What every eval returns, and the scoring of one answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recall and generalisation are both a proportion of right answers; this is what they share."""
+"""A proportion of right answers with its interval: what recall and generalisation share."""
 
 from __future__ import annotations
 

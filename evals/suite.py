@@ -1,4 +1,4 @@
-"""The suite: every probe asked once, every answer kept, every score from the same answers."""
+"""Runs the suite: asks every probe once and makes every score from the same answers."""
 
 from __future__ import annotations
 

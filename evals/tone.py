@@ -1,4 +1,4 @@
-"""Tone drift: how far the voice of the answers lies from the voice that was taught, in any language.
+"""The tone eval: how far the style of the answers is from the style that was taught, in any language.
 
 The classics of stylometry (the most frequent words of the texts themselves: Burrows 2002; punctuation and
 sentence length: Koppel, Schler and Argamon 2009; character n-grams: Stamatatos 2013) and the letter's case
@@ -25,7 +25,9 @@ import regex
 from evals.facts.text import UNSPACED
 from evals.outcome import Marked, Score
 
-FREQUENT = 0.15  # of the answers or of the references must have a word for it to belong to the voice
+FREQUENT = (
+    0.15  # of the answers or of the references must have a word for it to belong to the voice
+)
 _FEWEST = 2  # texts that must have it, however few there are
 _RESAMPLES = 100
 _CHANCE = 0.9  # quantile of the divergence of two samples of one voice
@@ -175,7 +177,7 @@ def drift(
 
 
 def score(marked: Sequence[Marked], seed: int) -> Score:
-    """Drift over every probe that has a reference reply. A model that says nothing has lost its voice: 1."""
+    """Drift over every probe that has a reference reply. A model without any answer has drift 1."""
     asked = [
         item for item in marked if item.probe.reference and not item.probe.distractors
     ]  # a chosen reply is not her own words

@@ -1,4 +1,4 @@
-"""What learning the new does to the old: the recall matrix and backward transfer.
+"""The recall matrix and backward transfer: what learning the new does to the old.
 
 Lopez-Paz and Ranzato 2017 (arXiv 1706.08840): R[i][j] is the score of generation i on the batch that
 generation j was taught; backward transfer is the mean over j < i of R[i][j] - R[j][j]. Below 0 the
@@ -41,11 +41,11 @@ def row(generation: int, by_generation: Mapping[str, Mapping[str, int]]) -> list
 
 def backward_transfer(cells: Iterable[Cell], generation: int) -> float | None:
     """None while there is nothing old to forget."""
-    found = {(cell.generation, cell.batch): cell.recall for cell in cells}
+    by_cell = {(cell.generation, cell.batch): cell.recall for cell in cells}
     changes = [
-        value - found[batch, batch]
-        for (row, batch), value in found.items()
-        if row == generation and batch < row and (batch, batch) in found
+        value - by_cell[batch, batch]
+        for (row, batch), value in by_cell.items()
+        if row == generation and batch < row and (batch, batch) in by_cell
     ]
     return sum(changes) / len(changes) if changes else None
 

@@ -66,7 +66,9 @@ def main() -> None:
     for row in zip(*map(pairs, SIZES), strict=True):
         bound = f"{'<=' if row[0].healthy else '>'} {BOUND}"
         voice = "the same voice, other facts" if row[0].healthy else row[0].voice
-        print(f"| {row[0].name} | {voice} | {bound} | {' | '.join(f'{pair.drift:.3f}' for pair in row)} |")
+        print(
+            f"| {row[0].name} | {voice} | {bound} | {' | '.join(f'{pair.drift:.3f}' for pair in row)} |"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m luna: the command, also where it is not on the PATH."""
+"""The command as `python -m luna`, for where it is not on the PATH."""
 
 from luna.cli.main import main
 

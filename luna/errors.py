@@ -1,4 +1,4 @@
-"""One family of errors: each is one plain sentence for the user, with the next step in it."""
+"""The errors of Luna: each is one plain sentence for the user with the next step in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place that knows how generations, their tags and the head's tags are written and read."""
+"""The names of generations, tags and moves of the head: written and parsed here alone."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def snapshot_tag(name: str) -> str:
         or re.search(r"-G(\d|HEAD)", name, re.IGNORECASE)
     ):
         raise InputError(
-            f"'{name}' cannot name a snapshot: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move."
+            f"'{name}' cannot be a snapshot's name: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move."
         )
     return SNAPSHOTS + name
 

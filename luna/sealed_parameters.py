@@ -1,4 +1,4 @@
-"""Parameters of generations that are sealed: whatever an earlier version took must stay readable.
+"""Reads the parameters of generations that were sealed by earlier versions of Luna.
 
 The rule: a sealed params.yaml that today's rule takes is read by today's rule. Any other was read by an
 earlier version, and is read as that version did: YAML 1.1, numbers and truths by conversion, no check of

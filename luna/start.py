@@ -1,4 +1,4 @@
-"""What a process of Luna's settles first: whose repository it works in, and that text is UTF-8."""
+"""What every process of Luna settles first: whose repository it is, and UTF-8."""
 
 from __future__ import annotations
 

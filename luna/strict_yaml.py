@@ -1,4 +1,4 @@
-"""YAML as DVC reads it: version 1.2, by ruamel.yaml. What can be read in two ways is refused."""
+"""Reads YAML 1.2 as DVC does, and refuses what can be read in two ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from outside (names of files, keys, words of a model) made safe to print on a terminal."""
+"""Makes text from outside (file names, keys, a model's words) safe to print on a terminal."""
 
 from __future__ import annotations
 

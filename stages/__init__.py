@@ -1,1 +1,1 @@
-"""The pipeline's stages: read parameters and files, write files. None of them writes to git."""
+"""The pipeline's stages: they read parameters and files, write files, and never touch git."""

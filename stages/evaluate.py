@@ -1,4 +1,4 @@
-"""evaluate: recall, generalisation and tone drift, measured on the exported file itself."""
+"""The evaluate stage: recall, generalisation and tone drift of the exported file."""
 
 import time
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""promote: the rule decides; metrics, reports, hashes and the ledger's row say what and why."""
+"""The promote stage: applies the rule, writes metrics, reports, hashes and the ledger's row."""
 
 import csv
 import io

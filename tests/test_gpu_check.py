@@ -10,10 +10,10 @@ import sys
 from dataclasses import replace
 
 import pytest
-from conftest import SOURCE
+from conftest import SOURCE, shipped
 
 from bench import gpu_check
-from luna import files, params
+from luna import files
 from luna.training.environment import has_nvidia_gpu
 
 
@@ -64,7 +64,7 @@ def test_a_generation_is_compared_with_the_cpus_and_with_plain_training(line, tm
     text = "\n".join(gpu_check.section({"device": "a GPU", "ways": [vars(same), vars(other)]}))
     assert "| CUDA, bf16 LoRA |" in text and "100.0%" in text and "not recall" in text
     for way in gpu_check.WAYS.values():
-        params.Train.model_validate(way)  # what it writes into params.yaml is allowed there
+        shipped("train", **way)  # what it writes into params.yaml is allowed there
 
 
 def test_two_processes_train_one_adapter_and_the_first_alone_writes(line, tmp_path):

@@ -112,13 +112,77 @@ def test_a_shallow_clone_is_called_one_and_told_how_to_become_whole(mine, tmp_pa
     assert remedy in other.luna("doctor", code=1).stdout
     report = json.loads(other.luna("verify", "--json", code=1).stdout)
     assert [(finding["kind"], finding["mend"]) for finding in report["findings"]] == [
-        ("shallow clone", remedy)
+        (
+            "shallow clone",
+            f"{remedy}; where the remote is shallow too: luna repair (from cold storage)",
+        )
     ]
-    assert remedy in other.luna("repair", code=2).stderr
+    assert remedy in other.json("status")["next"]
     follow(other, remedy)
     assert other.json("status")["doubts"] == [] and len(other.json("log")) == 4
     other.luna("init")
     other.luna("verify", "--quick")
+
+
+def test_a_tag_whose_object_is_gone_is_as_good_as_none(mine):
+    for tag in ("Luna-GHEAD", "luna@v1.0.0"):
+        (mine.path / f".git/refs/tags/{tag}").write_text(
+            "324d593060b7149a27ddb897f4628274247c1d32\n"
+        )
+    assert mine.json("status")["next"] == "luna repair"
+    assert "luna@v1.0.0" in mine.luna("verify", "--quick", code=1).stdout
+    mine.luna("repair")
+    mine.luna("verify", "--all", "--remote")
+
+
+def test_repair_brings_the_record_that_a_plain_clone_lacks_from_its_remote(mine, tmp_path):
+    other = clone(mine, tmp_path / "other")
+    other.dvc("remote", "modify", "--local", "cold", "url", str(tmp_path / "none"))
+    other.luna("repair", code=None)
+    assert other.git("rev-parse", record.REF) == mine.git("rev-parse", record.REF)
+    assert other.json("status")["doubts"] == []
+
+
+def test_a_shallow_clone_of_a_shallow_clone_becomes_whole_from_cold_storage(mine, tmp_path):
+    first = clone(mine, tmp_path / "first", "--depth", "1")
+    first.git("tag", "-d", "Luna-GHEAD", code=None)
+    other = clone(first, tmp_path / "other", "--depth", "1")
+    other.luna("init", code=None)
+    follow(other, "git fetch --unshallow --tags")  # git has no more to give, and says no error
+    assert "neither a git remote nor cold storage" in other.luna("repair", code=2).stderr
+    other.luna("cold", str(mine.cold))
+    assert "came from cold storage" in other.luna("repair").stderr
+    assert other.git("tag") == mine.git("tag") and other.json("status")["doubts"] == []
+    other.luna("verify", "--all", "--remote")
+
+
+@pytest.mark.parametrize("state", ["gone", "empty", "spoiled", "of no use"])
+def test_without_its_settings_the_line_is_still_shown_and_nothing_is_begun(mine, state):
+    path = mine.path / "params.yaml"
+    text = path.read_text()
+    path.unlink()
+    if state != "gone":
+        path.write_text(
+            {"empty": "", "spoiled": text[:700], "of no use": text + "more: 1\n"}[state]
+        )
+    shown = mine.json("status")
+    assert shown["generations"] == 4 and "git restore" in shown["next"]
+    assert mine.json("log") and mine.luna("doctor", code=1)
+    code = 1 if state in ("gone", "empty") else 0
+    findings = json.loads(mine.luna("verify", "--json", code=code).stdout)["findings"]
+    assert "params.yaml" in [item["object"] for item in findings]
+    before = mine.snapshot()
+    assert all("params.yaml" in mine.luna(word, code=2).stderr for word in ("new", "evolve"))
+    assert mine.snapshot() == before
+    follow(mine, re.search("(git restore [^']*)", shown["next"])[1])
+    assert path.read_text() == text and mine.git("status", "--porcelain") == ""
+
+
+def test_repair_puts_back_settings_that_are_gone(mine):
+    text = (mine.path / "params.yaml").read_text()
+    (mine.path / "params.yaml").unlink()
+    mine.luna("repair")
+    assert (mine.path / "params.yaml").read_text() == text
 
 
 def test_a_partial_clone_whose_remote_is_away_accuses_nobody(mine, tmp_path):
@@ -218,7 +282,7 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("valley", range(4)))
     for there, position in (
         (("checkout", "-q", old), "an earlier commit"),
-        (("checkout", "-q", "--detach", "master"), "no branch"),
+        (("checkout", "-q", "--detach", "master"), "without a branch"),
         (("switch", "-q", "-c", "behind", old), "ends before"),
     ):
         mine.git(*NO_HOOKS, *there)
@@ -227,6 +291,11 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
         assert found["next"] == "git switch master"
         assert "git switch master" in mine.luna("new", code=2).stderr
         mine.git(*NO_HOOKS, "switch", "-q", "master")
+    # With another generation's files in the workspace, which git would not switch over.
+    mine.git(*NO_HOOKS, "checkout", "-q", old)
+    mine.git("checkout", name_of(mine, 2), "--", ".")
+    assert mine.json("status")["next"] == "git stash && git switch master"
+    follow(mine, mine.json("status")["next"])
     # Also where the only branch that holds the line is the remote's, or none is.
     mine.git(*NO_HOOKS, "branch", "-f", "behind", "master")
     mine.git(*NO_HOOKS, "reset", "-q", "--hard", old)
@@ -234,6 +303,29 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     mine.git("branch", "-D", "behind")
     follow(mine, mine.json("status")["next"])
     assert mine.json("status")["next"] == "luna evolve"
+
+
+def test_a_seal_amended_with_another_generations_files_is_left_on_a_branch_of_its_own(mine):
+    newest = name_of(mine, 3)
+    mine.git("checkout", name_of(mine, 0), "--", ".")
+    mine.git(*NO_HOOKS, "commit", "--amend", "-q", "--no-edit", "--no-verify")
+    amended = mine.git("rev-parse", "HEAD")
+    follow(mine, mine.json("status")["next"])
+    assert mine.git("rev-parse", "HEAD") == mine.git("rev-parse", f"{newest}^{{}}")
+    assert amended in mine.git("for-each-ref", "refs/heads/before-*")
+    assert mine.git("status", "--porcelain") == ""
+    mine.luna("verify", "--quick")
+
+
+def test_a_merge_that_was_not_finished_is_given_up_first(mine):
+    mine.git(*NO_HOOKS, "switch", "-q", "-c", "other", name_of(mine, 1))
+    (mine.path / "lineage.csv").write_text("mine\n")
+    mine.git("commit", "-q", "--no-verify", "-am", "mine")
+    mine.git(*NO_HOOKS, "merge", "main", code=1)
+    assert mine.json("status")["next"] == "git merge --abort"
+    assert "git merge --abort" in mine.luna("new", code=2).stderr
+    follow(mine, "git merge --abort")
+    assert mine.json("status")["next"] == "git switch main"
 
 
 def start(repo: Repo, *command: str) -> subprocess.Popen:
@@ -329,7 +421,12 @@ def test_a_rollback_that_was_killed_is_finished_by_the_same_command(mine, moment
         mine.git(*NO_HOOKS, "switch", "-q", "main")
         mine.dvc("checkout")
     if moment == "files half written":
-        changed = mine.git("diff", "--name-only", "main", old, "--", ":!params.yaml").splitlines()
+        changed = mine.git(
+            "diff",
+            "--name-only",
+            "main",
+            old,
+        ).splitlines()
         for number, path in enumerate(changed):
             there = mine.path / path
             content = mine.run("git", "show", f"{old}:{path}", code=None).stdout

@@ -13,7 +13,9 @@ import pytest
 from conftest import BIN, Repo
 from test_rebuild import lose, objects, sha256
 
-from bench import flips, kills
+from luna.history import record
+from luna.repo.git import Git
+from tests.faults import flips, kills, places
 
 
 def keep(repo: Repo, rule: str, was: str = "all") -> None:
@@ -131,9 +133,9 @@ def test_kills_and_faults_over_a_thinned_line(lean, tmp_path):
     repo = lean.copy(tmp_path / "kills" / "line")
     result = kills.kills(repo.path, 3, 5, {"thin", "restore", "gc"}, thinned=True)
     assert result.faults == [] and len(result.done) == 3
-    place = flips.prepare(lean.path, tmp_path / "flips", lean=True)
+    place = places.prepare(lean.path, tmp_path / "flips", lean=True)
     assert len(place.thinned) == 3
-    tally = flips.run(place, 4, 3, (flips.places.CACHE, flips.places.COLD))
+    tally = flips.run(place, 4, 3, (places.CACHE, places.COLD))
     assert tally.failures == [] and tally.count("mended").total() == 4
 
 
@@ -219,6 +221,7 @@ def seal_by_hand(repo: Repo, model: bytes) -> str:
         file.write(",".join(["4", row[1], hashlib.sha256(model).hexdigest(), *row[3:]]) + "\n")
     repo.commit(name)
     repo.git("tag", "-a", "-m", name, name)
+    record.complete(Git(repo.path))
     return name
 
 
@@ -240,14 +243,14 @@ def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_no
     assert (store(repo), repo.references()) == before
     # Where the recorded file is gone as well, a restore takes nothing that is not the recorded one.
     lose(repo, objects(repo, 4, "models/model.gguf")[0])
-    assert "not bit for bit" in repo.luna("restore", "4", code=2).stderr
+    assert "the result differs" in repo.luna("restore", "4", code=2).stderr
 
 
 def test_every_store_follows_the_rule_by_its_own_proof(line, tmp_path):
     """What one store has lost, another or the cache may have: that frees nothing in the first."""
     repo = line.copy(tmp_path / "mine")
     second = Repo(tmp_path / "mine/second/luna")  # its cold storage is looked at as the first's is
-    repo.dvc("remote", "add", "--local", "second", str(second.cold))
+    repo.luna("cold", str(second.cold), "--name", "second")
     repo.edit_params(("remotes: []", "remotes: [cold, second]"), ("copies: 1", "copies: 2"))
     keep(repo, "last:2")
     repo.luna("archive", "--all")

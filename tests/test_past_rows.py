@@ -48,9 +48,8 @@ def test_what_is_edited_or_arrives_while_a_generation_is_built_reaches_no_seal(l
     assert "generation 1, parent: '0' became 'base'" in said and "put back to the tip" in said
     assert (repo.path / LEDGER).read_text() == past
 
-    # A row edited, another gone, and a conversation that arrives before the pipeline has run.
-    edited(repo, 2, "eval_tone", "0")
-    (repo.path / LEDGER).write_text("".join((repo.path / LEDGER).read_text().splitlines(True)[:-1]))
+    # The ledger is gone, and a conversation arrives before the pipeline has run.
+    (repo.path / LEDGER).unlink()
     new_conversations(repo, "forest", 3)
     assert repro(repo).returncode == 0
     (repo.path / "data/conversations/late.jsonl").write_text("no conversation\n")
@@ -89,7 +88,7 @@ def test_number_and_parent_are_those_that_new_recorded(built, tmp_path):
     before = repo.snapshot()
     prep = repo.run(sys.executable, "-m", "stages.prep", code=2)  # as 'dvc repro' runs it
     for done in (repo.luna("seal", code=2), repo.luna("evolve", code=2), prep):
-        assert f"'luna new' began {name}" in done.stderr
+        assert f"'luna new' started {name}" in done.stderr
     assert repo.snapshot() == before
 
     # The record of the build edited with it: the tags tell.
@@ -117,8 +116,7 @@ def forced(repo):
 def test_an_experiment_in_the_workspace_is_put_back_by_new(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
     before = repo.references()
-    repo.edit_params(("recall: {minimum: 0.0}", "recall: {minimum: 0.9}"))
-    assert repro(repo, "promote").returncode == 0  # 'dvc exp run' does the same, and commits beside
+    repo.dvc("exp", "run", "-S", "promotion.recall.minimum=0.9")
     assert sealed_rows(repo) != (repo.path / LEDGER).read_text()
     new_conversations(repo)
     said = repo.luna("new").stderr
@@ -130,7 +128,11 @@ def test_an_experiment_in_the_workspace_is_put_back_by_new(line, tmp_path):
         "M",
         "params.yaml",
     ]
-    [added] = set(repo.references().splitlines()) - set(before.splitlines())
+    [added] = [
+        row
+        for row in sorted(set(repo.references().splitlines()) - set(before.splitlines()))
+        if not row.startswith("refs/exps/")
+    ]
     assert added.startswith("refs/quarantine/workspace/0 ")
     kept = repo.run("git", "show", f"refs/quarantine/workspace/0:{LEDGER}").stdout
     assert kept.splitlines()[-1].split(",")[-2] == "false"
@@ -139,7 +141,8 @@ def test_an_experiment_in_the_workspace_is_put_back_by_new(line, tmp_path):
 def test_queued_experiments_find_their_ancestors_without_tags(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
     before = repo.snapshot()
-    repo.dvc("exp", "run", "--temp", "-S", "train.learning_rate=0.003")
+    repo.dvc("exp", "run", "--queue", "-S", "train.learning_rate=0.003")
+    repo.dvc("exp", "run", "--run-all")
     shown = json.loads(repo.dvc("exp", "show", "--json"))
     [ran] = shown[1]["experiments"]
     data = ran["revs"][0]["data"]

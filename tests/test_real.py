@@ -7,9 +7,7 @@ import json
 import shutil
 
 import pytest
-from conftest import SOURCE, Repo, copy_project
-
-pytestmark = pytest.mark.real
+from conftest import CORES, SOURCE, Repo, copy_project
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +17,7 @@ def real(tmp_path_factory) -> Repo:
         SOURCE / "data/conversations", repo.path / "data/conversations", dirs_exist_ok=True
     )
     repo.begin()
-    done = repo.luna("evolve", code=None, env={"OMP_NUM_THREADS": "2"})
+    done = repo.luna("evolve", code=None, env={"OMP_NUM_THREADS": str(CORES)})
     assert done.returncode in (0, 1), done.stderr[-3000:]
     print(done.stdout[-2000:])
     return repo

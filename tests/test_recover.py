@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BIN, Repo
+from filelock import FileLock
 
 from luna.history import backup
 from luna.repo.git import Git
@@ -234,6 +235,15 @@ def test_killed_anywhere_the_same_command_goes_on(mine, tmp_path):
         assert again.references() == mine.references()
         assert again.git("status", "--porcelain") == "" and "up to date" in again.dvc("status")
         assert not (target / ".luna-recover").exists()
+
+
+def test_of_two_recoveries_into_one_folder_one_goes_on(mine, tmp_path):
+    target = tmp_path / "new/luna"
+    (target / ".luna-recover").mkdir(parents=True)
+    with FileLock(target / ".luna-recover/lock"):
+        assert "Another 'luna recover'" in recover(mine.cold, target, code=2).stderr
+    recover(mine.cold, target)
+    assert Repo(target).references() == mine.references()
 
 
 def test_doctor_says_when_git_has_no_second_copy(mine):

@@ -56,6 +56,8 @@ def hostile(line, tmp_path_factory) -> Repo:
     metrics["training"]["steps"] = 10**400
     row = json.loads((mine.path / "models/answers.jsonl").read_text().splitlines()[0])
     row["messages"][-1][1] = HOSTILE
+    # Before the forging: no head moves on a line whose tags are not what the record says.
+    mine.luna("rollback", "1", "--reason", HOSTILE, "--stay")
     mine.forge(
         {
             "models/metrics.json": json.dumps(metrics),
@@ -67,7 +69,6 @@ def hostile(line, tmp_path_factory) -> Repo:
             "models/loss/plots/metrics/train/loss.tsv": "step\tloss\n1\tinf\n2\tx\n3\t1.5\n",
         }
     )
-    mine.luna("rollback", "1", "--reason", HOSTILE, "--stay")
     mine.luna("report", "-o", "hostile.html")
     return mine
 

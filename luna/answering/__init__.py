@@ -1,1 +1,1 @@
-"""Asking an exported model: many questions in one batch, by llama.cpp, always the same answers."""
+"""Asking an exported model by llama.cpp: many questions in one batch, always the same answers."""

@@ -1,4 +1,4 @@
-"""Asking a model a whole set of questions, with the system prompt it was taught under."""
+"""Asks a model a set of questions with the system prompt that it was trained with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering a GGUF's own chat template, which is code of a stranger's: sandboxed, and bounded by the clock.
+"""Renders a GGUF's own chat template, which is untrusted code, with a time limit.
 
 A template once ran any Python it liked in llama-cpp-python (CVE-2024-34359). jinja2's sandbox takes the
 attributes away, but nested loops still run for years in it: so it renders in a child process with
@@ -36,7 +36,7 @@ class ChatTemplate:
                 f"The model's chat template is longer than {MAX_TEMPLATE_CHARACTERS:,} characters: it is refused."
             )
         self._max_seconds = max_seconds
-        # -P: nothing beside the script, and nothing in the working directory, is taken for a module.
+        # -P: files beside the script or in the working directory are not imported.
         self._child = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD)],
             stdin=subprocess.PIPE,
@@ -74,4 +74,4 @@ class ChatTemplate:
             self._child.stdin.write(json.dumps(value) + "\n")
             self._child.stdin.flush()
         except OSError:
-            pass  # it is dead: the answer that does not come says so
+            pass  # it is dead: the missing answer shows it

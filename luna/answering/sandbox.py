@@ -1,4 +1,4 @@
-"""A child process that renders one chat template, which is code of a stranger's.
+"""The child process that renders one untrusted chat template.
 
 Run by its path, with nothing of Luna's imported. The first line read is JSON {source, bos_token,
 eos_token}; each further line is a list of messages, answered by one line: {"text": ...} or

@@ -1,4 +1,4 @@
-"""Is a GGUF file safe to load? Found out in a child process, since llama.cpp ends the whole process on some headers.
+"""Tries in a child process whether a GGUF file loads, since llama.cpp aborts on some headers.
 
 A header with an absurd count makes llama.cpp abort, divide by zero or take all memory, in C++, where no Python
 can catch it. The child loads the file and evaluates one token; what ends it ends nothing else.
@@ -41,7 +41,7 @@ def require_loadable(path: Path, max_seconds: float = MAX_SECONDS) -> None:
         raise ExportError(done.stdout.strip())
     if done.returncode:
         raise ExportError(
-            f"llama.cpp breaks down on {path}, so it is refused: its header is damaged, or made to do harm; copy or export it again."
+            f"llama.cpp crashes on {path}, so it is refused: its header is damaged or malicious; copy or export it again."
         )
 
 

@@ -1,1 +1,1 @@
-"""The audit of the line: what was promised is read back and compared. Verify changes nothing; repair mends from another copy."""
+"""Verify compares everything with what was sealed; repair mends it from another copy."""

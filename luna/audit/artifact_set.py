@@ -1,4 +1,4 @@
-"""What a sealed generation consists of: complete, and each file the one that its own hashes.csv lists."""
+"""Checks that a sealed generation is complete and that each file has its listed hash."""
 
 from __future__ import annotations
 

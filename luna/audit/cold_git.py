@@ -1,4 +1,4 @@
-"""The line's git objects in cold storage: each bundle has the bytes that it is named by, and together they bring every sealed tag back."""
+"""Checks the git bundles in cold storage: their bytes, and that they hold every sealed tag."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every byte of the objects, in every place, against the hashes that they are named by and sealed with.
+"""Checks every byte of every object, in cache and cold storage, against its hashes.
 
 An object's name is its MD5; hashes.csv gives the SHA-256 of most. The first whole copy is read for
 both digests at once; a further copy is then proven by SHA-256 alone, which this generation of

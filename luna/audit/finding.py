@@ -1,4 +1,4 @@
-"""What an audit finds: one thing, in one place, with the command that mends it."""
+"""A finding of the audit: what is wrong, where, and the command that mends it."""
 
 from __future__ import annotations
 

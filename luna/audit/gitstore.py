@@ -1,4 +1,4 @@
-"""Git's own storage, checked from its bytes: loose objects, packs, and the files of references.
+"""Checks git's own storage from its bytes: loose objects, packs and files of references.
 
 git's commands trust what they read or die of it, and die without naming more than the first fault;
 so loose objects and packed-refs are read here, and packs by ``git verify-pack``.
@@ -20,20 +20,14 @@ _PACKED_LINE = re.compile(r"([0-9a-f]{40}) (refs/\S+)")
 _PEELED_LINE = re.compile(r"\^([0-9a-f]{40})")
 
 
-def folder(git: Git) -> Path:
-    """The folder that all work trees of this clone share."""
-    path = Path(git.text("rev-parse", "--git-common-dir"))
-    return path if path.is_absolute() else git.root / path
-
-
 def loose_path(git: Git, object_id: str) -> Path:
     """Where git keeps a loose object of this id."""
-    return folder(git) / "objects" / object_id[:2] / object_id[2:]
+    return git.common_dir / "objects" / object_id[:2] / object_id[2:]
 
 
 def loose_objects(git: Git) -> Iterator[tuple[str, Path]]:
     """Id and path of every loose object."""
-    for place in sorted((folder(git) / "objects").glob("[0-9a-f][0-9a-f]")):
+    for place in sorted((git.common_dir / "objects").glob("[0-9a-f][0-9a-f]")):
         for path in sorted(place.iterdir()):
             if re.fullmatch("[0-9a-f]{38}", path.name):
                 yield place.name + path.name, path
@@ -65,7 +59,7 @@ def damaged_loose(git: Git) -> dict[str, Path]:
 
 def damaged_packs(git: Git) -> list[Path]:
     """The index files of packs that 'git verify-pack' refuses."""
-    packs = sorted((folder(git) / "objects" / "pack").glob("pack-*.idx"))
+    packs = sorted((git.common_dir / "objects" / "pack").glob("pack-*.idx"))
     found = []
     for index in packs:
         try:
@@ -87,7 +81,7 @@ def missing(git: Git) -> set[str]:
 
 def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]:
     """Reference -> (object, what a tag points at or None) of packed-refs, and sentences on each line that is not of its form."""
-    path = folder(git) / "packed-refs"
+    path = git.common_dir / "packed-refs"
     if not path.exists():
         return {}, []
     rows: dict[str, tuple[str, str | None]] = {}
@@ -172,7 +166,7 @@ def check_packed_refs(git: Git) -> list[Finding]:
 
 def check_loose_refs(git: Git) -> list[Finding]:
     """git takes a reference in capitals, or one whose line does not end; it never writes one so."""
-    place = folder(git)
+    place = git.common_dir
     findings = []
     for path in sorted((place / "refs").rglob("*")):
         if path.is_file() and not path.name.endswith(".lock"):

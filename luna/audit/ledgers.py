@@ -1,4 +1,4 @@
-"""The ledger: rows appended from tag to tag and never changed, and the workspace's copy as it was sealed."""
+"""Checks that the ledger only grew from tag to tag, and that the workspace's copy is sealed."""
 
 from __future__ import annotations
 

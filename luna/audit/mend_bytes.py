@@ -1,4 +1,4 @@
-"""Mending objects: a damaged copy is put aside, and a whole one is written in its place from wherever one is."""
+"""Repairs objects: the damaged copy goes to quarantine, a good one takes its place."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _replace(bench: Bench, item: Wanted, place: Place, source: Source) -> None:
         finally:
             held.unlink(missing_ok=True)
         return
-    target = cache.place(bench.root, item.md5)
+    target = cache.path_of(bench.root, item.md5)
     with files.replacing(target, mode=0o444) as temporary:
         _copy(item, source, temporary)
         if os.path.lexists(target):

@@ -1,4 +1,4 @@
-"""Mending git: which finding is mended by what; and the files of the workspace, which git keeps."""
+"""Chooses the repair for each finding about git, and repairs files that git keeps."""
 
 from __future__ import annotations
 

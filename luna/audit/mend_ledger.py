@@ -1,4 +1,4 @@
-"""A correction: a commit on top of the branch that puts altered rows of the ledger back as they were first sealed.
+"""Corrects altered rows of the ledger by a new commit that restores the sealed ones.
 
 No seal and no commit is rewritten: what was altered stays to be seen there, and the correction's message names it.
 """

@@ -1,4 +1,4 @@
-"""Mending git's objects: each comes back from wherever its bytes are whole."""
+"""Repairs git's objects from the record, the workspace, a git remote or cold storage."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
     if bench.sources is None:
         bench.sources = _fetch_sources(bench)
     for source in bench.sources:
-        there = Git.bare(source)
+        there = Git.at(source)
         kind = there.text("cat-file", "-t", object_id, check=False)
         if kind:
             return kind, there.run("cat-file", kind, object_id), "another copy of git"
@@ -114,13 +114,13 @@ def _fetch_sources(bench: Bench) -> list[Path]:
 
 def _tree_of_index(bench: Bench, object_id: str) -> bytes | None:
     """Trees of the generation that is checked out can be written again from the index, in a scratch repository."""
-    index = gitstore.folder(bench.git) / "index"
+    index = bench.git.common_dir / "index"
     if not index.is_file():
         return None
     scratch = bench.scratch / "trees"
     if not scratch.exists():
         shutil.copytree(
-            gitstore.folder(bench.git) / "objects",
+            bench.git.common_dir / "objects",
             scratch,
             ignore=lambda folder, entries: (
                 []
@@ -140,7 +140,7 @@ def _tree_of_index(bench: Bench, object_id: str) -> bytes | None:
 
 def _pack(bench: Bench, stem: str) -> str | None:
     """A damaged pack is unpacked as far as it is readable, then put aside; what it lacked is named by the next look."""
-    folder = gitstore.folder(bench.git) / "objects" / "pack"
+    folder = bench.git.common_dir / "objects" / "pack"
     if not bench.dry:
         kept = {
             path: quarantine.aside(bench.root, path, path.name)

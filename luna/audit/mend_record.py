@@ -1,20 +1,39 @@
-"""Mending the record of tags, in git and in cold storage."""
+"""Repairs the record of tags, in git and in cold storage."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
 
 from luna.audit.mend_refs import drop_broken
 from luna.audit.workbench import Bench
 from luna.errors import LunaError
-from luna.history import record
+from luna.history import known, record, stores
+from luna.history.record import Entry
+
+
+def _own(bench: Bench) -> list[Entry]:
+    """This clone's record; where it has none, that of a git remote."""
+    git, remote = bench.git, known.fetch_remote(bench.git)
+    if git.resolve(record.REF) is None and remote and not bench.dry:
+        git.attempt("fetch", "--quiet", "--no-tags", remote, f"{record.REF}:{record.REF}")
+    try:
+        return record.read(git)
+    except LunaError:
+        return []
+
+
+def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
+    """The commits that a longer record names, from the stores that hold them; what is nowhere is a finding of the next round."""
+    for store in bench.stores:
+        with contextlib.suppress(LunaError):
+            stores.bring(store, bench.git, entries)
+            return
 
 
 def mend(bench: Bench) -> str | None:
     """The longest whole record wins, if the others are its beginnings; none whole: it is written from the tags that stand."""
-    git = bench.git
-    try:
-        own = record.read(git)
-    except LunaError:
-        own = []
+    git, own = bench.git, _own(bench)
     copies = {}
     for store in bench.stores:
         try:
@@ -38,6 +57,7 @@ def mend(bench: Bench) -> str | None:
     else:
         said = "the record is whole again"
     if own != best:
+        _bring(bench, best)
         drop_broken(bench, record.REF)
         # The commit before stays a parent, so that nothing that it held is lost.
         git.update(

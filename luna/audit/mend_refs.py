@@ -1,4 +1,4 @@
-"""Mending git's references: their files, tags, the head and the line's branch."""
+"""Repairs git's references: their files, tags, the head and the line's branch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _differ_in_one_bit(one: bytes, other: bytes) -> bool:
 
 def _drop_packed(bench: Bench, names: set[str]) -> None:
     """Write packed-refs anew without the ``names``, each of its other lines as git writes it. The file as it was is kept."""
-    path = gitstore.folder(bench.git) / "packed-refs"
+    path = bench.git.common_dir / "packed-refs"
     rows, _ = gitstore.packed_refs(bench.git)
     quarantine.copy(bench.root, path, "packed-refs")
     # Without the words 'peeled' in its header git looks at the tags themselves.
@@ -94,7 +94,7 @@ def form(bench: Bench, reference: str) -> str | None:
     if value is None:
         return None
     if not bench.dry:
-        path = gitstore.folder(bench.git) / reference
+        path = bench.git.common_dir / reference
         quarantine.copy(bench.root, path, reference)
         files.write_text(path, value + "\n")
     return "the reference's file was written anew"
@@ -102,7 +102,7 @@ def form(bench: Bench, reference: str) -> str | None:
 
 def drop_broken(bench: Bench, reference: str) -> None:
     """Put the file of a reference that git cannot read aside, so that the reference can be made again."""
-    path = gitstore.folder(bench.git) / reference
+    path = bench.git.common_dir / reference
     if path.is_file() and bench.git.resolve(f"{reference}^{{object}}") is None:
         quarantine.aside(bench.root, path, reference)
     gone = _misspelt(bench)
@@ -196,7 +196,7 @@ def branch(bench: Bench, branch: str) -> str | None:
         target = newest.commit
     else:
         target = newest.commit
-        log = gitstore.folder(git) / "logs" / branch
+        log = git.common_dir / "logs" / branch
         for line in reversed(
             log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
         ):

@@ -1,4 +1,4 @@
-"""The line as both records tell it, read so that damage in one of them does not hide the rest."""
+"""Reads tags and both records, so that damage in one of them does not hide the rest."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def references(git: Git) -> tuple[dict[str, str], tuple[str, ...]]:
     if code == 0:
         return dict(row.split(" ") for row in text.splitlines()), broken
     found = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
-    place = gitstore.folder(git)
+    place = git.common_dir
     for path in sorted((place / "refs").rglob("*")):
         if path.is_file() and re.fullmatch(
             "[0-9a-f]{40}\n?", text := path.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""luna repair: whatever can be mended from another copy is, after what was damaged has been put aside.
+"""The work of `luna repair`: puts aside what is damaged and mends it from another copy.
 
 It looks as verify looks, mends in an order in which each step stands on the one before (git's files,
 objects, record, tags, branch, head, workspace, then bytes), and looks again. Nothing is deleted, and
@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts
-from luna.audit import cold_git, content, mend_bytes, mend_git, snapshots, verify, workspace
+from luna.audit import (
+    cold_git,
+    content,
+    mend_bytes,
+    mend_git,
+    mend_shallow,
+    snapshots,
+    verify,
+    workspace,
+)
 from luna.audit.finding import (
     ALTERED,
     BRANCH,
@@ -68,10 +77,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What a repair did, or with ``dry`` would do."""
+    """What a repair did, or with ``dry_run`` would do."""
 
     steps: list[Step]
-    dry: bool
+    dry_run: bool
 
     @property
     def complete(self) -> bool:
@@ -99,12 +108,13 @@ def repair(
         StateError: this is a shallow clone, or a rollback was cut off here: each has a command of its own.
         ColdStorageError: a store that is to be mended cannot be written.
     """
+    steps = _deepened(Git(root), stores, dry, say)
     _require_nothing_of_its_own(Git(root))
     stores, absent = verify.usable(Git(root), stores)
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
-        steps = [Step(finding, None) for finding in absent]
+        steps += [Step(finding, None) for finding in absent]
         steps += _git(root, prefix, building, list(stores), dry, scratch, quick, say)
         steps += _objects(
             root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
@@ -114,11 +124,23 @@ def repair(
     return Repairs(steps, dry)
 
 
+def _deepened(
+    git: Git, stores: Sequence[Store], dry: bool, say: Callable[[str], None]
+) -> list[Step]:
+    """Nothing else can be judged in a shallow clone, so that comes first."""
+    if dry or not known.is_shallow(git):
+        return []
+    done = mend_shallow.mend(git, stores)
+    if done:
+        say(done)
+    return [Step(verify.SHALLOW_CLONE, done)] if done else []
+
+
 def _require_nothing_of_its_own(git: Git) -> None:
     """What would look like damage, and is none."""
     if known.is_shallow(git):
         raise StateError(
-            "This is a shallow clone, which holds only the end of the line: git fetch --unshallow --tags; nothing was changed."
+            "This is a shallow clone, which has only the newest part of the history, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
         )
     if (note := checkout.unfinished(git)) and git.changed():
         raise StateError(

@@ -1,4 +1,4 @@
-"""Snapshots as an audit sees them: each one's tag, commit and listing of hashes agree, and its bytes are asked for as a generation's are."""
+"""Checks snapshots: tag, commit and listing of hashes agree, and the bytes are there."""
 
 from __future__ import annotations
 

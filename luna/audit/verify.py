@@ -1,4 +1,4 @@
-"""luna verify: the fsck of the line. It reads, hashes and compares, and changes nothing."""
+"""The work of `luna verify`: reads, hashes and compares the whole line, and changes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from luna.audit import (
     workspace,
 )
 from luna.audit.content import Wanted
-from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, SHALLOW, Finding
+from luna.audit.finding import (
+    BRANCH,
+    COLD_RECORD,
+    COLD_STORE,
+    DAMAGE,
+    NOTE,
+    REPAIR,
+    SHALLOW,
+    Finding,
+)
 from luna.audit.picture import Picture, Seal, object_names, references, take
 from luna.audit.places import Cache, Cold, Place
 from luna.errors import ColdStorageError, InputError, StateError
@@ -32,13 +41,13 @@ from luna.storage.cold import Store
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
 
 
-_SHALLOW = Finding(
+SHALLOW_CLONE = Finding(
     SHALLOW,
     "git",
     "history",
     None,
     "this is a shallow clone, which holds only the end of the line, so nothing can be proven",
-    "git fetch --unshallow --tags",
+    "git fetch --unshallow --tags; where the remote is shallow too: luna repair (from cold storage)",
 )
 
 
@@ -81,7 +90,7 @@ def verify(
     """
     git = Git(root)
     if known.is_shallow(git):
-        return Report([], [], 0, 0, quick, [_SHALLOW], [], [])
+        return Report([], [], 0, 0, quick, [SHALLOW_CLONE], [], [])
     stores, absent = usable(git, stores)
     picture, findings = survey(git, prefix, stores, quick)
     findings += absent
@@ -254,7 +263,7 @@ def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding
         try:
             seen = whose.look(store, git)
             sentence = None if seen.holding is Holding.FORKED else whose.refusal(seen, git)
-            mend = "see there"
+            mend = f"luna cold PATH{whose.named(git, store)} (mount its disk first, or give another place)"
         except ColdStorageError as error:
             sentence = str(error)
         except (InputError, StateError):  # git itself is damaged: what the store says may mend it
@@ -342,7 +351,7 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
                         record.REF,
                         None,
                         f"it lacks the last {len(theirs) - len(picture.entries)} entries that cold storage holds",
-                        "git fetch, or luna repair",
+                        REPAIR,
                     )
                 )
     return findings

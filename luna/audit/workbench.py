@@ -1,4 +1,4 @@
-"""What a repair of git works with."""
+"""What every repair of git needs: the repository, its record and the quarantine."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The files of the generation that is checked out, as far as git keeps them, against what was sealed."""
+"""Checks the files of the generation that is checked out against what was sealed."""
 
 from __future__ import annotations
 
 from luna import artifacts, ledger
-from luna.audit.finding import LEDGER, WORKSPACE, Finding
+from luna.audit.finding import LEDGER, NOTE, WORKSPACE, Finding
 from luna.audit.picture import Picture
 from luna.errors import InputError
-from luna.repo import interrupted
+from luna.repo import interrupted, settings
 
 
 def check(picture: Picture, building: str | None) -> list[Finding]:
@@ -14,7 +14,7 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
     git = picture.git
     if git.resolve("HEAD^{tree}") is None:
         return []
-    findings = _ledger(picture, building)
+    findings = _settings(picture) + _ledger(picture, building)
     if building and not interrupted.is_whole_lockfile(git.root / artifacts.LOCK):
         findings.append(
             Finding(
@@ -76,6 +76,22 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
                     )
                 )
     return findings
+
+
+def _settings(picture: Picture) -> list[Finding]:
+    """A file that is gone is damage; one that a person is changing is worth a note."""
+    now = settings.read(picture.git.root)
+    if now.wrong is None or now.committed:
+        return []
+    name = artifacts.PARAMS.as_posix()
+    remedy = now.remedy or ""
+    if now.gone:
+        return [
+            Finding(
+                WORKSPACE, "workspace", name, None, "it is gone", f"luna repair (or '{remedy}')"
+            )
+        ]
+    return [Finding(WORKSPACE, "workspace", name, None, now.wrong, remedy, NOTE)]
 
 
 def _ledger(picture: Picture, building: str | None) -> list[Finding]:

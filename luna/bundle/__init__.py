@@ -1,1 +1,1 @@
-"""A generation as one file that anybody can check: made from git and the cache, checked with nothing but Python."""
+"""A generation as one file that anybody can check with nothing but Python."""

@@ -1,4 +1,4 @@
-"""luna recover FILE: the files of the one generation that a bundle holds."""
+"""Unpacks the one generation that a bundle holds: `luna recover FILE`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Unbundled:
 
 
 def unpack(bundle: Path, folder: Path) -> Unbundled:
-    """Check a bundle, then write its files into ``folder``, whole or not at all.
+    """Check a bundle, then write its files into ``folder``, complete or not at all.
 
     Raises:
         InputError: ``folder`` is there and not empty, or there is no such file.

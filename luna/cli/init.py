@@ -1,4 +1,4 @@
-"""luna init."""
+"""The command `luna init`; the work is in operations/init.py."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from luna.operations import init
 def command() -> None:
     """Prepare this clone: git hooks, and what git fetches and pushes.
 
-    The refspecs follow the head but never a changed generation. 'make setup' runs it; running it
-    again changes nothing.
+    After it, 'git fetch' follows the head and refuses a changed generation. 'make setup' runs it;
+    running it again changes nothing.
     """
     root = repository_root()
     prefix = settings_of(root).line.prefix

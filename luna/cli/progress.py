@@ -1,4 +1,4 @@
-"""A progress bar in bytes on a terminal, and silence elsewhere."""
+"""Progress bars in bytes or pieces on a terminal, and silence elsewhere."""
 
 from __future__ import annotations
 

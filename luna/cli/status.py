@@ -1,4 +1,4 @@
-"""luna status."""
+"""The command `luna status`; the work is in operations/status.py and operations/usage.py."""
 
 from __future__ import annotations
 

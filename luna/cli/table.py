@@ -1,4 +1,4 @@
-"""A table for a terminal or for a file: whole values always; on a narrow terminal, fewer columns."""
+"""A table for a terminal or a file; a narrow terminal gets fewer columns, never cut values."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Conversations: reading them in any usual form, telling them apart by content, choosing what to learn."""
+"""Reads conversations, tells them apart by content, and chooses what to learn."""

@@ -1,4 +1,4 @@
-"""What a generation learns: its delta, and the replay that keeps the old from being forgotten."""
+"""Chooses what a generation trains on: its new data, and replay of the ancestors' data."""
 
 from __future__ import annotations
 

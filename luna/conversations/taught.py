@@ -1,4 +1,4 @@
-"""The record of what a line was taught: one row a conversation, kept in git with every generation.
+"""taught.csv: one row for each conversation that the line was trained on.
 
 It grows with the data and not with the number of generations, so one small file answers which
 conversations any ancestor has seen, which generation taught them, and what they were worth.

@@ -1,1 +1,1 @@
-"""The examination of a clone: is everything here that the promises stand on, and is nothing set that would break them."""
+"""The examination of a clone: what would break a promise one day, and how to set it right."""

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it stands."""
+"""The result of one check of `luna doctor`."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class Check:
 
     name: str
     state: str
-    said: str
+    detail: str
     mend: str = ""

@@ -1,1 +1,1 @@
-"""From 16-bit weights to the file that ships, and the proof that it says the same."""
+"""From 16-bit weights to the GGUF that ships, and the check that both answer alike."""

@@ -1,4 +1,4 @@
-"""Quantising in process by llama.cpp, and the generation's identity inside the file."""
+"""Quantises by llama.cpp, and writes the generation's identity into the GGUF."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What changed, where, and how the line grows: looking at history, never changing it."""
+"""What changed and where: it reads history and never changes it."""

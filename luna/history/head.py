@@ -1,11 +1,11 @@
-"""The current best: the references that a move of the head writes."""
+"""The head (the current best): the references that a move of it writes."""
 
 from __future__ import annotations
 
 from luna import names
 from luna.history.line import Line
 from luna.names import GenerationName, assignment_tag, head_tag, version_tag
-from luna.repo.git import ZERO, Update
+from luna.repo.git import ZERO, Tag, Update
 
 
 def head_message(reason: str, name: str, previous: str | None) -> str:
@@ -43,3 +43,26 @@ def head_updates(line: Line, name: GenerationName, commit: str, reason: str) -> 
         )
     )
     return updates
+
+
+def reason_of(line: Line, move: Tag | None) -> str:
+    """Why the head was moved, and where from: the message of a move's tag."""
+    if move is None:
+        return ""
+    [body] = line.git.cat([move.object])
+    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2]
+
+
+def last_move(line: Line) -> Tag | None:
+    """The newest assignment; None where the head has never moved."""
+    return line.assignments.get(max(line.assignments, default=0))
+
+
+def lagging(line: Line) -> list[Update]:
+    """The head tag's update where a kill kept it from following the last move; else nothing."""
+    move = last_move(line)
+    if move is None or (line.head is not None and line.head.commit == move.commit):
+        return []
+    tag = head_tag(line.prefix)
+    made = line.git.tag_object(tag, move.commit, reason_of(line, move))
+    return [Update(f"refs/tags/{tag}", made, line.head.object if line.head else ZERO)]

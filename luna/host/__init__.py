@@ -1,4 +1,4 @@
-"""What a host application calls: results are typed, nothing is printed, and the host's own process neither trains nor holds a lock for long."""
+"""What a host application imports: typed results, nothing printed, no training in its process."""
 
 from luna.host.age import AgeUp, age_up
 from luna.host.keep import restore_snapshot, snapshot, snapshots

@@ -1,4 +1,4 @@
-"""Adapters as files: which tensors they change, by how much, and how they are kept."""
+"""Adapter files: which tensors they change, by how much, and how they are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact merge: W + s * (B @ A) in float64, rounded once to bfloat16 for each adapter, oldest first.
+"""Merges adapters exactly: W + s * (B @ A) in float64, rounded to bfloat16.
 
 In float64 the order of summation does not reach the bits that bfloat16 keeps but in ties one in
 2**44 or so, so the result does not depend on threads, vector width or machine.

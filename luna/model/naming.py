@@ -1,4 +1,4 @@
-"""What a tensor's name says: which kind of module it belongs to, and at which depth, in Hugging Face's names and llama.cpp's."""
+"""Parses tensor names of Hugging Face and llama.cpp into kind of module and depth."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def kind(name: str) -> str:
 
 
 def depth(name: str) -> int | None:
-    """The layer's number, counted from 0; None for what lies before or behind the layers."""
+    """The layer's number, counted from 0; None for tensors before or after the layers."""
     match = _LAYER.fullmatch(name)
     return int(match["depth"]) if match else None

@@ -1,1 +1,1 @@
-"""What the commands do, one file an operation, named as its command."""
+"""What the commands do: one file for each operation, named as its command."""

@@ -1,4 +1,4 @@
-"""Karma: what the conversations that wait to be learnt are worth.
+"""Karma: what the waiting conversations are worth.
 
 It is derived, never counted: the sum over all conversations that the current best's line was not
 taught. So it starts from zero when a generation that learnt them all is promoted. A denied

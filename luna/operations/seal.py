@@ -1,8 +1,8 @@
-"""luna seal: make a finished pipeline run history.
+"""`luna seal`: cold storage, commit, tag and head for a finished pipeline run.
 
 The order is the promise: the data is in cold storage and has been read back; where the line is shared, the
-shared repository takes branch, tags and record in one atomic push, or says that another clone was first; then
-commit, tag and head come into being here in one transaction. Killed anywhere, the same command goes on.
+shared repository takes branch, tags and record in one atomic push, or refuses because another clone was first; then
+commit, tag and head are made here in one transaction. If it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
 from luna.history import backup, record, shared, stores
-from luna.history.head import head_updates
+from luna.history.head import head_updates, lagging
 from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
-from luna.names import GenerationName, head_tag
+from luna.names import GenerationName
 from luna.operations import recorded
 from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
@@ -78,7 +78,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
 
 
 def _finished_outs(root: Path) -> dict[str, Out]:
-    """Outputs of a pipeline that is finished and unchanged since; DVC itself is asked."""
+    """The outputs of a finished and unchanged pipeline, checked by DVC itself."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -86,7 +86,7 @@ def _finished_outs(root: Path) -> dict[str, Out]:
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
     if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
         raise StateError(
-            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+            "dvc.lock is incomplete: run 'luna evolve', which takes its last complete copy, or 'luna repair'; nothing was sealed."
         )
     try:
         status = Repo(str(root)).status()
@@ -105,11 +105,11 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
     if line.newest:
         with contextlib.suppress(
             ColdStorageError
-        ):  # another clone's, of which nothing is to be had here: then all is read back
-            proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
+        ):  # another clone's, of which nothing is here: then all is read back
+            proven = objects.expanded(root, kept(sealed_outs(root, line.newest)))
     return cold.archive_in_all(
         root,
-        objects.behind(root, kept(outs)),
+        objects.expanded(root, kept(outs)),
         proven,
         lambda store: stores.require(store, line.git),
         tick,
@@ -205,7 +205,6 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
     if branch and tip and not git.is_ancestor(tag.commit, tip) and git.is_ancestor(tip, tag.commit):
         updates.append(Update(branch, tag.commit, tip))
     assigned = [item for item in line.assignments.values() if item.commit == tag.commit]
-    newest = line.assignments.get(max(line.assignments, default=0))
     if promoted and not assigned:
         updates += head_updates(
             line,
@@ -213,16 +212,7 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
             tag.commit,
             f"{GenerationName.parse(tag.name).short} promoted",
         )
-    elif newest and (line.head is None or line.head.commit != newest.commit):
-        [body] = git.cat([newest.object])
-        message = (body or b"").decode("utf-8", "replace").partition("\n\n")[2]
-        head = head_tag(line.prefix)
-        updates.append(
-            Update(
-                f"refs/tags/{head}",
-                git.tag_object(head, newest.commit, message),
-                line.head.object if line.head else ZERO,
-            )
-        )
+    else:
+        updates += lagging(line)
     if updates:
         git.update(record.following(git, updates), f"luna: complete {tag.name}")

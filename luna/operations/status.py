@@ -1,11 +1,11 @@
-"""luna status: where the line stands, without starting DVC or opening weights."""
+"""`luna status`: where the line stands, without starting DVC or opening weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts, params
+from luna import artifacts
 from luna.conversations import probes
 from luna.errors import LunaError
 from luna.history import known, past, shared, tip
@@ -14,6 +14,7 @@ from luna.history.line import read_line
 from luna.history.tip import Where, building
 from luna.operations.new import Pending, counted, waiting
 from luna.operations.overlooked import overlooked
+from luna.repo import settings as settings_file
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Status:
         False  # what is being built was begun on another machine, or is meant for one
     )
     ignored: tuple[str, ...] = ()  # sentences, see luna/operations/overlooked.py
+    settings_remedy: str | None = None  # where params.yaml cannot be read
 
     @property
     def next_step(self) -> str:
@@ -45,10 +47,12 @@ class Status:
                 return doubt.remedy
         if self.where.remedy:
             return self.where.remedy
+        if self.settings_remedy:
+            return self.settings_remedy
         if self.altered_rows:
             return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
-            return "mend what is named above, then luna evolve"
+            return "repair what is named above, then luna evolve"
         if self.building and self.handed_over:
             return (
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
@@ -63,8 +67,9 @@ class Status:
 
 
 def status(root: Path) -> Status:
-    """Read where the line stands; nothing is changed."""
-    settings = params.load(root)
+    """Read the state of the line; nothing is changed."""
+    given = settings_file.read(root)
+    settings = given.values
     line = read_line(root, settings.line.prefix)
     numbers, error, ignored = None, None, ()
     try:
@@ -72,10 +77,10 @@ def status(root: Path) -> Status:
         numbers = counted(batch)
         ignored = tuple(overlooked(root, settings, batch))
         probes.curated(root / artifacts.CURATED_PROBES)
-    except LunaError as found:
-        error = str(found)
-    commit = line.git.resolve("HEAD")
-    here = next((tag.name for tag in line.sealed.values() if tag.commit == commit), None)
+    except LunaError as reason:
+        error = str(reason)
+    at = tip.where(line)
+    here = next((tag.name for tag in line.sealed.values() if tag.commit == at.commit), None)
     name = building(settings, line)
     [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
     return Status(
@@ -88,9 +93,10 @@ def status(root: Path) -> Status:
         error,
         line.git.config(shared.PUSH_REMOTE),
         settings.age_up.karma_required,
-        tip.where(line),
+        at,
         known.doubts(line),
         tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
         ignored,
+        given.remedy,
     )

@@ -1,1 +1,1 @@
-"""Promotion by rule: the numbers decide, and say why."""
+"""Promotion by rule: the clauses, their numbers and the reports."""

@@ -1,4 +1,4 @@
-"""The boxes of the design's safety checklist that a generation's own files can tick, before it is sealed.
+"""The boxes of the safety checklist that a generation's own files can tick before its seal.
 
 What only git and cold storage can tell (archived, tagged, the head moved) is added by 'luna doctor --checklist'.
 """

@@ -1,4 +1,4 @@
-"""A generation beside its parent, on the same probes."""
+"""Compares a generation with its parent on the same probes."""
 
 from __future__ import annotations
 

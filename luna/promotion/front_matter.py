@@ -1,4 +1,4 @@
-"""The head of MODEL_CARD.md, by which a model hub and its tools read the card: Hugging Face's YAML front matter."""
+"""The YAML front matter of MODEL_CARD.md, which model hubs read."""
 
 from __future__ import annotations
 

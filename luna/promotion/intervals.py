@@ -1,4 +1,4 @@
-"""Intervals and tests for proportions of a few dozen to a few hundred items."""
+"""Confidence intervals and tests for proportions of a few dozen to a few hundred items."""
 
 from __future__ import annotations
 

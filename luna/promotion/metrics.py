@@ -1,4 +1,4 @@
-"""metrics.json: every number of a generation, in one nested document."""
+"""metrics.json: every number of a generation in one nested document."""
 
 from __future__ import annotations
 

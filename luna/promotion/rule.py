@@ -1,4 +1,4 @@
-"""The rule as data: each clause with its value, its bound and its verdict."""
+"""The promotion rule: each clause with its value, its bound and its verdict."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""This clone: git, locks, hooks, what a killed command left behind."""
+"""This clone: git, locks, hooks, and what a killed command left behind."""

@@ -1,4 +1,4 @@
-"""Signatures of tags as 'git tag --sign' makes them, by OpenPGP, SSH or X.509, without making the tag's reference.
+"""Signs tags as `git tag --sign` does (OpenPGP, SSH, X.509), without making a reference.
 
 Commits are signed by 'git commit-tree' itself. What git is set to sign is signed, or nothing is written.
 """
@@ -136,7 +136,7 @@ def _start(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProces
         return subprocess.run(command, input=stdin, capture_output=True)
     except OSError as error:
         raise SigningError(
-            f"{command[0]}, by which git signs, cannot be started ({error.strerror}): install it; {_OFF}."
+            f"{command[0]}, which git signs with, cannot be started ({error.strerror}): install it; {_OFF}."
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""Giving generations to other tools, and to people who talk to them. No stage depends on this folder."""
+"""Generations for people and other tools: chat, server, exports; no stage imports it."""

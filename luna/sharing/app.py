@@ -1,4 +1,6 @@
-"""Chat completions, models and health as OpenAI's API gives them (https://platform.openai.com/docs/api-reference/chat).
+"""The web application of `luna serve`: OpenAI's chat completions, models and health.
+
+See https://platform.openai.com/docs/api-reference/chat
 
 Starlette over our own engine rather than llama-cpp-python's server: that one loads a fixed list of
 files at its start, so it could neither follow the head nor let running answers end on the old one.
@@ -111,7 +113,7 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
             first = error.errors()[0]
             return _error(400, f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}.")
         if busy >= MAX_REQUESTS:
-            return _error(429, f"{MAX_REQUESTS} requests are under way: try again in a moment.")
+            return _error(429, f"{MAX_REQUESTS} requests are in progress: try again in a moment.")
         busy += 1
         loaded = None
         try:

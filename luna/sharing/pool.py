@@ -1,4 +1,4 @@
-"""Loaded generations: the head is followed, answers under way keep the model they began with."""
+"""The loaded models of a server: an answer in progress keeps the model it began with."""
 
 from __future__ import annotations
 

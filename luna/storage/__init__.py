@@ -1,1 +1,1 @@
-"""Bytes by their hash: the cache, cold storage, folders kept as DVC keeps them."""
+"""Bytes by their hash: the cache, cold storage, and folders as DVC keeps them."""

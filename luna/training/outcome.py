@@ -1,4 +1,4 @@
-"""What a training run leaves to be told, besides its adapter."""
+"""What a training run reports besides its adapter."""
 
 from __future__ import annotations
 

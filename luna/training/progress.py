@@ -1,4 +1,4 @@
-"""Loss, speed and time left while training: a bar on a terminal, plain lines elsewhere, a curve on disk; and the watch on it."""
+"""Loss, speed and time left while training: a bar, plain lines or a curve on disk."""
 
 from __future__ import annotations
 
@@ -70,9 +70,7 @@ class ShowProgress(TrainerCallback):
         self._first_step = state.global_step
         self._look(state.global_step)
         if state.global_step:
-            self._console.print(
-                f"train: going on from step {state.global_step} of {state.max_steps}"
-            )
+            self._console.print(f"train: resuming at step {state.global_step} of {state.max_steps}")
         if self._live and self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("train"),

@@ -1,4 +1,4 @@
-"""The loss of each step, watched: not a number, diverging, or no longer falling.
+"""Watches the loss of each step: not a number, diverging, or on a plateau.
 
 Judged is the exponential moving average of the loss, its start corrected as in Adam (Kingma and Ba 2015, arXiv
 1412.6980, section 3). A run has diverged when that average is above ``factor`` times the lowest it has been, and

@@ -1,1 +1,1 @@
-"""Two generations beside each other: what git, the ledger and the small artifacts know of them, and weights where they are at hand."""
+"""Compares two generations by what git and the ledger know, and by weights where present."""

@@ -1,4 +1,4 @@
-"""Probes that flipped from right to wrong and back between two generations."""
+"""Probes that changed from right to wrong, or back, between two generations."""
 
 from __future__ import annotations
 

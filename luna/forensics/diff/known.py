@@ -1,4 +1,4 @@
-"""What is known of a generation without its weights, read from its tag; a file that cannot be read leaves a mark, never a traceback."""
+"""Reads a generation's small files from its tag; an unreadable file becomes a remark."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""luna report: the whole line on one HTML page that opens offline."""
+"""The report: the whole line on one HTML page that opens offline."""

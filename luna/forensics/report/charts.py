@@ -1,4 +1,6 @@
-"""The charts as Vega-Lite specifications (https://vega.github.io/vega-lite/); the page's script gives them their data.
+"""The report's charts as Vega-Lite specifications.
+
+See https://vega.github.io/vega-lite/
 
 Colours are names of the style sheet's variables, which the script puts in, so that a chart follows dark and light.
 """

@@ -1,1 +1,1 @@
-"""Weights in files of any origin, GGUF or safetensors: read where they lie, compared tensor by tensor."""
+"""Reads and compares weights in any GGUF or safetensors file, tensor by tensor."""

@@ -1,4 +1,4 @@
-"""Open a model of either format."""
+"""Opens a file of weights of either format."""
 
 from __future__ import annotations
 

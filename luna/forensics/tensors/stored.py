@@ -1,4 +1,4 @@
-"""One model on disk, memory-mapped: which tensors it holds, of which type and shape, and where."""
+"""A model on disk, memory-mapped: its tensors, their types, shapes and offsets."""
 
 from __future__ import annotations
 

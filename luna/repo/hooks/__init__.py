@@ -1,7 +1,7 @@
-"""The git hooks of this clone: Luna's own scripts lie beside this file; DVC's hooks and those that were here before are run after them.
+"""Installs Luna's git hooks, which also run DVC's hooks and the user's own.
 
 They lie in this repository's own folder, whatever 'core.hooksPath' says: a folder that a person has set for all
-repositories is never written to. Its hooks go on to be run, after Luna's (see the script ``run``).
+repositories is never written to. Its hooks are still run, after Luna's (see the script ``run``).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _MARK = "# Installed by 'luna init'"
 
 def hooks_folder(git: Git) -> Path:
     """This repository's own, which all its work trees share; git uses it unless 'core.hooksPath' is set."""
-    return _absolute(git, git.text("rev-parse", "--git-common-dir")) / "hooks"
+    return git.common_dir / "hooks"
 
 
 def _absolute(git: Git, path: str) -> Path:

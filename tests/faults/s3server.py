@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) on the loopback interface, on free ports, with its data in a temporary folder: for tests and benches."""
+"""A real S3 server (SeaweedFS) on this machine, for tests and benches."""
 
 from __future__ import annotations
 

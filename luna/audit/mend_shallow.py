@@ -1,0 +1,45 @@
+"""A shallow clone becomes a whole one: from a git remote, else from the git objects in cold storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from luna.errors import ColdStorageError
+from luna.history import known
+from luna.repo.git import Git, GitError
+from luna.storage import packs
+from luna.storage.cold import Store
+
+
+def mend(git: Git, available: Sequence[Store]) -> str | None:
+    """Bring the commits that the clone lacks. Returns where they came from; None where nobody has them all.
+
+    No reference is changed but by git's own fetch; git's list of cut commits is put aside only once every
+    commit, tree and file that HEAD stands on is here.
+    """
+    if remote := known.fetch_remote(git):
+        git.attempt("fetch", "--quiet", "--unshallow", "--tags", remote)
+        if not known.is_shallow(git):
+            return f"the older commits came from {remote}"
+    for store in available:
+        try:
+            # By entries of the record and not by ``stores.look``: that asks for history which is cut here.
+            packs.unpack(store, git)
+        except (ColdStorageError, GitError):
+            continue
+        if _joined(git):
+            return f"the older commits came from cold storage '{store.name}'"
+    return None
+
+
+def _joined(git: Git) -> bool:
+    """Take the cut away where nothing is lacking behind it."""
+    cut = Path(git.text("rev-parse", "--path-format=absolute", "--git-path", "shallow"))
+    aside = cut.with_name("shallow.before-repair")
+    cut.replace(aside)
+    if packs.is_whole(git, ["HEAD"]):
+        aside.unlink()
+        return True
+    aside.replace(cut)
+    return False
