@@ -89,8 +89,8 @@ class Case:
         self.one = [token for token in self.reference if token.kind is not Kind.END]
         self.other = [token for token in self.answer if token.kind is not Kind.END]
         firsts = [token for token in self.one if token.content]
-        keys = ([_key(token, firsts) for token in row] for row in (self.one, self.other))
-        self.matcher = SequenceMatcher(None, *keys, autojunk=False)
+        one, other = ([_key(token, firsts) for token in row] for row in (self.one, self.other))
+        self.matcher = SequenceMatcher(None, one, other, autojunk=False)
         #: How much of the wording they share: difflib's ratio, 0..1.
         self.frame = self.matcher.ratio()
 
