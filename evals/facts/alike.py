@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import regex
 
-from evals.facts.tokens import Kind, Token
+from evals.facts.kinds import Kind, Token
 
 _NUMBERS = (Kind.NUMBER, Kind.TIME)
 _FIRST_UNSPACED = "\u0e00"  # Thai; what comes before is written with spaces

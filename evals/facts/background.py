@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from evals.facts.kinds import Kind
 from evals.facts.languages import detect
-from evals.facts.tokens import Kind, tokens
+from evals.facts.tokens import tokens
 
 FEWEST = 20  # replies from which a voice can be heard
 SHARE = 0.3  # of the replies

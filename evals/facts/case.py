@@ -7,8 +7,8 @@ from difflib import SequenceMatcher
 
 from evals.facts import polarity
 from evals.facts.alike import alike, among, unspaced
+from evals.facts.kinds import Kind, Token
 from evals.facts.languages import Sort
-from evals.facts.tokens import Kind, Token
 
 _SHARED_PART = 2  # characters that a word and the question must share
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from evals.facts.alike import among
 from evals.facts.case import Case
+from evals.facts.kinds import Kind, Token
 from evals.facts.languages import CLOSED, Sort
-from evals.facts.tokens import Kind, Token
 
 MANY_NEW = 6  # new words: a long reply, which nobody repeats whole
 IN_FRAME = 0.6  # share of wording (Case.frame) above which an answer is the reply with changes

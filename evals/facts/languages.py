@@ -56,7 +56,7 @@ CLOSED = frozenset(
 )
 #: A form may be in several lists: the first of these is what it means. Questions (WHEN, MANY) are looked up apart.
 _ORDER = (
-    *sorted(CLOSED, key=lambda sort: sort.name != "WEEKDAY"),
+    *sorted(CLOSED, key=lambda sort: (sort is not Sort.WEEKDAY, sort.value)),
     Sort.MINUS,
     Sort.CLOCK,
     Sort.CLOCK_AFTER,
@@ -165,7 +165,9 @@ class Lexicon:
             self.joins |= {bare(form) for form, _ in _entries(lists, Sort.JOIN)}
             for sort, forms in asked.items():
                 forms += [_asking(form, language) for form, _ in _entries(lists, sort)]
-        self._asks = {sort: regex.compile("|".join(forms)) for sort, forms in asked.items()}
+        self._asks = {
+            sort: regex.compile("|".join(forms) or "(?!)") for sort, forms in asked.items()
+        }
         self.unspaced = unspaced
         longest = sorted(unspaced, key=len, reverse=True)
         self.cut = regex.compile("|".join(map(regex.escape, longest))) if unspaced else None

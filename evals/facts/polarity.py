@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evals.facts.alike import among
+from evals.facts.kinds import Kind, Token
 from evals.facts.languages import Sort
-from evals.facts.tokens import Kind, Token
 
 _SAME_MATTER = 0.5  # of the content of the smaller clause: both are about the same
 _RESTATED = 0.75  # of the content of a denial, without the denial: the opposite is said

@@ -23,9 +23,10 @@ from evals.facts import code, contradictions, polarity
 from evals.facts.alike import among
 from evals.facts.case import Case, Question
 from evals.facts.contradictions import IN_FRAME, MANY_NEW, UNITS
+from evals.facts.kinds import Kind, Token
 from evals.facts.languages import Sort, detect, lexicon
 from evals.facts.text import normalise
-from evals.facts.tokens import Kind, Token, tokens
+from evals.facts.tokens import tokens
 
 _ENOUGH = 0.5  # of what is new, by weight
 _ENOUGH_OF_LONG = 0.36  # of a reply with many new words
@@ -78,7 +79,9 @@ def judge(
     plain = normalise(answer)
     if not plain:
         return Verdict(Why.EMPTY)
-    if "`" not in answer and any(normalise(reference) == plain for reference in references):
+    # Of code, what normalising leaves out may be all that matters.
+    has_code = code.without(answer) != answer
+    if answer in references or (not has_code and plain in map(normalise, references)):
         return Verdict(Why.SAME)
     for reference in references:
         why = _code(question, reference, answer)
