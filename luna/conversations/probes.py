@@ -96,14 +96,13 @@ def _others(conversation: Conversation, replies: Iterable[str]) -> tuple[str, ..
     return tuple(sorted(set(replies) - {conversation.reply}))
 
 
-def _taught_replies(
-    taught: dict[int | None, Sequence[Conversation]],
+def replies_by_question(
+    conversations: Iterable[Conversation],
 ) -> dict[tuple[tuple[str, str], ...], list[str]]:
-    """All replies that were taught to each question."""
+    """All replies that the conversations have to each question."""
     replies: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
-    for items in taught.values():
-        for item in items:
-            replies[item.question].append(item.reply)
+    for item in conversations:
+        replies[item.question].append(item.reply)
     return replies
 
 
@@ -168,7 +167,7 @@ def build(
     def generation(key: int) -> int | None:
         return None if key < 0 else key
 
-    others = _taught_replies(taught)
+    others = replies_by_question(item for items in taught.values() for item in items)
     recall = [
         recall_probe(item, generation(key), others[item.question])
         for key, item in stratified(groups, cap, seed)
