@@ -22,12 +22,15 @@ class Question:
         asks_for: frozenset[Sort],
         common: frozenset[str],
         nouns_are_capital: bool,
+        joins: frozenset[str] = frozenset(),
     ) -> None:
         self.content = [token for token in row if token.content]
         self.clauses = polarity.clauses(row)
         self.asks_for = asks_for
         self.common = common
         self.nouns_are_capital = nouns_are_capital
+        self.joins = joins
+        self.choices = _choices(row)
 
     def cut(self, row: Sequence[Token]) -> list[Token]:
         """The row; in scripts without spaces, what the question has too is cut off its words."""
@@ -35,12 +38,23 @@ class Question:
         return [piece for token in row for piece in _without(token, asked)] if asked else list(row)
 
     def has(self, token: Token) -> bool:
-        """Whether the question has it already, and no other of its list to choose from."""
-        if not among(token, self.content):
+        """Whether the question has it already, and does not offer it as one of several to choose from."""
+        if not among(token, self.content) or among(token, self.choices):
             return False
         return token.kind is not Kind.CLOSED or not any(
             other.sort is token.sort and not alike(other, token) for other in self.content
         )
+
+
+def _choices(row: Sequence[Token]) -> list[Token]:
+    """What stands on both sides of an 'or': 'Ben or Ada?'."""
+    found = []
+    for at, token in enumerate(row):
+        if token.sort is Sort.OR:
+            before = [item for item in row[:at] if item.content][-1:]
+            after = [item for item in row[at + 1 :] if item.content][:1]
+            found += [*before, *after] if before and after else []
+    return found
 
 
 class Case:
@@ -77,9 +91,11 @@ class Case:
     def _focus(self) -> list[Token]:
         """What is new in the first clause that has anything new: what comes after explains or adorns it."""
         for part in self.reference_clauses:
-            if new := [token for token in part.content if token in self.new]:
+            new = [token for token in part.content if token in self.new]
+            # 'Not a fish, it is an acorn.': a choice of the question's that is denied is not the answer.
+            if new and not (part.denies and all(map(self.asked, new))):
                 return new
-        return self.content
+        return self.new or self.content
 
     def asked(self, token: Token) -> bool:
         """Whether the question has the token."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evals.facts.alike import among
+from evals.facts import polarity
+from evals.facts.alike import alike, among
 from evals.facts.case import Case
 from evals.facts.kinds import Kind, Token
 from evals.facts.languages import CLOSED, Sort
@@ -16,7 +17,7 @@ _CLOSE_FRAME = 0.8  # the same where what was changed is no new word of the repl
 _NEAR = 2  # tokens on each side of an 'or' that may be an answer
 _NEAR_MAYBE = 5  # of a 'maybe'
 _NUMBERS = (Kind.NUMBER, Kind.TIME, Kind.CODE)
-_LISTS: tuple[Sort | None, ...] = (None, *sorted(CLOSED, key=lambda sort: sort.value))
+LISTS: tuple[Sort | None, ...] = (None, *sorted(CLOSED, key=lambda sort: sort.value))
 UNITS = (Sort.SPAN, Sort.MONEY)
 _TIMES = (None, Sort.WEEKDAY, Sort.MONTH, Sort.SEASON)
 
@@ -30,7 +31,7 @@ def of_list(row: Sequence[Token], sort: Sort | None) -> list[Token]:
 
 def other_item(case: Case) -> bool:
     """Whether another number or item of a closed list stands where the reply's is missing."""
-    for sort in _LISTS:
+    for sort in LISTS:
         wanted = of_list(case.content, sort)
         if not wanted:
             continue
@@ -52,6 +53,28 @@ def other_item(case: Case) -> bool:
         if sort not in UNITS and none_new and len(missing) == len(wanted):
             return True
     return False
+
+
+def same_choice(case: Case) -> bool | None:
+    """Whether the answer takes the reply's choice of several that the question offers; None where one of them takes none."""
+    wanted, given = (
+        _chosen(case, parts) for parts in (case.reference_clauses, case.answer_clauses)
+    )
+    if not wanted or len(given) != 1:
+        return None
+    # Of two that the reply names, the first is its answer: 'Ada is taller than Ben'.
+    return alike(given[0], wanted[0])
+
+
+def _chosen(case: Case, parts: Sequence[polarity.Clause]) -> list[Token]:
+    """The question's choices that a text names and does not deny, in its order."""
+    return [
+        token
+        for part in parts
+        if not part.denies
+        for token in part.content
+        if among(token, case.question.choices)
+    ]
 
 
 def lacks_what_was_asked(case: Case) -> bool:

@@ -260,11 +260,16 @@ def detect(text: str) -> tuple[str, ...]:
     if "ja" in found and "zh" in found:
         found.remove("zh")
     for script, languages in _SHARED:
-        words = [bare(word) for word in script.findall(text)]
+        words = script.findall(text)
         if not words:
             continue
         common = _common(languages)
-        votes = {name: sum(word in common[name] for word in words) for name in languages}
+        # A word with a capital may be a name: Ben is a person, and Dutch for 'am'.
+        weighed = [(bare(word), 1.0 if word.islower() else 0.5) for word in words]
+        votes = {
+            name: sum(weight for word, weight in weighed if word in common[name])
+            for name in languages
+        }
         most = max(votes.values())
         if most:
             found += [name for name in languages if votes[name] == most]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import Enum
 
-from evals.facts import code, contradictions, polarity
+from evals.facts import code, contradictions, exchanges, polarity
 from evals.facts.alike import among
 from evals.facts.case import Case, Question
 from evals.facts.contradictions import IN_FRAME, MANY_NEW, UNITS
@@ -47,6 +47,7 @@ class Why(Enum):
     OTHER_CODE = "other code"
     OTHER_ITEM = "another number, date or item of a closed list"
     MISSING_ITEM = "lacks the number or date that was asked for"
+    EXCHANGED = "says of one what the reply says of the other"
     OTHER_WORD = "another word in the place of the reply's"
     OPPOSITE = "denies what the reply affirms"
     HEDGE = "names another answer too"
@@ -54,6 +55,8 @@ class Why(Enum):
 
 
 RIGHT = frozenset({Why.SAME, Why.HOLDS, Why.SHORT, Why.YES_NO, Why.CODE})
+
+_OTHER_FACT = frozenset({Why.OTHER_WORD, Why.OTHER_ITEM, Why.EXCHANGED})
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def judge(
     cases = _cases(question, references, answer, common)
     verdicts = [Verdict(_decide(case), _is_small_talk(case)) for case in cases]
     # The reply whose wording the answer has is the one that it may have got wrong.
-    if cases[0].frame >= IN_FRAME and verdicts[0].why in (Why.OTHER_WORD, Why.OTHER_ITEM):
+    if cases[0].frame >= IN_FRAME and verdicts[0].why in _OTHER_FACT:
         return verdicts[0]
     return next((verdict for verdict in verdicts if verdict.right), verdicts[0])
 
@@ -106,6 +109,7 @@ def _cases(
         frozenset(sort for sort in _ASKING if words.asks(question, sort)),
         common,
         "de" in languages,
+        frozenset(words.joins),
     )
     answered = asked.cut(tokens(answer.replace("`", " "), languages))
     rows = [asked.cut(tokens(code.without(reference), languages)) for reference in references]
@@ -136,8 +140,10 @@ def _decide(case: Case) -> Why:
     about = case.new if Sort.ASKS in case.question.asks_for else ()
     if polarity.opposite(case.reference_clauses, case.answer_clauses, asked, about):
         return Why.OPPOSITE
-    if contradictions.other_item(case):
+    if contradictions.other_item(case) or contradictions.same_choice(case) is False:
         return Why.OTHER_ITEM
+    if exchanges.exchanged(case):
+        return Why.EXCHANGED
     if contradictions.lacks_what_was_asked(case):
         return Why.MISSING_ITEM
     if contradictions.hedges(case):
@@ -162,6 +168,8 @@ def _held(case: Case) -> Why:
     """Whether the answer holds enough of what is new in the reply."""
     new = case.new or case.content
     share = _share(new, case.given)
+    if contradictions.same_choice(case):
+        return Why.HOLDS
     in_focus = _share(case.focus, case.given)
     if in_focus >= _ENOUGH:
         return Why.HOLDS
