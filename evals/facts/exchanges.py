@@ -37,14 +37,15 @@ def _counted(row: Sequence[Token]) -> list[tuple[Token, Token]]:
 
 def _other_count(case: Case) -> bool:
     """Three days for three weeks; three cows and seven pigs for seven cows and three pigs."""
-    wanted = _counted(case.reference)
-    for number, thing in _counted(case.answer):
+    wanted, given = _counted(case.reference), _counted(case.answer)
+    for number, thing in given:
         units = [unit for first, unit in wanted if alike(first, number) and unit.sort in UNITS]
         same_list = [unit for unit in units if unit.sort is thing.sort]
         if same_list and not among(thing, same_list):
             return True
         numbers = [first for first, other in wanted if alike(other, thing)]
-        if numbers and not among(number, numbers) and among(number, case.content):
+        elsewhere = [first for first, other in given if not alike(other, thing)]
+        if not among(number, numbers) and any(among(first, elsewhere) for first in numbers):
             return True
     return False
 
