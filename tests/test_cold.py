@@ -106,7 +106,7 @@ def test_a_store_that_cannot_be_read_is_no_damage(mine):
     mine.cold.write_text("no folder")
     done = mine.luna("verify", "--remote", "--quick", code=1)
     assert done.stdout.count("DAMAGE") == 1 and str(mine.cold) in done.stdout
-    assert "does not answer" in mine.luna("seal", code=2).stderr
+    assert "did not answer" in mine.luna("seal", code=2).stderr
 
 
 def test_a_lost_store_is_begun_again_by_an_explicit_command(mine):
@@ -282,7 +282,7 @@ def test_cold_refuses_what_cannot_be_a_store_and_changes_nothing(empty, tmp_path
         ("file:///mnt/luna", "'/mnt/luna'"),
         ("ftp://host/luna", "cannot be written"),
         ("/proc/luna", "cannot be written"),
-        ("", "Say where"),
+        ("", "Give the path"),
     ):
         assert says in repo.luna("cold", place, code=2).stderr, place
     assert (repo.path / ".dvc/config.local").read_bytes() == before
@@ -370,7 +370,7 @@ def test_a_fresh_clone_of_a_thinned_line_misses_nothing(mine, tmp_path):
     clone.luna("cold", str(mine.cold))
     done = clone.luna("verify", "--all", "--remote", code=None)
     assert "models/model.gguf is missing" not in done.stdout
-    assert "cold storage keeps what it is made again from" in done.stdout
+    assert "cold storage keeps what it is rebuilt from" in done.stdout
 
 
 def test_dvc_s_configuration_counts_wherever_it_is_set(mine, tmp_path, monkeypatch):

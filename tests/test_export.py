@@ -103,7 +103,7 @@ def test_a_hugging_face_folder_is_the_rebuilt_weights_and_answers_as_they_do(lin
         found.argmax(-1) == logits.argmax(-1)
     ).float().mean() > 0.9  # random weights: many tokens are nearly as likely
     assert (
-        "no adapter to give out"
+        "has no adapter"
         in line.luna(
             "export", "G000", "--to", str(tmp_path / "none"), "--hf-adapter", code=2
         ).stderr

@@ -58,9 +58,10 @@ def read(root: Path) -> Build | None:
         return None
     try:
         document = files.read_json(path)
-        ancestors = tuple(Ancestor(**item) for item in document.pop("ancestors"))
-        lists = {key: tuple(document.pop(key)) for key in ("conversations", "probes")}
-        return Build(ancestors=ancestors, **lists, **document)
+        document["ancestors"] = tuple(Ancestor(**item) for item in document["ancestors"])
+        for key in ("conversations", "probes"):
+            document[key] = tuple(document[key])
+        return Build(**document)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
             f"{artifacts.BUILD} was changed after 'luna new' wrote it: put it back ('git restore {artifacts.BUILD}'), or {_AGAIN}."

@@ -1,4 +1,4 @@
-"""Draws random sequences of git, DVC and luna commands, and checks that verify tells the truth afterwards.
+"""Draws random git, DVC and luna commands, and checks what verify says afterwards.
 
 ``python -m bench.sequences`` runs hundreds, and its help says what is asked after each.
 """
