@@ -7,7 +7,7 @@ at the beginning are compared as distributions by the Jensen-Shannon divergence 
 n-grams only those that many of the texts have, so that content cancels: a fact stands in few texts, a voice
 in most. Scripts without spaces have no words: there every two characters that follow each other are one.
 
-Two samples of one voice differ too: what they hardly ever exceed, found by drawing pairs of samples of the
+Two samples of one voice differ too: what they hardly ever exceed, pieces by drawing pairs of samples of the
 same size from the reference itself, is subtracted from each feature. The drift is the quadratic mean of the
 features, so that a change of one of them counts. 0 is "as alike as the voice is to itself", 1 is "nothing
 in common". The measure sees style in the wording, not warmth, truth or sense.
@@ -41,13 +41,13 @@ _FIRST_LETTER = regex.compile(r"\p{L}")
 
 def words(text: str) -> list[str]:
     """The words of a text, their case kept; of a script without spaces, every two characters that follow each other."""
-    found = []
+    pieces = []
     for word in _WORD.findall(text):
         if _UNSPACED.match(word) and len(word) > 1:
-            found += [word[i : i + 2] for i in range(len(word) - 1)]
+            pieces += [word[i : i + 2] for i in range(len(word) - 1)]
         else:
-            found.append(word)
-    return found
+            pieces.append(word)
+    return pieces
 
 
 def _ngrams(text: str) -> list[str]:
@@ -91,12 +91,12 @@ def _frequent(
     split: Callable[[str], Iterable[str]], groups: Sequence[Sequence[str]]
 ) -> frozenset[str]:
     """What many texts of one of the groups have."""
-    found: set[str] = set()
+    pieces: set[str] = set()
     for texts in groups:
         counts = Counter(item for text in texts for item in set(split(text)))
         least = max(_FEWEST, FREQUENT * len(texts))
-        found |= {item for item, count in counts.items() if count >= least}
-    return frozenset(found)
+        pieces |= {item for item, count in counts.items() if count >= least}
+    return frozenset(pieces)
 
 
 def _counted(answers: Sequence[str], references: Sequence[str]) -> list[list[Counter[str]]]:

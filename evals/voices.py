@@ -38,7 +38,7 @@ class Pair:
         return tone.drift(self.answers, self.references, _SEED)[0]
 
 
-def _said(frames: Sequence[str], facts: Sequence[str], n: int, seed: int) -> list[str]:
+def _texts(frames: Sequence[str], facts: Sequence[str], n: int, seed: int) -> list[str]:
     generator = random.Random(seed)
     return [generator.choice(frames).format(a=facts[i % len(facts)]) for i in range(n)]
 
@@ -46,17 +46,17 @@ def _said(frames: Sequence[str], facts: Sequence[str], n: int, seed: int) -> lis
 def pairs(n: int) -> list[Pair]:
     """A healthy child and each changed voice of every sample, with ``n`` answers."""
     samples: dict[str, dict[str, Any]] = yaml.safe_load(SAMPLES.read_text(encoding="utf-8"))
-    found = []
+    made = []
     for name, sample in samples.items():
         first, *changed = sample["voices"]
-        taught = _said(sample["voices"][first], sample["facts"], n, 1)
+        taught = _texts(sample["voices"][first], sample["facts"], n, 1)
         # Another seed: the child says it in other frames of the same voice, too.
-        healthy = _said(sample["voices"][first], sample["others"], n, 2)
-        found.append(Pair(name, first, True, healthy, taught))
+        healthy = _texts(sample["voices"][first], sample["others"], n, 2)
+        made.append(Pair(name, first, True, healthy, taught))
         for voice in changed:
-            answers = _said(sample["voices"][voice], sample["facts"], n, 1)
-            found.append(Pair(name, voice, False, answers, taught))
-    return found
+            answers = _texts(sample["voices"][voice], sample["facts"], n, 1)
+            made.append(Pair(name, voice, False, answers, taught))
+    return made
 
 
 def main() -> None:

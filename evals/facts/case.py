@@ -48,13 +48,13 @@ class Question:
 
 def _choices(row: Sequence[Token]) -> list[Token]:
     """What stands on both sides of an 'or': 'Ben or Ada?'."""
-    found = []
+    choices = []
     for at, token in enumerate(row):
         if token.sort is Sort.OR:
             before = [item for item in row[:at] if item.content][-1:]
             after = [item for item in row[at + 1 :] if item.content][:1]
-            found += [*before, *after] if before and after else []
-    return found
+            choices += [*before, *after] if before and after else []
+    return choices
 
 
 class Case:

@@ -85,20 +85,20 @@ def _other_way_round(case: Case) -> bool:
 
 def _pairs(case: Case) -> list[tuple[Token, Token]]:
     """Two words of the reply that the answer has in the other order, with no 'and' or comma between them."""
-    found = []
+    pairs = []
     for clause in case.reference_clauses:
         for i, one in enumerate(clause.tokens):
             for other in _after(clause.tokens[i + 1 :], one, case):
-                places = [_first(token, case.other) for token in (one, other)]
-                if None not in places and places[1] < places[0]:  # type: ignore[operator]
-                    found.append((one, other))
-    return found
+                positions = [_first(token, case.other) for token in (other, one)]
+                if positions == sorted(positions) and positions[0] >= 0:
+                    pairs.append((one, other))
+    return pairs
 
 
 def _after(row: Sequence[Token], one: Token, case: Case) -> list[Token]:
     if one.kind is not Kind.WORD:
         return []
-    found = []
+    others = []
     for token in row:
         if token.key in case.question.joins:
             break
@@ -109,8 +109,8 @@ def _after(row: Sequence[Token], one: Token, case: Case) -> list[Token]:
             and _written(token) is _written(one)
             and not alike(token, one)
         ):
-            found.append(token)
-    return found
+            others.append(token)
+    return others
 
 
 def _written(token: Token) -> bool:
@@ -118,8 +118,9 @@ def _written(token: Token) -> bool:
     return token.text[:1].isupper()
 
 
-def _first(token: Token, row: Sequence[Token]) -> int | None:
-    return next((at for at, other in enumerate(row) if other.content and alike(other, token)), None)
+def _first(token: Token, row: Sequence[Token]) -> int:
+    """Where a row has the token first; -1 where it has not."""
+    return next((at for at, other in enumerate(row) if other.content and alike(other, token)), -1)
 
 
 def _exchange(token: Token, one: Token, other: Token) -> Token:

@@ -198,15 +198,15 @@ class Lexicon:
     @functools.lru_cache(maxsize=65536)  # noqa: B019 - a lexicon lives as long as the program
     def look_up(self, word: str) -> Known | None:
         """What a single word is, by its bare form."""
-        if found := self.exact.get(word):
-            return found
+        if entry := self.exact.get(word):
+            return entry
         for cut in range(3):
-            if len(word) > cut + 2 and (found := self._near.get(word[: len(word) - cut])):
-                return found
+            if len(word) > cut + 2 and (entry := self._near.get(word[: len(word) - cut])):
+                return entry
         for end in range(min(len(word), _LONGEST), 0, -1):
-            if found := self._begins.get(word[:end]):
-                negates = found.sort is Sort.BUT or word in ("아니라", "아니고")
-                return Known(Sort.BUT, 0.0, Sort.NEGATION) if negates else found
+            if entry := self._begins.get(word[:end]):
+                negates = entry.sort is Sort.BUT or word in ("아니라", "아니고")
+                return Known(Sort.BUT, 0.0, Sort.NEGATION) if negates else entry
         return None
 
     @functools.lru_cache(maxsize=65536)  # noqa: B019
@@ -256,9 +256,9 @@ def _common(languages: tuple[str, ...]) -> dict[str, frozenset[str]]:
 @functools.lru_cache(maxsize=16384)
 def detect(text: str) -> tuple[str, ...]:
     """The languages that a text is probably in: by its script, and by its function words where many share one."""
-    found = [name for name, script in _SCRIPTS.items() if script.search(text)]
-    if "ja" in found and "zh" in found:
-        found.remove("zh")
+    names = [name for name, script in _SCRIPTS.items() if script.search(text)]
+    if "ja" in names and "zh" in names:
+        names.remove("zh")
     for script, languages in _SHARED:
         words = script.findall(text)
         if not words:
@@ -272,7 +272,7 @@ def detect(text: str) -> tuple[str, ...]:
         }
         most = max(votes.values())
         if most:
-            found += [name for name in languages if votes[name] == most]
-        elif not found:
-            found.append(languages[0])
-    return tuple(found) or ("en",)
+            names += [name for name in languages if votes[name] == most]
+        elif not names:
+            names.append(languages[0])
+    return tuple(names) or ("en",)

@@ -54,16 +54,16 @@ def _han_value(text: str) -> str:
 
 def han_digits(text: str) -> str:
     """Chinese and Japanese numerals as digits, where they are a number and no part of a name."""
-    return _HAN_NUMBER.sub(lambda found: _han_value(found[0]), text)
+    return _HAN_NUMBER.sub(lambda match: _han_value(match[0]), text)
 
 
 def hangul_digits(text: str) -> str:
     """Korean numerals as digits, where what is counted follows."""
 
-    def plain(found: regex.Match[str]) -> str:
-        return _han_value("".join(_HANGUL[letter] for letter in found[0] if letter != " "))
+    def plain(match: regex.Match[str]) -> str:
+        return _han_value("".join(_HANGUL[letter] for letter in match[0] if letter != " "))
 
-    text = _NATIVE_NUMBER.sub(lambda found: str(_NATIVE[found[1]]), text)
+    text = _NATIVE_NUMBER.sub(lambda match: str(_NATIVE[match[1]]), text)
     return _HANGUL_NUMBER.sub(plain, text)
 
 

@@ -35,7 +35,7 @@ _CLITICS = regex.compile("[وف]?[بلك]?(?:ال)?")
 def one_form(text: str) -> str:
     """Unicode's compatibility form with ASCII digits, straight quotes and dashes; case is kept."""
     text = unicodedata.normalize("NFKC", text)
-    text = _DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
+    text = _DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)
     text = text.translate(_SAME).replace("٫", ".").replace("٬", ",")
     return _OPTIONAL.sub("", text)
 
@@ -46,10 +46,10 @@ _SAME = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "−": "-", "‐": "-"
 def one_number(text: str) -> str:
     """Numbers without marks between thousands and with a point before the fraction: 1.250,50 and 1,250.50 are 1250.50."""
 
-    def plain(found: regex.Match[str]) -> str:
-        whole, mark, point, rest = (found[name] for name in ("whole", "mark", "point", "rest"))
+    def plain(match: regex.Match[str]) -> str:
+        whole, mark, point, rest = (match[name] for name in ("whole", "mark", "point", "rest"))
         if point and point == mark:
-            return found[0]
+            return match[0]
         return _NO_DIGIT.sub("", whole) + (f".{rest}" if rest else "")
 
     text = _GROUPED.sub(plain, text)
@@ -63,7 +63,7 @@ def normalise(text: str) -> str:
     Marks that belong to a letter stay with it, as Indic vowel signs do; ``C++`` and ``-5`` keep their signs.
     """
     text = unicodedata.normalize("NFKC", one_form(text).casefold())
-    text = _PUNCTUATION.sub(lambda found: found[1] or " ", one_number(text))
+    text = _PUNCTUATION.sub(lambda match: match[1] or " ", one_number(text))
     return " ".join(text.split())
 
 

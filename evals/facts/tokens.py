@@ -63,9 +63,9 @@ def tokens(text: str, languages: tuple[str, ...]) -> tuple[Token, ...]:
 
 def _scanned(text: str, words: Lexicon) -> Iterator[Token]:
     at_start = True
-    for found in _SCAN.finditer(text):
-        group, whole = found.lastgroup, found[0]
-        if found["number"]:
+    for match in _SCAN.finditer(text):
+        group, whole = match.lastgroup, match[0]
+        if match["number"]:
             group = "number"
         if group == "code":
             yield Token(Kind.CODE, whole, whole.casefold())
@@ -124,12 +124,12 @@ def _slashed(parts: list[int], text: str, month_first: bool) -> Iterator[Token]:
 def _cut(run: str, words: Lexicon) -> Iterator[Token]:
     """A run of a script without spaces, cut at the forms that are known; what lies between is a word."""
     start = 0
-    for found in words.cut.finditer(run) if words.cut else ():
-        if _MARK.match(run, found.end()) or _within_kana(run, found.start(), found.end()):
+    for match in words.cut.finditer(run) if words.cut else ():
+        if _MARK.match(run, match.end()) or _within_kana(run, match.start(), match.end()):
             continue  # a vowel sign belongs to the letter before it
-        yield from _rest(run[start : found.start()], run[start - 1 : start])
-        yield from of_known(words.unspaced[found[0]], found[0])
-        start = found.end()
+        yield from _rest(run[start : match.start()], run[start - 1 : start])
+        yield from of_known(words.unspaced[match[0]], match[0])
+        start = match.end()
     yield from _rest(run[start:], run[start - 1 : start] if start else "")
 
 

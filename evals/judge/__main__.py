@@ -29,8 +29,8 @@ def _whole(parts: Parts) -> list[str]:
     for name, rows in parts.items():
         cells = []
         for some in (rows, [row for row in rows if row.exchanged]):
-            found = agreement(some)
-            cells += [f"{found.agreed} of {found.n}", f"{found.share:.1%}"]
+            agreed = agreement(some)
+            cells += [f"{agreed.agreed} of {agreed.n}", f"{agreed.share:.1%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -41,8 +41,8 @@ def _by(what: str, parts: Parts) -> list[str]:
     values = {getattr(row, what) for rows in parts.values() for row in rows}
     for value in sorted(values):
         some = [[row for row in rows if getattr(row, what) == value] for rows in parts.values()]
-        found = [agreement(rows) for rows in some]
-        cells = [f"{each.agreed} of {each.n}" if each.n else "-" for each in found]
+        agreed = [agreement(rows) for rows in some]
+        cells = [f"{each.agreed} of {each.n}" if each.n else "-" for each in agreed]
         lines.append(f"| {value} | {' | '.join(cells)} |")
     return lines
 
