@@ -80,6 +80,8 @@ class Case:
             for token in self.content
             if token.key not in question.common and not question.has(token)
         ]
+        # 'each one', 'a sweet one': as good as an article where the reply has anything else.
+        self.new = [token for token in self.new if not token.soft] or self.new
         self.focus = self._focus()
         self.extra = [
             token
