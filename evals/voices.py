@@ -1,4 +1,4 @@
-"""python -m evals.voices: tone drift of a healthy child and of changed voices, as docs/evals.md has it.
+"""Tone drift of a healthy child and of changed voices: python -m evals.voices.
 
 The texts are evals/tone_samples.yaml: the same things said in several voices. A healthy child says other
 facts in the first voice; a changed one says the taught facts in another voice.

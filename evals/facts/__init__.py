@@ -1,1 +1,1 @@
-"""Is a free answer right about the facts of the replies that were taught? In any wording and language, by text alone."""
+"""Whether a free answer says what a taught reply says: by its facts, in any wording, by text alone."""

@@ -1,4 +1,4 @@
-"""Program text in answers: fenced blocks, compared by their structure, and short commands, compared as they stand."""
+"""Code in answers: blocks, compared by their structure, and commands, compared as they stand."""
 
 from __future__ import annotations
 

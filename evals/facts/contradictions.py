@@ -1,4 +1,4 @@
-"""What makes an answer wrong whatever else it holds: another item, another word in the reply's place, a second answer."""
+"""What makes an answer wrong: another item, another word in the place of the reply's, a hedge."""
 
 from __future__ import annotations
 

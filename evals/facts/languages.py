@@ -1,4 +1,4 @@
-"""What is known of each language: which words say a weekday, a number, a denial, and which say nothing by themselves."""
+"""What is known of each language: its words for weekdays, numbers, denials, and its function words."""
 
 from __future__ import annotations
 

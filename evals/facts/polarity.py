@@ -1,4 +1,4 @@
-"""Yes or no: what a clause affirms and what it denies, and whether two texts say the opposite of each other."""
+"""What a clause affirms or denies, and whether two texts say the opposite of each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text made comparable: one form of each letter, digit and number, in any script; and an accepted answer looked for in it."""
+"""One form of each letter, digit and number in any script, and accepted answers looked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on a free answer: does it say what one of the taught replies says?
+"""The verdict on a free answer: whether it says what one of the taught replies says.
 
 An answer is right about a reply when it holds what is new in it against the question, and nothing that contradicts it:
 

@@ -1,4 +1,4 @@
-"""python -m evals.judge: how often the judge agrees with a person, by kind and by language, as docs/evals.md has it."""
+"""How often the judge agrees with a person, by kind and by language: python -m evals.judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The labelled answers by which the judge is judged: a design part, and a part that its author did not look at."""
+"""The labelled answers by which the judge is judged: a design part and a held part."""
 
 from __future__ import annotations
 
