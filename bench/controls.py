@@ -129,7 +129,8 @@ def build(
                 place / "adapter",
             )
             adapter.tidy(place / "adapter")
-            merge.merge(weights, [adapter.read_folder(place / "adapter")], place / "merged")
+            own = adapter.read_folder(place / "adapter")
+            merge.merge(merge.Recipe(weights, ((own,),)), place / "merged")
             files.write_json(
                 place / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds}
             )

@@ -33,9 +33,10 @@ class _Section(BaseModel):
 
 
 class Line(_Section):
-    """``prefix``: what the names of all generations begin with."""
+    """``prefix``: what the names of all generations begin with. ``keyframe_every``: adapters that stand on one keyframe, at most."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    keyframe_every: Positive
 
 
 class Generation(_Section):

@@ -76,7 +76,7 @@ def test_a_generation_is_trained_on_one_machine_and_finished_on_another(line, tm
     assert "bringing" in done.stderr and "models/adapter" in done.stderr
     assert [
         stage
-        for stage in ("base", "prep", "train", "export", "evaluate", "promote")
+        for stage in ("base", "prep", "keyframe", "train", "export", "evaluate", "promote")
         if f"Running stage '{stage}'" in done.stdout
     ] == ["export", "evaluate", "promote"]
     assert (

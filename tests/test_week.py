@@ -93,7 +93,7 @@ def test_a_week(line, tmp_path):
         "stopped",
     ]
     told = [event["stage"] for event in events if event["event"] == "stage"]
-    full = ["base", "prep", "train", "export", "evaluate", "promote"]
+    full = ["base", "prep", "keyframe", "train", "export", "evaluate", "promote"]
     assert (
         told and told == full[-len(told) :]
     )  # what was whole when the host stopped it is not made again

@@ -17,8 +17,9 @@ from luna.history.line import outs_of
 from luna.repo import quarantine
 from luna.storage import cache
 
-#: Makes a generation's model.gguf again from base and adapters; a path in scratch, or None where it cannot.
-Remake = Callable[[str], Path | None]
+#: Makes an output of a generation again from base and adapters: its model.gguf, or a file of its keyframe. A path in scratch, or None where it cannot.
+Remake = Callable[[str, str], Path | None]
+_KEYFRAME = f"{artifacts.KEYFRAME.as_posix()}/"
 
 
 @dataclass
@@ -93,9 +94,9 @@ def _elsewhere(bench: Bench, item: Wanted) -> Iterable[tuple[str, Path]]:
         if content.is_inside(path) and (found := bench.root / path).is_file():
             yield f"the workspace's {path}", found
     if (
-        item.path == artifacts.MODEL.as_posix()
+        (item.path == artifacts.MODEL.as_posix() or item.path.startswith(_KEYFRAME))
         and bench.remake
-        and (made := bench.remake(item.generation))
+        and (made := bench.remake(item.generation, item.path))
     ):
         yield "a rebuild from base and adapters", made
 

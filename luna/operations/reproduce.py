@@ -210,7 +210,7 @@ def _kind(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
-    """A clone at the tag that shares git's objects and reads DVC's cache, with the base in its place."""
+    """A clone at the tag that shares git's objects and reads DVC's cache, with base and keyframe in their places."""
     line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(place))
     line.git.run("-C", str(place), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
     config.with_cache(root, place)
@@ -221,12 +221,14 @@ def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
         ):
             for md5 in objects.behind(root, [outs[path.as_posix()].md5]):
                 objects.whole(root, md5)
-    for relative, md5 in objects.listing(
-        root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5
-    ).items():
-        target = place / artifacts.BASE / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link(objects.whole(root, md5)[0], target)
+    outs = sealed_outs(root, name)
+    for path in (artifacts.BASE, artifacts.KEYFRAME):
+        if path.as_posix() not in outs:  # a generation of before there were keyframes
+            continue
+        for relative, md5 in objects.listing(root, outs[path.as_posix()].md5).items():
+            target = place / path / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(objects.whole(root, md5)[0], target)
     return place
 
 

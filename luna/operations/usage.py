@@ -10,15 +10,16 @@ from luna.history import stores, thinned
 from luna.history.line import Line, Out, outs_of, read_line
 from luna.storage import cold, objects
 
-MODEL, BASE, ADAPTER = (
-    path.as_posix() for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER)
+MODEL, BASE, ADAPTER, KEYFRAME = (
+    path.as_posix()
+    for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER, artifacts.KEYFRAME)
 )
 
 
 @dataclass(frozen=True)
 class Use:
     """One generation, all in bytes: ``own`` came into being with it, ``shared`` was there before, ``stored`` is its own
-    part that cold storage holds. ``lean`` is whether its GGUF is rebuilt on demand; ``missing`` objects have no record."""
+    part that cold storage holds, ``keyframe`` that of it which are a keyframe's weights. ``lean`` is whether its GGUF is rebuilt on demand; ``missing`` objects have no record."""
 
     name: str
     own: int
@@ -26,6 +27,7 @@ class Use:
     stored: int
     model: int
     adapter: int
+    keyframe: int
     lean: bool
     missing: int
 
@@ -75,6 +77,7 @@ def storage(root: Path) -> Storage:
                 sum(there.get(md5, 0) for md5 in new),
                 outs[MODEL].size,
                 outs[ADAPTER].size,
+                sum(sizes[md5] for md5 in _keyframe(root, outs) & new),
                 outs[MODEL].md5 in records and outs[MODEL].md5 not in there,
                 sum(md5 not in records for md5 in absent),
             )
@@ -83,7 +86,15 @@ def storage(root: Path) -> Storage:
         merged += outs[BASE].size if outs[BASE].md5 in seen else 0
         seen |= sizes.keys()
     whole = sum(row.own for row in rows)
-    return Storage(settings.cold.keep, rows, sum(row.stored for row in rows), whole, whole + merged)
+    # A keyframe's weights are merged weights, which plain DVC would keep of every generation.
+    plain = whole + merged - sum(row.keyframe for row in rows)
+    return Storage(settings.cold.keep, rows, sum(row.stored for row in rows), whole, plain)
+
+
+def _keyframe(root: Path, outs: dict[str, Out]) -> set[str]:
+    """The weights in the generation's keyframe; none where the base is it."""
+    listed = objects.listing(root, outs[KEYFRAME].md5) if KEYFRAME in outs else {}
+    return {md5 for name, md5 in listed.items() if name.endswith(".safetensors")}
 
 
 def _outs(line: Line) -> dict[str, dict[str, Out]]:
