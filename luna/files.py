@@ -18,7 +18,7 @@ from luna.errors import InputError
 from luna.text import escaped
 
 CHUNK_BYTES = 1 << 20
-_ATTEMPTS = 100  # at a place that another program fills while it is replaced
+_ATTEMPTS = 100  # when another program writes the folder while it is replaced
 
 
 def sync_file(path: Path) -> None:
@@ -43,10 +43,10 @@ def sync_folder(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """As ``mkdir(parents=True, exist_ok=True)``; the names of the folders that it makes are on the disk then."""
     missing = []
-    place = folder
-    while not place.exists():
-        missing.append(place)
-        place = place.parent
+    above = folder
+    while not above.exists():
+        missing.append(above)
+        above = above.parent
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_folder(made.parent)
@@ -101,20 +101,20 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path, scratch: Path) -> Iterator[Path]:
-    """A new folder inside ``scratch``; it takes the place of ``path``, whatever stands there, when the block ends well.
+    """A new folder inside ``scratch``; it takes the place of ``path``, whatever is there, when the block ends well.
 
-    As with ``replacing``: what stood there is moved away and unlinked, never written through, also when somebody
+    As with ``replacing``: the old folder is moved away and unlinked, never written through, also when somebody
     (a checkout) puts it there meanwhile. ``scratch`` is on the file system of ``path``.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=scratch) as place:
-        new = Path(place) / "new"
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=scratch) as temporary:
+        new = Path(temporary) / "new"
         new.mkdir()
         yield new
         path.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(_ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
-                path.rename(Path(place) / f"old{attempt}")
+                path.rename(Path(temporary) / f"old{attempt}")
             try:
                 new.rename(path)
                 break
@@ -157,10 +157,12 @@ def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{escaped(shown)} cannot be read ({reason}).") from None
-    # A file object refuses a folder by itself, so the look comes first.
+    # A file object refuses a folder with an error of its own, so the check comes first.
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
+        raise InputError(
+            f"{escaped(shown)} is not a regular file: remove it, or move it elsewhere."
+        )
     with os.fdopen(handle, "rb") as file:
         yield file
 

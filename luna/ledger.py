@@ -195,14 +195,14 @@ def _row(values: list[str]) -> Row:
     return row
 
 
-def differences(expected: str, found: str) -> list[str]:
-    """What became of a ledger, as a person would say it: line ends, columns, order of rows, single values."""
-    if found == expected:
+def differences(expected: str, given: str) -> list[str]:
+    """How a ledger was changed, in sentences: line ends, columns, order of rows, single values."""
+    if given == expected:
         return []
-    if found.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:
+    if given.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:
         return [
             "its line ends were changed (CRLF)"
-            if "\r" in found
+            if "\r" in given
             else "a byte order mark was put before it"
         ]
     old, new = (
@@ -216,15 +216,15 @@ def differences(expected: str, found: str) -> list[str]:
                 )
             )
         )
-        for text in (expected, found)
+        for text in (expected, given)
     )
     if not new or not old:
         return ["it is empty" if not new else "it was not empty when it was sealed"]
-    said = ["its line ends were changed (CRLF)"] if "\r" in found else []
+    reasons = ["its line ends were changed (CRLF)"] if "\r" in given else []
     if new[0] != old[0]:
         moved = sorted(new[0]) == sorted(old[0])
         return [
-            *said,
+            *reasons,
             "its columns were reordered"
             if moved
             else f"its header was changed: {', '.join(sorted(set(new[0]) ^ set(old[0]))[:3])}",
@@ -233,23 +233,25 @@ def differences(expected: str, found: str) -> list[str]:
     for row in old[1:]:
         other = rows.pop(row[0], None)
         if other is None:
-            said.append(f"the row of generation {row[0]} is gone")
+            reasons.append(f"the row of generation {row[0]} is gone")
         elif len(other) != len(row):
-            said.append(f"the row of generation {row[0]} has {len(other)} values, not {len(row)}")
+            reasons.append(
+                f"the row of generation {row[0]} has {len(other)} values, not {len(row)}"
+            )
         else:
-            said += [
+            reasons += [
                 f"generation {row[0]}, {column}: '{was}' became '{now}'"
                 for column, was, now in zip(old[0], row, other, strict=False)
                 if was != now
             ]
-    said += [f"a row of generation {number} was added" for number in rows]
-    if not said:
-        said.append(
+    reasons += [f"a row of generation {number} was added" for number in rows]
+    if not reasons:
+        reasons.append(
             "its rows were reordered"
             if [row[0] for row in new[1:] if row] != [row[0] for row in old[1:]]
             else "its bytes differ (quoting or blanks)"
         )
-    return said
+    return reasons
 
 
 def altered_rows(sealed: str, text: str) -> list[str]:

@@ -1,8 +1,8 @@
 """params.yaml, parsed once into typed and checked models.
 
-It is the one place for a default: every key must stand there, but those that may be absent by their meaning
+It is the one place for a default: every key must be in the file, except those that may be absent by their meaning
 (``target`` of a clause, a setting of a try, the notify command). An unknown key is an error, never ignored; a
-value must be of the very type, so that ``true`` is no number and ``yes`` no truth. Parameters of generations
+value must be of the very type, so that ``true`` is not a number and ``yes`` not a boolean. Parameters of generations
 that are sealed already are read by luna/sealed_parameters.py.
 """
 
@@ -50,7 +50,7 @@ class Generation(_Section):
         """The name of the generation that is being built. Raises StateError where none was started."""
         if self.name is None:
             raise StateError(
-                "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
+                "No generation has been started: run 'luna new' (or 'luna evolve', which does all steps)."
             )
         return GenerationName.parse(self.name)
 
@@ -162,7 +162,7 @@ class Promotion(_Section):
 
 
 class Maturity(_Section):
-    """A line has matured when so many promoted generations in a row stay at or below both bounds."""
+    """A line is mature when ``generations`` promoted generations in a row are at or below both bounds."""
 
     generations: Positive
     weight_change_percent: Annotated[float, Field(ge=0, le=100)]
@@ -230,7 +230,7 @@ class Try(_Section):
 
 
 class Notify(_Section):
-    """A program of your own that is told each event."""
+    """The user's own program, which gets each event."""
 
     command: str | None = None
 
@@ -284,7 +284,7 @@ def validated(
         raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.")
     if first["type"] == "missing":
         raise InputError(
-            f"{where}: {key} is missing: every parameter must stand there, so write it in again "
+            f"{where}: {key} is missing: every parameter must be in the file, so add it again "
             f"('git log -p {artifacts.PARAMS}' shows what it was)."
         )
     message = first["msg"][:1].lower() + first["msg"][1:]
@@ -350,7 +350,7 @@ def _allowed(location: tuple[Any, ...]) -> str:
 
 
 class _Sections:
-    """Sections of params.yaml; to ask for another one is a mistake in the stage, whose dvc.yaml does not name it either."""
+    """Sections of params.yaml; reading another one is a mistake in the stage, because its entry in dvc.yaml does not name it."""
 
     def __init__(self, whole: Params, names: tuple[str, ...]) -> None:
         self.__dict__.update({name: getattr(whole, name) for name in names})

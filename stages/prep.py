@@ -30,7 +30,7 @@ def of_ancestors(build: Build, path: Path) -> dict[int, list[Conversation]]:
 
 
 def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]:
-    """The conversations and the written probes that 'luna new' chose; what came since is not looked at.
+    """The conversations and the written probes that 'luna new' chose; later ones are not read.
 
     Raises InputError where one of them is not there any more.
     """
@@ -43,7 +43,7 @@ def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]
         if lacking := [identity for identity in wanted if identity not in have]:
             raise InputError(
                 f"{len(lacking)} of the {len(wanted)} conversations that {build.name} is built of are not in {folder.as_posix()} any more "
-                f"({lacking[0][:12]}): put them back, or begin again without them by 'luna new --replace'."
+                f"({lacking[0][:12]}): put them back, or start again without them by 'luna new --replace'."
             )
     return [here[identity] for identity in build.conversations], [
         written[identity] for identity in build.probes
@@ -59,7 +59,7 @@ def main() -> None:
     chosen_by_new, written = recorded(build, data)
 
     if generation.is_ancestor:
-        # Taught nothing; asked what is waiting to be taught, which it must fail.
+        # It learnt nothing; it is asked the waiting conversations and must fail them.
         rows, delta, held_out, replay = [], [], [], []
         asked, exam = {None: chosen_by_new}, {}
     else:

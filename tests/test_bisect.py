@@ -124,7 +124,7 @@ def test_no_change_is_an_answer(line):
     ("arguments", "said"),
     [
         (["--expect", "x", "--good", "77"], "no generation '77'"),
-        (["--expect", "?!"], "holds no word"),
+        (["--expect", "?!"], "contains no word"),
         (["--expect", ""], "empty"),
         (["--expect", "x", "--good", "1", "--bad", "G001"], "both"),
         (["--expect", "x", "--good", "2", "--bad", "3"], "different branches"),
@@ -211,7 +211,7 @@ def test_blame_names_conversation_generation_and_later_batches(line):
 
 
 def test_blame_says_when_nothing_near_was_taught(line):
-    assert "Nothing near" in line.luna("blame", "zzz xxx", code=1).stdout
+    assert "No similar question" in line.luna("blame", "zzz xxx", code=1).stdout
     assert "taught nothing yet" in line.luna("blame", QUESTION, "--generation", "0", code=2).stderr
     assert "no generation '9'" in line.luna("blame", QUESTION, "--generation", "9", code=2).stderr
 

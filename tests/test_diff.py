@@ -183,7 +183,7 @@ def test_flips_are_told_with_both_answers(line, tmp_path):
     from luna.storage import cache
 
     for known, right in ((a, "right"), (b, "wrong")):
-        path = cache.place(mine.path, known.outs["models/answers.jsonl"].md5)
+        path = cache.path_of(mine.path, known.outs["models/answers.jsonl"].md5)
         rows = [
             json.loads(row) | {"correct": right == "right", "text": f"{right}\x1b[2J"}
             for row in path.read_text().splitlines()

@@ -43,7 +43,7 @@ DROPPED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "json": ("x.json", lambda path: path.write_text("[]"), "does not end in .jsonl"),
     "csv": ("x.csv", lambda path: path.write_text("a,b"), "does not end in .jsonl"),
     "ndjson": ("x.ndjson", lambda path: path.write_text(ROW), "rename it to end in .jsonl"),
-    "packed": ("x.jsonl.gz", lambda path: path.write_bytes(b"\x1f\x8b"), "unpack it"),
+    "packed": ("x.jsonl.gz", lambda path: path.write_bytes(b"\x1f\x8b"), "decompress it"),
     "no suffix": ("conversations", lambda path: path.write_text(ROW), "does not end in .jsonl"),
     "empty": ("x.jsonl", Path.touch, "holds no conversation"),
     "UTF-16": ("x.jsonl", lambda path: path.write_text(ROW, "utf-16"), "x.jsonl line 1: it is UTF"),
@@ -51,7 +51,7 @@ DROPPED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "not UTF-8": ("x.jsonl", lambda path: path.write_bytes(b'{"\xff'), "line 1: it is not UTF-8"),
     "NUL bytes": ("x.jsonl", lambda path: path.write_bytes(b"\0" * 9), "line 1: it holds NUL"),
     "one endless line": ("x.jsonl", lambda path: path.write_text("[" * 2**20), "line 1: it is lo"),
-    "a name that is no UTF-8": ("\udcff.jsonl", undecodable, "has a name that is no UTF-8"),
+    "a name that is not UTF-8": ("\udcff.jsonl", undecodable, "has a name that is not UTF-8"),
 }
 
 

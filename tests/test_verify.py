@@ -12,12 +12,12 @@ from conftest import Repo, facts, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import flips
 from luna import ledger
 from luna.audit import content
 from luna.errors import InputError
 from luna.history import record
 from luna.repo.git import Git
+from tests.faults import flips, places
 
 NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 
@@ -59,9 +59,9 @@ def test_a_whole_line_is_whole(mine):
 
 
 def test_thirty_faults_are_found_named_and_mended(line, tmp_path):
-    tally = flips.run(flips.prepare(line.path, tmp_path / "flips"), 30, seed=3)
+    tally = flips.run(places.prepare(line.path, tmp_path / "flips"), 30, seed=3)
     assert tally.failures == []
-    assert tally.count("mended").total() == 30 and set(tally.count()) == set(flips.KINDS)
+    assert tally.count("mended").total() == 30 and set(tally.count()) == set(places.KINDS)
     assert tally.table.endswith("| all | 30 | 30 | 30 | 30 |")
 
 
@@ -459,7 +459,7 @@ def test_the_doctor_names_traps(mine):
     checks = {
         check["name"]: check for check in json.loads(mine.luna("doctor", "--json", code=1).stdout)
     }
-    assert checks["dvc gc"]["state"] == "bad" and "clean.sh" in checks["dvc gc"]["said"]
+    assert checks["dvc gc"]["state"] == "bad" and "clean.sh" in checks["dvc gc"]["detail"]
     assert {checks[name]["state"] for name in ("cache.type", "git hooks", "line ends")} == {
         "warning"
     }

@@ -36,7 +36,7 @@ class ChatTemplate:
                 f"The model's chat template is longer than {MAX_TEMPLATE_CHARACTERS:,} characters: it is refused."
             )
         self._max_seconds = max_seconds
-        # -P: nothing beside the script, and nothing in the working directory, is taken for a module.
+        # -P: files beside the script or in the working directory are not imported.
         self._child = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD)],
             stdin=subprocess.PIPE,
@@ -74,4 +74,4 @@ class ChatTemplate:
             self._child.stdin.write(json.dumps(value) + "\n")
             self._child.stdin.flush()
         except OSError:
-            pass  # it is dead: the answer that does not come says so
+            pass  # it is dead: the missing answer shows it

@@ -41,7 +41,7 @@ def require_loadable(path: Path, max_seconds: float = MAX_SECONDS) -> None:
         raise ExportError(done.stdout.strip())
     if done.returncode:
         raise ExportError(
-            f"llama.cpp breaks down on {path}, so it is refused: its header is damaged, or made to do harm; copy or export it again."
+            f"llama.cpp crashes on {path}, so it is refused: its header is damaged or malicious; copy or export it again."
         )
 
 

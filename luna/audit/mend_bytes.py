@@ -114,7 +114,7 @@ def _replace(bench: Bench, item: Wanted, place: Place, source: Source) -> None:
         finally:
             held.unlink(missing_ok=True)
         return
-    target = cache.place(bench.root, item.md5)
+    target = cache.path_of(bench.root, item.md5)
     with files.replacing(target, mode=0o444) as temporary:
         _copy(item, source, temporary)
         if os.path.lexists(target):

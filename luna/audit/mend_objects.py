@@ -79,7 +79,7 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
     if bench.sources is None:
         bench.sources = _fetch_sources(bench)
     for source in bench.sources:
-        there = Git.bare(source)
+        there = Git.at(source)
         kind = there.text("cat-file", "-t", object_id, check=False)
         if kind:
             return kind, there.run("cat-file", kind, object_id), "another copy of git"

@@ -8,8 +8,19 @@ from collections.abc import Sequence
 from luna.audit.mend_refs import drop_broken
 from luna.audit.workbench import Bench
 from luna.errors import LunaError
-from luna.history import record, stores
+from luna.history import known, record, stores
 from luna.history.record import Entry
+
+
+def _own(bench: Bench) -> list[Entry]:
+    """This clone's record; where it has none, that of a git remote."""
+    git, remote = bench.git, known.fetch_remote(bench.git)
+    if git.resolve(record.REF) is None and remote and not bench.dry:
+        git.attempt("fetch", "--quiet", "--no-tags", remote, f"{record.REF}:{record.REF}")
+    try:
+        return record.read(git)
+    except LunaError:
+        return []
 
 
 def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
@@ -22,11 +33,7 @@ def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
 
 def mend(bench: Bench) -> str | None:
     """The longest whole record wins, if the others are its beginnings; none whole: it is written from the tags that stand."""
-    git = bench.git
-    try:
-        own = record.read(git)
-    except LunaError:
-        own = []
+    git, own = bench.git, _own(bench)
     copies = {}
     for store in bench.stores:
         try:

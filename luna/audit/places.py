@@ -59,11 +59,11 @@ class Cache:
 
     def size(self, md5: str) -> int | None:
         """Bytes of the object; None where it is missing."""
-        return plain_size(cache.place(self.root, md5))
+        return plain_size(cache.path_of(self.root, md5))
 
     def open(self, md5: str) -> BinaryIO:
         """The object's bytes, to be read."""
-        return cache.place(self.root, md5).open("rb", buffering=0)
+        return cache.path_of(self.root, md5).open("rb", buffering=0)
 
 
 @dataclass(frozen=True)

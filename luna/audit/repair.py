@@ -77,10 +77,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What a repair did, or with ``dry`` would do."""
+    """What a repair did, or with ``dry_run`` would do."""
 
     steps: list[Step]
-    dry: bool
+    dry_run: bool
 
     @property
     def complete(self) -> bool:
@@ -140,7 +140,7 @@ def _require_nothing_of_its_own(git: Git) -> None:
     """What would look like damage, and is none."""
     if known.is_shallow(git):
         raise StateError(
-            "This is a shallow clone, which holds only the end of the line, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
+            "This is a shallow clone, which has only the newest part of the history, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
         )
     if (note := checkout.unfinished(git)) and git.changed():
         raise StateError(

@@ -75,7 +75,6 @@ def _record(picture: Picture) -> list[Finding]:
         promised = any(record.TRAILER in seal.fields for seal in picture.seals.values())
         cause = picture.record_error
         severity = DAMAGE if promised or cause != "it is missing" else NOTE
-        mend = "git fetch, or luna repair" if cause == "it is missing" else "luna repair"
         findings.append(
             Finding(
                 RECORD,
@@ -83,7 +82,7 @@ def _record(picture: Picture) -> list[Finding]:
                 record.REF,
                 None,
                 f"the record of tags is not whole: {cause}",
-                mend,
+                REPAIR,
                 severity,
             )
         )

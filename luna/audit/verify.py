@@ -19,7 +19,16 @@ from luna.audit import (
     workspace,
 )
 from luna.audit.content import Wanted
-from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, SHALLOW, Finding
+from luna.audit.finding import (
+    BRANCH,
+    COLD_RECORD,
+    COLD_STORE,
+    DAMAGE,
+    NOTE,
+    REPAIR,
+    SHALLOW,
+    Finding,
+)
 from luna.audit.picture import Picture, Seal, object_names, references, take
 from luna.audit.places import Cache, Cold, Place
 from luna.errors import ColdStorageError, InputError, StateError
@@ -342,7 +351,7 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
                         record.REF,
                         None,
                         f"it lacks the last {len(theirs) - len(picture.entries)} entries that cold storage holds",
-                        "git fetch, or luna repair",
+                        REPAIR,
                     )
                 )
     return findings

@@ -38,19 +38,21 @@ def command(
     tensors: Annotated[
         bool,
         typer.Option(
-            "--tensors", help="Every tensor with its change, not only the most evolved modules."
+            "--tensors",
+            help="Show every tensor with its change, not only the modules that changed most.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """What differs between two generations, or two files of weights.
 
-    Generations: weights, scores with the answers that flipped, training, data with the conversations added,
-    parameters, versions, artifacts, and a verdict. Everything is read from git and this clone's cache; what is in
-    cold storage only is named, with the command that brings it. Exit code 1 when a record cannot be read: what it
-    would have said is left out, and marked.
+    Generations: weights, scores with the answers that changed, training, data with the conversations added,
+    parameters, versions, artifacts, and a verdict. Everything is read from git and this clone's cache; what only
+    cold storage has is named, with the command that brings it. Exit code 1 when a file cannot be read; the part
+    that depends on it is left out and marked.
 
-    Files: tensor by tensor, whatever made them; nothing is asked of git. Values are decoded only where bytes differ.
+    Files of weights: tensor by tensor, whatever program made them; git is not used. Values are decoded only
+    where bytes differ.
     """
     named = [names.is_head(text) or names.number_of(text) is not None for text in (a, b)]
     if all(named):

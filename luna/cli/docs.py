@@ -21,7 +21,7 @@ from luna.cli.main import app
 PAGE = Path("docs/commands.md")
 ARCHITECTURE = Path("ARCHITECTURE.md")
 #: The folders whose files are listed, in this order.
-LISTED = ("luna", "stages", "evals", "bench")
+LISTED = ("luna", "stages", "evals", "bench", "tests/faults")
 BEGIN = "<!-- The list below is written by python -m luna.cli.docs -->"
 END = "<!-- The end of the list -->"
 

@@ -53,10 +53,10 @@ def command(
 ) -> None:
     """Every generation with parent, scores and verdict, oldest first.
 
-    ★ HEAD is the current best, ◆ base the ancestor, ● promoted an ancestor of the current best; ✗ denied
-    was kept but failed the rule, ○ rolled back was promoted until the head went back behind it. Into a
-    file or a pipe whole values are written, whatever the width. Exit code 1 when a line of the ledger
-    cannot be read or this clone does not know the whole line; what the tags say is shown all the same.
+    ★ HEAD is the current best, ◆ base is generation 0, ● promoted is an ancestor of the current best,
+    ✗ denied failed the rule and was kept, ○ rolled back was promoted, but a rollback moved the head to
+    an earlier one. A file or a pipe gets every column. Exit code 1 when a line of the ledger cannot be
+    read or this clone does not know the whole line; then the list is made from the tags.
     """
     if graph and head:
         raise InputError("Give either --graph or --head: the head's history is a list, not a tree.")
@@ -74,7 +74,7 @@ def command(
     else:
         _show(history, graph)
     for fault in history.faults:
-        say(f"luna log: {fault}: what the tags say is shown in its place")
+        say(f"luna log: {fault}; values of the tags are shown instead")
     if history.faults or not whole:
         raise typer.Exit(1)
 

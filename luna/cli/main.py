@@ -115,7 +115,7 @@ class Luna(TyperGroup):
                 formatter.write_dl([(f"{name:<9}", summary(name)) for name in names])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; a slip of the pen, or another tool's word, is answered with its name."""
+        """Find the command; a typing error, or another tool's word for it, is answered with the right name."""
         word = args[0]
         if word not in self.commands and not word.startswith("-"):
             close = [word] if word in MEANT else difflib.get_close_matches(word, [*NAMES, *MEANT])
@@ -200,7 +200,7 @@ def main() -> None:
 
 
 def _stopped() -> int:
-    print("luna: stopped; the same command goes on from here", file=sys.stderr)
+    print("luna: stopped; run the same command again to resume", file=sys.stderr)
     return INTERRUPTED
 
 

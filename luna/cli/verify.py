@@ -26,7 +26,7 @@ from luna.storage import cold
 def command(
     generations: Generations = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every generation; the same as naming none.")
+        bool, typer.Option("--all", help="Read every generation; the same as naming none.")
     ] = False,
     remote: Annotated[
         bool,
@@ -50,11 +50,11 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Prove that history is whole: tags, ledger, and every byte.
+    """Check that history is intact: tags, ledger, and every byte.
 
     Tags, head, ledger, artifact sets and snapshots are checked, and every byte by its hash. Nothing is
     changed. Each finding names what is wrong, where, and the command that mends it.
-    Exit code 0 when all is whole, 1 when something was found, 2 for a mistake in the call.
+    Exit code 0 when all is intact, 1 when there are findings, 2 for a mistake in the call.
     """
     if everything and generations:
         raise InputError("Name generations or give --all, not both.")

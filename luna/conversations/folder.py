@@ -25,7 +25,9 @@ from luna.text import escaped
 SUFFIX = ".jsonl"
 _OLD_LIST = "batch.txt"  # of a renumbered generation, as earlier versions of Luna left it
 _DOCUMENTS = ("readme", "license", "licence")
-_TO_JSONL = "put its conversations into a .jsonl file, one JSON object a line, or move it elsewhere"
+_TO_JSONL = (
+    "put its conversations into a .jsonl file, one JSON object per line, or move it elsewhere"
+)
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -36,7 +38,7 @@ _KINDS = {
 
 
 class Kind(Enum):
-    """What becomes of an entry of the folder."""
+    """How an entry of the folder is treated."""
 
     READ = "read"
     IGNORED = "ignored"
@@ -60,7 +62,7 @@ class Entry:
 def entries(folder: Path, deep: bool = False, unread: str = "move its files up") -> list[Entry]:
     """Every entry of the folder, by name; none where there is no such folder.
 
-    ``deep``: sub-folders are read too. ``unread`` is the advice where one is not.
+    ``deep``: sub-folders are read too. ``unread`` is the advice for one that is not read.
     """
     if not folder.exists() and not folder.is_symlink():
         return []
@@ -103,7 +105,7 @@ def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Ite
         return
     if real in above:
         yield Entry(
-            folder, Kind.REFUSED, "is a link to a folder that it lies in itself: remove the link"
+            folder, Kind.REFUSED, "is a link to a folder that contains the link: remove the link"
         )
         return
     for name in names:
@@ -121,7 +123,7 @@ def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Ite
         elif deep or not any(item.kind is Kind.READ for item in inside):
             yield from inside
         else:
-            yield Entry(path, Kind.REFUSED, f"is a folder, and no folder is read here: {unread}")
+            yield Entry(path, Kind.REFUSED, f"is a folder, and folders are not read here: {unread}")
 
 
 def _classified(path: Path) -> Entry | None:
@@ -130,7 +132,7 @@ def _classified(path: Path) -> Entry | None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        return Entry(path, Kind.REFUSED, "has a name that is no UTF-8: rename it")
+        return Entry(path, Kind.REFUSED, "has a name that is not UTF-8: rename it")
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -158,7 +160,7 @@ def _classified(path: Path) -> Entry | None:
         return None
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no plain file")
-        return Entry(path, Kind.REFUSED, f"is {kind} and no plain file: remove it")
+        return Entry(path, Kind.REFUSED, f"is {kind} and not a regular file: remove it")
     if ignored:
         return Entry(path, Kind.IGNORED)
     if name.endswith(SUFFIX):
@@ -169,14 +171,12 @@ def _classified(path: Path) -> Entry | None:
 def _unread(lower: str) -> str:
     """What is wrong with the name of a plain file, and what to do."""
     if lower.endswith(SUFFIX):
-        return (
-            "is not read, since its name does not end in small letters: rename it to end in .jsonl"
-        )
+        return "is not read, because its name does not end in lower-case .jsonl: rename it"
     if lower.endswith(_PACKED):
-        return "is not read, since it is packed: unpack it, or move it elsewhere"
+        return "is not read, because it is compressed: decompress it, or move it elsewhere"
     if lower.endswith((".ndjson", ".jsonlines")):
         return "is not read: rename it to end in .jsonl, or move it elsewhere"
-    return f"is not read, since its name does not end in .jsonl: {_TO_JSONL}"
+    return f"is not read, because its name does not end in .jsonl: {_TO_JSONL}"
 
 
 def _reason(error: Exception) -> str:

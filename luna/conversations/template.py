@@ -26,7 +26,7 @@ def prepared(
     """
     for role, _ in messages:
         if role not in ROLES:
-            raise InputError(f"The role {role!r} is not known; known are {', '.join(ROLES)}.")
+            raise InputError(f"The role {role!r} is unknown; allowed are {', '.join(ROLES)}.")
     seam = seam_for((content for _, content in messages), system_prompt, vocabulary.marks)
     rows = [
         {"role": role, "content": vocabulary.marks.sewn(content, seam) if seam else content}
@@ -63,7 +63,7 @@ def tokenise(
     """Token ids and labels of one conversation, both of the same length, at most ``max_length``.
 
     Loss is taken on the assistant's words and the end-of-turn mark alone, and not on the messages whose
-    indexes are in ``context``. Each piece is tokenised by itself, as in use, where the prompt is given and
+    indexes are in ``context``. Each piece is tokenised separately, as in use, where the prompt is given and
     the reply grows after it.
     """
     vocabulary = _vocabulary(tokenizer)

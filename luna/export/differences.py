@@ -25,32 +25,32 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
         old, new = GGUFReader(recorded), GGUFReader(rebuilt)
     except (ValueError, IndexError, OSError) as error:
         return [Difference("file", f"one of the files is no readable GGUF ({error})")]
-    found = []
+    differing = []
     for key in dict.fromkeys([*old.fields, *new.fields]):
         if key.startswith("GGUF."):
             continue
         before, after = old.fields.get(key), new.fields.get(key)
         if _raw(before) != _raw(after):
-            found.append(
+            differing.append(
                 Difference(key, f"metadata: recorded {_shown(before)}, rebuilt {_shown(after)}")
             )
     tensors = {tensor.name: tensor for tensor in new.tensors}
     for tensor in old.tensors:
         other = tensors.pop(tensor.name, None)
         if other is None:
-            found.append(Difference(tensor.name, "missing from the rebuilt file"))
+            differing.append(Difference(tensor.name, "missing from the rebuilt file"))
         elif (tensor.tensor_type, list(tensor.shape)) != (other.tensor_type, list(other.shape)):
             old_form, new_form = (
                 f"{item.tensor_type.name} {list(map(int, item.shape))}" for item in (tensor, other)
             )
-            found.append(Difference(tensor.name, f"recorded {old_form}, rebuilt {new_form}"))
+            differing.append(Difference(tensor.name, f"recorded {old_form}, rebuilt {new_form}"))
         else:
             before, after = (
                 np.ascontiguousarray(item.data).view(np.uint8).reshape(-1)
                 for item in (tensor, other)
             )
             if count := int((before != after).sum()):
-                found.append(
+                differing.append(
                     Difference(
                         tensor.name,
                         f"{count} of {before.size} bytes differ",
@@ -58,8 +58,8 @@ def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
                         int(before.size),
                     )
                 )
-    found += [Difference(name, "not in the recorded file") for name in tensors]
-    return found
+    differing += [Difference(name, "not in the recorded file") for name in tensors]
+    return differing
 
 
 def _raw(field) -> list[bytes]:

@@ -65,33 +65,33 @@ def identity(
 
 
 def ship(
-    weights: Path, settings: Params, said: dict[str, str], folder: Path, tools: Tools
+    weights: Path, settings: Params, identity: dict[str, str], folder: Path, tools: Tools
 ) -> Shipped:
-    """Convert and quantise the model folder ``weights`` into ``folder``, with the identity ``said`` inside."""
+    """Convert and quantise the model folder ``weights`` into ``folder``, with the ``identity`` inside."""
     sixteen, quantised, metadata = (
         folder / name for name in ("16.gguf", "quantised.gguf", "metadata.json")
     )
     files.write_json(metadata, {"general.name": str(settings.generation.identity)})
-    converter.convert(weights, sixteen, metadata, place=tools.converter)
-    _quantise(sixteen, quantised, settings.export.quantization, said, tools)
+    converter.convert(weights, sixteen, metadata, folder=tools.converter)
+    _quantise(sixteen, quantised, settings.export.quantization, identity, tools)
     return Shipped(sixteen, quantised)
 
 
-def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: Tools) -> None:
+def _quantise(source: Path, out: Path, kind: str, identity: dict[str, str], tools: Tools) -> None:
     if tools.quantiser is None:
         from luna.export import gguf
 
-        gguf.quantise(source, out, kind, said)
+        gguf.quantise(source, out, kind, identity)
         return
     # A second llama.cpp cannot live in the same process as the first.
     here = str(Path(__file__).resolve().parents[2])
     script = (
         "import json, sys; from pathlib import Path; from luna.export import gguf; "
-        "source, out, kind, said = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, said)"
+        "source, out, kind, identity = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, identity)"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tools.quantiser), here])}
     done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps([str(source), str(out), kind, said])],
+        [sys.executable, "-c", script, json.dumps([str(source), str(out), kind, identity])],
         capture_output=True,
         encoding="utf-8",
         errors="replace",

@@ -23,7 +23,7 @@ _SHORTLIST = 200
 
 @dataclass
 class Later:
-    """What a generation did with a conversation: trained on it (``trained``), and was asked it at its exam."""
+    """What a generation did with a conversation: trained on it (``trained``), and was asked it in its evals."""
 
     generation: str
     trained: bool
@@ -67,13 +67,9 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
     rows = _record(line, head)
     texts = _texts(root, line, head, rows, names, missing)
     if rows and not texts:
-        raise InputError(
-            f"Nothing of what {head} was taught can be read, so nothing can be named: {missing[0]}"
-        )
+        raise InputError(f"No taught conversation of {head} can be read: {missing[0]}")
     if not texts:
-        raise InputError(
-            f"{head} was taught nothing yet, so nothing taught it this: see 'luna log'."
-        )
+        raise InputError(f"{head} was taught nothing yet: see 'luna log'.")
     by = {row.identity: row.generation for row in rows}
     nearest = [
         Taught(
@@ -95,19 +91,19 @@ def _record(line: Line, head: str) -> list[taught.Taught]:
         return taught.loads((text or b"").decode())
     except (ValueError, TypeError):
         raise InputError(
-            f"{artifacts.TAUGHT.as_posix()} of {head} cannot be read, so it is not known what its line was taught."
+            f"{artifacts.TAUGHT.as_posix()} of {head} cannot be read, so it is unknown what its line was taught."
         ) from None
 
 
 def _parsed(data: bytes | None) -> list[Conversation]:
     """The conversations of a JSONL text; a line that is none is no conversation that was taught."""
-    found = []
+    answers = []
     for raw in (data or b"").decode("utf-8", "replace").splitlines():
         try:
-            found.append(schema.parse(json.loads(raw)))
+            answers.append(schema.parse(json.loads(raw)))
         except (ValueError, RecursionError):
             continue
-    return found
+    return answers
 
 
 def _texts(
@@ -145,7 +141,7 @@ def _texts(
             texts |= {item.identity: item for item in _parsed(data) if item.identity in wanted}
     if lost := len(wanted) - len(texts):
         missing.append(
-            f"the text of {lost} taught conversations is not to be had: they were not searched"
+            f"the text of {lost} taught conversations is missing: they were not searched"
         )
     return texts
 

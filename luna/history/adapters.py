@@ -25,15 +25,15 @@ def recipe(rule: MergeRule, fixed: Path, adapters: Sequence[Adapter]) -> Recipe:
 
 def adapters_of(root: Path, generations: Sequence[Ancestor]) -> list[Adapter]:
     """The adapters of sealed generations, in their order."""
-    found = []
+    adapters = []
     for one in generations:
 
         def file(path: str, one: Ancestor = one) -> Path:
             return artifact(root, one.name, artifacts.ADAPTER / path, one.commit)
 
         plain = adapter.read(file(adapter.CONFIG), None)
-        found.append(Adapter(plain.scale, file(adapter.WEIGHTS)) if plain.scale else plain)
-    return found
+        adapters.append(Adapter(plain.scale, file(adapter.WEIGHTS)) if plain.scale else plain)
+    return adapters
 
 
 def of_parent(root: Path, build: Build) -> Recipe:

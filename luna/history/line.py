@@ -84,8 +84,8 @@ class Line:
         """The ledger as it was sealed, row by row. Raises InputError for a row that does not parse."""
         return ledger.loads(
             self.ledger_text(),
-            self.ledger_place,
-            "'luna log' shows what the tags say in its place; fetch the tag again from a clone that is whole",
+            self.ledger_label,
+            "'luna log' shows the values of the tags instead; fetch the tag again from an intact clone",
         )
 
     def ledger_text(self) -> str:
@@ -93,7 +93,7 @@ class Line:
         return past.ledger_here(self.git, self.sealed)
 
     @property
-    def ledger_place(self) -> str:
+    def ledger_label(self) -> str:
         """What errors call that file."""
         return f"{artifacts.LEDGER} of {self.newest}"
 
@@ -107,7 +107,7 @@ class Line:
             for number, body in zip(numbers, bodies, strict=True)
         }
         if None in named.values():
-            rows, _ = ledger.scan(self.ledger_text(), self.ledger_place)
+            rows, _ = ledger.scan(self.ledger_text(), self.ledger_label)
             in_ledger = {row.gen: row.parent for row in rows}
             named = {
                 number: in_ledger.get(number) if parent is None else parent
@@ -136,8 +136,8 @@ class Line:
 
 
 def read_line(root: Path, prefix: str) -> Line:
-    """One git process, however long the line."""
-    git = Git(root)
+    """One git process, however long the line; ``root`` is the repository's top folder."""
+    git = Git.at(root.absolute())
     tags = {tag.name: tag for tag in git.tags()}
     # A sealed tag is annotated; a light tag of the same form is somebody's slip, never a generation.
     sealed = {
@@ -256,7 +256,7 @@ def committed_base(root: Path, settings: Base) -> str | None:
 
 
 def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Path:
-    """Where a file of another, sealed generation can be read: the one way for stages to another generation.
+    """The path of a file of another, sealed generation: the one way for stages to read another generation.
 
     ``commit``: its sealed commit, for a stage, which may run where there are no tags; None: what its tag names.
 
@@ -266,7 +266,7 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
 
     Raises:
         StateError: the generation is not sealed here, or has no such artifact.
-        ColdStorageError: the object is neither in the cache nor whole in cold storage.
+        ColdStorageError: the object is neither in the cache nor intact in cold storage.
     """
     from luna.storage import cache, objects
 
@@ -288,10 +288,10 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
         not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()
     ):
         [text] = Git(root).cat([f"{revision}:{wanted}"])
-        place = root / artifacts.SCRATCH / "read" / name / wanted
-        with files.replacing(place) as temporary:
+        target = root / artifacts.SCRATCH / "read" / name / wanted
+        with files.replacing(target) as temporary:
             temporary.write_bytes(text or b"")
-        return place
+        return target
     for folder in outs.values():
         if folder.md5.endswith(".dir") and wanted.startswith(folder.path + "/"):
             for relative, md5 in objects.listing(root, folder.md5).items():

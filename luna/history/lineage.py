@@ -93,10 +93,10 @@ class Move:
 def lineage(line: Line) -> Lineage:
     """Raises InputError when the ledger's header cannot be read."""
     rows, faults = ledger.scan(
-        line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole"
+        line.ledger_text(), line.ledger_label, "fetch the tag again from an intact clone"
     )
     by_gen = {row.gen: row for row in rows}
-    told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
+    by_tags = _from_tags(line, sorted(set(line.sealed) - set(by_gen)))
     parents = {gen: row.parent for gen, row in by_gen.items()} | line.parents
     head = GenerationName.parse(line.head_name).number if line.head_name else None
     on_line: set[int] = set()
@@ -108,7 +108,7 @@ def lineage(line: Line) -> Lineage:
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)
         fact = (
-            told[gen]
+            by_tags[gen]
             if row is None
             else {"parent": parents[gen], "promoted": row.promoted, "scores": _scores(row)}
         )
@@ -116,7 +116,7 @@ def lineage(line: Line) -> Lineage:
         fault = (
             None
             if row
-            else f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+            else f"the ledger has no readable row of {tag.name}: the values shown are from its tag"
         )
         entries.append(
             Entry(
@@ -133,7 +133,7 @@ def lineage(line: Line) -> Lineage:
         )
     return Lineage(
         entries,
-        [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults],
+        [f"{line.ledger_label} line {fault.line} is not a row of the ledger" for fault in faults],
     )
 
 
@@ -157,17 +157,17 @@ def _scores(row: Row) -> dict[str, float | None]:
     }
 
 
-def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
-    """Parent, verdict and scores as the tags' messages keep them beside the ledger."""
+def _from_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
+    """Parent, verdict and scores from the tags' messages, which repeat the ledger's."""
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
-    found = {}
+    entries = {}
     for gen, body in zip(numbers, bodies, strict=True):
-        said = message_fields((body or b"").decode("utf-8", "replace"))
-        found[gen] = {
-            "parent": parent_named(said, gen),
-            "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
+        fields = message_fields((body or b"").decode("utf-8", "replace"))
+        entries[gen] = {
+            "parent": parent_named(fields, gen),
+            "promoted": {"promoted": True, "denied": False}.get(fields.get("Verdict", "")),
             "scores": {
-                key: _fraction(said.get(title))
+                key: _fraction(fields.get(title))
                 for key, title in (
                     ("eval_recall", "Recall"),
                     ("eval_generalize", "Generalization"),
@@ -175,7 +175,7 @@ def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
                 )
             },
         }
-    return found
+    return entries
 
 
 def _fraction(text: str | None) -> float | None:
@@ -187,7 +187,7 @@ def _fraction(text: str | None) -> float | None:
 
 
 def head_moves(line: Line) -> list[Move]:
-    """Every move of the head, oldest first: who, when, whereto, why; from the assignment tags."""
+    """Every move of the head, oldest first: who, when, to which generation, why; from the assignment tags."""
     counts = sorted(line.assignments)
     by_commit = {tag.commit: tag.name for tag in line.sealed.values()}
     bodies = line.git.cat([line.assignments[count].object for count in counts])
@@ -200,7 +200,7 @@ def head_moves(line: Line) -> list[Move]:
         why = (
             text.partition("\n\n")[2].partition("\n\n")[0].strip()
             if tag.annotated
-            else "no reason: this tag is not one that Luna writes"
+            else "no reason: Luna did not write this tag"
         )
         moves.append(Move(count, name, moves[-1].generation if moves else None, who, when, why))
     return moves

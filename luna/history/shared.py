@@ -1,6 +1,6 @@
 """The git remote that clones share a line through; it decides which of two seals was first.
 
-A seal is given to it before any reference here changes. Of two clones that seal at once the remote takes
+A seal is pushed to it before any reference here changes. Of two clones that seal at once the remote takes
 one, since a push of branch, tags and record is atomic and goes forward only; the other has changed nothing.
 """
 
@@ -46,17 +46,19 @@ def remote(git: Git) -> str | None:
 
 def ask(git: Git) -> dict[str, str] | None:
     """The shared repository's references by full name; None where the line is not shared or the remote is away."""
-    place = remote(git)
+    remote_name = remote(git)
     try:
-        return _references(git, place) if place else None
+        return _references(git, remote_name) if remote_name else None
     except GitError:
         return None
 
 
-def _references(git: Git, place: str) -> dict[str, str]:
+def _references(git: Git, remote_name: str) -> dict[str, str]:
     return {
         name: value
-        for value, name in (row.split("\t") for row in git.text("ls-remote", place).splitlines())
+        for value, name in (
+            row.split("\t") for row in git.text("ls-remote", remote_name).splitlines()
+        )
     }
 
 
@@ -110,8 +112,8 @@ def require_not_overtaken(git: Git, branch: str | None, theirs: dict[str, str] |
         for ref, mine in known.items()
     ):
         raise Overtaken(
-            f"'{remote(git)}' has moved on: another clone has sealed or committed there. Nothing was sealed here; "
-            "'luna seal --renumber' follows it, takes the next free number, and goes on without training again."
+            f"'{remote(git)}' is ahead: another clone has sealed or committed there. Nothing was sealed here; "
+            "'luna seal --renumber' follows it, takes the next free number, and does not train again."
         )
 
 
@@ -141,7 +143,7 @@ def offer(line: Line, branch: str | None, updates: Sequence[Update]) -> None:
             return  # away since then, or it has arrived although the connection broke
         require_not_overtaken(git, branch, theirs)
         raise StateError(
-            f"'{remote(git)}' did not take it ({error}): nothing was changed; mend that, then run the same command again."
+            f"'{remote(git)}' did not take it ({error}): nothing was changed; correct that, then run the same command again."
         ) from None
 
 
@@ -151,31 +153,31 @@ def push(line: Line, with_branch: bool = True) -> str | None:
     Nothing is pushed from a detached HEAD, unless it is ``with_branch`` False: then tags and record alone. The tags
     that it lacks go along, whichever generation they are of: a push that failed before is made good.
     """
-    git, place = line.git, remote(line.git)
+    git, remote_name = line.git, remote(line.git)
     branch = git.branch() if with_branch else None
-    if not place or (with_branch and not branch):
+    if not remote_name or (with_branch and not branch):
         return None
     try:
-        _push(line, place, branch)
+        _push(line, remote_name, branch)
         if branch:
-            last, tip = seen(place, branch), git.resolve("HEAD")
+            last, tip = seen(remote_name, branch), git.resolve("HEAD")
             if (was := git.resolve(last)) not in (None, tip) and git.is_ancestor(was, tip):
                 git.update([Update(last, tip, was)], "luna: pushed")
     except GitError as error:
         raise StateError(
-            f"All is sealed here, but '{place}' did not take it ({error}): mend that, then run 'luna seal' again."
+            f"Everything is sealed here, but '{remote_name}' did not take it ({error}): correct that, then run 'luna seal' again."
         ) from None
-    return place
+    return remote_name
 
 
-def seen(place: str, branch: str) -> str:
+def seen(remote_name: str, branch: str) -> str:
     """Where git keeps what it last saw of the remote's branch."""
-    return f"refs/remotes/{place}/{branch.removeprefix('refs/heads/')}"
+    return f"refs/remotes/{remote_name}/{branch.removeprefix('refs/heads/')}"
 
 
-def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] = ()) -> None:
+def _push(line: Line, remote_name: str, branch: str | None, updates: Sequence[Update] = ()) -> None:
     git = line.git
-    theirs = _references(git, place)
+    theirs = _references(git, remote_name)
     head = f"refs/tags/{head_tag(line.prefix)}"
     tags = {
         f"refs/tags/{name}": tag.object
@@ -190,7 +192,7 @@ def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] 
         (moving if item.ref in moving else tags)[item.ref] = item.new
     wanted = [f"{new}:{ref}" for ref, new in tags.items() if ref not in theirs]
     if branch in theirs and git.is_ancestor(moving[branch], theirs[branch]):
-        del moving[branch]  # another clone went on from here, and this one knows it
+        del moving[branch]  # another clone has newer commits, and this clone has them too
     wanted += [
         f"{'+' if ref == head else ''}{new}:{ref}"
         for ref, new in moving.items()
@@ -198,13 +200,13 @@ def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] 
     ]
     if wanted:
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
-        git.run("push", "--quiet", "--atomic", "--no-verify", place, *wanted)
+        git.run("push", "--quiet", "--atomic", "--no-verify", remote_name, *wanted)
 
 
-def has_tags(git: Git, place: str, commits: Mapping[str, str]) -> bool:
+def has_tags(git: Git, remote_name: str, commits: Mapping[str, str]) -> bool:
     """Whether the remote has a tag of each name on just this commit: then it is a copy of this line, and not another one."""
     try:
-        theirs = _references(git, place)
+        theirs = _references(git, remote_name)
     except GitError:
         return False
     return bool(commits) and all(
@@ -212,9 +214,11 @@ def has_tags(git: Git, place: str, commits: Mapping[str, str]) -> bool:
     )
 
 
-def fetch_history(line: Line, place: str) -> None:
+def fetch_history(line: Line, remote_name: str) -> None:
     """Tags, head and record of a remote, and no branch. What is here already is never replaced, but for the head. Raises GitError."""
-    line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix)[1:])
+    line.git.run(
+        "fetch", "--quiet", "--no-tags", remote_name, *fetch_refspecs(remote_name, line.prefix)[1:]
+    )
 
 
 def fetch(line: Line) -> str:
@@ -223,15 +227,17 @@ def fetch(line: Line) -> str:
     Raises:
         StateError: the remote is away, or has changed a tag of history.
     """
-    place = remote(line.git)
-    if not place:
+    remote_name = remote(line.git)
+    if not remote_name:
         raise StateError(
             "No shared repository is set: 'git config luna.pushRemote NAME' says which git remote it is."
         )
     try:
-        line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix))
+        line.git.run(
+            "fetch", "--quiet", "--no-tags", remote_name, *fetch_refspecs(remote_name, line.prefix)
+        )
     except GitError as error:
         raise StateError(
-            f"'{place}' could not be followed ({error}): mend that, then run the same command again; nothing was changed."
+            f"'{remote_name}' could not be fetched ({error}): correct that, then run the same command again; nothing was changed."
         ) from None
-    return place
+    return remote_name

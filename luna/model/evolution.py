@@ -72,7 +72,7 @@ def measure(
     """Every weight of the model folder ``model``, one at a time; ``changes`` are those against the parent, by tensor."""
     from safetensors import safe_open
 
-    found = []
+    tensors = []
     for path in sorted(model.glob("*.safetensors")):
         with (
             safe_open(path, "pt") as now,
@@ -83,7 +83,7 @@ def measure(
                 weight = now.get_tensor(name)
                 norm, moved, base_norm = _norms(weight, then.get_tensor(name))
                 parent_norm = _norms(before.get_tensor(name))[0] if name in changes else norm
-                found.append(
+                tensors.append(
                     Tensor(
                         name,
                         naming.kind(name),
@@ -96,7 +96,7 @@ def measure(
                         ratio(moved, base_norm),
                     )
                 )
-    return sorted(found, key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
+    return sorted(tensors, key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
 
 
 def _norms(now: Any, then: Any | None = None) -> tuple[float, float, float]:
@@ -174,7 +174,7 @@ def grouped(items: Iterable[tuple[Any, float | None, float]]) -> dict[Any, float
 
 
 def most(groups: Mapping[Any, float | None], count: int = MOST) -> list[Any]:
-    """The first so many of ``grouped`` that have moved at all."""
+    """The names at the front of ``grouped`` that have moved."""
     return [group for group, change in groups.items() if change][:count]
 
 

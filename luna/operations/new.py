@@ -66,10 +66,12 @@ def pending(root: Path, line: Line) -> Pending:
     return counted(waiting(root, line))
 
 
-def counted(found: Waiting) -> Pending:
+def counted(waiting: Waiting) -> Pending:
     """How much waits to be learnt."""
-    both = [*found.next, *found.later]
-    return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
+    both = [*waiting.next, *waiting.later]
+    return Pending(
+        len(both), math.fsum(item.karma for item in both), len(waiting.next), waiting.folder
+    )
 
 
 def start(
@@ -79,10 +81,9 @@ def start(
     exports: bool = True,
     trains: bool = True,
 ) -> GenerationName:
-    """Check everything, then record what is built and name it in params.yaml; nothing is changed when a check fails.
+    """Check everything, then write models/build.json and params.yaml; nothing is changed when a check fails.
 
-    ``exports`` False: another machine goes on after the training, ``trains`` False: before it; so its needs are not
-    asked for here.
+    ``exports`` False: another machine exports; ``trains`` False: another machine trains. Their needs are not checked here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
@@ -98,13 +99,13 @@ def start(
     require_can_seal(line.git)
     if (unfinished := building(settings, line)) and not replace:
         raise StateError(
-            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."
+            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or abandon it with 'luna new --replace'."
         )
     require_tip(line)
     foreign = [path for path in line.git.changed() if not path.startswith(OWN_CHANGES)]
     if foreign:
         raise StateError(
-            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by."
+            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code that built it."
         )
     base.check(settings.base)
     parent, sealed_ledger = line.head_name or BASE_PARENT, None
@@ -139,7 +140,7 @@ def _decide(
     root: Path, line: Line, parent: str, sealed_ledger: str | None, batch: Waiting
 ) -> Build:
     """What is built on ``parent``; ``sealed_ledger`` is the git object of the ledger."""
-    # Generation 0 is taught nothing: it is asked all that waits, and leaves all of it.
+    # Generation 0 learns nothing: it is asked all waiting conversations and leaves them waiting.
     chosen, left = (
         (batch.next, batch.later)
         if line.sealed
@@ -181,7 +182,7 @@ def _require_same_base(line: Line, settings: params.Params) -> None:
 
 
 def next_name(line: Line) -> GenerationName:
-    """The next free number, born now; or a second after the newest generation where the clock was set back: names stay in order."""
+    """The next free number and the time now; a second after the newest generation if the clock was set back, so that names stay in order."""
     now = datetime.now(UTC).replace(microsecond=0)
     if line.sealed:
         newest = datetime.strptime(

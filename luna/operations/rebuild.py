@@ -66,12 +66,12 @@ def rebuild(
 ) -> Rebuilt:
     """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there, by the rule that the generation was sealed under.
 
-    Every byte that is read has its recorded hash, or is fetched again from cold storage. Where the
-    result is not the recorded one, and that one is at hand, they are compared tensor by tensor.
+    Every byte that is read has its recorded hash, or is fetched again from cold storage. If the
+    result is not the recorded file, and that file is available, they are compared tensor by tensor.
 
     Raises:
-        ColdStorageError: base or an adapter of the line is not to be had whole.
-        ExportError: the recorded tools are not to be had, or an adapter and the base do not belong together.
+        ColdStorageError: no intact copy of the base or of an adapter is left.
+        ExportError: the recorded tools cannot be found or built, or an adapter and the base do not belong together.
     """
     started = time.monotonic()
     root = root.resolve()
@@ -93,21 +93,21 @@ def rebuild(
     base = base_of(root, line, name, scratch)
     merged = merge(parts(root, line, name, scratch), scratch, say)
     say("converting and quantising")
-    place = scratch / "shipped" / name
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    said = shipping.identity(settings, weights.key(base), row.data_delta_sha256, tools)
-    shipped = shipping.ship(merged, settings, said, place, tools)
+    target = scratch / "shipped" / name
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    identity = shipping.identity(settings, weights.key(base), row.data_delta_sha256, tools)
+    shipped = shipping.ship(merged, settings, identity, target, tools)
     shipped.sixteen.unlink()
-    model = place / artifacts.MODEL.name
+    model = target / artifacts.MODEL.name
     shipped.quantised.rename(model)
-    found = files.digest(model)
-    unlike = [] if found == row.weights_sha256 else _differences(root, name, model)
+    digest = files.digest(model)
+    unlike = [] if digest == row.weights_sha256 else _differences(root, name, model)
     return Rebuilt(
         name,
         merged,
         model,
-        found,
+        digest,
         row.weights_sha256,
         f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}",
         time.monotonic() - started,
@@ -202,7 +202,7 @@ def _differences(root: Path, name: str, model: Path) -> list[differences.Differe
         ]
     return differences.differences(recorded, model) or [
         differences.Difference(
-            "file", "metadata and tensors are equal; only their arrangement in the file differs"
+            "file", "metadata and tensors are equal; only their order in the file differs"
         )
     ]
 
@@ -256,7 +256,7 @@ def _whole(root: Path, md5: str, whose: str) -> Path:
         return objects.whole(root, md5)[0]
     except ColdStorageError as error:
         raise ColdStorageError(
-            f"{whose} is not to be had, so nothing was rebuilt. {error}"
+            f"{whose} is missing everywhere, so nothing was rebuilt. {error}"
         ) from None
 
 

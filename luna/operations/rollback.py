@@ -44,12 +44,12 @@ def rollback(
 ) -> RolledBack:
     """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
 
-    Killed at any point, the same command finishes: it recognises a checkout that was cut off half-way.
+    If it is killed at any point, the same command finishes it: it recognises an interrupted checkout.
 
     Raises:
         InputError: no such generation, it was denied by the rule, it is the head already, or no reason is given.
         StateError: uncommitted changes would be in the way of the checkout; nothing is changed then.
-        ColdStorageError: its bytes are not to be had whole.
+        ColdStorageError: no intact copy of its bytes is left.
     """
     settings = standing(root)
     line = read_line(root, settings.line.prefix)
@@ -57,7 +57,7 @@ def rollback(
     cut = checkout.unfinished(git)
     if cut and cut.move in line.assignments and git.resolve("HEAD^{commit}") != cut.target:
         for path in checkout.complete(git, cut):
-            say(f"{path} was changed since the rollback was cut off: a copy is in quarantine")
+            say(f"{path} was changed after the rollback was interrupted: a copy is in quarantine")
         checkout.check_out(git, cut.target)
     name = line.resolve(reference)
     reason = " ".join(reason.split())
@@ -90,7 +90,7 @@ def rollback(
         restore.restore(root, name)
     except (ColdStorageError, ExportError) as error:
         raise ColdStorageError(
-            f"{name} cannot be restored, so the head stays where it is. {error}"
+            f"{name} cannot be restored, so the head was not moved. {error}"
         ) from None
     previous = (message_fields(last).get("Previous") if going_on else line.head_name) or "-"
     with contextlib.suppress(ColdStorageError):
@@ -108,12 +108,12 @@ def rollback(
     with ThreadPoolExecutor(
         1
     ) as beside:  # DVC takes as long to start here as in its hook: both at once
-        told = beside.submit(_tell_cold, root, settings, git)
+        copied = beside.submit(_tell_cold, root, settings, git)
         if stay or git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
-            told.result()  # where the stores are may be said otherwise in the generation's own files
+            copied.result()  # the generation's own files may name other stores
         if not stay:
             checkout.check_out(git, f"refs/tags/{name}")
-        told.result()
+        copied.result()
     checkout.end(git)
     back = None if stay else where(read_line(root, settings.line.prefix)).remedy
     return RolledBack(name, previous, not stay, pushed, back)
@@ -125,7 +125,7 @@ def _tell_cold(root: Path, settings: Params, git: Git) -> None:
 
 
 def _offer(root: Path, line: Line, updates: list[Update]) -> None:
-    """Shared repository and cold storage take the move first, so that of two clones that change history at once one is told.
+    """Shared repository and cold storage take the move first, so that of two clones that change history at once one is refused.
 
     Going back must work where neither answers. Raises StateError where another clone was first.
     """
@@ -134,7 +134,7 @@ def _offer(root: Path, line: Line, updates: list[Update]) -> None:
         with contextlib.suppress(ColdStorageError):
             stores.offer(root, line.git, updates)
     except (shared.Overtaken, record.AlreadyWritten):
-        remedy = f"git fetch {place}" if (place := remote(line.git)) else "luna repair"
+        remedy = f"git fetch {remote_name}" if (remote_name := remote(line.git)) else "luna repair"
         raise StateError(
             f"Another clone has sealed or moved the head meanwhile, so the head stays where it is: '{remedy}', then run the same command again; nothing was changed."
         ) from None

@@ -1,8 +1,8 @@
 """`luna seal`: cold storage, commit, tag and head for a finished pipeline run.
 
 The order is the promise: the data is in cold storage and has been read back; where the line is shared, the
-shared repository takes branch, tags and record in one atomic push, or says that another clone was first; then
-commit, tag and head come into being here in one transaction. Killed anywhere, the same command goes on.
+shared repository takes branch, tags and record in one atomic push, or refuses because another clone was first; then
+commit, tag and head are made here in one transaction. If it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
 
 
 def _finished_outs(root: Path) -> dict[str, Out]:
-    """Outputs of a pipeline that is finished and unchanged since; DVC itself is asked."""
+    """The outputs of a finished and unchanged pipeline, checked by DVC itself."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -86,7 +86,7 @@ def _finished_outs(root: Path) -> dict[str, Out]:
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
     if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
         raise StateError(
-            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+            "dvc.lock is incomplete: run 'luna evolve', which takes its last complete copy, or 'luna repair'; nothing was sealed."
         )
     try:
         status = Repo(str(root)).status()
@@ -105,11 +105,11 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
     if line.newest:
         with contextlib.suppress(
             ColdStorageError
-        ):  # another clone's, of which nothing is to be had here: then all is read back
-            proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
+        ):  # another clone's, of which nothing is here: then all is read back
+            proven = objects.expanded(root, kept(sealed_outs(root, line.newest)))
     return cold.archive_in_all(
         root,
-        objects.behind(root, kept(outs)),
+        objects.expanded(root, kept(outs)),
         proven,
         lambda store: stores.require(store, line.git),
         tick,

@@ -52,7 +52,7 @@ class Status:
         if self.altered_rows:
             return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
-            return "mend what is named above, then luna evolve"
+            return "repair what is named above, then luna evolve"
         if self.building and self.handed_over:
             return (
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
@@ -67,9 +67,9 @@ class Status:
 
 
 def status(root: Path) -> Status:
-    """Read where the line stands; nothing is changed."""
-    found = settings_file.read(root)
-    settings = found.values
+    """Read the state of the line; nothing is changed."""
+    given = settings_file.read(root)
+    settings = given.values
     line = read_line(root, settings.line.prefix)
     numbers, error, ignored = None, None, ()
     try:
@@ -98,5 +98,5 @@ def status(root: Path) -> Status:
         tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
         ignored,
-        found.remedy,
+        given.remedy,
     )

@@ -1,6 +1,6 @@
 """`luna thin`: removes from cold storage, or puts back, GGUF files by the rule `cold.keep`.
 
-The order is the promise, for each store by itself. What a rebuild reads is read back from that store; the
+The order is the promise, for each store separately. What a rebuild reads is read back from that store; the
 file is rebuilt and is the recorded one bit for bit; the record is written; only then the object is dropped
 there. Killed anywhere, the next run proves again what is not dropped yet, and completes the records in git.
 """
@@ -54,7 +54,7 @@ def plan(root: Path, line: Line, stores: list[Store], rule: params.Cold) -> list
     stay = thinned.kept(rule, line, line.ledger())
     needed = {md5 for name in stay for md5 in kept(sealed_outs(root, name))}
     needed.update(
-        objects.behind(
+        objects.expanded(
             root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]
         )
     )
@@ -136,23 +136,23 @@ def _drop(
     proven: dict[str, set[str]],
     say: Callable[[str], None],
 ) -> list[Step]:
-    """One rebuild serves all stores, for it reads what has the recorded hash; each store must have given back all of it."""
+    """One rebuild serves all stores, because it reads bytes of the recorded hash; each store must have given all of them back."""
     out = model_out(root, name)
     try:
-        needed = objects.behind(
+        needed = objects.expanded(
             root,
             [
                 *(item.md5 for item in keyframes.inputs(line, name)),
                 *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5),
             ],
         )
-    except ColdStorageError as error:  # a folder's listing is to be had nowhere
+    except ColdStorageError as error:  # no place has a folder's listing
         return [Step(name, store.name, REFUSED, out.size, str(error)) for store in stores]
     steps: list[Step] = []
     done: Rebuilt | None = None
     for store in stores:
         try:
-            say(f"{name}: reading back from '{store.name}' what it is rebuilt from")
+            say(f"{name}: reading back what it is rebuilt from, from '{store.name}'")
             for md5 in needed:
                 if md5 not in proven[store.name]:
                     proven[store.name].add(cold.prove(store, md5))
@@ -210,7 +210,7 @@ def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
     A store's record goes only when the object is there: one that the store alone has lost is written again.
     """
     here = thinned.in_git(line)
-    found: dict[str, thinned.Record] = {}
+    records: dict[str, thinned.Record] = {}
     for store in stores:
         there = thinned.in_store(store)
         for name, record in (here | there).items():
@@ -220,16 +220,16 @@ def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
             else:
                 if name not in there:
                     thinned.write(store, record)
-                found.setdefault(name, record)
+                records.setdefault(name, record)
     changed = {
-        name: found.get(name)
-        for name in found.keys() | here.keys()
-        if found.get(name) != here.get(name)
+        name: records.get(name)
+        for name in records.keys() | here.keys()
+        if records.get(name) != here.get(name)
     }
     if not changed:
         return
     documents = {
-        attestations.place(name, thinned.KIND): asdict(record) if record else None
+        attestations.path_of(name, thinned.KIND): asdict(record) if record else None
         for name, record in sorted(changed.items())
     }
     gone, back = (

@@ -21,8 +21,11 @@ _CLEAR = 2.0  # a slope this many standard errors from 0 is a trend, else it may
 
 @dataclass(frozen=True)
 class Step:
-    """One promoted generation. ``weight_change`` in percent; ``gain`` is its best gain in any score over its parent (fraction),
-    a falling tone drift counting as a gain; None where nothing was measured in both."""
+    """One promoted generation.
+
+    ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
+    drift is a gain; None where no score was measured in both.
+    """
 
     gen: int
     weight_change: float
@@ -68,11 +71,13 @@ class Maturity:
             if newest.gain is None
             else f"a score gain of {newest.gain:+.3f}"
         )
-        said = f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
+        newest_change = (
+            f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
+        )
         still = f"{self.streak} of the {self.needed} generations in a row that the rule asks for stood still"
         if self.state == "mature":
-            return f"mature: the newest {self.streak} promoted generations stood still ({said}); more of the same will change little"
-        return f"{self.state}: {still} ({said})"
+            return f"mature: the newest {self.streak} promoted generations stood still ({newest_change}); more of the same will change little"
+        return f"{self.state}: {still} ({newest_change})"
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as 'luna maturity --json' prints it."""
@@ -90,13 +95,13 @@ class Maturity:
 def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
     """The ledger's rows of a generation and its ancestors, oldest first, as far back as they can be followed."""
     by_gen = {row.gen: row for row in rows}
-    found: list[Row] = []
+    own: list[Row] = []
     at: int | str = newest
     while isinstance(at, int) and at in by_gen:
         row = by_gen.pop(at)
-        found.append(row)
+        own.append(row)
         at = row.parent
-    return found[::-1]
+    return own[::-1]
 
 
 def judge(line: Sequence[Row], rule: Rule) -> Maturity:

@@ -62,7 +62,7 @@ def _early(metrics: Mapping[str, Any]) -> str:
     if not stopped:
         return ""
     return f"; ended early: {stopped['why']}" + (
-        "; nothing of it is kept, and what was examined are the parent's own weights"
+        "; its result is discarded, and the parent's own weights were examined"
         if stopped["failed"]
         else ""
     )

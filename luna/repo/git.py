@@ -32,7 +32,7 @@ def environment(root: Path | None = None, more: Mapping[str, str] | None = None)
 
 
 class GitError(StateError):
-    """git said no; the sentence carries its own words."""
+    """git refused; the sentence contains git's own words."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Reader:
 
     def __call__(self, spec: str) -> bytes | None:
         """The content of an object's id or ``REV:path``; None where it is missing or damaged. Raises GitError where git could not look."""
-        found = self.typed(spec)
-        return found[1] if found else None
+        typed = self.typed(spec)
+        return typed[1] if typed else None
 
     def typed(self, spec: str) -> tuple[str, bytes] | None:
         """As a call, with the object's type: ``commit``, ``tree``, ``blob`` or ``tag``."""
@@ -153,8 +153,8 @@ class Git:
         self.root = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
 
     @classmethod
-    def bare(cls, folder: Path) -> Git:
-        """A repository without a work tree."""
+    def at(cls, folder: Path) -> Git:
+        """The repository whose top folder this is, or a bare one; git is not asked whether it is."""
         git = cls.__new__(cls)
         git.root = folder
         return git
@@ -221,34 +221,55 @@ class Git:
         return self.text("symbolic-ref", "--quiet", "HEAD", check=False) or None
 
     def tags(self) -> list[Tag]:
-        """All tags, in one process."""
-        rows = self.text(
+        """All tags, in one process; a tag whose object is gone is left out, as if it were not there."""
+        code, rows, complaints = self.attempt(
             "for-each-ref",
             "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
             "refs/tags",
         )
-        found = []
+        if code and self.is_partial:  # the object may be at the remote
+            raise _failure("git for-each-ref", complaints.encode("utf-8", "surrogateescape"))
+        if code:
+            return self._tags_with_objects()
+        listed = []
         for row in rows.splitlines():
             name, object_id, peeled = row.split("\t")
-            found.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
-        return found
+            listed.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
+        return listed
+
+    def _tags_with_objects(self) -> list[Tag]:
+        """Tag by tag, since git gives up at the first whose object is gone."""
+        rows = self.text(
+            "for-each-ref", "--format=%(refname:strip=2)%09%(objectname)", "refs/tags"
+        ).splitlines()
+        tags = [row.split("\t") for row in rows]
+        peeled = self.text(
+            "cat-file",
+            "--batch-check=%(objectname)",
+            stdin="".join(f"{value}^{{}}\n" for _, value in tags).encode(),
+        ).splitlines()
+        return [
+            Tag(name, value, commit, commit != value)
+            for (name, value), commit in zip(tags, peeled, strict=True)
+            if " " not in commit  # "... missing"
+        ]
 
     def cat(self, specs: Sequence[str]) -> list[bytes | None]:
         """Contents of many objects (``REV:path`` or ids) in one process; None for each that is missing."""
         out = self.run("cat-file", "--batch", stdin="".join(f"{spec}\n" for spec in specs).encode())
-        found: list[bytes | None] = []
+        contents: list[bytes | None] = []
         position = 0
         for _ in specs:
             end = out.index(b"\n", position)
             header = out[position:end].split()
             position = end + 1
             if header[-1] in (b"missing", b"ambiguous"):
-                found.append(None)
+                contents.append(None)
                 continue
             size = int(header[2])
-            found.append(out[position : position + size])
+            contents.append(out[position : position + size])
             position += size + 1
-        return found
+        return contents
 
     def reader(self) -> Reader:
         """A reader of many objects by one process of git."""

@@ -136,7 +136,7 @@ def _start(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProces
         return subprocess.run(command, input=stdin, capture_output=True)
     except OSError as error:
         raise SigningError(
-            f"{command[0]}, by which git signs, cannot be started ({error.strerror}): install it; {_OFF}."
+            f"{command[0]}, which git signs with, cannot be started ({error.strerror}): install it; {_OFF}."
         ) from None
 
 

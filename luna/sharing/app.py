@@ -113,7 +113,7 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
             first = error.errors()[0]
             return _error(400, f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}.")
         if busy >= MAX_REQUESTS:
-            return _error(429, f"{MAX_REQUESTS} requests are under way: try again in a moment.")
+            return _error(429, f"{MAX_REQUESTS} requests are in progress: try again in a moment.")
         busy += 1
         loaded = None
         try:

@@ -76,12 +76,10 @@ class Chat:
 
     def _judge(self, word: str, correction: str) -> None:
         if not self.turns:
-            raise InputError(
-                f"There is no answer yet that {word} could be about: ask something first."
-            )
+            raise InputError(f"There is no answer yet for {word}: ask something first.")
         if word == "/bad":
             if not correction:
-                raise InputError("Say what the answer should have been: /bad CORRECTION.")
+                raise InputError("Give the answer that was right: /bad CORRECTION.")
             self.turns[-1] = ("assistant", correction)
         row = {"messages": [{"role": role, "content": content} for role, content in self.turns]}
         path = inbox.add(self.root, row)

@@ -22,7 +22,7 @@ def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
 
     Raises:
         InputError: ``to`` is there and not empty, or there is no adapter to give out.
-        ColdStorageError: something of the generation is not to be had whole.
+        ColdStorageError: no intact copy of a file of the generation is left.
     """
     with files.new_folder(to) as scratch:
         if kind == LMSTUDIO:

@@ -16,7 +16,7 @@ SCORES = {
     "generalisation": ("generalize", "Generalization", False, "eval_generalize"),
     "tone_drift": ("tone_drift", "Tone drift", True, "eval_tone"),
 }
-_DIGITS = 4  # of a score: what differs behind them is noise
+_DIGITS = 4  # decimals of a score: smaller differences are noise
 _NOT_COMPARED = "generation"  # the section of params.yaml that only names the generation
 
 
@@ -26,15 +26,15 @@ def diff(line: Line, first: str, second: str) -> dict[str, Any]:
     git is asked in a fixed number of processes, and nothing is fetched: what would need more than this clone
     has is marked. Raises InputError when the ledger's header cannot be read.
     """
-    found = lineage(line)
-    entries = {entry.name: entry for entry in found.entries}
+    whole_line = lineage(line)
+    entries = {entry.name: entry for entry in whole_line.entries}
     a, b = read(line, [entries[first], entries[second]])
     scores = _scores(a, b)
     flips = answers.section(line.git.root, a, b)
     return {
         "a": _identity(a),
         "b": _identity(b),
-        "weights": weights.section(line, found, a, b),
+        "weights": weights.section(line, whole_line, a, b),
         "evals": {"scores": scores, "same_probes": _same_probes(a, b), "flips": flips},
         "training": _training(a, b),
         "data": taught.section(line, a, b),
@@ -42,7 +42,7 @@ def diff(line: Line, first: str, second: str) -> dict[str, Any]:
         "versions": _versions(a, b),
         "artifacts": _artifacts(a, b),
         "verdict": _verdict(scores, _same_probes(a, b), flips),
-        "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *found.faults],
+        "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *whole_line.faults],
     }
 
 
@@ -59,7 +59,7 @@ def _identity(known: Known) -> dict[str, Any]:
 
 
 def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
-    found = {}
+    scores = {}
     for score, (key, _, less_is_better, column) in SCORES.items():
         sides = {}
         for side, known in (("a", a), ("b", b)):
@@ -71,11 +71,11 @@ def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
             sides[side] = {"value": value, **interval}
         old, new = sides["a"]["value"], sides["b"]["value"]
         delta = None if old is None or new is None else round(new - old, _DIGITS)
-        found[score] = sides | {
+        scores[score] = sides | {
             "delta": delta,
             "better": None if not delta else (delta < 0) == less_is_better,
         }
-    return found
+    return scores
 
 
 def _same_probes(a: Known, b: Known) -> bool | None:
@@ -171,7 +171,7 @@ def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
 def _verdict(
     scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, flips: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``word`` and the reasons; a difference on different probes, or one that chance explains, is said to be so."""
+    """``word`` and the reasons; and notes where probes differ or chance explains a difference."""
     measured = {name: score for name, score in scores.items() if score["delta"] is not None}
     better = [SCORES[name][1] for name, score in measured.items() if score["better"] is True]
     worse = [SCORES[name][1] for name, score in measured.items() if score["better"] is False]
@@ -191,7 +191,7 @@ def _verdict(
     notes = []
     if same_probes is False:
         notes.append(
-            "the two were asked different probes, so a part of each difference may lie in the questions"
+            "the two were asked different probes, so part of each difference may come from the questions"
         )
     if flips["common"] and flips["lost"] is not None:
         notes.append(

@@ -2,7 +2,7 @@
 
 Parent and child, and the base and any descendant: from the recorded table. Any other two: from the adapters
 between them, as the norm of a sum of low-rank matrices, so that no weights are opened. Where those are not in
-the cache, it is said that they are not.
+the cache, a note says so.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def section(line: Line, lineage: Lineage, a: Known, b: Known) -> dict[str, Any]:
 def _moved(
     line: Line, lineage: Lineage, a: Known, b: Known
 ) -> tuple[list[Moved] | None, str, str | None]:
-    """The tensors, how they are known, and what is to be said of that."""
+    """The tensors, how they are known, and a note on that."""
     if a.name == b.name and a.tensors is not None:
         return (
             [Moved(item.tensor, 0.0, item.norm) for item in a.tensors],
@@ -132,7 +132,7 @@ def _moved(
         return (
             None,
             "unknown",
-            "the line between them cannot be followed: a row of the ledger cannot be read",
+            "the generations between them are unknown: a row of the ledger cannot be read",
         )
     if b.entry.parent == BASE_PARENT and chains[0][0] == b.entry.gen:
         return (
@@ -171,7 +171,7 @@ def _by_adapters(
         return (
             None,
             "unknown",
-            "they descend from different ancestors: their weights are not two states of one model",
+            "they descend from different ancestors: so their weights cannot be compared",
         )
     steps = [(gen, -1.0) for gen in one[shared:]] + [(gen, 1.0) for gen in other[shared:]]
     missing = [gen for gen, _ in steps if gen not in line.sealed]
@@ -179,24 +179,24 @@ def _by_adapters(
         return (
             None,
             "unknown",
-            f"the tag of G{missing[0]:03d}, which lies between them, is not here: fetch it with 'git fetch'",
+            f"the tag of G{missing[0]:03d}, which is between them, is not here: fetch it with 'git fetch'",
         )
     locks = line.git.cat(
         [f"refs/tags/{line.sealed[gen].name}:{artifacts.LOCK}" for gen, _ in steps]
     )
-    found: list[tuple[float, Path, Path]] = []
+    adapters: list[tuple[float, Path, Path]] = []
     for (gen, sign), lock in zip(steps, locks, strict=True):
         files = _adapter_files(line.git.root, lock or b"")
         if files is None:
             return (
                 None,
                 "unknown",
-                f"the adapter of G{gen:03d}, which lies between them, is not in this clone's cache: run 'luna restore G{gen:03d}'",
+                f"the adapter of G{gen:03d}, which is between them, is not in this clone's cache: run 'luna restore G{gen:03d}'",
             )
-        found.append((sign, *files))
+        adapters.append((sign, *files))
     own = {item.tensor for item in a.tensors or ()}
     parts: dict[str, list[tuple[float, Any, Any]]] = {}
-    for (gen, _), (sign, config, weights) in zip(steps, found, strict=True):
+    for (gen, _), (sign, config, weights) in zip(steps, adapters, strict=True):
         try:
             taught = adapter.read(config, weights)
             if taught.weights is None:
@@ -209,7 +209,7 @@ def _by_adapters(
             return (
                 None,
                 "unknown",
-                f"the adapter of G{gen:03d}, which lies between them, cannot be read ({error}): run 'luna restore G{gen:03d}'",
+                f"the adapter of G{gen:03d}, which is between them, cannot be read ({error}): run 'luna restore G{gen:03d}'",
             )
     try:
         norms = {name: evolution.lora_norm(matrices) for name, matrices in parts.items()}
@@ -220,7 +220,7 @@ def _by_adapters(
             "the adapters between them are of different shapes: they do not belong to one model",
         )
     if not all(map(math.isfinite, norms.values())):
-        return None, "unknown", "an adapter between them holds values that are no finite numbers"
+        return None, "unknown", "an adapter between them has values that are not finite numbers"
     count = len(steps)
     moved = [
         Moved(item.tensor, evolution.ratio(norms.get(item.tensor, 0.0), item.norm), item.norm)

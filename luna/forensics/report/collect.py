@@ -37,9 +37,7 @@ _FILES = (
 _LARGEST = 1e18
 _CELLS = 40_000  # of a heatmap: more than a screen has pixels for
 _LOSS_POINTS = 40  # of one curve
-_EVALUATIONS = (
-    150  # the newest so many generations bring their EVAL.md along, so that the page stays small
-)
+_EVALUATIONS = 150  # only this many of the newest generations include their EVAL.md, so that the page stays small
 _SCORES = {
     "recall": ("recall", "minimum"),
     "generalisation": ("generalize", "minimum"),
@@ -50,13 +48,13 @@ _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 def collect(line: Line) -> dict[str, Any]:
     """Raises InputError when the ledger's header cannot be read."""
-    found = lineage(line)
-    sealed = [entry for entry in found.entries if entry.name]
+    whole_line = lineage(line)
+    sealed = [entry for entry in whole_line.entries if entry.name]
     texts = line.git.cat(
         [f"refs/tags/{entry.name}:{path.as_posix()}" for entry in sealed for path in _FILES]
     )
     evaluations = sealed[-_EVALUATIONS:]
-    told = dict(
+    messages = dict(
         zip(
             (entry.gen for entry in evaluations),
             line.git.cat(
@@ -73,23 +71,27 @@ def collect(line: Line) -> dict[str, Any]:
         for i, entry in enumerate(sealed)
     }
     generations, changes = [], {}
-    for entry in found.entries:
+    for entry in whole_line.entries:
         record, changes[entry.gen] = _generation(
-            entry, by_gen.get(entry.gen, {}), told.get(entry.gen)
+            entry, by_gen.get(entry.gen, {}), messages.get(entry.gen)
         )
         generations.append(record)
     _count_storage(generations)
     weights, weights_step = _weights(changes)
-    matrix, matrix_step = _matrix(line, found.head_line or [entry.gen for entry in sealed])
+    matrix, matrix_step = _matrix(line, whole_line.head_line or [entry.gen for entry in sealed])
     return {
         "prefix": line.prefix,
         "head": next(
-            (entry.gen for entry in found.entries if entry.name and entry.name == line.head_name),
+            (
+                entry.gen
+                for entry in whole_line.entries
+                if entry.name and entry.name == line.head_name
+            ),
             None,
         ),
         "generations": generations,
         "moves": [vars(move) for move in head_moves(line)],
-        "faults": found.faults,
+        "faults": whole_line.faults,
         "weights": weights,
         "weights_step": weights_step,
         "matrix": matrix,
@@ -248,14 +250,14 @@ def _loss(data: bytes | None) -> list[list[float]]:
 
 def _files(data: bytes | None) -> list[list[Any]]:
     """(path, bytes, SHA-256) of each file of the artifact set."""
-    found = []
+    rows = []
     try:
         for row in list(csv.reader((data or b"").decode("utf-8", "replace").splitlines()))[1:]:
             if len(row) == 3 and row[1].isascii() and row[1].isdigit() and int(row[1]) < _LARGEST:
-                found.append([row[0], int(row[1]), row[2]])
+                rows.append([row[0], int(row[1]), row[2]])
     except csv.Error:
         return []
-    return found
+    return rows
 
 
 def _count_storage(generations: Iterable[dict[str, Any]]) -> None:
@@ -274,7 +276,7 @@ def _count_storage(generations: Iterable[dict[str, Any]]) -> None:
 
 
 def _weights(changes: Mapping[int, Mapping[str, float]]) -> tuple[list[list[Any]], int]:
-    """Cells (generation, layer, mean relative change of its tensors); and that every so-manieth generation is shown."""
+    """Cells (generation, layer, mean relative change of its tensors), and n where only every n-th generation is shown."""
     means: dict[int, dict[int, list[float]]] = {}
     for gen, change in changes.items():
         layers: dict[int, list[float]] = defaultdict(list)

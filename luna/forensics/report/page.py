@@ -80,15 +80,15 @@ def _tiles(data: dict[str, Any]) -> str:
     head = next((item for item in generations if item["gen"] == data["head"]), None)
 
     def of_head(name: str, form: str) -> tuple[str, str]:
-        found = head["scores"][name] if head else {"value": None}
-        if found["value"] is None:
+        score = head["scores"][name] if head else {"value": None}
+        if score["value"] is None:
             return "–", "not measured"
         interval = (
-            f"95 %: {found['low']:{form}} to {found['high']:{form}}"
-            if found["low"] is not None and found["high"] is not None
+            f"95 %: {score['low']:{form}} to {score['high']:{form}}"
+            if score["low"] is not None and score["high"] is not None
             else ""
         )
-        return f"{found['value']:{form}}", interval
+        return f"{score['value']:{form}}", interval
 
     minutes = sum(
         (item["training"]["walltime_minutes"] or 0) + (item["eval_minutes"] or 0)
@@ -131,7 +131,7 @@ def render(data: dict[str, Any]) -> str:
     drawing, rows, width = graph.draw(data["generations"])
     vega, script = _vega(), _asset("page.js")
     faults = "".join(
-        f"<p class='warning'>{escape(fault)}; what the tags say is shown in its place.</p>"
+        f"<p class='warning'>{escape(fault)}; values of the tags are shown instead.</p>"
         for fault in data["faults"]
     )
     title = f"{data['prefix']}: {len(data['generations'])} generations"

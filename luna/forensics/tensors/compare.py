@@ -108,7 +108,7 @@ def compare(
         )
     from concurrent.futures import ThreadPoolExecutor
 
-    found = []
+    pairs = []
     either = b.tensors | a.tensors
     total = sum(tensor.size for tensor in either.values())
     with ThreadPoolExecutor(_STREAMS) as pool:
@@ -116,16 +116,16 @@ def compare(
             lambda name: _tensor(name, a.tensors.get(name), b.tensors.get(name)),
             a.tensors | b.tensors,
         ):
-            found.append(item)
+            pairs.append(item)
             tick(either[item.tensor].size, total)
-    found.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
-    return FileDiff(a, b, found, _metadata(a, b))
+    pairs.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
+    return FileDiff(a, b, pairs, _metadata(a, b))
 
 
 def _tensor(name: str, one: Stored | None, other: Stored | None) -> TensorChange:
     from luna.forensics.tensors import values
 
-    def found(
+    def result(
         state: State,
         change: float | None = None,
         norm: float | None = None,
@@ -144,19 +144,19 @@ def _tensor(name: str, one: Stored | None, other: Stored | None) -> TensorChange
         )
 
     if one is None or other is None:
-        return found("only in B" if one is None else "only in A")
+        return result("only in B" if one is None else "only in A")
     if one.shape != other.shape:
-        return found("reshaped", note="shapes differ: there is no difference to take the norm of")
+        return result("reshaped", note="the shapes differ, so there is no norm of a difference")
     if one.type == other.type and values.equal(one, other):
-        return found("same", 0.0)
+        return result("same", 0.0)
     for side in (one, other):
         if not values.can_decode(side.type):
-            return found("changed", note=f"values of type {side.type} cannot be decoded here")
+            return result("changed", note=f"values of type {side.type} cannot be decoded here")
     moved, norm = values.norms(one, other)
     if not math.isfinite(moved) or not math.isfinite(norm):
-        return found("changed", note="some values are not finite")
+        return result("changed", note="some values are not finite")
     change = evolution.ratio(moved, norm)
-    return found("changed", change, norm, None if change is not None else "all zeros in A")
+    return result("changed", change, norm, None if change is not None else "all zeros in A")
 
 
 def _metadata(a: Model, b: Model) -> list[tuple[str, str | None, str | None]]:

@@ -142,7 +142,7 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
         entries = [_entry(reader) for _ in range(tensor_count)]
     except (struct.error, ValueError, OverflowError):
         raise InputError(
-            f"{path} is no whole GGUF file: its header ends or breaks off at byte {min(reader.at, reader.size)}; copy it again."
+            f"{path} is not a complete GGUF file: its header ends at byte {min(reader.at, reader.size)}; copy it again."
         ) from None
     origin = -(-reader.at // alignment) * alignment
     tensors: dict[str, Stored] = {}
@@ -155,7 +155,7 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
         elements = math.prod(shape)
         if name in tensors or elements % block:
             raise InputError(
-                f"{path} is damaged: tensor '{name}' stands twice or has an impossible shape; copy it again."
+                f"{path} is damaged: tensor '{name}' occurs twice or has an impossible shape; copy it again."
             )
         length = elements // block * size
         if origin + offset + length > len(data):

@@ -40,12 +40,12 @@ def release(data: mmap.mmap, start: int, size: int) -> None:
 @functools.cache
 def _memcmp() -> Any:
     """The C library's own, which neither copies nor writes, and lets other threads run meanwhile."""
-    found = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).memcmp
-    found.argtypes, found.restype = (
+    function = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).memcmp
+    function.argtypes, function.restype = (
         (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t),
         ctypes.c_int,
     )
-    return found
+    return function
 
 
 def equal(one: Stored, other: Stored) -> bool:
