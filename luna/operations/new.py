@@ -107,7 +107,8 @@ def start(
         raise StateError(
             f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code that built it."
         )
-    base.check(settings.base)
+    if not line.sealed:  # later the line has its own copy, and what it came from may be gone
+        base.check(settings.base)
     parent, sealed_ledger = line.head_name or BASE_PARENT, None
     if line.sealed:
         if line.head_name is None:
