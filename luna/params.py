@@ -33,7 +33,7 @@ class _Section(BaseModel):
 
 
 class Line(_Section):
-    """``prefix``: what the names of all generations begin with. ``keyframe_every``: adapters that stand on one keyframe, at most."""
+    """``prefix``: what the names of all generations begin with. ``keyframe_every``: how many adapters are added to one keyframe at most."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
     keyframe_every: Positive

@@ -10,7 +10,7 @@ from luna.history.adapters import WEIGHTS_SCRATCH, of_keyframe
 from luna.model import weights
 
 ROOT = Path()
-#: DVC keeps no empty folder: this stands in it while generation 0 is the keyframe, whose weights are the base's.
+#: DVC keeps no empty folder, so this file is in it while generation 0 is the keyframe, whose weights are the base's.
 NOTE = "base.txt"
 
 

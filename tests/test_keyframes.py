@@ -143,7 +143,7 @@ def test_a_seal_refuses_a_keyframe_that_is_not_the_seals(built, tmp_path):
     old=st.integers(0, 6),
     parents=st.lists(st.integers(0, 3), min_size=1, max_size=40),
 )
-def test_no_generation_stands_on_more_adapters_than_asked_for(every, old, parents):
+def test_no_generation_is_the_sum_of_more_adapters_than_asked_for(every, old, parents):
     """Whatever is denied or rolled back: each is built on one of the newest four of a line whose first ``old`` had the first rule."""
     chains: list[list[Ancestor]] = []
     made: list[MadeOf] = []

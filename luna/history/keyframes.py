@@ -1,9 +1,9 @@
 """Which generation's weights are a fixed point (a keyframe), and what sealed weights are made of.
 
-Generation 0 is one, and then the parent of each generation that would otherwise stand on ``line.keyframe_every`` adapters.
-The first generation that has a keyframe carries its weights as an output, models/keyframe, and so do all
-that follow until the next: the same bytes, kept once. The count goes along the parents, so that denied generations and
-rollbacks cannot make a line of adapters longer.
+Generation 0 is a keyframe. So is a generation whose weights are the sum of ``line.keyframe_every`` adapters, as soon as
+another is built on it. That one has these weights as an output, models/keyframe, and so have all that follow until the
+next keyframe: the same bytes, stored once. Adapters are counted along the parents, so denied generations and rollbacks
+do not change the count.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def made_of(line: Line, name: str) -> MadeOf:
     chain = line.ancestors(name)
     if keyframe and keyframe.name not in chain:
         raise StateError(
-            f"The weights of {name} stand on {keyframe.name}, which is none of its ancestors: run 'luna verify'."
+            f"The weights of {name} are built on {keyframe.name}, which is none of its ancestors: run 'luna verify'."
         )
     return MadeOf(rule, keyframe, tuple(chain[chain.index(keyframe.name) + 1 if keyframe else 1 :]))
 
@@ -50,7 +50,7 @@ class Input:
 
 
 def inputs(line: Line, name: str) -> list[Input]:
-    """All outputs that a generation's weights are made of: the base, the keyframe, and the adapters that stand on it."""
+    """All outputs that a generation's weights are made of: the base, the keyframe, and the adapters added to it."""
     made = made_of(line, name)
     folders = [artifacts.BASE, *([artifacts.KEYFRAME] if made.keyframe else [])]
     wanted = [(name, path.as_posix()) for path in folders]
@@ -60,9 +60,9 @@ def inputs(line: Line, name: str) -> list[Input]:
 
 
 def choose(line: Line, ancestors: Sequence[Ancestor], every: int) -> Keyframe | None:
-    """The fixed point of a new generation on the last of ``ancestors``: that one's own, or it itself when ``every`` adapters stand on it.
+    """The keyframe of a new generation whose parent is the last of ``ancestors``: the parent's own, or the parent itself when it is the sum of ``every`` adapters.
 
-    A parent that was sealed under the first rule becomes one at once: its weights stay what they were.
+    A parent that was sealed under the first rule becomes one at once, since its weights must stay what they are.
     """
     if len(ancestors) < 2:  # generation 0 is the base itself
         return None

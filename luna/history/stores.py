@@ -353,7 +353,9 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
         return
     [text] = git.cat([f"{commit}:{record.FILE}"])
     entries = record.loads((text or b"").decode("utf-8", "replace"))
-    copies = standing(root).cold.copies  # a rollback may have brought the settings of an earlier Luna
+    copies = standing(
+        root
+    ).cold.copies  # a rollback may have brought the settings of an earlier Luna
     # The commits first, so that the record never names what is nowhere but here.
     offered = {
         f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")

@@ -126,8 +126,8 @@ def parts(root: Path, line: Line, name: str, scratch: Path) -> Recipe:
     """What a generation's 16-bit weights are made of, every byte of it checked; ``scratch`` holds its folders.
 
     Raises:
-        ColdStorageError: something of it is not to be had whole.
-        ExportError: the line stands on two bases.
+        ColdStorageError: no intact copy of a part is left.
+        ExportError: the line was built on two bases.
         StateError: the line is broken, or a record in it cannot be read.
     """
     made = keyframes.made_of(line, name)
@@ -138,12 +138,12 @@ def parts(root: Path, line: Line, name: str, scratch: Path) -> Recipe:
 
 
 def adapters_on_base(root: Path, line: Line, name: str) -> list[Adapter]:
-    """The adapters of a generation and all its ancestors, oldest first, whatever keyframes lie between."""
+    """The adapters of a generation and of all its ancestors, oldest first, whether or not keyframes lie between."""
     return [_adapter(root, name, one) for one in line.ancestors(name)[1:]]
 
 
 def merge(made: Recipe, scratch: Path, say: Callable[[str], None] = lambda text: None) -> Path:
-    """The 16-bit weights, a model folder in ``scratch`` (or the fixed point itself, where nothing was taught since)."""
+    """The 16-bit weights, a model folder in ``scratch`` (or the fixed point itself, if nothing was taught since)."""
     taught = sum(len(some) for some in made.taught.rounds)
     on = "the base" if made.fixed.name == artifacts.BASE.name else "the keyframe"
     say(f"merging {taught} adapters into {on}" if taught else f"{on} as it is")
@@ -157,7 +157,7 @@ def remaker(
 ) -> Callable[[str, str], Path | None]:
     """For a repair: a function that makes a generation's model.gguf, or a file of its keyframe, again.
 
-    None from it where that cannot be done, with the reason said.
+    It returns None, after printing the reason, where that is impossible.
     """
     made: dict[tuple[str, str], Path | None] = {}
 
@@ -208,13 +208,13 @@ def _differences(root: Path, name: str, model: Path) -> list[differences.Differe
 
 
 def base_of(root: Path, line: Line, name: str, scratch: Path) -> Path:
-    """The base's folder. Raises ExportError where what stands between the keyframe and ``name`` has another one."""
+    """The base's folder. Raises ExportError where a generation between the keyframe and ``name`` was built on another one."""
     wanted = sealed_outs(root, name)[artifacts.BASE.as_posix()].md5
     for one in keyframes.made_of(line, name).generations:
         other = sealed_outs(root, one)[artifacts.BASE.as_posix()].md5
         if other != wanted:
             raise ExportError(
-                f"{one} stands on another base ({other[:12]}) than {name} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
+                f"{one} was built on another base ({other[:12]}) than {name} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
             )
     return _folder_at(root, name, artifacts.BASE, "base", scratch)
 

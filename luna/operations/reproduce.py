@@ -24,7 +24,7 @@ import yaml
 
 from luna import artifacts, files, params, stage
 from luna.errors import StateError
-from luna.history import attestations
+from luna.history import attestations, keyframes
 from luna.history.line import Line, read_line, sealed_outs
 from luna.history.tip import require_tip
 from luna.operations.rebuild import link, scratch_folder
@@ -217,11 +217,11 @@ def _clone(root: Path, line: Line, name: str, clone: Path) -> Path:
     line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
     line.git.run("-C", str(clone), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
     config.with_cache(root, clone)
-    for ancestor in line.ancestors(name):
+    merged = keyframes.made_of(line, name).generations
+    for ancestor in line.ancestors(name)[:-1]:
         outs = sealed_outs(root, ancestor)
-        for path in (
-            (artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT) if ancestor != name else ()
-        ):
+        taught = (artifacts.DELTA, artifacts.HELD_OUT)
+        for path in (*taught, artifacts.ADAPTER) if ancestor in merged else taught:
             for md5 in objects.expanded(root, [outs[path.as_posix()].md5]):
                 objects.whole(root, md5)
     outs = sealed_outs(root, name)
