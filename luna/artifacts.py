@@ -104,6 +104,7 @@ HASHED = (
     EXPORT_REPORT,
     WEIGHT_CHANGE,
     PREP_REPORT,
+    BUILD,
 )
 
 #: What every generation has had from the first version on; a check of old generations asks for these and for their own pipeline's outputs.

@@ -10,7 +10,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -210,6 +211,40 @@ def read_jsonl(path: Path) -> list[Any]:
     """Read one value per line; empty lines are left out."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Length and hexadecimal digests of bytes that were read; empty where not asked for."""
+
+    size: int
+    md5: str
+    sha256: str
+
+
+def digests(
+    file: Any,
+    md5: bool = True,
+    sha256: bool = True,
+    copy: BinaryIO | None = None,
+    read: Callable[[int], None] = lambda count: None,
+) -> Digests:
+    """Of the rest of a binary file, read once as a stream, into ``copy`` on the way; ``read`` is told the size of each piece."""
+    hashes = [
+        hashlib.md5(usedforsecurity=False) if md5 else None,
+        hashlib.sha256() if sha256 else None,
+    ]
+    buffer = bytearray(CHUNK_BYTES)
+    view, size = memoryview(buffer), 0
+    while count := file.readinto(buffer):
+        size += count
+        for one in hashes:
+            if one:
+                one.update(view[:count])
+        if copy:
+            copy.write(view[:count])
+        read(count)
+    return Digests(size, *(one.hexdigest() if one else "" for one in hashes))
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

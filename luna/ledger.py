@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from luna.errors import InputError
@@ -151,6 +152,10 @@ def _cells(line: str) -> list[str]:
         return []
 
 
+def _maybe(text: str) -> float | None:
+    return _finite(text) if text else None
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -178,17 +183,20 @@ def _row(values: list[str]) -> Row:
         timestamp,
     ) = values
     row = Row(
-        int(gen),
-        parent if parent == BASE_PARENT else int(parent),
-        weights,
-        tokenizer,
-        delta,
-        int(steps),
-        _finite(lr),
-        *(_finite(value) if value else None for value in (loss, recall, general, tone)),
-        _finite(change),
-        {"true": True, "false": False}[promoted],
-        timestamp,
+        gen=int(gen),
+        parent=parent if parent == BASE_PARENT else int(parent),
+        weights_sha256=weights,
+        tokenizer_sha256=tokenizer,
+        data_delta_sha256=delta,
+        steps=int(steps),
+        lr=_finite(lr),
+        loss_final=_maybe(loss),
+        eval_recall=_maybe(recall),
+        eval_generalize=_maybe(general),
+        eval_tone=_maybe(tone),
+        weight_change=_finite(change),
+        promoted={"true": True, "false": False}[promoted],
+        timestamp=timestamp,
     )
     if row.gen < 0 or (isinstance(row.parent, int) and not 0 <= row.parent < row.gen):
         raise ValueError
@@ -293,3 +301,13 @@ class AsFirstSealed:
 def _gen(line: str) -> int | None:
     cell = line.partition(",")[0]
     return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < _DIGITS else None
+
+
+def descent(parents: Mapping[int, int | str | None], gen: int) -> list[int]:
+    """A generation and its ancestors, newest first, as far back as ``parents`` tells of them; never one twice."""
+    chain: dict[int, None] = {}
+    at: int | str | None = gen
+    while isinstance(at, int) and at in parents and at not in chain:
+        chain[at] = None
+        at = parents[at]
+    return list(chain)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from luna import artifacts, files, strict_yaml
 from luna.errors import InputError, StateError
 from luna.names import BASE_PARENT, GenerationName
+from luna.scores import SCORES
 
 MAX_SEED = 2**32 - 1  # what NumPy and PyTorch take
 
@@ -57,7 +58,19 @@ class Generation(_Section):
     @property
     def is_ancestor(self) -> bool:
         """Whether this is generation 0: the base itself, taught nothing."""
-        return self.parent in (None, BASE_PARENT)
+        return self.parent_name is None
+
+    @property
+    def parent_name(self) -> GenerationName | None:
+        """The generation that this one descends from; None for generation 0."""
+        if self.parent is None or self.parent == BASE_PARENT:
+            return None
+        return GenerationName.parse(self.parent)
+
+    @property
+    def origin(self) -> str:
+        """The parent as a seal names it: a generation's full name, or ``base``."""
+        return self.parent or BASE_PARENT
 
 
 class Base(_Section):
@@ -305,8 +318,9 @@ def _contradictions(settings: Params) -> Iterator[str]:
             yield f"{key} = {value} is not allowed: it must be a finite number"
         if key.endswith(".seed") and not 0 <= value <= MAX_SEED:
             yield f"{key} = {_shown(value)} is not allowed: it must be a whole number from 0 to {MAX_SEED}"
-    for name in ("recall", "generalisation", "tone_drift"):
-        yield from _wrong_bound(f"promotion.{name}", getattr(settings.promotion, name), name)
+    for score in SCORES:
+        clause = getattr(settings.promotion, score.name)
+        yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
     modules = settings.train.target_modules
     if not modules or len(set(modules)) != len(modules):
         yield (

@@ -12,7 +12,7 @@ from luna.errors import InputError
 from luna.history import build as builds
 from luna.history.build import Build
 from luna.history.line import artifact
-from luna.names import BASE_PARENT, GenerationName
+from luna.names import GenerationName
 from luna.params import Data
 
 ROOT = Path()
@@ -60,8 +60,12 @@ def main() -> None:
 
     if generation.is_ancestor:
         # It learnt nothing; it is asked the waiting conversations and must fail them.
-        rows, delta, held_out, replay = [], [], [], []
-        asked, exam = {None: chosen_by_new}, {}
+        rows: list[taught.Taught] = []
+        delta: list[Conversation] = []
+        held_out: list[Conversation] = []
+        replay: list[tuple[int, Conversation]] = []
+        asked: dict[int | None, list[Conversation]] = {None: chosen_by_new}
+        exam: dict[int, list[Conversation]] = {}
     else:
         rows = taught.loads(
             artifact(ROOT, build.parent, artifacts.TAUGHT, build.ancestors[-1].commit).read_text(
@@ -71,10 +75,9 @@ def main() -> None:
         delta, held_out = probes.hold_out(chosen_by_new, data.hold_out, data.seed)
         old = of_ancestors(build, artifacts.DELTA)
         replay = choose.stratified(old, data.replay_samples, data.seed)
-        asked, exam = (
-            old | {number: delta},
-            of_ancestors(build, artifacts.HELD_OUT) | {number: held_out},
-        )
+        asked = dict[int | None, list[Conversation]](old.items())
+        asked[number] = delta
+        exam = of_ancestors(build, artifacts.HELD_OUT) | {number: held_out}
         rows += [
             taught.Taught(item.identity, number, item.karma)
             for item in sorted(delta + held_out, key=lambda item: item.identity)
@@ -95,7 +98,7 @@ def main() -> None:
     files.write_text(
         artifacts.DELTA_SHA256, files.sha256_line(artifacts.DELTA, artifacts.DELTA.as_posix())
     )
-    files.write_text(artifacts.PARENT, f"{generation.parent or BASE_PARENT}\n")
+    files.write_text(artifacts.PARENT, f"{generation.origin}\n")
     keyframe = asdict(build.keyframe) if build.keyframe else None
     files.write_json(artifacts.KEYFRAME_RECIPE, {"keyframe": keyframe})
     replayed = {

@@ -370,7 +370,7 @@ def test_a_fresh_clone_of_a_thinned_line_misses_nothing(mine, tmp_path):
     clone.luna("cold", str(mine.cold))
     done = clone.luna("verify", "--all", "--remote", code=None)
     assert "models/model.gguf is missing" not in done.stdout
-    assert "cold storage keeps what it is made again from" in done.stdout
+    assert "cold storage keeps what it is rebuilt from" in done.stdout
 
 
 def test_dvc_s_configuration_counts_wherever_it_is_set(mine, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from luna.forensics.diff.known import read
 from luna.history.line import read_line
 from luna.history.lineage import lineage
 from luna.model import evolution
+from luna.scores import BY_NAME
 
 
 @pytest.fixture
@@ -305,8 +306,7 @@ def test_scores_decide_the_word():
         ((score(None, 0.9), score(0.8, None), score(None, None, True)), "UNKNOWN"),
     ):
         assert (
-            compare._verdict(dict(zip(compare.SCORES, scores, strict=True)), True, flips)["word"]
-            == word
+            compare._verdict(dict(zip(BY_NAME, scores, strict=True)), True, flips)["word"] == word
         )
 
 

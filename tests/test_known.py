@@ -195,7 +195,7 @@ def test_a_partial_clone_whose_remote_is_away_accuses_nobody(mine, tmp_path):
     for command in (("verify", "--quick"), ("repair",), ("doctor", "--checklist", "1")):
         done = other.luna(*command, code=2)
         assert "git" in done.stderr and done.stdout == "", done
-        assert "light tag" not in done.stderr and "tag -d" not in done.stderr
+        assert "lightweight tag" not in done.stderr and "tag -d" not in done.stderr
     assert other.snapshot() == before
     shutil.move(tmp_path / "away", mine.path)
     other.luna("verify", "--quick")
@@ -206,7 +206,7 @@ def test_no_advice_deletes_a_tag_and_what_is_no_generation_is_put_aside(mine):
     mine.git(*NO_HOOKS, "tag", "-a", "-m", "x", "Luna-G001-20991231-000000", "main")
     refused(mine, "luna repair", ("new",))
     said = mine.luna("verify", "--quick", code=1).stdout
-    assert "light tag" in said and "second tag" in said and "tag -d" not in said
+    assert "lightweight tag" in said and "second tag" in said and "tag -d" not in said
     mine.luna("repair")
     mine.luna("verify", "--quick")
     assert mine.json("status")["generations"] == 4

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, SOURCE, copy_project
 
+from luna.export import converter
 from luna.training.environment import has_nvidia_gpu
 
 #: What unsloth names and the CPU route leaves out on purpose: GPU libraries, and what only its GPU or studio code imports.
@@ -215,3 +216,12 @@ def test_a_run_is_quiet_and_its_end_says_what_was_learnt(fresh, tmp_path):
     assert "It learnt 12 conversations: recall" in done.stdout and done.stdout.splitlines()[
         -1
     ].endswith("luna chat")
+
+
+def test_one_version_of_llama_cpp_python_is_pinned_everywhere():
+    """The code names it beside the hash of its source, for a rebuild years later."""
+    pinned = {
+        name: re.search(r"llama[_-]cpp[_-]python==([\d.]+)", (SOURCE / name).read_text())
+        for name in ("pyproject.toml", "constraints.txt")
+    }
+    assert {found and found[1] for found in pinned.values()} == {converter.VERSION}

@@ -187,7 +187,7 @@ def test_the_tag_is_guarded_and_damage_is_found_and_mended(empty, memories, tmp_
     victim.write_bytes(b"x" * 300_000)
     (repo.path / f".dvc/cache/files/md5/{whole[:2]}/{whole[2:]}").unlink()
     found = repo.luna("verify", "--all", "--remote", code=1).stdout
-    assert "deleted" in found and "moved or made anew" in found and "content/sub/big" in found
+    assert "deleted" in found and "moved or made again" in found and "content/sub/big" in found
     repo.luna("repair")
     assert (
         "whole" in repo.luna("verify", "--all", "--remote").stdout

@@ -326,8 +326,8 @@ def test_a_store_that_lies(mine, tmp_path):
     said = {finding["object"]: finding["what"] for finding in found(mine, "G003", "--remote")}
     name = lambda path: path.parent.name + path.name  # noqa: E731
     assert (
-        f"cut to {len(whole) // 2} of {len(whole)} bytes" in said[name(model)]
-        and "other bytes" in said[name(probes)]
+        f"truncated to {len(whole) // 2} of {len(whole)} bytes" in said[name(model)]
+        and "do not match its name" in said[name(probes)]
     )
     assert "symbolic link" in said[name(adapter)] and "missing" in said[name(delta)]
     assert found(mine, "G003", code=0) == []  # the cache is whole

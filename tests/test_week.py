@@ -10,8 +10,9 @@ from conftest import Repo, facts, write_jsonl
 from test_chat import talk
 
 from luna import AgeUp, age_up
-from luna.history.line import message_fields, read_line
+from luna.history.line import read_line
 from luna.operations.retry import next_try
+from luna.repo import tag
 
 # Four steps teach the tiny model no voice (a drift of 0.6 and more), eighty do (0.03).
 ANY, STRICT = "tone_drift: {maximum: 1.0}", "tone_drift: {maximum: 0.30}"
@@ -23,7 +24,7 @@ def sealed(repo: Repo, name: str, path: str) -> dict:
 
 def said(repo: Repo, name: str) -> tuple[str, str]:
     """The karma that a seal names: what it learnt, and what is collected after it."""
-    fields = message_fields(repo.git("tag", "-l", "--format=%(contents)", name))
+    fields = tag.fields(repo.git("tag", "-l", "--format=%(contents)", name))
     return fields["Karma"], fields["Karma-After"]
 
 

@@ -44,6 +44,8 @@ class ChatTemplate:
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
         )
+        assert self._child.stdin and self._child.stdout  # pipes were asked for
+        self._questions, self._answers = self._child.stdin, self._child.stdout
         self._send({"source": source, "bos_token": bos, "eos_token": eos})
 
     def close(self) -> None:
@@ -57,7 +59,7 @@ class ChatTemplate:
         clock.start()
         try:
             self._send(list(messages))
-            line = self._child.stdout.readline()
+            line = self._answers.readline()
         finally:
             clock.cancel()
         if not line.endswith("\n"):
@@ -71,7 +73,7 @@ class ChatTemplate:
 
     def _send(self, value: object) -> None:
         try:
-            self._child.stdin.write(json.dumps(value) + "\n")
-            self._child.stdin.flush()
+            self._questions.write(json.dumps(value) + "\n")
+            self._questions.flush()
         except OSError:
             pass  # it is dead: the missing answer shows it

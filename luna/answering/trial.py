@@ -6,6 +6,7 @@ can catch it. The child loads the file and evaluates one token; what ends it end
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -58,5 +59,6 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     main(Path(sys.argv[1]))

@@ -181,7 +181,7 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
         )
     file.seek(start)
     directory = file.read(size)
-    listed = []
+    listed: list[Member] = []
     position, expected = 0, 0
     seen: set[str] = set()
     spelt: dict[str, str] = {}  # folders: one spelling each, and none of them a file

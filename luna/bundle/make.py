@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts, files
+from luna import artifacts, files, hashes
 from luna.bundle import check
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history.line import Line, sealed_outs
@@ -117,10 +117,13 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
                 sources[f"{path}/{relative}"] = _cached(root, name, md5)
         else:
             sources[path] = _cached(root, name, out.md5)
-    for path in _FROM_GIT:
-        sources[path.as_posix()] = _Source(_git(line, name, path.as_posix()))
+    in_git = [path.as_posix() for path in _FROM_GIT]
+    if artifacts.BUILD.as_posix() in hashes.loads(_git(line, name, artifacts.HASHES.as_posix())):
+        in_git.append(artifacts.BUILD.as_posix())  # no output of a stage
+    for path in in_git:
+        sources[path] = _Source(_git(line, name, path))
     # The generation's own check where it has one, so that the bundle stays the same when Luna is newer.
-    [own] = line.git.cat([f"refs/tags/{name}:{check.OWN_IN_GIT}"])
+    own = line.git.show(f"refs/tags/{name}", check.OWN_IN_GIT)
     kept = [path for path, source in sources.items() if source.md5 is None]
     sources |= _proof(line, name, [*kept, *([check.OWN_IN_GIT] if own else [])])
     sources[check.OWN] = _Source(own or Path(check.__file__).read_bytes())
@@ -155,7 +158,7 @@ def _cached(root: Path, name: str, md5: str) -> _Source:
 
 
 def _git(line: Line, name: str, path: str) -> bytes:
-    [content] = line.git.cat([f"refs/tags/{name}:{path}"])
+    content = line.git.show(f"refs/tags/{name}", path)
     if content is None:
         raise StateError(f"{name} has no {path} in git: fetch its tag again ('git fetch').")
     return content

@@ -15,6 +15,7 @@ from luna.errors import InputError
 from luna.forensics.diff import compare as generations
 from luna.forensics.tensors import compare as weights_files
 from luna.forensics.tensors.compare import FileDiff
+from luna.scores import BY_NAME
 
 _LISTED = 8  # of a list, unless the whole is asked for by --json
 _ARROW = "→"
@@ -94,7 +95,7 @@ def _show(comparison: dict[str, Any], tensors: bool) -> None:
     _title("Evals")
     for name, score in comparison["evals"]["scores"].items():
         _row(
-            generations.SCORES[name][1],
+            BY_NAME[name].title,
             _both(score["a"]["value"], score["b"]["value"], ".3f")
             + ("" if score["delta"] is None else f" ({score['delta']:+.3f})")
             + {True: " ✅", False: " ⚠", None: ""}[score["better"]],
@@ -108,19 +109,8 @@ def _show(comparison: dict[str, Any], tensors: bool) -> None:
         ("loss_final", "Final loss", ".4f"),
     ):
         _row(title, _both(training[key]["a"], training[key]["b"], form))
-    _row(
-        "Time",
-        _both(
-            *(
-                None
-                if training["walltime_minutes"][side] is None
-                else training["walltime_minutes"][side]
-                for side in "ab"
-            ),
-            ".1f",
-            unit=" min",
-        ),
-    )
+    minutes = training["walltime_minutes"]
+    _row("Time", _both(minutes["a"], minutes["b"], ".1f", unit=" min"))
     _show_data(comparison["data"])
     for title, rows in (("Parameters", comparison["params"]), ("Versions", comparison["versions"])):
         if rows or rows is None:

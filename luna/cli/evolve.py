@@ -142,12 +142,9 @@ def _show_table(events: list[dict[str, Any]]) -> None:
 def _show_learnt(root: Path, sealed: Sealed) -> None:
     """The end of a first run: what the last generation was taught, what it scored, and what to do with it."""
     learnt = evolve.learnt(root, sealed.name)
-    scores = {
-        "recall": learnt.recall,
-        "generalisation": learnt.generalisation,
-        "tone drift": learnt.tone_drift,
-    }
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if value is not None)
+    shown = ", ".join(
+        f"{name} {value:.2f}" for name, value in learnt.scores.items() if value is not None
+    )
     typer.echo(f"It learnt {learnt.conversations} conversations: {shown or 'nothing to score'}.")
     if sealed.head:
         typer.echo("Talk to the current best: luna chat")

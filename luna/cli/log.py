@@ -12,7 +12,8 @@ from luna.cli.table import Column, show
 from luna.errors import InputError
 from luna.forensics import lanes
 from luna.history.line import read_line
-from luna.history.lineage import Entry, Lineage, Move, head_moves, lineage
+from luna.history.lineage import GenerationEntry, Lineage, Move, head_moves, lineage
+from luna.scores import SCORES
 
 _SYMBOLS = {
     "HEAD": "★",
@@ -120,13 +121,13 @@ def _show(history: Lineage, graph: bool) -> None:
     )
 
 
-def _cells(entry: Entry) -> list[str]:
+def _cells(entry: GenerationEntry) -> list[str]:
     row = entry.row
-    scores = (entry.scores[key] for key in ("eval_recall", "eval_generalize", "eval_tone"))
+    values = (entry.scores[score.column] for score in SCORES)
     return [
         f"G{entry.parent:03d}" if isinstance(entry.parent, int) else entry.parent or "?",
         entry.state,
-        *("-" if score is None else f"{score:.3f}" for score in scores),
+        *("-" if value is None else f"{value:.3f}" for value in values),
         f"{row.weight_change:g} %" if row else "?",
         str(row.steps) if row else "?",
         row.weights_sha256[:12] if row else "?",

@@ -12,7 +12,7 @@ import logging
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,10 +67,10 @@ MEANT = {
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 
-class Commands(Mapping[str, TyperCommand]):
-    """Every command by its name; looking one up imports its file."""
+class Commands(MutableMapping[str, Any]):
+    """Every command by its name; looking one up imports its file. None is added or taken away."""
 
-    def __getitem__(self, name: str) -> TyperCommand:
+    def __getitem__(self, name: str) -> Any:
         """The command, made from the function ``command`` of its file."""
         if name not in NAMES:
             raise KeyError(name)
@@ -80,6 +80,14 @@ class Commands(Mapping[str, TyperCommand]):
         )
         alone.command(name)(file.command)
         return typer.main.get_command(alone)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        """The files in this folder are the commands."""
+        raise TypeError(name)
+
+    def __delitem__(self, name: str) -> None:
+        """The files in this folder are the commands."""
+        raise TypeError(name)
 
     def __iter__(self) -> Iterator[str]:
         """The names, in the order of ``luna --help``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +58,8 @@ def command(
             lambda text: say(printable(f"repair: {text}")),
         )
     if as_json:
-        print_json(asdict(repairs) | {"complete": repairs.complete})
+        steps = [{"finding": step.finding.as_json(), "done": step.done} for step in repairs.steps]
+        print_json({"steps": steps, "dry_run": repairs.dry_run, "complete": repairs.complete})
     else:
         _show(repairs, dry_run)
     if not repairs.complete:

@@ -84,15 +84,14 @@ def _show_storage(use: usage.Storage) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    megabytes = ("new", "shared", "stored", "adapter", "keyframe", "GGUF")
-    for title in ("gen", *(f"{what} MB" for what in megabytes), "GGUF kept"):
+    for title in ("gen", "new MB", "shared MB", "stored MB", "adapter MB", "GGUF MB", "GGUF kept"):
         table.add_column(title, justify="right" if title.endswith("MB") else "left", no_wrap=True)
     for row in use.generations:
         if row.missing:
             kept = f"{row.missing} objects MISSING"
         else:
             kept = "rebuilt on demand" if row.lean else "yes"
-        sizes = (row.own, row.shared, row.stored, row.adapter, row.keyframe, row.model)
+        sizes = (row.own, row.shared, row.stored, row.adapter, row.model)
         table.add_row(
             GenerationName.parse(row.name).short, *(f"{size / 1e6:.1f}" for size in sizes), kept
         )
@@ -100,6 +99,7 @@ def _show_storage(use: usage.Storage) -> None:
     for title, size in (
         ("in cold storage:", use.stored),
         ("with every GGUF:", use.whole),
+        ("keyframes:", sum(row.keyframe for row in use.generations)),
         ("plain DVC:", use.plain_dvc),
     ):
         typer.echo(f"{title:<22}{size / 1e6:.1f} MB")

@@ -39,7 +39,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _show(steps: list[thin.Step], rule: object, dry_run: bool) -> None:
+def _show(steps: list[thin.ThinStep], rule: object, dry_run: bool) -> None:
     if not steps:
         typer.echo(f"Cold storage follows the rule already (cold.keep: {rule}).")
     for step in steps:

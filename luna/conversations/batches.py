@@ -16,7 +16,7 @@ from pathlib import Path
 
 from luna import artifacts
 from luna.conversations import choose, folder, schema
-from luna.conversations.folder import Entry
+from luna.conversations.folder import FolderEntry
 from luna.conversations.schema import Conversation
 from luna.params import Data
 
@@ -39,7 +39,7 @@ class Waiting:
 UNREAD = "set data.batches: folder in params.yaml, or move its files up"
 
 
-def entries(conversations: Path, settings: Data) -> list[Entry]:
+def entries(conversations: Path, settings: Data) -> list[FolderEntry]:
     """Every entry of data/conversations: read, ignored or refused."""
     return folder.entries(conversations, settings.batches == "folder", UNREAD)
 
@@ -91,8 +91,9 @@ def waiting(
     )
     allowed = {
         item.identity
-        for name in {_BESIDE, coming_folder} & batches.keys()
-        for item in batches[name]
+        for name, items in batches.items()
+        if name in (_BESIDE, coming_folder)
+        for item in items
     }
     coming = [item for item in new if item.identity in allowed][: settings.batch_size or None]
     taken = {item.identity for item in coming}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ def paraphrase_probes(conversation: Conversation, generation: int | None) -> lis
     ]
 
 
-def choice_probes(held_out: dict[int, Sequence[Conversation]], seed: int) -> list[Probe]:
+def choice_probes(held_out: Mapping[int, Sequence[Conversation]], seed: int) -> list[Probe]:
     """One a held-out conversation; its distractors are replies of other held-out ones. Too few replies: none."""
     replies = sorted({item.reply for items in held_out.values() for item in items})
     probes = []
@@ -137,7 +137,10 @@ def curated(folder: Path) -> list[Probe]:
 
 
 def build(
-    taught: dict[int | None, Sequence[Conversation]], written: Iterable[Probe], cap: int, seed: int
+    taught: Mapping[int | None, Sequence[Conversation]],
+    written: Iterable[Probe],
+    cap: int,
+    seed: int,
 ) -> list[Probe]:
     """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all."""
     groups = {-1 if key is None else key: items for key, items in taught.items()}

@@ -50,7 +50,7 @@ def setup(root: Path) -> Iterator[Check]:
         )
     if why := supported.unsupported(git):
         yield Check("repository", BAD, *why.rsplit(": ", 1))
-    known = {path: [] for path in git.text("remote").splitlines()}
+    known: dict[str, list[str]] = {path: [] for path in git.text("remote").splitlines()}
     loose = [
         name
         for name in known

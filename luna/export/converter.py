@@ -16,6 +16,7 @@ from pathlib import Path
 
 from luna import files
 from luna.errors import ExportError
+from luna.text import last_line
 
 VERSION = "0.3.36"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -69,7 +70,7 @@ def download(folder: Path, version: str = VERSION) -> Path:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode or not sdist.is_file():
         raise ExportError(
-            f"pip could not fetch {sdist.name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again."
+            f"pip could not fetch {sdist.name}: {last_line(done.stderr)}; check the network and run 'make setup' again."
         )
     return sdist
 
@@ -120,7 +121,4 @@ def convert(
     ]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        reason = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given"
-        )
-        raise ExportError(f"llama.cpp's converter refused the weights: {reason}")
+        raise ExportError(f"llama.cpp's converter refused the weights: {last_line(done.stderr)}")

@@ -17,8 +17,8 @@ from pathlib import Path
 from luna import files
 from luna.errors import ExportError
 from luna.export import converter
-from luna.names import BASE_PARENT
 from luna.params import Params
+from luna.text import last_line
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def identity(
     """What the file says of itself; each value fits llama.cpp's 127 bytes."""
     return {
         "generation": str(settings.generation.identity),
-        "parent": settings.generation.parent or BASE_PARENT,
+        "parent": settings.generation.origin,
         "base_sha256": base_sha256,
         "data_delta_sha256": data_delta_sha256,
         "converter_sha256": tools.converter_sha256,
@@ -99,5 +99,5 @@ def _quantise(source: Path, out: Path, kind: str, identity: dict[str, str], tool
     )
     if done.returncode:
         raise ExportError(
-            f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            f"llama-cpp-python {tools.version} could not quantise: {last_line(done.stderr)}"
         )

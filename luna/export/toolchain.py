@@ -13,6 +13,7 @@ from pathlib import Path
 from luna.errors import ExportError
 from luna.export import converter
 from luna.export.shipping import Tools
+from luna.text import last_line
 
 _PIN = re.compile(r'^(VERSION|SDIST_SHA256) = "([^"]+)"$', re.MULTILINE)
 
@@ -117,7 +118,7 @@ def _quantiser(wanted: Recorded, keep: Path) -> Path:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise ExportError(
-                f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+                f"pip could not build llama-cpp-python {wanted.version}: {last_line(done.stderr)}"
             )
         (Path(scratch) / "site").rename(target)
     return target

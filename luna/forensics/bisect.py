@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from luna.errors import ColdStorageError, ExportError, InputError, LunaError, StateError
@@ -68,15 +68,10 @@ class _Asker:
             )
         return has
 
-    def result(self, order: Sequence[str], **more: object) -> BisectResult:
+    def result(self, order: Sequence[str]) -> BisectResult:
         rank = {name: index for index, name in enumerate(order)}
-        return BisectResult(
-            self.question,
-            self.expect,
-            replies=sorted(self.replies.values(), key=lambda reply: rank[reply.name]),
-            unaskable=self.unaskable,
-            **more,
-        )
+        replies = sorted(self.replies.values(), key=lambda reply: rank[reply.name])
+        return BisectResult(self.question, self.expect, replies=replies, unaskable=self.unaskable)
 
 
 def every(
@@ -146,8 +141,8 @@ def bisect(
         if has is None:
             continue
         older, newer = (older, middle) if has == now else (middle, newer)
-    return asker.result(
-        chain,
+    return replace(
+        asker.result(chain),
         change=LEARNT if now else LOST,
         before=chain[older],
         at=chain[newer],

@@ -32,7 +32,7 @@ class Later:
 
 
 @dataclass
-class Taught:
+class TaughtQuestion:
     """A taught conversation near to the question. ``similarity``: chrF of the questions, 0..100; ``by``: who taught it."""
 
     similarity: float
@@ -49,7 +49,7 @@ class Blame:
 
     question: str
     head: str
-    nearest: list[Taught]
+    nearest: list[TaughtQuestion]
     missing: list[str]
 
 
@@ -72,7 +72,7 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
         raise InputError(f"{head} was taught nothing yet: see 'luna log'.")
     by = {row.identity: row.generation for row in rows}
     nearest = [
-        Taught(
+        TaughtQuestion(
             round(score, 1),
             asked,
             item.reply,
@@ -86,7 +86,7 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
 
 
 def _record(line: Line, head: str) -> list[taught.Taught]:
-    [text] = line.git.cat([f"refs/tags/{head}:{artifacts.TAUGHT.as_posix()}"])
+    text = line.git.show(f"refs/tags/{head}", artifacts.TAUGHT)
     try:
         return taught.loads((text or b"").decode())
     except (ValueError, TypeError):
@@ -176,7 +176,9 @@ def _nearest(
     return list(best.values())[:most]
 
 
-def _follow(root: Path, chain: list[str], nearest: list[Taught], missing: list[str]) -> None:
+def _follow(
+    root: Path, chain: list[str], nearest: list[TaughtQuestion], missing: list[str]
+) -> None:
     """Which generations of the line trained on each conversation, and how their exam's answers to it were marked."""
     wanted = {item.conversation: item for item in nearest}
     for name in chain[1:]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """``row`` counts generations from the oldest. ``stem_end``: the last row to which the line below the node reaches.
 
     ``leaves_at``: the row at which the node's branch leaves its parent's lane; None for a root and for
@@ -30,7 +30,7 @@ class Place:
 
 def lay_out(
     parents: Mapping[int, int | None], heirs: Sequence[int], promoted: Sequence[int]
-) -> dict[int, Place]:
+) -> dict[int, Node]:
     """``parents``: each generation's parent, None for a root; ``heirs``: the head's line, which keeps its lane.
 
     Elsewhere a lane continues with the newest of the ``promoted`` children.
@@ -38,11 +38,12 @@ def lay_out(
     order = sorted(parents)
     row = {gen: index for index, gen in enumerate(order)}
     children: dict[int, list[int]] = defaultdict(list)
+    parent_of = {gen: parent if parent in row else None for gen, parent in parents.items()}
     for gen in order:
-        if parents[gen] in row:
-            children[parents[gen]].append(gen)
+        if (parent := parent_of[gen]) is not None:
+            children[parent].append(gen)
     first, able = set(heirs), set(promoted)
-    going_on = {}
+    going_on: dict[int, int | None] = {}
     for gen, born in children.items():
         heir = next((child for child in born if child in first), None)
         if heir is None and gen not in first:  # only the current best continues in its lane
@@ -63,7 +64,7 @@ def lay_out(
     leaves: dict[int, int | None] = {}
     taken: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for gen in order:
-        parent = parents[gen] if parents[gen] in row else None
+        parent = parent_of[gen]
         if parent is not None and going_on[parent] == gen:
             lanes[gen], leaves[gen] = lanes[parent], None
             continue
@@ -72,8 +73,8 @@ def lay_out(
         )
         start = row[gen] if start is None else start
         end = gen
-        while going_on.get(end) is not None:
-            end = going_on[end]
+        while (heir := going_on.get(end)) is not None:
+            end = heir
         last = stem(end)
         lane = 0 if parent is None else lanes[parent] + 1
         while any(begin <= last and start <= stop for begin, stop in taken[lane]):
@@ -81,10 +82,10 @@ def lay_out(
         taken[lane].append((start, last))
         lanes[gen] = lane
     return {
-        gen: Place(
+        gen: Node(
             row[gen],
             lanes[gen],
-            parents[gen] if parents[gen] in row else None,
+            parent_of[gen],
             stem(gen),
             leaves[gen],
         )
@@ -92,7 +93,7 @@ def lay_out(
     }
 
 
-def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str]:
+def as_text(places: Mapping[int, Node], symbols: Mapping[int, str]) -> list[str]:
     """The tree in box-drawing characters, a string a row, all of one width (two columns a lane)."""
     width = 2 * (max((node.lane for node in places.values()), default=0) + 1)
     rows = [[" "] * width for _ in places]
@@ -101,7 +102,7 @@ def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str
         for index in range(start, node.stem_end + 1):
             rows[index][2 * node.lane] = "│"
     for node in sorted(places.values(), key=lambda node: -node.lane):
-        if node.leaves_at is None:
+        if node.leaves_at is None or node.parent is None:
             continue
         parent, line = places[node.parent], rows[node.leaves_at]
         for column in range(2 * parent.lane + 1, 2 * node.lane):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from luna import names
 from luna.errors import ColdStorageError, InputError
 from luna.repo.git import ZERO, Git, Tag, Update
+from luna.repo.tag import TagBody
 
 if TYPE_CHECKING:
     from luna.storage.cold import Store
@@ -65,7 +66,12 @@ class Entry:
     @property
     def commit(self) -> str:
         """The commit that the recorded tag points at."""
-        return self.body.partition("\n")[0].removeprefix("object ")
+        return self.parsed.object
+
+    @cached_property
+    def parsed(self) -> TagBody:
+        """The tag object's content, read."""
+        return TagBody.of(self.body)
 
 
 def is_recorded(tag: str) -> bool:
@@ -127,7 +133,7 @@ def _loaded(text: str) -> tuple[Entry, ...]:
 
 def read(git: Git) -> list[Entry]:
     """The record in this clone; empty where there is none. Raises InputError where it was altered."""
-    [text] = git.cat([f"{REF}:{FILE}"])
+    text = git.show(REF, FILE)
     return loads((text or b"").decode("utf-8", "replace"))
 
 
@@ -178,7 +184,7 @@ def ensure(git: Git, in_cold: Callable[[], list[Entry]] | None = None) -> None:
 
     A plain 'git clone' brings branches and tags only. ``in_cold`` gives what cold storage holds of *this* line.
     """
-    if git.resolve(REF):
+    if git.try_resolve(REF):
         return
     for remote in git.text("remote", check=False).splitlines():
         if git.attempt("fetch", "--quiet", "--no-tags", remote, f"{REF}:{REF}")[0] == 0:
@@ -214,7 +220,7 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
         known or standing(git),
         zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True),
     )
-    return [*updates, written(git, entries, git.resolve(REF), len(known))]
+    return [*updates, written(git, entries, git.try_resolve(REF), len(known))]
 
 
 def complete(git: Git, present: Iterable[Tag] | None = None) -> list[str]:
@@ -237,7 +243,7 @@ def complete(git: Git, present: Iterable[Tag] | None = None) -> list[str]:
     ]
     if loose:
         updates.append(
-            written(git, extended(entries, _bodies(git, loose)), git.resolve(REF), len(entries))
+            written(git, extended(entries, _bodies(git, loose)), git.try_resolve(REF), len(entries))
         )
     if updates:
         git.update(updates, "luna: complete the record")
@@ -248,11 +254,9 @@ def complete(git: Git, present: Iterable[Tag] | None = None) -> list[str]:
 
 
 def _order(tag: str) -> tuple[int, str]:
-    return (
-        names.number_of(tag)
-        if names.is_generation(tag)
-        else names.version_number(tag) or names.assignment_number(tag) or 0
-    ), tag
+    if names.is_generation(tag):
+        return names.GenerationName.parse(tag).number, tag
+    return names.version_number(tag) or names.assignment_number(tag) or 0, tag
 
 
 def write_object(git: Git, entry: Entry) -> None:

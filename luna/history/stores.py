@@ -69,7 +69,7 @@ def look(store: Store, git: Git) -> Look:
     first = record.entry_in_cold(store, listed[0])
     if first is not None and not _is_ours(store, git, own, listed):
         return Look(store, Holding.OTHER, len(listed), known=len(own), other=_generation(store))
-    stored = git.resolve(record.REF) is not None  # without a record, only its probable order
+    stored = git.try_resolve(record.REF) is not None  # without a record, only its probable order
     last = min(len(listed), len(own)) - 1
     if stored and last >= 0 and record.entry_in_cold(store, listed[last]) != own[last]:
         return Look(store, Holding.FORKED, len(listed), known=len(own))
@@ -212,7 +212,19 @@ def open_all(
     Raises:
         ColdStorageError: one is another line's, or too few may be written to.
     """
-    good, refused = [], []
+    return [seen.store for seen in looked_at(root, git, remotes, tell, copies)]
+
+
+def looked_at(
+    root: Path,
+    git: Git,
+    remotes: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
+    copies: int = 1,
+) -> list[Look]:
+    """As ``open_all``, with what each store holds."""
+    good: list[Look] = []
+    refused: list[str] = []
     for store in cold.open_all(root, remotes):
         try:
             seen = look(store, git)
@@ -226,7 +238,7 @@ def open_all(
         if sentence:
             refused.append(sentence)
         else:
-            good.append(store)
+            good.append(seen)
     if len(good) < copies:
         raise ColdStorageError(refused[0])
     for sentence in refused:
@@ -274,9 +286,8 @@ def newer(root: Path, git: Git) -> tuple[Store, list[Entry]] | None:
     return best
 
 
-def require_not_overtaken(root: Path, git: Git) -> None:
-    """Raises Overtaken where a store's record holds what is not here: another clone sealed, or moved the head."""
-    ahead = newer(root, git)
+def require_not_overtaken(ahead: tuple[Store, list[Entry]] | None) -> None:
+    """Raises Overtaken where ``newer`` has told of a record that holds what is not here: another clone sealed, or moved the head."""
     if ahead:
         raise shared.Overtaken(overtaken(*ahead))
 
@@ -290,16 +301,15 @@ def overtaken(store: Store, entries: Sequence[Entry]) -> str:
     )
 
 
-def holds(root: Path, line: Line, name: str) -> list[Entry]:
-    """The record of a store that holds the seal of this very build, which a kill kept from being one here; else empty."""
-    ahead = newer(root, line.git)
+def holds(line: Line, name: str, ahead: tuple[Store, list[Entry]] | None) -> list[Entry]:
+    """The record of a store ``ahead`` that holds the seal of this very build, which a kill kept from being one here; else empty."""
     if not ahead:
         return []
     entry = next((entry for entry in ahead[1] if entry.tag == name), None)
     lock = line.git.root / artifacts.LOCK
     if entry is None or not line.git.existing([entry.commit]) or not lock.exists():
         return []
-    [sealed] = line.git.cat([f"{entry.commit}:{artifacts.LOCK.as_posix()}"])
+    sealed = line.git.show(entry.commit, artifacts.LOCK)
     return record.in_cold(ahead[0]) if sealed == lock.read_bytes() else []
 
 
@@ -312,7 +322,7 @@ def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
     others = [entry for entry in ahead[1] if names.is_generation(entry.tag)]
     if others or not moves or not git.existing([entry.commit for entry in ahead[1]]):
         return []
-    words = moves[0].body.partition("\n\n")[2]
+    words = moves[0].parsed.message
     return record.in_cold(ahead[0]) if words.startswith(message) else []
 
 
@@ -334,7 +344,7 @@ def adopt(git: Git, entries: list[Entry]) -> None:
     """Take a store's record as this clone's, and make the tags that it names. Their commits must be here."""
     own = record.read(git)
     git.update(
-        [record.written(git, entries, git.resolve(record.REF), len(own))],
+        [record.written(git, entries, git.try_resolve(record.REF), len(own))],
         "luna: the record from cold storage",
     )
     record.complete(git)
@@ -351,7 +361,7 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     commit = next((item.new for item in updates if item.ref == record.REF), None)
     if commit is None:
         return
-    [text] = git.cat([f"{commit}:{record.FILE}"])
+    text = git.show(commit, record.FILE)
     entries = record.loads((text or b"").decode("utf-8", "replace"))
     copies = standing(
         root
@@ -360,14 +370,14 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     offered = {
         f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")
     }
-    for store in open_all(root, git, copies=copies):
-        theirs = look(store, git).newer
+    for seen in looked_at(root, git, copies=copies):
+        store, theirs = seen.store, seen.newer
         if theirs and theirs != entries[theirs[0].number :][: len(theirs)]:
             raise shared.Overtaken(overtaken(store, theirs))
         packs.put(store, git, offered)
         try:
             record.to_cold(store, entries, after=True)
         except record.AlreadyWritten:
-            require_not_overtaken(root, git)
+            require_not_overtaken(newer(root, git))
             raise
         remember(store, git)

@@ -99,6 +99,6 @@ def kept(rule: params.Cold, line: Line, rows: list[Row]) -> set[str]:
             chosen = {name for name in names if GenerationName.parse(name).number in promoted}
         case "head":
             chosen = set()
-        case count:
+        case int(count):
             chosen = set(line.names[-count:])
     return chosen | ({line.head_name} if line.head_name else set())

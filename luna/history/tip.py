@@ -57,7 +57,7 @@ def building(settings: Params, line: Line) -> str | None:
 def where(line: Line) -> Where:
     """One or two git processes at the tip; a few more elsewhere, to find the way back. Nothing is changed."""
     git, branch = line.git, line.git.branch()
-    head = git.resolve("HEAD^{commit}")
+    head = git.try_resolve("HEAD^{commit}")
     if head is None:
         return Where(
             Position.EMPTY,
@@ -199,7 +199,7 @@ def _to_a_branch(git: Git, head: str) -> str:
 def _has_row(git: Git, revision: str, name: str) -> bool:
     """Whether the ledger of a revision has the row of this very generation."""
     generation = GenerationName.parse(name)
-    [text] = git.cat([f"{revision}:{artifacts.LEDGER}"])
+    text = git.show(revision, artifacts.LEDGER)
     return any(
         row.startswith(f"{generation.number},") and row.rstrip().endswith(generation.timestamp)
         for row in (text or b"").decode("utf-8", "replace").splitlines()
@@ -208,7 +208,7 @@ def _has_row(git: Git, revision: str, name: str) -> bool:
 
 def _to_the_seal(git: Git, head: str, sealed: str, name: str) -> str:
     """Back to the sealed commit. What is more than a copy of it stays: files as changes in the workspace, commits on a branch."""
-    copy = git.resolve(f"{head}^{{tree}}") == git.resolve(f"{sealed}^{{tree}}")
+    copy = git.try_resolve(f"{head}^{{tree}}") == git.try_resolve(f"{sealed}^{{tree}}")
     if copy and not git.changed():
         return f"git reset --hard {name}"
     return f"{'' if copy else f'git branch before-{head[:7]} && '}git reset --soft {name}"

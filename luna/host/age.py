@@ -134,7 +134,7 @@ def _in_subprocess(root: Path, balance: Karma, on_event: Callable[[dict[str, Any
         ) as process,
     ):
         try:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 last = json.loads(line)
                 last.pop("version", None)  # of the JSON, which this code writes and reads itself
                 if last["event"] not in (_RESULT, "failed"):

@@ -200,7 +200,8 @@ def _from_gguf(path: Path, out: Path) -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     folder, name = str(path.parent), path.name
-    model = AutoModelForCausalLM.from_pretrained(
+    # Any: what follows is set on it, not declared by it.
+    model: Any = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=name, dtype=torch.float32, trust_remote_code=False
     )
     # transformers remembers that the file was quantised and would refuse to save what is no longer so.
@@ -220,7 +221,7 @@ def _from_gguf(path: Path, out: Path) -> None:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-    backend.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
     backend.model.byte_fallback = False
     backend.normalizer = None
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
@@ -256,8 +257,10 @@ def _check_readable(out: Path) -> None:
             raise BaseModelError(
                 "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
             )
-        return tokenizer.apply_chat_template(
-            [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+        return str(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+            )
         )
 
     model_folder.read(Path("The base"), asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def _tensors(folder: Path) -> dict[str, Path]:
             return list(tensors.keys())
 
     shards = sorted(folder.glob("*.safetensors"))
-    inside = {path.name: set(read(path, lambda path=path: names(path))) for path in shards}
+    inside = {path.name: set(read(path, partial(names, path))) for path in shards}
     if (folder / _WEIGHTS).is_file():
         return dict.fromkeys(inside[_WEIGHTS], folder / _WEIGHTS)
     if not (folder / _INDEX).is_file():
@@ -172,5 +173,5 @@ def layer_modules(folder: Path) -> set[str] | None:
             }
 
     shards = sorted(folder.glob("*.safetensors"))
-    named = [read(path, lambda path=path: modules(path)) for path in shards]
+    named = [read(path, partial(modules, path)) for path in shards]
     return set().union(*named) if shards else None

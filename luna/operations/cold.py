@@ -26,7 +26,7 @@ CONFIG = ".dvc/config"
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreSummary:
     """One store: ``address`` as a person writes it, ``holds`` one line of what is there, ``good`` whether a seal may use it."""
 
     name: str
@@ -36,24 +36,26 @@ class Place:
     begun: bool = False
 
 
-def show(root: Path) -> list[Place]:
+def show(root: Path) -> list[StoreSummary]:
     """What is set up now, and what each store holds. Raises ColdStorageError where nothing is set up."""
     git = Git(root)
     return [_seen(store, git) for store in cold.open_all(root)]
 
 
-def _seen(store: Store, git: Git) -> Place:
+def _seen(store: Store, git: Git) -> StoreSummary:
     try:
         seen = stores.look(store, git)
         refusal = stores.refusal(seen, git)
-        return Place(store.name, store.address, refusal or stores.described(seen), refusal is None)
+        return StoreSummary(
+            store.name, store.address, refusal or stores.described(seen), refusal is None
+        )
     except ColdStorageError as error:
-        return Place(store.name, store.address, str(error), False)
+        return StoreSummary(store.name, store.address, str(error), False)
 
 
 def set_up(
     root: Path, address: str, name: str | None, settings: dict[str, str], begin_anew: bool = False
-) -> Place:
+) -> StoreSummary:
     """Make ``address`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
 
     Raises:
@@ -88,7 +90,7 @@ def set_up(
     if begin or seen.holding is Holding.OURS:
         stores.remember(store, git)
     on_store = _seen(store, git)
-    return Place(on_store.name, on_store.address, on_store.holds, on_store.good, begin)
+    return StoreSummary(on_store.name, on_store.address, on_store.holds, on_store.good, begin)
 
 
 def _nothing_there(store: Store) -> str:
@@ -162,7 +164,7 @@ def settle(root: Path, line: Line, url: str) -> None:
     """
     git, path = line.git, root / CONFIG
     branch, tip = require_tip(line), git.resolve("HEAD")
-    [sealed] = git.cat([f"HEAD:{CONFIG}"])
+    sealed = git.show("HEAD", CONFIG)
     if sealed != path.read_bytes() and _with_url(sealed or b"", "") is None:
         raise StateError(
             f"{CONFIG} has uncommitted changes: commit them, then run the same command again; nothing was changed."

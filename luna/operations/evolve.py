@@ -22,6 +22,7 @@ from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.repo import interrupted
 from luna.repo.git import Git
+from luna.scores import SCORES
 
 SAVED_SETTINGS = artifacts.SCRATCH / "evolve.json"
 
@@ -257,12 +258,10 @@ def evolve(
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a generation was taught and what it scored; a score is None where it could not be measured."""
+    """What a generation was taught, and each score's value by its name in a sentence; None where it could not be measured."""
 
     conversations: int
-    recall: float | None
-    generalisation: float | None
-    tone_drift: float | None
+    scores: dict[str, float | None]
 
 
 def learnt(root: Path, name: str) -> Learnt:
@@ -274,9 +273,7 @@ def learnt(root: Path, name: str) -> Learnt:
     scores = metrics["evaluation"]
     return Learnt(
         metrics["data"]["new_conversations"],
-        scores["recall"],
-        scores["generalize"],
-        scores["tone_drift"],
+        {score.words: scores[score.key] for score in SCORES},
     )
 
 

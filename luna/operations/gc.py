@@ -102,10 +102,8 @@ def _wanted(root: Path, line: Line) -> set[str]:
         if lock and pipeline:
             sets.append(list(outs_of(lock, pipeline).values()))
     settings = params.load(root)
-    parents = {
-        line.head_name,
-        settings.generation.parent if building(settings, line) else None,
-    } & set(line.names)
+    needed = [line.head_name, settings.generation.parent if building(settings, line) else None]
+    parents = {name for name in needed if name in line.names}
     sets += [list(sealed_outs(root, snapshot).values()) for snapshot in line.snapshots]
     for parent in parents:
         sets.append(list(sealed_outs(root, parent).values()))

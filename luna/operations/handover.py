@@ -51,12 +51,11 @@ def hand_over(
     # All but the ledger, whose row a seal alone adds.
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT if path != artifacts.LEDGER]
     tip, tree, theirs = git.resolve("HEAD"), git.tree_with(paths), shared.ask(git)
-    if shared.holds_commit(
-        git, branch, theirs, tree, tip
-    ):  # killed after the shared repository had taken it
-        git.update([Update(branch, theirs[branch], tip)], f"luna: {name} up to {stage}")
+    # Killed after the shared repository had taken it.
+    if arrived := shared.holding(git, branch, theirs, tree, tip):
+        git.update([Update(branch, arrived, tip)], f"luna: {name} up to {stage}")
         git.refresh_index(paths)
-        tip = theirs[branch]
+        tip = arrived
     shared.require_not_overtaken(git, branch, theirs)
     tick("archiving")
     uploaded = archive_outs(root, line, _outs(root, name), tick)

@@ -66,9 +66,9 @@ def initialise(root: Path, prefix: str) -> list[str]:
     done += _fetch_tags(
         git, prefix
     )  # the record alone would name tags whose objects it cannot all bring
-    if git.text("remote") and not git.resolve(record.REF):
+    if git.text("remote") and not git.try_resolve(record.REF):
         record.ensure(git)
-        if git.resolve(record.REF):
+        if git.try_resolve(record.REF):
             done.append("the record of tags was fetched")
     return done
 

@@ -54,7 +54,7 @@ def waiting(root: Path, line: Line) -> Waiting:
     """What is to be learnt, the inbox included. Raises InputError for a malformed conversation, naming file and line."""
     seen: set[str] = set()
     if line.head_name:
-        [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
+        text = line.git.show(f"refs/tags/{line.head_name}", artifacts.TAUGHT)
         seen = {row.identity for row in taught.loads((text or b"").decode())}
     return batches.waiting(
         root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root)
@@ -109,22 +109,22 @@ def start(
         )
     if not line.sealed:  # later the line has its own copy, and what it came from may be gone
         base.check(settings.base)
-    parent, sealed_ledger = line.head_name or BASE_PARENT, None
+    head, sealed_ledger = line.head_name, None
     if line.sealed:
-        if line.head_name is None:
+        if head is None:
             raise StateError(
                 "The head tag is missing or names no generation: run 'luna seal' to restore it."
             )
         if not unfinished:
             workspace.require_own_params(line, settings)
         sealed_ledger = workspace.require_true_ledger(line)
-        _require_same_base(line, settings)
+        _require_same_base(line, head, settings)
         if not pending(root, line).conversations:
             raise InputError(
                 "There is nothing new to learn: add conversations to data/conversations, then run the command again."
             )
     batch = waiting(root, line)
-    build = _decide(root, line, parent, sealed_ledger, batch)
+    build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
     for sentence in overlooked(root, settings, batch):
         say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
@@ -174,8 +174,8 @@ def begin(root: Path, line: Line, build: Build) -> None:
     params.write_generation(root, build.name, build.parent)
 
 
-def _require_same_base(line: Line, settings: params.Params) -> None:
-    was = sealed_params(line.git, line.head_name).base
+def _require_same_base(line: Line, head: str, settings: params.Params) -> None:
+    was = sealed_params(line.git, head).base
     if was != settings.base:
         raise InputError(
             f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone."
@@ -185,7 +185,7 @@ def _require_same_base(line: Line, settings: params.Params) -> None:
 def next_name(line: Line) -> GenerationName:
     """The next free number and the time now; a second after the newest generation if the clock was set back, so that names stay in order."""
     now = datetime.now(UTC).replace(microsecond=0)
-    if line.sealed:
+    if line.newest:
         newest = datetime.strptime(
             GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S"
         ).replace(tzinfo=UTC)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from luna import artifacts
@@ -155,11 +156,10 @@ def _memory(
     gpu = (need.gpu, vram) if need.gpu is not None else None
     if fits(settings.train):
         return (need.machine, free), gpu, None
-    short = (
-        f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free"
-        if need.machine > free
-        else f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
-    )
+    if need.gpu is not None and vram is not None and need.machine <= free:
+        short = f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
+    else:
+        short = f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free"
     return (
         (need.machine, free),
         gpu,
@@ -168,7 +168,7 @@ def _memory(
 
 
 def _shape(line: Line, parent: str, weights: int) -> memory.Shape | None:
-    [config] = line.git.cat([f"refs/tags/{parent}:{artifacts.CONFIG.as_posix()}"])
+    config = line.git.show(f"refs/tags/{parent}", artifacts.CONFIG)
     return memory.Shape.of(json.loads(config or b"{}"), weights // 2)
 
 
@@ -267,14 +267,7 @@ def _require_parent(root: Path, line: Line, parent: str, places: list[Store]) ->
     for store in places:
         try:
             dropped = thinned.known(line, store)
-            missing = _missing(
-                root,
-                line,
-                parent,
-                lambda md5, store=store, dropped=dropped: (
-                    md5 not in dropped and not store.exists(md5)
-                ),
-            )
+            missing = _missing(root, line, parent, partial(_lacks, store, dropped))
             if not missing:
                 return
             failures.append(f"'{store.name}' lacks {', '.join(missing)}")
@@ -284,6 +277,10 @@ def _require_parent(root: Path, line: Line, parent: str, places: list[Store]) ->
         f"{failures[0]}: the parent {parent} needs it. Complete the store with 'luna archive --all' "
         "(or 'luna repair') first; nothing was started."
     )
+
+
+def _lacks(store: Store, dropped: Container[str], md5: str) -> bool:
+    return md5 not in dropped and not store.exists(md5)
 
 
 def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) -> list[str]:

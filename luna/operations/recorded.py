@@ -11,7 +11,7 @@ from luna.history import build as builds
 from luna.history import keyframes, past
 from luna.history.build import Build
 from luna.history.line import Line
-from luna.names import BASE_PARENT, GenerationName
+from luna.names import BASE_PARENT
 from luna.params import Params
 
 _AGAIN = "start it again with 'luna new --replace'; nothing was sealed"
@@ -32,7 +32,8 @@ def require(root: Path, line: Line, settings: Params, metrics: dict[str, Any]) -
         )
     _require_parent(line, str(name), parent, build)
     row = _require_ledger(root, line, name.number)
-    number = BASE_PARENT if parent == BASE_PARENT else GenerationName.parse(parent).number
+    ancestor = settings.generation.parent_name
+    number = BASE_PARENT if ancestor is None else ancestor.number
     if not str(row.parent) == str(metrics["generation"]["parent"]) == str(number):
         raise StateError(
             f"The results of {name} name parent {row.parent}, but it was started with parent {number}: run 'dvc repro', then 'luna seal'; nothing was sealed."

@@ -345,7 +345,7 @@ def _longest(
     """The longest whole record: that of the store, or one that came with git's objects."""
     best = cold_entries
     for oid in dict.fromkeys(oid for ref, oid in tips if ref == record.REF):
-        [text] = git.cat([f"{oid}:{record.FILE}"])
+        text = git.show(oid, record.FILE)
         with contextlib.suppress(InputError):
             entries = record.loads((text or b"").decode("utf-8", "replace"))
             if len(entries) > len(best):
@@ -420,17 +420,11 @@ def _heads(git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]) -
     if not moves:
         return {}
     last = moves[max(moves)]
-    message = last.body.partition("\n\n")[2]
     heads = {}
     for ref, oid in tips:
         if ref.startswith(_TAGS) and ref.endswith("-GHEAD"):
-            [body] = git.cat([oid])
-            text = (body or b"").decode("utf-8", "surrogateescape")
-            # A signature at the end differs from tag to tag.
-            if text.startswith(f"object {last.commit}\n") and (
-                text.partition("\n\n")[2].partition("-----BEGIN")[0]
-                == message.partition("-----BEGIN")[0]
-            ):
+            head = git.tag_body(oid)
+            if (head.object, head.text) == (last.commit, last.parsed.text):
                 heads[ref] = oid
     return heads
 
@@ -442,7 +436,7 @@ def _record_commit(
     whole = record.dumps(entries)
     best: tuple[int, str] | None = None
     for oid in dict.fromkeys(oid for ref, oid in tips if ref == record.REF):
-        [text] = git.cat([f"{oid}:{record.FILE}"])
+        text = git.show(oid, record.FILE)
         message = (text or b"").decode("utf-8", "replace")
         if message and whole.startswith(message) and (best is None or len(message) > best[0]):
             best = (len(message), oid)
@@ -459,7 +453,7 @@ def _adopt(git: Git, entries: list[record.Entry]) -> None:
     for key, value in wanted.items():
         git.run("config", key, value)
     try:
-        update = record.written(git, entries, git.resolve(record.REF), len(own))
+        update = record.written(git, entries, git.try_resolve(record.REF), len(own))
         git.update([update], "luna recover: the record")
     finally:
         for key in wanted:
@@ -478,7 +472,7 @@ def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[i
     outs = outs_of(lock, pipeline) if lock and pipeline else {}
     for path in line.git.files("HEAD", "."):
         if path.endswith(".dvc"):
-            [text] = line.git.cat([f"HEAD:{path}"])
+            text = line.git.show("HEAD", path)
             folder = Path(path).parent
             for name, out in dvc_file_outs(text or b"").items():
                 outs[(folder / name).as_posix()] = out

@@ -73,7 +73,7 @@ def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renu
             f"Generation 0 is the base itself, and {line.sealed[0].name} is sealed already: run 'luna new --replace' to build on it."
         )
     if was.number not in line.sealed:
-        return Renumbered(str(was), str(was), settings.generation.parent)
+        return Renumbered(str(was), str(was), settings.generation.origin)
     build = builds.read(root)
     if build is None:
         raise StateError(
@@ -100,7 +100,7 @@ def _follow(line: Line, say: Callable[[str], None]) -> None:
         raise StateError(at.sentence)
     branch = at.branch
     remote = shared.fetch(line)
-    theirs = git.resolve(shared.seen(remote, branch))
+    theirs = git.try_resolve(shared.seen(remote, branch))
     if theirs is not None:
         _go_to(git, theirs, remote, say)
 
@@ -171,9 +171,9 @@ def _bring(git: Git, tip: str, remote: str) -> None:
             path.startswith(_LINES)
             and path.endswith(".jsonl")
             and here is not None
-            and coming[path] is not None
+            and (new := coming[path]) is not None
         ):
-            joined[path] = _joined(coming[path], here)
+            joined[path] = _joined(new, here)
         else:
             raise StateError(
                 f"{path} was changed here and in '{remote}': commit or move your own, then run the same command again; nothing was changed."

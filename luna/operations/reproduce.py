@@ -6,8 +6,6 @@ shape of SLSA's provenance (https://slsa.dev/provenance/v1), beside the generati
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shlex
@@ -22,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from luna import artifacts, files, params, stage
+from luna import artifacts, files, hashes, params, stage
 from luna.errors import StateError
 from luna.history import attestations, keyframes
 from luna.history.line import Line, read_line, sealed_outs
@@ -92,11 +90,11 @@ def reproduce(
         if not all(same.values()):
             say("evaluate")
             _run(repo, "evaluate")
-            [text] = line.git.cat([f"refs/tags/{name}:{artifacts.SCORES.as_posix()}"])
+            text = line.git.show(f"refs/tags/{name}", artifacts.SCORES)
             scores = compare_scores(
                 json.loads(text or b"{}"), files.read_json(repo / artifacts.SCORES)
             )
-        [text] = line.git.cat([f"refs/tags/{name}:{artifacts.TRAIN_ARGS.as_posix()}"])
+        text = line.git.show(f"refs/tags/{name}", artifacts.TRAIN_ARGS)
         before, after = (
             _kind(document)
             for document in (
@@ -139,10 +137,8 @@ def verdict(same: Mapping[str, bool], scores: Mapping[str, Mapping[str, Any]]) -
 
 def statement(line: Line, done: Reproduction) -> dict[str, Any]:
     """The verdict as an in-toto Statement about the generation's sealed files."""
-    [text] = line.git.cat([f"refs/tags/{done.name}:{artifacts.HASHES.as_posix()}"])
-    digests = {
-        row["path"]: row["sha256"] for row in csv.DictReader(io.StringIO((text or b"").decode()))
-    }
+    text = line.git.show(f"refs/tags/{done.name}", artifacts.HASHES)
+    digests = {path: listed.sha256 for path, listed in hashes.loads(text or b"").items()}
     made = [
         path
         for path in digests

@@ -11,7 +11,7 @@ from pathlib import Path
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates, lagging, last_move, reason_of
-from luna.history.line import Line, message_fields, read_line
+from luna.history.line import Line, read_line
 from luna.history.shared import push, remote
 from luna.history.tip import where
 from luna.names import GenerationName, assignment_tag
@@ -20,6 +20,7 @@ from luna.params import Params
 from luna.repo import checkout
 from luna.repo.git import Git, Update
 from luna.repo.settings import standing
+from luna.repo.tag import fields
 
 _STORES = ".dvc/config"
 
@@ -55,7 +56,7 @@ def rollback(
     line = read_line(root, settings.line.prefix)
     git = line.git
     cut = checkout.unfinished(git)
-    if cut and cut.move in line.assignments and git.resolve("HEAD^{commit}") != cut.target:
+    if cut and cut.move in line.assignments and git.try_resolve("HEAD^{commit}") != cut.target:
         for path in checkout.complete(git, cut):
             say(f"{path} was changed after the rollback was interrupted: a copy is in quarantine")
         checkout.check_out(git, cut.target)
@@ -92,13 +93,13 @@ def rollback(
         raise ColdStorageError(
             f"{name} cannot be restored, so the head was not moved. {error}"
         ) from None
-    previous = (message_fields(last).get("Previous") if going_on else line.head_name) or "-"
+    previous = (fields(last).get("Previous") if going_on else line.head_name) or "-"
     with contextlib.suppress(ColdStorageError):
         record.ensure(git, lambda: stores.record_of_line(root, git))
     target = line.sealed[generation.number].commit
     move = max(line.assignments, default=0) + (0 if going_on else 1)
     if not stay:
-        before = git.resolve("HEAD^{commit}") or target
+        before = git.try_resolve("HEAD^{commit}") or target
         checkout.begin(git, checkout.Note(name, before, target, move, reason))
     if not going_on:
         updates = record.following(git, head_updates(line, generation, target, text))
@@ -144,7 +145,7 @@ def _finish_offered(root: Path, line: Line, text: str) -> Line:
     """The line with this very move, where a kill came after others had taken it and before it was one here."""
     git, tag = line.git, assignment_tag(max(line.assignments, default=0) + 1)
     theirs = shared.ask(git)
-    if f"refs/tags/{tag}" in (theirs or {}) and shared.holds_move(git, tag, text, theirs):
+    if shared.holds_move(git, tag, text, theirs):
         shared.fetch(line)
     elif entries := stores.holds_move(root, git, tag, text):
         stores.adopt(git, entries)
@@ -158,5 +159,5 @@ def _finish_offered(root: Path, line: Line, text: str) -> Line:
 
 
 def _verdict(line: Line, name: str) -> str | None:
-    [body] = line.git.cat([line.sealed[GenerationName.parse(name).number].object])
-    return message_fields((body or b"").decode("utf-8", "replace")).get("Verdict")
+    tag = line.sealed[GenerationName.parse(name).number]
+    return line.git.tag_body(tag.object).fields.get("Verdict")

@@ -17,12 +17,13 @@ from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
 from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates, lagging
-from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
+from luna.history.line import Line, Out, kept, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName
 from luna.operations import recorded
 from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
+from luna.scores import SCORES
 from luna.storage import cold, objects
 
 
@@ -55,10 +56,11 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         shared.fetch(line)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
     shared.require_not_overtaken(line.git, branch, theirs)
-    if entries := stores.holds(root, line, str(name)):  # killed after cold storage had taken it
+    ahead = stores.newer(root, line.git)
+    if entries := stores.holds(line, str(name), ahead):  # killed after cold storage had taken it
         stores.adopt(line.git, entries)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
-    stores.require_not_overtaken(root, line.git)
+    stores.require_not_overtaken(ahead)
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
@@ -135,8 +137,8 @@ def message(
     return (
         f"{name}: {verdict}\n\n"
         f"Parent: {metrics['generation']['parent']}\n"
-        f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
-        f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
+        + "".join(f"{score.field}: {shown(scores[score.key])}\n" for score in SCORES)
+        + f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
@@ -183,13 +185,12 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
-    [body] = git.cat([tag.object])
-    promoted = message_fields((body or b"").decode("utf-8", "replace")).get("Verdict") == "promoted"
+    promoted = git.tag_body(tag.object).fields.get("Verdict") == "promoted"
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
     git.refresh_index(
         [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-        if git.resolve("HEAD") == tag.commit
+        if git.try_resolve("HEAD") == tag.commit
         else []
     )
     pushed = shared.push(line)
@@ -201,7 +202,7 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
     """git writes the references of one transaction file by file; a kill between two of them is mended here."""
     git = line.git
     updates = []
-    branch, tip = git.branch(), git.resolve("HEAD")
+    branch, tip = git.branch(), git.try_resolve("HEAD")
     if branch and tip and not git.is_ancestor(tag.commit, tip) and git.is_ancestor(tip, tag.commit):
         updates.append(Update(branch, tag.commit, tip))
     assigned = [item for item in line.assignments.values() if item.commit == tag.commit]

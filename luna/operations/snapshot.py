@@ -8,9 +8,7 @@ has no parent and holds DVC's file for the folder, the SHA-256 of each file in i
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +16,14 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, names, params
+from luna import artifacts, files, hashes, names, params
 from luna.errors import InputError
 from luna.history import backup, record, stores
-from luna.history.line import kept, message_fields, read_line, sealed_outs, tagger
+from luna.history.line import kept, read_line, sealed_outs
 from luna.history.shared import push
 from luna.operations import cold as cold_place
 from luna.repo.git import ZERO, Git, Update
+from luna.repo.tag import TagBody
 from luna.storage import cold, objects, tree
 from luna.storage.tree import File
 
@@ -92,7 +91,7 @@ def make(
         if own := cold_place.planned(root, line):
             cold_place.settle(root, line, own)
         stores.open_all(root, git)
-        stores.require_not_overtaken(root, git)
+        stores.require_not_overtaken(stores.newer(root, git))
         tree.keep(root, folder, entries)
         tick("archiving")
         # Objects that a snapshot of the same content has read back before are only checked for existence.
@@ -147,7 +146,7 @@ def _tag(
     object_name: str,
 ) -> None:
     """Commit and tag; the tag with its entry in the record, all or none."""
-    size, hashes = sum(file.bytes for file in entries), _hashes(entries)
+    size, listing = sum(file.bytes for file in entries), _listing(entries)
     out = {
         "md5": object_name,
         "size": size,
@@ -155,20 +154,20 @@ def _tag(
         "hash": "md5",
         "path": artifacts.SNAPSHOT.as_posix(),
     }
-    [config] = git.cat(["HEAD:.dvc/config"])
+    config = git.show("HEAD", ".dvc/config")
     tree = _tree(
         git,
         {
             artifacts.SNAPSHOT_DVC.as_posix(): yaml.safe_dump(
                 {"outs": [out]}, sort_keys=False
             ).encode(),
-            artifacts.SNAPSHOT_HASHES.as_posix(): hashes,
+            artifacts.SNAPSHOT_HASHES.as_posix(): listing,
         },
         {".dvc": _tree(git, {"config": config or b""}, {})},
     )
     text = (
         f"{tag}: {description}\n\nFolder: {name}\nObject: {object_name}\nFiles: {len(entries)}\nBytes: {size}\n"
-        f"{artifacts.HASHES_TRAILER}: {hashlib.sha256(hashes).hexdigest()}\n"
+        f"{artifacts.HASHES_TRAILER}: {hashlib.sha256(listing).hexdigest()}\n"
     )
     commit = git.commit_tree(tree, [], text)
     update = Update(f"refs/tags/{tag}", git.tag_object(tag, commit, text), ZERO)
@@ -186,15 +185,10 @@ def _tree(git: Git, contents: dict[str, bytes], folders: dict[str, str]) -> str:
     return git.text("mktree", stdin="".join(rows).encode())
 
 
-def _hashes(entries: list[File]) -> bytes:
+def _listing(entries: list[File]) -> bytes:
     """As hashes.csv of a generation: path, bytes and SHA-256 of each file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "bytes", "sha256"))
-    writer.writerows(
-        (f"{artifacts.SNAPSHOT}/{file.path}", file.bytes, file.sha256) for file in entries
-    )
-    return text.getvalue().encode()
+    rows = ((f"{artifacts.SNAPSHOT}/{file.path}", file.bytes, file.sha256) for file in entries)
+    return hashes.dumps(rows).encode()
 
 
 def listed(root: Path) -> list[Snapshot]:
@@ -202,17 +196,15 @@ def listed(root: Path) -> list[Snapshot]:
     line = read_line(root, params.load(root).line.prefix)
     bodies = line.git.cat([line.all_tags[tag].object for tag in line.snapshots])
     snapshots = [
-        _parse(tag, (body or b"").decode("utf-8", "replace"))
-        for tag, body in zip(line.snapshots, bodies, strict=True)
+        _parse(tag, TagBody.of(body)) for tag, body in zip(line.snapshots, bodies, strict=True)
     ]
     return [snapshot for snapshot in snapshots if snapshot]
 
 
-def _parse(tag: str, body: str) -> Snapshot | None:
-    message = body.partition("\n\n")[2]
-    fields, (who, when) = message_fields(message), tagger(body)
+def _parse(tag: str, body: TagBody) -> Snapshot | None:
+    fields = body.fields
     try:
-        description = message.partition("\n")[0].removeprefix(f"{tag}: ")
+        description = body.message.partition("\n")[0].removeprefix(f"{tag}: ")
         return Snapshot(
             tag.removeprefix(names.SNAPSHOTS),
             tag,
@@ -221,8 +213,8 @@ def _parse(tag: str, body: str) -> Snapshot | None:
             int(fields["Files"]),
             int(fields["Bytes"]),
             fields["Object"],
-            who,
-            when,
+            body.who,
+            body.when,
         )
     except (KeyError, ValueError):
         return None

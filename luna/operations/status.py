@@ -71,7 +71,8 @@ def status(root: Path) -> Status:
     given = settings_file.read(root)
     settings = given.values
     line = read_line(root, settings.line.prefix)
-    numbers, error, ignored = None, None, ()
+    numbers, error = None, None
+    ignored: tuple[str, ...] = ()
     try:
         batch = waiting(root, line)
         numbers = counted(batch)
@@ -82,7 +83,7 @@ def status(root: Path) -> Status:
     at = tip.where(line)
     here = next((tag.name for tag in line.sealed.values() if tag.commit == at.commit), None)
     name = building(settings, line)
-    [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
+    committed = line.git.show("HEAD", artifacts.PARAMS) if name else None
     return Status(
         line.head_name,
         line.newest,

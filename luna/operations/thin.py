@@ -28,7 +28,7 @@ DROPPED, RETURNED, REFUSED = "thinned", "whole again", "not thinned"
 
 
 @dataclass(frozen=True)
-class Step:
+class ThinStep:
     """What was done, or with a dry run would be done, for one generation in one store; ``bytes`` are those of its GGUF."""
 
     generation: str
@@ -78,7 +78,7 @@ def plan(root: Path, line: Line, stores: list[Store], rule: params.Cold) -> list
 
 def thin(
     root: Path, say: Callable[[str], None] = lambda text: None, dry_run: bool = False
-) -> list[Step]:
+) -> list[ThinStep]:
     """Make cold storage follow ``cold.keep``, in each of ``cold.remotes``. A generation that cannot be proven stays as it is, with the reason.
 
     Raises:
@@ -95,7 +95,7 @@ def thin(
     todo = plan(root, line, places, settings.cold)
     if dry_run:
         return [
-            Step(
+            ThinStep(
                 work.name,
                 work.store.name,
                 DROPPED if work.drop else RETURNED,
@@ -103,7 +103,7 @@ def thin(
             )
             for work in todo
         ]
-    steps: list[Step] = []
+    steps: list[ThinStep] = []
     try:
         with scratch_folder(root) as scratch:
             proven: dict[str, set[str]] = {store.name: set() for store in places}
@@ -135,7 +135,7 @@ def _drop(
     scratch: Path,
     proven: dict[str, set[str]],
     say: Callable[[str], None],
-) -> list[Step]:
+) -> list[ThinStep]:
     """One rebuild serves all stores, because it reads bytes of the recorded hash; each store must have given all of them back."""
     out = model_out(root, name)
     try:
@@ -147,8 +147,8 @@ def _drop(
             ],
         )
     except ColdStorageError as error:  # no place has a folder's listing
-        return [Step(name, store.name, REFUSED, out.size, str(error)) for store in stores]
-    steps: list[Step] = []
+        return [ThinStep(name, store.name, REFUSED, out.size, str(error)) for store in stores]
+    steps: list[ThinStep] = []
     done: Rebuilt | None = None
     for store in stores:
         try:
@@ -158,11 +158,11 @@ def _drop(
                     proven[store.name].add(cold.prove(store, md5))
             done = done or rebuild(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
         except (ColdStorageError, ExportError) as error:
-            steps.append(Step(name, store.name, REFUSED, out.size, str(error)))
+            steps.append(ThinStep(name, store.name, REFUSED, out.size, str(error)))
             continue
         if not done.same or not cache.is_whole(done.model, out.md5):
             steps.append(
-                Step(
+                ThinStep(
                     name,
                     store.name,
                     REFUSED,
@@ -185,7 +185,7 @@ def _drop(
             ),
         )
         store.remove(out.md5)
-        steps.append(Step(name, store.name, DROPPED, out.size))
+        steps.append(ThinStep(name, store.name, DROPPED, out.size))
     if done:
         shutil.rmtree(done.model.parent)
     return steps
@@ -193,15 +193,15 @@ def _drop(
 
 def _return(
     root: Path, line: Line, store: Store, name: str, scratch: Path, say: Callable[[str], None]
-) -> Step:
+) -> ThinStep:
     out = model_out(root, name)
     try:
         restore.remake(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
         cold.archive(root, store, [out.md5])
     except (ColdStorageError, ExportError) as error:
-        return Step(name, store.name, REFUSED, out.size, str(error))
+        return ThinStep(name, store.name, REFUSED, out.size, str(error))
     thinned.forget(store, name)
-    return Step(name, store.name, RETURNED, out.size)
+    return ThinStep(name, store.name, RETURNED, out.size)
 
 
 def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:

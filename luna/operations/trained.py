@@ -76,7 +76,7 @@ def take_over(root: Path, name: str) -> bool:
 
 def _differs_in_name_alone(changes: list[Any]) -> bool:
     """Asks DVC for the stage's state. A kill may have come after the name was corrected in train_args.json."""
-    allowed = {
+    allowed: dict[str, dict[str, object]] = {
         "changed deps": {
             artifacts.PARAMS.as_posix(): {"generation": "modified"},
             artifacts.PREP_REPORT.as_posix(): "modified",

@@ -73,14 +73,14 @@ def put_back(root: Path, line: Line, say: Callable[[str], None]) -> list[str]:
     if not wrong:
         return []
     number = 0
-    while git.resolve(f"{_KEPT}/{number}"):
+    while git.try_resolve(f"{_KEPT}/{number}"):
         number += 1
     present = [path for path in wrong if (root / path).exists()]
     kept = git.commit_tree(
         git.tree_with(wrong), git.resolve("HEAD"), "Results that were put back to the tip\n"
     )
     git.update([Update(f"{_KEPT}/{number}", kept, ZERO)], "luna new: put back")
-    known = [path for path in wrong if git.resolve(f"HEAD:{path}")]
+    known = [path for path in wrong if git.try_resolve(f"HEAD:{path}")]
     for path in present:
         if path not in known:
             (root / path).unlink()
@@ -115,7 +115,7 @@ def _ledger_words(git: Git, kept: str) -> list[str]:
 
 def _at_tip(git: Git) -> Params | None:
     """None where it cannot be read."""
-    [text] = git.cat([f"HEAD:{artifacts.PARAMS}"])
+    text = git.show("HEAD", artifacts.PARAMS)
     try:
         return None if text is None else sealed_parameters.parse(text, "params.yaml")
     except InputError:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from luna.ledger import Row
+from luna.ledger import Row, descent
 from luna.params import Maturity as Rule
+from luna.scores import SCORES
 
 State = Literal["not enough generations", "growing", "approaching", "mature"]
 _LEAST_FOR_A_TREND = 3  # two points always lie on a line
@@ -20,7 +21,7 @@ _CLEAR = 2.0  # a slope this many standard errors from 0 is a trend, else it may
 
 
 @dataclass(frozen=True)
-class Step:
+class MaturityStep:
     """One promoted generation.
 
     ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
@@ -56,7 +57,7 @@ class Maturity:
     state: State
     streak: int
     needed: int
-    steps: list[Step]
+    steps: list[MaturityStep]
     trend: Trend | None
     rule: Rule
 
@@ -95,13 +96,8 @@ class Maturity:
 def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
     """The ledger's rows of a generation and its ancestors, oldest first, as far back as they can be followed."""
     by_gen = {row.gen: row for row in rows}
-    own: list[Row] = []
-    at: int | str = newest
-    while isinstance(at, int) and at in by_gen:
-        row = by_gen.pop(at)
-        own.append(row)
-        at = row.parent
-    return own[::-1]
+    parents = {row.gen: row.parent for row in by_gen.values()}
+    return [by_gen[gen] for gen in reversed(descent(parents, newest))]
 
 
 def judge(line: Sequence[Row], rule: Rule) -> Maturity:
@@ -111,7 +107,7 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
         if row.promoted:
             gain = _gain(before, row)
             steps.append(
-                Step(
+                MaturityStep(
                     row.gen,
                     row.weight_change,
                     gain,
@@ -137,13 +133,10 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
 
 def _gain(before: Row, now: Row) -> float | None:
     gains = [
-        sign * (new - old)
-        for sign, old, new in (
-            (1, before.eval_recall, now.eval_recall),
-            (1, before.eval_generalize, now.eval_generalize),
-            (-1, before.eval_tone, now.eval_tone),
-        )
-        if old is not None and new is not None
+        old - new if score.less_is_better else new - old
+        for score in SCORES
+        if (old := getattr(before, score.column)) is not None
+        and (new := getattr(now, score.column)) is not None
     ]
     return round(max(gains), 6) if gains else None
 

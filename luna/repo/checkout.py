@@ -53,7 +53,7 @@ def unfinished(git: Git) -> Note | None:
         note = Note(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return note if git.resolve("HEAD^{commit}") in (note.before, note.target) else None
+    return note if git.try_resolve("HEAD^{commit}") in (note.before, note.target) else None
 
 
 def check_out(git: Git, revision: str) -> None:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import IO
 
 from luna.errors import StateError
-from luna.repo import signing
+from luna.repo import signing, tag
+from luna.repo.tag import TagBody
 from luna.start import GIT_VARIABLES
+from luna.text import first_line
 
 ZERO = "0" * 40
 
@@ -54,6 +56,16 @@ class Update:
     old: str
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """A running 'git cat-file --batch', and the three files by which it is spoken with."""
+
+    process: subprocess.Popen[bytes]
+    questions: IO[bytes]
+    answers: IO[bytes]
+    complaints: IO[bytes]
+
+
 class Reader:
     """Contents of objects, asked one after another of one process; an object that is missing or damaged costs only itself.
 
@@ -63,8 +75,7 @@ class Reader:
 
     def __init__(self, git: Git) -> None:
         self._git = git
-        self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._batch: _Batch | None = None
 
     def __call__(self, spec: str) -> bytes | None:
         """The content of an object's id or ``REV:path``; None where it is missing or damaged. Raises GitError where git could not look."""
@@ -73,58 +84,58 @@ class Reader:
 
     def typed(self, spec: str) -> tuple[str, bytes] | None:
         """As a call, with the object's type: ``commit``, ``tree``, ``blob`` or ``tag``."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        batch = self._running()
         try:
-            self._process.stdin.write(f"{spec}\n".encode())
-            self._process.stdin.flush()
+            batch.questions.write(f"{spec}\n".encode())
+            batch.questions.flush()
         except BrokenPipeError:
-            return self._died(spec)
-        header = self._process.stdout.readline().split()
-        if not header:
-            return self._died(spec)
-        if len(header) != 3 or not header[2].isdigit():
+            header = []
+        else:
+            header = batch.answers.readline().split()
+        if header and (len(header) != 3 or not header[2].isdigit()):
             return None
-        content = self._process.stdout.read(int(header[2]) + 1)
-        if len(content) != int(header[2]) + 1:
-            return self._died(spec)
-        return header[1].decode(), content[:-1]
+        if header:
+            content = batch.answers.read(int(header[2]) + 1)
+            if len(content) == int(header[2]) + 1:
+                return header[1].decode(), content[:-1]
+        batch.process.wait()  # it died of the object
+        if self._git.is_partial:
+            batch.complaints.seek(0)
+            raise _failure(f"git cat-file {spec}", batch.complaints.read())
+        return None
 
-    def _start(self) -> None:
+    def _running(self) -> _Batch:
+        if self._batch and self._batch.process.poll() is None:
+            return self._batch
         self.close()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
-        self._process = subprocess.Popen(
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        process = subprocess.Popen(
             ["git", "-C", str(self._git.root), "cat-file", "--batch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=complaints,
             env=environment(self._git.root),
         )
-
-    def _died(self, spec: str) -> None:
-        self._process.wait()
-        if self._git.is_partial:
-            self._complaints.seek(0)
-            raise _failure(f"git cat-file {spec}", self._complaints.read())
+        assert process.stdin and process.stdout  # pipes were asked for
+        self._batch = _Batch(process, process.stdin, process.stdout, complaints)
+        return self._batch
 
     def close(self) -> None:
         """End git's process."""
-        if self._process:
+        if self._batch:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-            self._process.stdout.close()
-            self._process.wait()
-            self._process = None
-        if self._complaints:
-            self._complaints.close()
-            self._complaints = None
+                self._batch.questions.close()
+            self._batch.answers.close()
+            self._batch.process.wait()
+            self._batch.complaints.close()
+            self._batch = None
 
     __del__ = close
 
 
 def _failure(command: str, complaints: bytes) -> GitError:
     words = complaints.decode("utf-8", "replace").strip().splitlines()
-    return GitError(f"{command} failed: {' '.join(words[-3:]) or 'no reason given'}")
+    return GitError(f"{command} failed: {first_line(' '.join(words[-3:]))}")
 
 
 def _why_no_repository(start: Path, complaint: bytes) -> str:
@@ -133,7 +144,7 @@ def _why_no_repository(start: Path, complaint: bytes) -> str:
     if refused is None:
         return f"{start} is not inside a git repository: run the command in your clone of Luna."
     reason = " ".join(complaint.decode("utf-8", "replace").split()).removeprefix("fatal: ")
-    return f"git does not read the repository {refused}: {reason or 'no reason given'}"
+    return f"git does not read the repository {refused}: {first_line(reason)}"
 
 
 class Git:
@@ -212,8 +223,20 @@ class Git:
         """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
 
-    def resolve(self, revision: str) -> str | None:
-        """The object's id, or None when there is no such revision."""
+    def resolve(self, revision: str) -> str:
+        """The object's id. Raises StateError where there is no such revision."""
+        if value := self.try_resolve(revision):
+            return value
+        if revision.split("^")[0] == "HEAD":
+            raise StateError(
+                "There is no commit yet: run 'luna init', then commit the project's files."
+            )
+        raise StateError(
+            f"git knows no {revision} here, or its object is missing: run 'luna verify'."
+        )
+
+    def try_resolve(self, revision: str) -> str | None:
+        """The object's id, or None where there is no such revision."""
         return self.text("rev-parse", "--verify", "--quiet", revision, check=False) or None
 
     def branch(self) -> str | None:
@@ -271,6 +294,14 @@ class Git:
             position += size + 1
         return contents
 
+    def show(self, revision: str, path: Path | str) -> bytes | None:
+        """The content of a file at a revision; None where it is missing."""
+        return self.cat([f"{revision}:{Path(path).as_posix()}"])[0]
+
+    def tag_body(self, tag_object: str) -> TagBody:
+        """A tag object's content; empty where it is missing."""
+        return TagBody.of(self.cat([tag_object])[0])
+
     def reader(self) -> Reader:
         """A reader of many objects by one process of git."""
         return Reader(self)
@@ -293,7 +324,7 @@ class Git:
     def is_ancestor(self, old: str, new: str) -> bool:
         """A commit that is not here is nobody's ancestor. Raises GitError where git cannot walk from one to the other."""
         code, _, complaints = self.attempt("merge-base", "--is-ancestor", old, new)
-        if code > 1 and all(self.resolve(f"{item}^{{commit}}") for item in (old, new)):
+        if code > 1 and all(self.try_resolve(f"{item}^{{commit}}") for item in (old, new)):
             raise _failure("git merge-base", complaints.encode())
         return code == 0
 
@@ -390,7 +421,7 @@ class Git:
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
         """Write an annotated tag's object without making the reference; signed where git is set to sign tags."""
-        body = f"object {commit}\ntype commit\ntag {name}\ntagger {self.committer()}\n\n{message.rstrip()}\n"
+        body = tag.body(name, commit, self.committer(), message)
         if signing.signs_tags(self):
             body += signing.sign(self, body)
         return self.text("mktag", stdin=body.encode("utf-8", "surrogateescape"))

@@ -106,7 +106,7 @@ def mend_lockfile(root: Path) -> None:
     path, kept = root / artifacts.LOCK, root / artifacts.LOCK_AT_START
     if is_whole_lockfile(path):
         return
-    [sealed] = Git(root).cat([f"HEAD:{artifacts.LOCK}"])
+    sealed = Git(root).show("HEAD", artifacts.LOCK)
     whole = kept.read_bytes() if kept.exists() else sealed
     if whole is None:
         quarantine.aside(root, path, artifacts.LOCK.name)

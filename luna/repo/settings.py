@@ -44,7 +44,7 @@ def read(root: Path) -> Settings:
     try:
         return Settings(params.load(root))
     except InputError as error:
-        [text] = Git(root).cat([f"HEAD:{artifacts.PARAMS}"])
+        text = Git(root).show("HEAD", artifacts.PARAMS)
         if text is None:
             raise
         path = root / artifacts.PARAMS

@@ -21,19 +21,19 @@ class Chat:
     ) -> None:
         self.root, self.prefix, self.max_tokens, self.write = root, prefix, max_tokens, write
         self.turns: list[tuple[str, str]] = []
-        self._engine: Engine | None = None
-        self.switch(reference)
+        self.name, self._engine, self.system = self._load(reference)
 
     def close(self) -> None:
         """Free the model."""
-        if self._engine:
-            self._engine.__exit__()
-            self._engine = None
+        self._engine.__exit__()
+
+    def _load(self, reference: str) -> tuple[str, Engine, str]:
+        name = models.resolve(self.root, self.prefix, reference)
+        return name, *models.load(self.root, self.prefix, name)
 
     def switch(self, reference: str) -> None:
         """Answer with another generation from now on; the conversation so far stays. Raises InputError when there is none."""
-        name = models.resolve(self.root, self.prefix, reference)
-        engine, system = models.load(self.root, self.prefix, name)
+        name, engine, system = self._load(reference)
         self.close()
         self.name, self._engine, self.system = name, engine, system
 

@@ -54,6 +54,8 @@ def _artifact_set(root: Path, name: str, target: Path) -> None:
     for path in (*artifacts.HASHED, artifacts.HASHES, artifacts.WEIGHTS_SHA256):
         out = outs.get(path.as_posix())
         if out is None:
+            if (content := Git(root).show(f"refs/tags/{name}", path)) is not None:
+                (target / path.name).write_bytes(content)
             continue
         if not out.cached:
             inside = Git(root).files(f"refs/tags/{name}", path.as_posix())

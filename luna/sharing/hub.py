@@ -95,19 +95,18 @@ def _card(line: Line, name: str, out: Path, library: str, use: str) -> None:
             for path in (artifacts.MODEL_CARD, artifacts.METRICS)
         ]
     )
-    sealed_card = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
-    sealed_card.data.library_name, sealed_card.data.pipeline_tag = library, TASK
-    sealed_card.data.tags = [
+    sealed = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
+    head = sealed.data
+    head["library_name"], head["pipeline_tag"] = library, TASK
+    head["tags"] = [
         tag
-        for tag in sealed_card.data.tags or []
+        for tag in head.get("tags") or []
         if tag != "gguf" and not tag.startswith(("Q", "BF16", "F16"))
     ]
-    sealed_card.data.model_name = (
-        json.loads(metrics or b"{}").get("generation", {}).get("name", name)
-    )
-    if getattr(sealed_card.data, "base_model", None):
-        sealed_card.data.base_model_relation = "adapter" if library == "peft" else "finetune"
+    head["model_name"] = json.loads(metrics or b"{}").get("generation", {}).get("name", name)
+    if head.get("base_model"):
+        head["base_model_relation"] = "adapter" if library == "peft" else "finetune"
     files.write_text(
         out / "README.md",
-        f"---\n{sealed_card.data.to_yaml()}\n---\n{sealed_card.text.rstrip()}\n\n## How to load it\n\n{use}",
+        f"---\n{head.to_yaml()}\n---\n{sealed.text.rstrip()}\n\n## How to load it\n\n{use}",
     )

@@ -7,7 +7,6 @@ here: the bytes that the store gives back must have the hash that they are store
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +17,10 @@ from typing import Any
 
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError
-from luna.files import CHUNK_BYTES
+from luna.files import CHUNK_BYTES, digests
 from luna.repo.settings import standing
 from luna.storage import cache, config
+from luna.text import first_line
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
 QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
@@ -49,12 +49,8 @@ class Store:
 
     def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
         """MD5 of the bytes that the store gives back, read as a stream; ``read`` gets the size of each piece. Raises FileNotFoundError."""
-        total = hashlib.md5(usedforsecurity=False)
         with self.odb.fs.open(self.path(md5), "rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                total.update(chunk)
-                read(len(chunk))
-        return total.hexdigest()
+            return digests(file, sha256=False, read=read).md5
 
     def download(self, md5: str, target: Path) -> None:
         """Copy the object to ``target``. Raises ColdStorageError where the store lacks it."""
@@ -267,10 +263,9 @@ class Store:
         except (ColdStorageError, FileNotFoundError):
             raise
         except Exception as error:
-            why = (str(error).splitlines() or ["no reason given"])[0]
             raise ColdStorageError(
                 f"The cold storage '{self.name}' at {self.address} did not answer as expected "
-                f"({type(error).__name__}: {why}): correct that, then run the same command again; nothing is lost."
+                f"({type(error).__name__}: {first_line(error)}): correct that, then run the same command again; nothing is lost."
             ) from error
 
 

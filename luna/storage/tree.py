@@ -8,7 +8,6 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from luna import artifacts, files
 from luna.errors import InputError
@@ -54,8 +53,9 @@ def read(folder: Path) -> list[File]:
     entries = []
     for path in _paths(folder):
         with path.open("rb") as file:
-            size, md5, sha256 = _digests(file)
-        entries.append(File(path.relative_to(folder).as_posix(), size, md5, sha256))
+            read = files.digests(file)
+        relative = path.relative_to(folder).as_posix()
+        entries.append(File(relative, read.size, read.md5, read.sha256))
     if not entries:
         raise InputError(f"{folder} has no file in it: there is nothing to keep.")
     return sorted(entries, key=lambda file: file.path)
@@ -97,18 +97,6 @@ def _paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _digests(file: BinaryIO, copy: BinaryIO | None = None) -> tuple[int, str, str]:
-    """Length, MD5 and SHA-256 of what is read, copied on the way where ``copy`` is given."""
-    size, md5, sha256 = 0, hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    while chunk := file.read(files.CHUNK_BYTES):
-        size += len(chunk)
-        md5.update(chunk)
-        sha256.update(chunk)
-        if copy:
-            copy.write(chunk)
-    return size, md5.hexdigest(), sha256.hexdigest()
-
-
 def listing(entries: list[File]) -> bytes:
     """The listing's bytes as DVC writes them (dvc_data.hashfile.tree), so that its name is the one that 'dvc add' gives."""
     return json.dumps(
@@ -130,7 +118,7 @@ def keep(root: Path, folder: Path, entries: list[File]) -> None:
         if target := _lacking(root, file.md5):
             with files.replacing(target, mode=0o444) as temporary:
                 with (folder / file.path).open("rb") as source, temporary.open("wb") as copy:
-                    md5 = _digests(source, copy)[1]
+                    md5 = files.digests(source, sha256=False, copy=copy).md5
                 if md5 != file.md5:
                     raise InputError(
                         f"{folder / file.path} changed while it was being read: make sure that nothing writes to the folder, then run the same command again; no tag was made."

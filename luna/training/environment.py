@@ -26,7 +26,7 @@ _CGROUP = Path("/sys/fs/cgroup")  # cgroup version 2, inside a container
 def has_nvidia_gpu() -> bool:
     """Whether the NVIDIA driver answers, found out without importing torch."""
     tool = shutil.which("nvidia-smi")
-    return bool(tool) and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(
+    return tool is not None and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(
         b"GPU "
     )
 

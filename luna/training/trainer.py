@@ -105,7 +105,7 @@ def _train(
         if (passed := _passes(path)) is not None
     }
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-    passes = -whole.get(newest, 0.0)
+    passes = -whole[newest] if newest else 0.0
     training_seconds = trainer.train(
         resume_from_checkpoint=str(newest) if newest else None
     ).metrics["train_runtime"]

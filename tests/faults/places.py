@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from luna.audit import finding as kinds
 from luna.audit import gitstore
+from luna.audit.finding import WORKSPACE, Finding
 from luna.audit.picture import object_names, take
 from luna.audit.places import Cache, Cold
+from luna.audit.problem import Kind
 from luna.audit.verify import check_generation
 from luna.bundle import check
 from luna.history import backup, record, thinned
@@ -219,11 +220,11 @@ def user(field: Field, target: Target | Stored) -> str:
 
 
 def is_named(
-    field: Field, kind: str, target: Target | Stored, before: bytes, findings: list[kinds.Finding]
+    field: Field, kind: str, target: Target | Stored, before: bytes, findings: list[Finding]
 ) -> bool:
     """Whether a finding says what was damaged, and none says that another object was."""
     objects = {
-        (finding.where, finding.object) for finding in findings if finding.kind == kinds.OBJECT
+        (str(finding.where), finding.object) for finding in findings if finding.kind is Kind.OBJECT
     }
     match kind:
         case "cache":
@@ -231,10 +232,10 @@ def is_named(
         case "cold storage" | "S3 storage":
             return objects == {(f"cold storage '{field.stores(kind)[0].name}'", target.object)}
         case "record in cold storage":
-            return not objects and any(finding.kind == kinds.COLD_RECORD for finding in findings)
+            return not objects and any(finding.kind is Kind.COLD_RECORD for finding in findings)
         case "git objects in cold storage":
             return not objects and any(
-                finding.kind == kinds.COLD_GIT and finding.object.endswith(target.path.name)
+                finding.kind is Kind.COLD_GIT and finding.object.endswith(target.path.name)
                 for finding in findings
             )
         case "tags and branches":
@@ -257,7 +258,7 @@ def is_named(
         case "git objects":
             return not objects and any(finding.object == target.object for finding in findings)
     return not objects and any(
-        finding.where == "workspace" and finding.object == target.name for finding in findings
+        finding.where == WORKSPACE and finding.object == target.name for finding in findings
     )
 
 
@@ -299,7 +300,7 @@ def meaning(field: Field) -> tuple[str, bytes, bytes]:
     for name, *objects in rows:
         if not name.startswith(("refs/quarantine/", "refs/remotes/")):
             objects = (
-                [field.git.resolve(name + content[name]) or ""] if name in content else objects
+                [field.git.try_resolve(name + content[name]) or ""] if name in content else objects
             )
             kept.append(" ".join([name, *objects]))
     return (

@@ -232,7 +232,7 @@ def _remove_cache(world: World, chance: random.Random) -> None:
 
 def _move_cold_away(world: World, chance: random.Random) -> None:
     """As a disk that is not mounted: it comes back with the step that looks for it, or at the end."""
-    if world.cold.exists():
+    if world.cold.exists() and not (world.folder / "cold-away").exists():
         world.cold.rename(world.folder / "cold-away")
         if chance.random() < 0.5:
             world.cold.mkdir()
@@ -242,11 +242,10 @@ def _move_cold_away(world: World, chance: random.Random) -> None:
 def cold_back(world: World) -> None:
     away = world.folder / "cold-away"
     if away.exists():
-        if world.cold.exists() and not any(path.is_file() for path in world.cold.rglob("*")):
-            shutil.rmtree(world.cold)
-        if not world.cold.exists():
-            away.rename(world.cold)
-            world.log.append("  the cold storage is back")
+        if world.cold.exists():  # what was written where the disk was not is hidden under it
+            world.cold.rename(world.folder / f"hidden-{len(world.log)}")
+        away.rename(world.cold)
+        world.log.append("  the cold storage is back")
 
 
 def _cold_back(world: World, chance: random.Random) -> None:

@@ -9,13 +9,8 @@ from luna.forensics.diff import answers, taught, weights
 from luna.forensics.diff.known import Known, number, read
 from luna.history.line import Line
 from luna.history.lineage import lineage
+from luna.scores import BY_NAME, SCORES
 
-#: Score -> (its key in metrics.json, as it is shown, whether less is better, its column of the ledger).
-SCORES = {
-    "recall": ("recall", "Recall", False, "eval_recall"),
-    "generalisation": ("generalize", "Generalization", False, "eval_generalize"),
-    "tone_drift": ("tone_drift", "Tone drift", True, "eval_tone"),
-}
 _DIGITS = 4  # decimals of a score: smaller differences are noise
 _NOT_COMPARED = "generation"  # the section of params.yaml that only names the generation
 
@@ -60,20 +55,24 @@ def _identity(known: Known) -> dict[str, Any]:
 
 def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
     scores = {}
-    for score, (key, _, less_is_better, column) in SCORES.items():
+    for score in SCORES:
         sides = {}
         for side, known in (("a", a), ("b", b)):
-            value = known.number("evaluation", key) if known.metrics else known.entry.scores[column]
+            value = (
+                known.number("evaluation", score.key)
+                if known.metrics
+                else known.entry.scores[score.column]
+            )
             interval = {
-                bound: known.number("evaluation", "intervals", score, bound)
+                bound: known.number("evaluation", "intervals", score.name, bound)
                 for bound in ("low", "high", "n")
             }
             sides[side] = {"value": value, **interval}
         old, new = sides["a"]["value"], sides["b"]["value"]
         delta = None if old is None or new is None else round(new - old, _DIGITS)
-        scores[score] = sides | {
+        scores[score.name] = sides | {
             "delta": delta,
-            "better": None if not delta else (delta < 0) == less_is_better,
+            "better": None if not delta else (delta < 0) == score.less_is_better,
         }
     return scores
 
@@ -159,9 +158,7 @@ def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
     rows = []
     for path in dict.fromkeys([*a.hashes, *b.hashes]):
         sides = {
-            side: dict(zip(("bytes", "sha256"), known.hashes[path], strict=True))
-            if path in known.hashes
-            else None
+            side: known.hashes[path]._asdict() if path in known.hashes else None
             for side, known in (("a", a), ("b", b))
         }
         rows.append({"path": path, **sides, "same": sides["a"] == sides["b"]})
@@ -173,8 +170,8 @@ def _verdict(
 ) -> dict[str, Any]:
     """``word`` and the reasons; and notes where probes differ or chance explains a difference."""
     measured = {name: score for name, score in scores.items() if score["delta"] is not None}
-    better = [SCORES[name][1] for name, score in measured.items() if score["better"] is True]
-    worse = [SCORES[name][1] for name, score in measured.items() if score["better"] is False]
+    better = [BY_NAME[name].title for name, score in measured.items() if score["better"] is True]
+    worse = [BY_NAME[name].title for name, score in measured.items() if score["better"] is False]
     if not measured:
         word, text = "UNKNOWN", "no score was measured in both"
     elif better and worse:

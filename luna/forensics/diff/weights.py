@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts
+from luna import artifacts, ledger
 from luna.errors import LunaError
 from luna.forensics.diff.known import Known, number
 from luna.history.line import Line
@@ -104,12 +104,12 @@ def _moved(
             "recorded",
             None,
         )
-    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
+    chain_a, chain_b = (_chain(lineage, known.entry.gen) for known in (a, b))
     if (
         b.tensors is not None
         and a.entry.parent == BASE_PARENT
-        and chains[1]
-        and chains[1][0] == a.entry.gen
+        and chain_b
+        and chain_b[0] == a.entry.gen
     ):
         return (
             [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors],
@@ -128,19 +128,19 @@ def _moved(
             "recorded",
             None,
         )
-    if None in chains:
+    if chain_a is None or chain_b is None:
         return (
             None,
             "unknown",
             "the generations between them are unknown: a row of the ledger cannot be read",
         )
-    if b.entry.parent == BASE_PARENT and chains[0][0] == b.entry.gen:
+    if b.entry.parent == BASE_PARENT and chain_a[0] == b.entry.gen:
         return (
             [_turned(item.tensor, item.drift, item.base_norm, item.norm) for item in a.tensors],
             "recorded",
             None,
         )
-    return _by_adapters(line, a, *chains)
+    return _by_adapters(line, a, chain_a, chain_b)
 
 
 def _turned(tensor: str, change: float | None, reference: float, norm: float) -> Moved:
@@ -153,14 +153,8 @@ def _turned(tensor: str, change: float | None, reference: float, norm: float) ->
 def _chain(lineage: Lineage, gen: int) -> list[int] | None:
     """Numbers from generation 0 to ``gen``; None where a parent is not known."""
     parents = {entry.gen: entry.parent for entry in lineage.entries}
-    chain: list[int] = []
-    at: int | str | None = gen
-    while at != BASE_PARENT:
-        if not isinstance(at, int) or at not in parents:
-            return None
-        chain.append(at)
-        at = parents[at]
-    return chain[::-1]
+    chain = ledger.descent(parents, gen)
+    return chain[::-1] if chain and parents[chain[-1]] == BASE_PARENT else None
 
 
 def _by_adapters(
@@ -236,7 +230,7 @@ def _by_adapters(
 def _matrices(weights: Path) -> dict[str, tuple[Any, Any]]:
     """Weight name -> (A, B) in float64. Raises ValueError or a LunaError for a file that is no LoRA adapter, KeyError where one side is missing."""
     from luna.forensics.tensors import values
-    from luna.forensics.tensors.opening import open_model
+    from luna.model.tensors.opening import open_model
 
     sides: dict[str, dict[str, Any]] = {}
     for key, item in open_model(weights).tensors.items():
@@ -255,7 +249,9 @@ def _adapter_files(root: Path, lock: bytes) -> tuple[Path, Path] | None:
             if listing
             else {}
         )
-        places = [cache.find(root, entries[name]) for name in (adapter.CONFIG, adapter.WEIGHTS)]
+        config, weights = (
+            cache.find(root, entries[name]) for name in (adapter.CONFIG, adapter.WEIGHTS)
+        )
     except (ValueError, KeyError, TypeError):
         return None
-    return (places[0], places[1]) if all(places) else None
+    return (config, weights) if config and weights else None

@@ -18,12 +18,13 @@ from typing import Any
 import yaml
 
 from evals import transfer
-from luna import artifacts, params, sealed_parameters
+from luna import artifacts, hashes, params, sealed_parameters
 from luna.errors import InputError
 from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
-from luna.history.lineage import Entry, head_moves, lineage
+from luna.history.lineage import GenerationEntry, head_moves, lineage
 from luna.model import evolution
+from luna.scores import SCORES
 
 _FILES = (
     artifacts.METRICS,
@@ -38,11 +39,6 @@ _LARGEST = 1e18
 _CELLS = 40_000  # of a heatmap: more than a screen has pixels for
 _LOSS_POINTS = 40  # of one curve
 _EVALUATIONS = 150  # only this many of the newest generations include their EVAL.md, so that the page stays small
-_SCORES = {
-    "recall": ("recall", "minimum"),
-    "generalisation": ("generalize", "minimum"),
-    "tone_drift": ("tone_drift", "maximum"),
-}
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
@@ -138,7 +134,7 @@ def _of(document: Mapping[str, Any], *path: str) -> Any:
 
 
 def _generation(
-    entry: Entry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
+    entry: GenerationEntry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """The record that the page shows, and the relative change of each tensor."""
     marks = (
@@ -171,14 +167,15 @@ def _generation(
             marks.append(f"{artifacts.WEIGHT_CHANGE.as_posix()} is missing or cannot be read")
     rule = _rule((texts.get(artifacts.PARAMS) or b"").decode("utf-8", "replace"))
     scores = {}
-    for name, (key, bound) in _SCORES.items():
-        interval = _of(metrics, "evaluation", "intervals", name)
-        scores[name] = {
-            "value": _number(_of(metrics, "evaluation", key)),
+    for score in SCORES:
+        interval = _of(metrics, "evaluation", "intervals", score.name)
+        bound = "maximum" if score.less_is_better else "minimum"
+        scores[score.name] = {
+            "value": _number(_of(metrics, "evaluation", score.key)),
             "low": _number(_of(interval or {}, "low")),
             "high": _number(_of(interval or {}, "high")),
             "n": _number(_of(interval or {}, "n")),
-            "bound": getattr(getattr(rule, name), bound) if rule else None,
+            "bound": getattr(getattr(rule, score.name), bound) if rule else None,
         }
     files = _files(texts.get(artifacts.HASHES))
     record = {
@@ -244,20 +241,16 @@ def _loss(data: bytes | None) -> list[list[float]]:
         except ValueError:
             continue
     points = [point for point in points if math.isfinite(point[1])]
-    step = max(1, -(-len(points) // _LOSS_POINTS))
-    return points[::step] + (points[-1:] if (len(points) - 1) % step else [])
+    every = max(1, -(-len(points) // _LOSS_POINTS))
+    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
 
 
 def _files(data: bytes | None) -> list[list[Any]]:
     """(path, bytes, SHA-256) of each file of the artifact set."""
-    rows = []
     try:
-        for row in list(csv.reader((data or b"").decode("utf-8", "replace").splitlines()))[1:]:
-            if len(row) == 3 and row[1].isascii() and row[1].isdigit() and int(row[1]) < _LARGEST:
-                rows.append([row[0], int(row[1]), row[2]])
-    except csv.Error:
+        return [[path, *listed] for path, listed in hashes.loads(data or b"").items()]
+    except InputError:
         return []
-    return rows
 
 
 def _count_storage(generations: Iterable[dict[str, Any]]) -> None:
@@ -298,7 +291,7 @@ def _matrix(line: Line, gens: list[int]) -> tuple[list[list[int]], int]:
     names = [line.sealed[gen].name for gen in gens if gen in line.sealed]
     if not names:
         return [], 1
-    [text] = line.git.cat([f"refs/tags/{names[-1]}:{artifacts.RECALL_MATRIX.as_posix()}"])
+    text = line.git.show(f"refs/tags/{names[-1]}", artifacts.RECALL_MATRIX)
     try:
         cells = [cell for cell in transfer.loads((text or b"generation\n").decode()) if cell.n > 0]
     except (ValueError, TypeError, StopIteration, csv.Error):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from luna.forensics.lanes import Place, lay_out
+from luna.forensics.lanes import Node, lay_out
 
 ROW, LANE, INSET, BEND = 40, 18, 16, 8  # CSS pixels; the style sheet's --row is the first of them
 _WORDS = {
@@ -35,7 +35,7 @@ def _mark(state: str, x: int, y: int) -> str:
 
 
 def _line(
-    node: Place, places: dict[int, Place], lane_of: dict[int, int], y: Callable[[int], int]
+    node: Node, places: dict[int, Node], lane_of: dict[int, int], y: Callable[[int], int]
 ) -> str:
     """The path from the parent, and the stem towards later children."""
     paths = []
@@ -43,7 +43,7 @@ def _line(
     if node.stem_end > node.row:
         goes_on = lane_of[node.stem_end] == node.lane
         paths.append(f"M{x} {y(node.row)}V{y(node.stem_end) + (0 if goes_on else BEND)}")
-    if node.leaves_at is not None:
+    if node.leaves_at is not None and node.parent is not None:
         from_x = _x(places[node.parent].lane)
         if node.leaves_at == node.row:
             paths.append(f"M{from_x} {y(node.row) + BEND}q0 {-BEND} {BEND} {-BEND}H{x}")

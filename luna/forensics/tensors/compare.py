@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luna.errors import InputError
-from luna.forensics.tensors.opening import open_model
-from luna.forensics.tensors.stored import Model, Stored
 from luna.model import evolution, naming
+from luna.model.tensors.opening import open_model
+from luna.model.tensors.stored import Model, Stored, Value
 
 State = Literal["same", "changed", "reshaped", "only in A", "only in B"]
 _STREAMS = 2  # comparing is bound by memory: more do not help
@@ -164,5 +164,9 @@ def _metadata(a: Model, b: Model) -> list[tuple[str, str | None, str | None]]:
     for key in sorted(a.metadata.keys() | b.metadata.keys()):
         old, new = a.metadata.get(key), b.metadata.get(key)
         if old is None or new is None or old[0] != new[0]:
-            rows.append((key, *(side[1]()[:_SHOWN] if side else None for side in (old, new))))
+            rows.append((key, _shown(old), _shown(new)))
     return rows
+
+
+def _shown(value: Value | None) -> str | None:
+    return value[1]()[:_SHOWN] if value else None

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from luna.forensics.tensors.stored import Stored
+from luna.model.tensors.stored import Stored
 
 _RELEASE = 1 << 26  # bytes after which pages are given back
 _BLOCK = 1 << 21  # elements that are decoded at a time

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luna.errors import InputError
-from luna.forensics.tensors.stored import Model, Stored
+from luna.model.tensors.stored import Model, Stored
 
 _BYTES = {
     "F64": 8,
