@@ -1,4 +1,4 @@
-"""Times restore and the parent's merge at generation 1,000: one keyframe and 32 adapters of the real size.
+"""Times restore and merge at generation 1,000: one keyframe and 32 adapters of the real size.
 
 The line is written without training (bench/long_line.py). Its last 32 adapters are random, its keyframe's weights are the base's, and the last
 generation's model.gguf is what these make: 'luna restore' must come to it bit for bit.

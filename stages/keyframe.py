@@ -1,4 +1,4 @@
-"""The keyframe stage: the 16-bit weights that this generation's adapters are added to, made once for many generations."""
+"""The keyframe stage: the weights that adapters are added to, made once for many generations."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keyframes: the 16-bit weights that adapters are added to, kept like the base, so that no generation costs more than a few adapters."""
+"""Keyframes: weights that adapters are added to, kept like the base, so that no generation costs more."""
 
 from __future__ import annotations
 

@@ -100,12 +100,13 @@ _MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
 
 
 def _parse(document: dict[str, Any]) -> Build:
-    ancestors = tuple(Ancestor(**item) for item in document.pop("ancestors"))
-    lists = {key: tuple(document.pop(key)) for key in ("conversations", "probes")}
-    rule = MergeRule(document.pop("merge_rule", MergeRule.EACH))
-    keyframe = keyframe_of(document.pop("keyframe", None))
-    build = Build(ancestors=ancestors, **lists, merge_rule=rule, keyframe=keyframe, **document)
-    _ = build.summed  # the keyframe is one of the ancestors
+    document["ancestors"] = tuple(Ancestor(**item) for item in document["ancestors"])
+    for key in ("conversations", "probes"):
+        document[key] = tuple(document[key])
+    document["merge_rule"] = MergeRule(document.get("merge_rule", MergeRule.EACH))
+    document["keyframe"] = keyframe_of(document.get("keyframe"))
+    build = Build(**document)
+    _ = build.summed  # raises ValueError where the keyframe is none of the ancestors
     return build
 
 

@@ -38,7 +38,7 @@ def _keys(recipe: Recipe) -> list[str]:
     total = hashlib.sha256()
     for path in sorted(recipe.fixed.iterdir()):
         total.update(f"{path.name} {_file_digest(path)}\n".encode())
-    found = [total.hexdigest()]
+    keys = [total.hexdigest()]
     for some in recipe.rounds:
         if len(some) > 1:
             total.update(f"sum of {len(some)}\n".encode())
@@ -46,8 +46,8 @@ def _keys(recipe: Recipe) -> list[str]:
             if adapter.weights is None:
                 continue
             total.update(f"{adapter.scale!r} {_file_digest(adapter.weights)}\n".encode())
-        found.append(total.hexdigest())
-    return found
+        keys.append(total.hexdigest())
+    return keys
 
 
 def rebuild(recipe: Recipe, scratch: Path) -> Path:
@@ -70,7 +70,7 @@ def child(recipe: Recipe, parent: Path, scratch: Path) -> tuple[Path, Change]:
 
 def _start(recipe: Recipe, scratch: Path, most: int) -> tuple[Recipe, Path]:
     """What is left to be done after the rounds that scratch holds (``most`` of them), and the folder that it makes."""
-    folders = [recipe.fixed, *(scratch / key for key in _keys(recipe)[1:])]
+    folders = [recipe.fixed, *(scratch / name for name in _keys(recipe)[1:])]
     have = max(index for index, folder in enumerate(folders[: most + 1]) if folder.is_dir())
     return Recipe(folders[have], recipe.rounds[have:]), folders[-1]
 

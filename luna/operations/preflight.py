@@ -288,12 +288,12 @@ def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) 
     own = sealed_outs(root.resolve(), parent).values()
     wanted = [keyframes.Input(parent, out.path, out.md5) for out in own if out.cached]
     wanted += [item for item in keyframes.inputs(line, parent) if item not in wanted]
-    found = []
+    missing = []
     for item in wanted:
         try:
             gone = any(lacks(md5) for md5 in objects.expanded(root, [item.md5]))
         except ColdStorageError:  # its listing is to be had nowhere
             gone = True
         if gone:
-            found.append(f"{item.path} of {item.name}")
-    return found
+            missing.append(f"{item.path} of {item.name}")
+    return missing
