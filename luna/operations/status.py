@@ -52,7 +52,7 @@ class Status:
         if self.altered_rows:
             return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
-            return "repair what is named above, then luna evolve"
+            return "correct what is named above, then luna evolve"
         if self.building and self.handed_over:
             return (
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
