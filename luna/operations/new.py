@@ -107,7 +107,7 @@ def start(
         raise StateError(
             f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code that built it."
         )
-    if not line.sealed:  # later the line has its own copy, and what it came from may be gone
+    if not line.sealed:  # afterwards the line keeps its base itself, and its source may be gone
         base.check(settings.base)
     head, sealed_ledger = line.head_name, None
     if line.sealed:
