@@ -21,8 +21,8 @@ from typing import Literal
 import llama_cpp
 import numpy as np
 
-from luna.answering.chat_template import ChatTemplate
 from luna.conversations import template
+from luna.conversations.chat_template import ChatTemplate
 from luna.conversations.marks import Marks
 from luna.conversations.template import Messages
 from luna.errors import ExportError

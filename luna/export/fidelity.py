@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from luna.answering.engine import Engine
+from luna.conversations.examples import IGNORED, Teaching
 from luna.conversations.marks import Transformers
 from luna.conversations.schema import Conversation
-from luna.conversations.template import IGNORED, tokenise
 from luna.errors import ExportError
 from luna.params import Fidelity
 
@@ -58,9 +58,13 @@ def reference(
         model = PeftModel.from_pretrained(model, str(adapter.resolve()))
     model.eval()
     tokens, starts, logits = [], [], []
-    for conversation in conversations:
-        ids, labels = tokenise(tokenizer, conversation.messages, system_prompt, MAX_TOKENS)
-        start = next((i for i, label in enumerate(labels) if label != IGNORED), len(ids)) - 1
+    with Teaching(tokenizer) as teaching:
+        examples = [
+            teaching.examples(conversation.messages, system_prompt, MAX_TOKENS)
+            for conversation in conversations
+        ]
+    for ids, labels in ((one[0].ids, one[0].labels) for one in examples if one):
+        start = next(i for i, label in enumerate(labels) if label != IGNORED) - 1
         if start < 0 or start >= len(ids) - 1:
             continue
         with torch.inference_mode():
