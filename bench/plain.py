@@ -23,7 +23,6 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import (
         AutoModelForCausalLM,
-        AutoTokenizer,
         BitsAndBytesConfig,
         DataCollatorForSeq2Seq,
         Trainer,
@@ -31,9 +30,10 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
     )
 
     from luna.conversations.examples import IGNORED, Teaching
+    from luna.model import tokenizer as tokenizers
 
     cuda = torch.cuda.is_available()
-    tokenizer = AutoTokenizer.from_pretrained(str(weights), local_files_only=True)
+    tokenizer = tokenizers.load(weights)
     four = (
         BitsAndBytesConfig(
             load_in_4bit=True,

@@ -119,6 +119,7 @@ def test_a_template_is_changed_no_more_than_it_needs(habit):
     source, changes = HABITS[habit]
     assert adapted(habit).changes == changes
     assert changes or adapted(habit).source == source
+    assert adapt(adapted(habit).source, BOS, EOS, DAY).source == adapted(habit).source
 
 
 @pytest.mark.parametrize("system", [SYSTEM, ""])

@@ -79,7 +79,7 @@ def adapt(source: str, bos: str, eos: str, day: date) -> Adapted:
             system message; or it asks for a reply in another way than it writes one.
     """
     before, changes = "", []
-    if "strftime_now" in source:
+    if "strftime_now" in source and "macro strftime_now" not in source:
         before += _fixed_day(source, day)
         changes.append(Change.DAY)
     two = [_row("user", question) for question, _ in _TURNS[:2]]

@@ -106,21 +106,19 @@ class Teaching:
 
     def _example(self, question: Messages, reply: str, system_prompt: str, learnt: bool) -> Example:
         prompt = template.prompt(question, system_prompt, self._vocabulary, self._chat.render)
-        words, after = self._reply(reply)
+        words = reply_tokens(self._form, reply, self._vocabulary)
+        after = encode(self._form.after, self._vocabulary, None)
         ignored = [IGNORED] * len(prompt), [IGNORED] * len(after)
         return Example(
             prompt + words + after,
             [*ignored[0], *(words if learnt else [IGNORED] * len(words)), *ignored[1]],
         )
 
-    def _reply(self, reply: str) -> tuple[list[int], list[int]]:
-        """The tokens of a reply with the mark that ends it, and of what follows; a mark written in the reply is text."""
-        form = self._form
-        [(row, *_), seam] = template.prepared([("assistant", reply)], "", self._vocabulary)
-        return (
-            encode(form.before + row["content"] + form.end, self._vocabulary, seam),
-            encode(form.after, self._vocabulary, None),
-        )
+
+def reply_tokens(form: Reply, reply: str, vocabulary: Vocabulary) -> list[int]:
+    """The tokens of a reply with the mark that ends it; a mark written in the reply is text."""
+    [row], seam = template.prepared([("assistant", reply)], "", vocabulary)
+    return encode(form.before + row["content"] + form.end, vocabulary, seam)
 
 
 def chat_template_of(tokenizer: Any) -> ChatTemplate:

@@ -106,6 +106,8 @@ def start(
             f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by."
         )
     base.check(settings.base)
+    if not line.sealed:
+        _look_into_base(root, settings, say)
     parent, sealed_ledger = line.head_name or BASE_PARENT, None
     if line.sealed:
         if line.head_name is None:
@@ -132,6 +134,22 @@ def start(
     batches.remove_old_list(root)
     begin(root, line, build)
     return GenerationName.parse(build.name)
+
+
+def _look_into_base(root: Path, settings: params.Params, say: Callable[[str], None]) -> None:
+    """Whether a folder can become the base of all that waits to be taught. A hub's is looked into once it is there."""
+    folder = base.local_folder(settings.base)
+    if folder is None:
+        return
+    from luna.export import (
+        base_check,
+    )  # it loads transformers, which no later generation needs here
+
+    looked = base_check.look(
+        folder, root / artifacts.SCRATCH, conversations(root), settings.chat.system_prompt
+    )
+    for sentence in looked.sentences:
+        say(sentence)
 
 
 def _decide(

@@ -26,6 +26,7 @@ from unsloth import FastLanguageModel
 from luna.conversations.examples import IGNORED, Teaching
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
+from luna.model import tokenizer as tokenizers
 from luna.params import Chat, Train
 from luna.training import environment, memory
 from luna.training.outcome import Outcome
@@ -65,7 +66,7 @@ def _train(
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
     rows = []
-    with Teaching(tokenizer) as teaching:
+    with Teaching(tokenizers.load(weights)) as teaching:
         for item in conversations:
             examples = teaching.examples(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
