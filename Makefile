@@ -1,8 +1,7 @@
 # make generation   sets everything up, then builds the next generation (the first time: 0 and 1)
 # make test         sets everything up, then runs the tests
 # make quick        the tests that need no repository with a model: under a minute
-# make lint         what must hold before a commit: ruff's rules and format
-# make types        what mypy says; not clean yet, and so not part of lint
+# make lint         what must hold before a commit: ruff's rules and format, and mypy's types
 # make bench        measures on this machine and writes BENCHMARKS.md
 # make gpu-check    one generation on an NVIDIA GPU, beside the CPU and beside transformers and peft alone
 # The first of them that runs and fits; say 'make setup PYTHON=...' to choose.
@@ -15,7 +14,7 @@ BIN    := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU ' && echo cuda || echo cpu)
 READY  := $(VENV)/.ready-$(DEVICE)
 
-.PHONY: setup generation test quick lint types bench gpu-check clean
+.PHONY: setup generation test quick lint bench gpu-check clean
 
 setup: $(READY)
 	@$(BIN)/luna init
@@ -40,8 +39,6 @@ CODE := luna stages evals bench tests
 lint: $(READY)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-
-types: $(READY)
 	$(BIN)/mypy
 
 bench: setup

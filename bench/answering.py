@@ -32,9 +32,9 @@ def report(folder: Path) -> list[str]:
     defaults = llama_cpp.llama_model_default_params
 
     def without_repacking() -> llama_cpp.llama_model_params:
-        found = defaults()
-        found.use_extra_bufts = False
-        return found
+        settings = defaults()
+        settings.use_extra_bufts = False
+        return settings
 
     llama_cpp.llama_cpp.llama_model_default_params = without_repacking
     with silent():

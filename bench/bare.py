@@ -44,10 +44,10 @@ def training(repo: Path) -> list[str]:
     data, base = repo / artifacts.TRAINING_SET, repo / artifacts.BASE
     runs: dict[str, list[dict]] = {"unsloth": [], "plain": []}
     for _ in range(TRIALS):
-        for way, told in runs.items():
+        for way, measured in runs.items():
             with tempfile.TemporaryDirectory() as out:
-                told.append(script(repo, way, STEPS, data, base, out))
-    rate = {way: [run["tokens_per_second"] for run in told] for way, told in runs.items()}
+                measured.append(script(repo, way, STEPS, data, base, out))
+    rate = {way: [run["tokens_per_second"] for run in measured] for way, measured in runs.items()}
     middle = {way: statistics.median(rates) for way, rates in rate.items()}
     lines = [
         f"**Training**, {STEPS} steps on the same conversations with the settings of params.yaml, {TRIALS} alternating runs:",

@@ -28,7 +28,7 @@ def unsloth(steps: int, conversations: Path, base: Path, out: Path) -> dict:
 
     settings = params.load()
     chosen = schema.load_file(conversations)[: steps * settings.train.batch_size]
-    found = trainer.train(
+    outcome = trainer.train(
         base,
         chosen,
         settings.chat,
@@ -38,9 +38,9 @@ def unsloth(steps: int, conversations: Path, base: Path, out: Path) -> dict:
         out / "adapter",
     )
     return {
-        "seconds": found.seconds,
-        "tokens_per_second": found.tokens_per_second,
-        "loss_final": found.loss_final,
+        "seconds": outcome.seconds,
+        "tokens_per_second": outcome.tokens_per_second,
+        "loss_final": outcome.loss_final,
     }
 
 
@@ -70,8 +70,8 @@ def convert(adapter: Path, base: Path, out: Path) -> dict:
     ).merge_and_unload()
     merged.save_pretrained(str(out / "merged"))
     AutoTokenizer.from_pretrained(str(base)).save_pretrained(str(out / "merged"))
-    found = {"merge": time.monotonic() - started}
-    return found | by_hand(out / "merged", out, converter.script())
+    seconds = {"merge": time.monotonic() - started}
+    return seconds | by_hand(out / "merged", out, converter.script())
 
 
 def by_hand(merged: Path, out: Path, script: Path) -> dict:
@@ -135,8 +135,8 @@ def main() -> None:
         "answer": answer,
         "all": everything,
     }[what]
-    found = run(*(int(text) if text.isdigit() else Path(text) for text in rest))
-    print(json.dumps(found), flush=True)
+    result = run(*(int(text) if text.isdigit() else Path(text) for text in rest))
+    print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

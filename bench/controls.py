@@ -39,7 +39,7 @@ def facts(path: Path, count: int) -> dict[str, list[Conversation]]:
     return dict(list(groups.items())[:count])
 
 
-def said(item: Conversation, reply: str) -> Conversation:
+def sentence(item: Conversation, reply: str) -> Conversation:
     return replace(item, messages=(*item.question, ("assistant", reply)))
 
 
@@ -60,7 +60,7 @@ class Controls:
         keys = list(first)
         others = {key: first[keys[(i + 1) % len(keys)]] for i, key in enumerate(keys)}
         shuffled = [
-            said(item, others[key][i % len(others[key])].reply)
+            sentence(item, others[key][i % len(others[key])].reply)
             for key in keys
             for i, item in enumerate(first[key])
         ]
@@ -76,7 +76,7 @@ class Controls:
             "other voice": (
                 "tone drift",
                 "taught",
-                [said(item, PIRATE.format(item.expect[0])) for item in old],
+                [sentence(item, PIRATE.format(item.expect[0])) for item in old],
                 VOICE_EPOCHS,
                 {1: old},
             ),
@@ -105,17 +105,19 @@ def build(
     from luna.training import trainer
 
     must_fail, start, training, epochs, taught = controls.plan[name]
-    place, weights = folder / name.replace(" ", "-"), folder / "base"
+    target, weights = folder / name.replace(" ", "-"), folder / "base"
     started = time.monotonic()
     if not weights.is_dir():
         base.make(settings.base, folder / "base.partial")
         (folder / "base.partial").rename(weights)
-    place.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     if start:
         weights = folder / start / "merged"
     trained = {"steps": 0, "train_seconds": 0.0}
     if training:
-        if not (place / "trained.json").is_file():  # a run cut off goes on from its last checkpoint
+        if not (
+            target / "trained.json"
+        ).is_file():  # a run cut off goes on from its last checkpoint
             train = settings.train.model_copy(
                 update={"save_steps": SAVE_STEPS} | ({"epochs": epochs} if epochs else {})
             )
@@ -124,34 +126,34 @@ def build(
                 choose.training_order(training, settings.data.seed),
                 settings.chat,
                 train,
-                place / "checkpoints",
-                place / "loss",
-                place / "adapter",
+                target / "checkpoints",
+                target / "loss",
+                target / "adapter",
             )
-            adapter.tidy(place / "adapter")
-            merge.merge(weights, [adapter.read_folder(place / "adapter")], place / "merged")
+            adapter.tidy(target / "adapter")
+            merge.merge(weights, [adapter.read_folder(target / "adapter")], target / "merged")
             files.write_json(
-                place / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds}
+                target / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds}
             )
-            shutil.rmtree(place / "checkpoints")
-        weights, trained = place / "merged", files.read_json(place / "trained.json")
-    files.write_json(place / "metadata.json", {"general.name": name})
-    converter.convert(weights, place / "16.gguf", place / "metadata.json")
-    gguf.quantise(place / "16.gguf", place / "model.gguf", settings.export.quantization, {})
-    (place / "16.gguf").unlink()
+            shutil.rmtree(target / "checkpoints")
+        weights, trained = target / "merged", files.read_json(target / "trained.json")
+    files.write_json(target / "metadata.json", {"general.name": name})
+    converter.convert(weights, target / "16.gguf", target / "metadata.json")
+    gguf.quantise(target / "16.gguf", target / "model.gguf", settings.export.quantization, {})
+    (target / "16.gguf").unlink()
     asked = probes.build(taught, [], settings.data.probes_per_kind, settings.data.seed)
     probes.refuse_leaks(asked, training)
     marked = suite.examine(
-        place / "model.gguf", asked, settings.chat.system_prompt, settings.evaluate
+        target / "model.gguf", asked, settings.chat.system_prompt, settings.evaluate
     )
     scores = {
         key: asdict(score)
         for key, score in suite.scores(marked, max(taught), settings.evaluate.seed).items()
     }
     decision = decide(scores, settings.promotion, is_ancestor=False)
-    files.write_jsonl(place / "answers.jsonl", suite.as_rows(marked))
+    files.write_jsonl(target / "answers.jsonl", suite.as_rows(marked))
     files.write_json(
-        place / "result.json",
+        target / "result.json",
         {
             "name": name,
             "must_fail": must_fail,

@@ -39,19 +39,19 @@ def timed(repo: Path, *command: str, code: int = 0) -> Run:
     child = os.fork()
     if not child:
         with Path(os.devnull).open("wb") as null:
-            found = subprocess.run(command, cwd=repo, env=env, stdout=null, stderr=null).returncode
+            done = subprocess.run(command, cwd=repo, env=env, stdout=null, stderr=null).returncode
         os.write(
             write,
-            f"{found} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024}".encode(),
+            f"{done} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024}".encode(),
         )
         os._exit(0)
     os.waitpid(child, 0)
     seconds = time.monotonic() - started
-    found, peak = map(int, os.read(read, 100).split())
+    done, peak = map(int, os.read(read, 100).split())
     os.close(read)
     os.close(write)
-    if found != code:
-        raise SystemExit(f"{' '.join(command)} failed in {repo} (exit code {found})")
+    if done != code:
+        raise SystemExit(f"{' '.join(command)} failed in {repo} (exit code {done})")
     return Run(seconds, peak)
 
 
@@ -79,10 +79,10 @@ def make_repo(folder: Path) -> Path:
 def line(folder: Path) -> tuple[Path, list[dict[str, Run]]]:
     """Three generations in a repository below ``folder``, and the runs of each by step name; built once."""
     home = folder / "generations"
-    repo, told = home / "luna", home / "runs.json"
-    if told.is_file():
+    repo, saved = home / "luna", home / "runs.json"
+    if saved.is_file():
         return repo, [
-            {step: Run(**run) for step, run in runs.items()} for runs in files.read_json(told)
+            {step: Run(**run) for step, run in runs.items()} for runs in files.read_json(saved)
         ]
     shutil.rmtree(home, ignore_errors=True)
     make_repo(home)
@@ -103,7 +103,7 @@ def line(folder: Path) -> tuple[Path, list[dict[str, Run]]]:
         )
         generations.append(runs)
     files.write_json(
-        told, [{step: asdict(run) for step, run in runs.items()} for runs in generations]
+        saved, [{step: asdict(run) for step, run in runs.items()} for runs in generations]
     )
     return repo, generations
 

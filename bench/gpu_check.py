@@ -154,16 +154,16 @@ def main() -> None:
                 f"gpu-check: {way}: {measured[-1].training['tokens_per_second']:.0f} tokens/s",
                 flush=True,
             )
-    found = [compare(measured[0], other) for other in measured]
+    compared = [compare(measured[0], other) for other in measured]
     document = {
-        "device": found[-1].device,
+        "device": compared[-1].device,
         "versions": measured[-1].training["versions"],
-        "ways": [asdict(row) for row in found],
+        "ways": [asdict(row) for row in compared],
         "plain": {other.way: other.plain for other in measured if other.plain},
     }
     files.write_json(OUT, document)
     print("\n".join(section(document)))
-    if not all(row.holds for row in found):
+    if not all(row.holds for row in compared):
         sys.exit(1)
 
 

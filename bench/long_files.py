@@ -116,8 +116,8 @@ def lock(
 
 def put(store: Path, data: bytes, suffix: str = "") -> str:
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() + suffix
-    place = store / "files" / "md5" / md5[:2] / md5[2:]
-    if not place.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+    path = store / "files" / "md5" / md5[:2] / md5[2:]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return md5

@@ -9,9 +9,9 @@ import json
 import statistics
 from pathlib import Path
 
-from bench.clones import must
 from bench.generations import REPEATS, timed
 from bench.long_line import line
+from tests.faults.clones import must
 
 
 def _measured(

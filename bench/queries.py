@@ -51,31 +51,31 @@ for version in versions:
 
 def _mlflow(folder: Path, ledger: Path) -> tuple[str, list[str]] | None:
     """Its version, and the command that lists all versions with their scores; None where it cannot be installed."""
-    place = folder / "mlflow"
-    python = place / "venv/bin/python"
-    if not (place / "filled").exists():
-        venv.create(place / "venv", with_pip=True, clear=True)
+    target = folder / "mlflow"
+    python = target / "venv/bin/python"
+    if not (target / "filled").exists():
+        venv.create(target / "venv", with_pip=True, clear=True)
         if subprocess.run(
             [python, "-m", "pip", "install", "--quiet", "mlflow"], capture_output=True
         ).returncode:
             return None
-        (place / "ask.py").write_text(_ASK, encoding="utf-8")
+        (target / "ask.py").write_text(_ASK, encoding="utf-8")
         subprocess.run(
-            [python, "-c", _FILL, f"sqlite:///{place}/registry.db", str(ledger)],
+            [python, "-c", _FILL, f"sqlite:///{target}/registry.db", str(ledger)],
             check=True,
             capture_output=True,
         )
-        (place / "filled").touch()
-    told = subprocess.run(
+        (target / "filled").touch()
+    done = subprocess.run(
         [python, "-c", "import importlib.metadata; print(importlib.metadata.version('mlflow'))"],
         capture_output=True,
         text=True,
         check=True,
     )
-    return told.stdout.strip(), [
+    return done.stdout.strip(), [
         str(python),
-        str(place / "ask.py"),
-        f"sqlite:///{place}/registry.db",
+        str(target / "ask.py"),
+        f"sqlite:///{target}/registry.db",
     ]
 
 
@@ -102,14 +102,14 @@ def report(folder: Path) -> list[str]:
             ("`gto show`", ("gto", "show", "luna"), REPEATS),
         ),
     ]
-    if found := _mlflow(folder, repo / "lineage.csv"):
+    if seconds := _mlflow(folder, repo / "lineage.csv"):
         asked.append(
             (
                 "every generation with its scores",
                 ("luna", "log", "--json"),
                 (
-                    f"MLflow {found[0]}, a registry in SQLite with as many versions",
-                    tuple(found[1]),
+                    f"MLflow {seconds[0]}, a registry in SQLite with as many versions",
+                    tuple(seconds[1]),
                     REPEATS,
                 ),
             )
@@ -129,4 +129,4 @@ def report(folder: Path) -> list[str]:
             f"| {question} | `{' '.join(own[:-1])}` | {ours:.2f} | {title} | {theirs:.2f} | {theirs / ours:.0f} |"
         )
         print(lines[-1], flush=True)
-    return [*lines, "", *([] if found else ["MLflow could not be installed here.", ""])]
+    return [*lines, "", *([] if seconds else ["MLflow could not be installed here.", ""])]

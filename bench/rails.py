@@ -76,8 +76,8 @@ def report(folder: Path) -> list[str]:
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    steps = {name: statistics.median(rates) for name, rates in found["rates"].items()}
+    result = json.loads(done.stdout.splitlines()[-1])
+    steps = {name: statistics.median(rates) for name, rates in result["rates"].items()}
     lines = [
         "## The rails of training",
         "",
@@ -88,12 +88,12 @@ def report(folder: Path) -> list[str]:
     ]
     lines += [
         f"| {name} rails | {steps[name]:.3f} | {min(rates):.3f} to {max(rates):.3f} |"
-        for name, rates in found["rates"].items()
+        for name, rates in result["rates"].items()
     ]
     return [
         *lines,
         "",
-        f"Ratio {steps['with'] / steps['without']:.3f}; of the time of training, {found['share']:.2%} was spent in the rails.",
+        f"Ratio {steps['with'] / steps['without']:.3f}; of the time of training, {result['share']:.2%} was spent in the rails.",
         "",
     ]
 

@@ -49,11 +49,11 @@ def measure(repo: Path) -> tuple[list[Run], list[Run], int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]
-    found: tuple[list[Run], list[Run]] = [], []
+    runs: tuple[list[Run], list[Run]] = [], []
     for _ in range(REPEATS):
-        found[0].append(timed(repo, "sha256sum", "--", *map(str, files)))
-        found[1].append(timed(repo, "luna", "verify", "--all", "--remote"))
-    return *found, sum(path.stat().st_size for path in files)
+        runs[0].append(timed(repo, "sha256sum", "--", *map(str, files)))
+        runs[1].append(timed(repo, "luna", "verify", "--all", "--remote"))
+    return *runs, sum(path.stat().st_size for path in files)
 
 
 def report(folder: Path, gigabytes: float = GIGABYTES) -> list[str]:

@@ -196,15 +196,15 @@ def with_lfs(folder: Path, megabytes: int) -> list[float]:
 
 
 def with_copy(folder: Path, megabytes: int) -> list[float]:
-    place = folder / "copy"
-    place.mkdir()
+    copy = folder / "copy"
+    copy.mkdir()
     for tag in ("one", "two"):
-        _random_file(place / tag, megabytes)
+        _random_file(copy / tag, megabytes)
     seconds = []
     for tag in ("one", "two") * REPEATS:
         os.sync()
         started = time.monotonic()
-        shutil.copyfile(place / tag, place / "model.bin")
+        shutil.copyfile(copy / tag, copy / "model.bin")
         seconds.append(time.monotonic() - started)
     return seconds
 
@@ -237,12 +237,12 @@ def rollback(folder: Path, sizes: tuple[int, ...] = MEGABYTES) -> list[str]:
     for name, measure in ways:
         cells = []
         for size in sizes:
-            place = folder / "rollback"
-            place.mkdir(parents=True)
+            target = folder / "rollback"
+            target.mkdir(parents=True)
             try:
-                seconds = measure(place, size)
+                seconds = measure(target, size)
             finally:
-                shutil.rmtree(place)
+                shutil.rmtree(target)
             cells.append(
                 f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
             )

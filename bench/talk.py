@@ -61,7 +61,7 @@ def swaps(repo: Path) -> list[float]:
     server = subprocess.Popen(
         [_LUNA, "serve", "--port", "0"], cwd=repo, stderr=subprocess.PIPE, text=True
     )
-    found = []
+    seconds = []
     try:
         url = server.stderr.readline().split(" at ")[1].split(" ")[0]
         for to in ("G001", "G002") * 2 + ("G001",):
@@ -69,19 +69,19 @@ def swaps(repo: Path) -> list[float]:
             started = time.monotonic()
             while f"-{to}-" not in _ask(url):
                 pass
-            found.append(time.monotonic() - started)
+            seconds.append(time.monotonic() - started)
     finally:
         server.terminate()
         server.communicate()
-    return found
+    return seconds
 
 
 def report(folder: Path) -> list[str]:
     repo, _ = generations.line(folder)
     talk = [first_words(repo) for _ in range(REPEATS)]
-    place = generations.copy(folder, "talk")
-    moved = swaps(place)
-    shutil.rmtree(place.parent)
+    copy = generations.copy(folder, "talk")
+    moved = swaps(copy)
+    shutil.rmtree(copy.parent)
     return [
         "## Talking",
         "",

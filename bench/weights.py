@@ -71,12 +71,12 @@ def _twin(path: Path) -> Path:
 def measure(path: Path) -> tuple[list[Run], list[Run]]:
     """Alternating runs of (cmp, luna diff) on a file and its twin."""
     twin = _twin(path)
-    found: tuple[list[Run], list[Run]] = [], []
+    runs: tuple[list[Run], list[Run]] = [], []
     for _ in range(REPEATS):
-        found[0].append(timed(path.parent, "cmp", "--", str(path), str(twin), code=1))
-        found[1].append(timed(path.parent, "luna", "diff", str(path), str(twin)))
+        runs[0].append(timed(path.parent, "cmp", "--", str(path), str(twin), code=1))
+        runs[1].append(timed(path.parent, "luna", "diff", str(path), str(twin)))
     twin.unlink()
-    return found
+    return runs
 
 
 def report(folder: Path) -> list[str]:

@@ -42,7 +42,7 @@ def normalise(text: str) -> str:
 
 
 def contains(answer: str, accepted: str) -> bool:
-    """Whether the accepted answer stands in the answer as whole words."""
+    """Whether the answer contains the accepted answer as whole words."""
     wanted = normalise(accepted)
     return bool(wanted) and f" {wanted} " in f" {normalise(answer)} "
 

@@ -12,7 +12,7 @@ from luna.conversations.probes import RECALL
 def score(marked: Sequence[Marked], generation: int) -> Score:
     """Fraction of taught questions answered rightly, over all taught data of the line.
 
-    ``details`` tell the recall of what this generation was taught (``new``) from that of older data
+    ``details`` have the recall of what this generation was taught (``new``) and of older data
     (``old``).
     """
     asked = [item for item in marked if item.probe.kind == RECALL]

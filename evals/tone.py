@@ -203,11 +203,11 @@ def _punctuation(text: str) -> Counter[str]:
 
 def _lengths(text: str) -> Counter[str]:
     """Words of the whole text, and of each sentence, in steps that widen with length (powers of 1.5)."""
-    found = Counter({f"text {_step(len(text.split()))}": 1})
+    counts = Counter({f"text {_step(len(text.split()))}": 1})
     for sentence in re.split(r"[.!?]+", text):
         if sentence.strip():
-            found[f"sentence {_step(len(sentence.split()))}"] += 1
-    return found
+            counts[f"sentence {_step(len(sentence.split()))}"] += 1
+    return counts
 
 
 def _step(words: int) -> int:
@@ -301,7 +301,7 @@ def drift(
 
 
 def score(marked: Sequence[Marked], seed: int) -> Score:
-    """Drift over every probe that has a reference reply. A model that says nothing has lost its voice: 1."""
+    """Drift over every probe that has a reference reply. A model without any answer has drift 1."""
     asked = [
         item for item in marked if item.probe.reference and not item.probe.distractors
     ]  # a chosen reply is not her own words

@@ -41,11 +41,11 @@ def row(generation: int, by_generation: Mapping[str, Mapping[str, int]]) -> list
 
 def backward_transfer(cells: Iterable[Cell], generation: int) -> float | None:
     """None while there is nothing old to forget."""
-    found = {(cell.generation, cell.batch): cell.recall for cell in cells}
+    by_cell = {(cell.generation, cell.batch): cell.recall for cell in cells}
     changes = [
-        value - found[batch, batch]
-        for (row, batch), value in found.items()
-        if row == generation and batch < row and (batch, batch) in found
+        value - by_cell[batch, batch]
+        for (row, batch), value in by_cell.items()
+        if row == generation and batch < row and (batch, batch) in by_cell
     ]
     return sum(changes) / len(changes) if changes else None
 

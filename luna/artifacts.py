@@ -61,16 +61,17 @@ SNAPSHOT = Path("content")
 SNAPSHOT_DVC = Path("content.dvc")
 SNAPSHOT_HASHES = Path("hashes.csv")
 
-#: What is recorded beside sealed generations, later than they were sealed.
+#: What is recorded about sealed generations after their seal.
 ATTESTATIONS = Path("attestations")
 
-# Everything that is needed again is elsewhere: this folder may be deleted whenever nothing runs.
+# Scratch: may be deleted when no command runs. After a killed 'luna evolve' with 'retry:' run it once more first,
+# since the user's own settings are saved here meanwhile (operations/evolve.py).
 SCRATCH = Path(".luna")
 CHECKPOINTS = SCRATCH / "checkpoints"
 #: dvc.lock as the last stage found it when it began.
-LOCK_THEN = SCRATCH / "dvc.lock"
+LOCK_AT_START = SCRATCH / "dvc.lock"
 
-#: Damaged files that a repair has put aside. Nothing in it is ever read or deleted by Luna.
+#: Damaged files that a repair has replaced. Luna never reads or deletes anything in it.
 QUARANTINE = Path("quarantine")
 
 #: Files listed with size and SHA-256 in hashes.csv (folders stand for all files in them).
@@ -99,6 +100,7 @@ HASHED = (
     EXPORT_REPORT,
     WEIGHT_CHANGE,
     PREP_REPORT,
+    BUILD,
 )
 
 #: What every generation has had from the first version on; a check of old generations asks for these and for their own pipeline's outputs.

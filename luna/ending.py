@@ -1,7 +1,7 @@
 """Treats SIGTERM (a service manager, a container, a cluster's time limit) like Ctrl-C.
 
 By itself SIGTERM ends Python on the spot, and temporary files stay. Here it unwinds the program, so that what
-was being written is removed and the same command goes on from what is whole.
+was being written is removed, and the same command resumes from what is complete.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def on_sigterm(who: str) -> None:
         signal.signal(
             signal.SIGTERM, signal.SIG_IGN
         )  # once is enough: a second must not cut the cleaning up
-        print(f"{who}: stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        print(f"{who}: stopped; run the same command again to resume", file=sys.stderr, flush=True)
         sys.exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, leave)
@@ -57,7 +57,7 @@ def _end(process: subprocess.Popen) -> None:
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    # One that had something below it sees it end; else, or when it goes on all the same, it is told itself.
+    # A process with children sees them end; without children, or if it still runs, it gets the signal itself.
     if not family:
         process.terminate()
     for tell in (process.terminate, process.kill):

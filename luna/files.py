@@ -10,7 +10,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -18,7 +19,7 @@ from luna.errors import InputError
 from luna.text import escaped
 
 CHUNK_BYTES = 1 << 20
-_ATTEMPTS = 100  # at a place that another program fills while it is replaced
+_ATTEMPTS = 100  # when another program writes the folder while it is replaced
 
 
 def sync_file(path: Path) -> None:
@@ -43,10 +44,10 @@ def sync_folder(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """As ``mkdir(parents=True, exist_ok=True)``; the names of the folders that it makes are on the disk then."""
     missing = []
-    place = folder
-    while not place.exists():
-        missing.append(place)
-        place = place.parent
+    above = folder
+    while not above.exists():
+        missing.append(above)
+        above = above.parent
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_folder(made.parent)
@@ -101,20 +102,20 @@ def _beside(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path, scratch: Path) -> Iterator[Path]:
-    """A new folder inside ``scratch``; it takes the place of ``path``, whatever stands there, when the block ends well.
+    """A new folder inside ``scratch``; it takes the place of ``path``, whatever is there, when the block ends well.
 
-    As with ``replacing``: what stood there is moved away and unlinked, never written through, also when somebody
+    As with ``replacing``: the old folder is moved away and unlinked, never written through, also when somebody
     (a checkout) puts it there meanwhile. ``scratch`` is on the file system of ``path``.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=scratch) as place:
-        new = Path(place) / "new"
+    with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=scratch) as temporary:
+        new = Path(temporary) / "new"
         new.mkdir()
         yield new
         path.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(_ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
-                path.rename(Path(place) / f"old{attempt}")
+                path.rename(Path(temporary) / f"old{attempt}")
             try:
                 new.rename(path)
                 break
@@ -157,10 +158,12 @@ def opened(path: Path, shown: str) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{escaped(shown)} cannot be read ({reason}).") from None
-    # A file object refuses a folder by itself, so the look comes first.
+    # A file object refuses a folder with an error of its own, so the check comes first.
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise InputError(f"{escaped(shown)} is no plain file: remove it, or move it elsewhere.")
+        raise InputError(
+            f"{escaped(shown)} is not a regular file: remove it, or move it elsewhere."
+        )
     with os.fdopen(handle, "rb") as file:
         yield file
 
@@ -208,6 +211,40 @@ def read_jsonl(path: Path) -> list[Any]:
     """Read one value per line; empty lines are left out."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file if line.strip()]
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Length and hexadecimal digests of bytes that were read; empty where not asked for."""
+
+    size: int
+    md5: str
+    sha256: str
+
+
+def digests(
+    file: Any,
+    md5: bool = True,
+    sha256: bool = True,
+    copy: BinaryIO | None = None,
+    read: Callable[[int], None] = lambda count: None,
+) -> Digests:
+    """Of the rest of a binary file, read once as a stream, into ``copy`` on the way; ``read`` is told the size of each piece."""
+    hashes = [
+        hashlib.md5(usedforsecurity=False) if md5 else None,
+        hashlib.sha256() if sha256 else None,
+    ]
+    buffer = bytearray(CHUNK_BYTES)
+    view, size = memoryview(buffer), 0
+    while count := file.readinto(buffer):
+        size += count
+        for one in hashes:
+            if one:
+                one.update(view[:count])
+        if copy:
+            copy.write(view[:count])
+        read(count)
+    return Digests(size, *(one.hexdigest() if one else "" for one in hashes))
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:

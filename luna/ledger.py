@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from luna.errors import InputError
@@ -151,6 +152,10 @@ def _cells(line: str) -> list[str]:
         return []
 
 
+def _maybe(text: str) -> float | None:
+    return _finite(text) if text else None
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -178,31 +183,34 @@ def _row(values: list[str]) -> Row:
         timestamp,
     ) = values
     row = Row(
-        int(gen),
-        parent if parent == BASE_PARENT else int(parent),
-        weights,
-        tokenizer,
-        delta,
-        int(steps),
-        _finite(lr),
-        *(_finite(value) if value else None for value in (loss, recall, general, tone)),
-        _finite(change),
-        {"true": True, "false": False}[promoted],
-        timestamp,
+        gen=int(gen),
+        parent=parent if parent == BASE_PARENT else int(parent),
+        weights_sha256=weights,
+        tokenizer_sha256=tokenizer,
+        data_delta_sha256=delta,
+        steps=int(steps),
+        lr=_finite(lr),
+        loss_final=_maybe(loss),
+        eval_recall=_maybe(recall),
+        eval_generalize=_maybe(general),
+        eval_tone=_maybe(tone),
+        weight_change=_finite(change),
+        promoted={"true": True, "false": False}[promoted],
+        timestamp=timestamp,
     )
     if row.gen < 0 or (isinstance(row.parent, int) and not 0 <= row.parent < row.gen):
         raise ValueError
     return row
 
 
-def differences(expected: str, found: str) -> list[str]:
-    """What became of a ledger, as a person would say it: line ends, columns, order of rows, single values."""
-    if found == expected:
+def differences(expected: str, given: str) -> list[str]:
+    """How a ledger was changed, in sentences: line ends, columns, order of rows, single values."""
+    if given == expected:
         return []
-    if found.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:
+    if given.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n") == expected:
         return [
             "its line ends were changed (CRLF)"
-            if "\r" in found
+            if "\r" in given
             else "a byte order mark was put before it"
         ]
     old, new = (
@@ -216,15 +224,15 @@ def differences(expected: str, found: str) -> list[str]:
                 )
             )
         )
-        for text in (expected, found)
+        for text in (expected, given)
     )
     if not new or not old:
         return ["it is empty" if not new else "it was not empty when it was sealed"]
-    said = ["its line ends were changed (CRLF)"] if "\r" in found else []
+    reasons = ["its line ends were changed (CRLF)"] if "\r" in given else []
     if new[0] != old[0]:
         moved = sorted(new[0]) == sorted(old[0])
         return [
-            *said,
+            *reasons,
             "its columns were reordered"
             if moved
             else f"its header was changed: {', '.join(sorted(set(new[0]) ^ set(old[0]))[:3])}",
@@ -233,23 +241,25 @@ def differences(expected: str, found: str) -> list[str]:
     for row in old[1:]:
         other = rows.pop(row[0], None)
         if other is None:
-            said.append(f"the row of generation {row[0]} is gone")
+            reasons.append(f"the row of generation {row[0]} is gone")
         elif len(other) != len(row):
-            said.append(f"the row of generation {row[0]} has {len(other)} values, not {len(row)}")
+            reasons.append(
+                f"the row of generation {row[0]} has {len(other)} values, not {len(row)}"
+            )
         else:
-            said += [
+            reasons += [
                 f"generation {row[0]}, {column}: '{was}' became '{now}'"
                 for column, was, now in zip(old[0], row, other, strict=False)
                 if was != now
             ]
-    said += [f"a row of generation {number} was added" for number in rows]
-    if not said:
-        said.append(
+    reasons += [f"a row of generation {number} was added" for number in rows]
+    if not reasons:
+        reasons.append(
             "its rows were reordered"
             if [row[0] for row in new[1:] if row] != [row[0] for row in old[1:]]
             else "its bytes differ (quoting or blanks)"
         )
-    return said
+    return reasons
 
 
 def altered_rows(sealed: str, text: str) -> list[str]:
@@ -291,3 +301,13 @@ class AsFirstSealed:
 def _gen(line: str) -> int | None:
     cell = line.partition(",")[0]
     return int(cell) if cell.isascii() and cell.isdigit() and len(cell) < _DIGITS else None
+
+
+def descent(parents: Mapping[int, int | str | None], gen: int) -> list[int]:
+    """A generation and its ancestors, newest first, as far back as ``parents`` tells of them; never one twice."""
+    chain: dict[int, None] = {}
+    at: int | str | None = gen
+    while isinstance(at, int) and at in parents and at not in chain:
+        chain[at] = None
+        at = parents[at]
+    return list(chain)

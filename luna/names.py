@@ -104,7 +104,7 @@ def snapshot_tag(name: str) -> str:
         or re.search(r"-G(\d|HEAD)", name, re.IGNORECASE)
     ):
         raise InputError(
-            f"'{name}' cannot name a snapshot: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move."
+            f"'{name}' cannot be a snapshot's name: use letters, digits and . _ - (at most 100, not like a generation's name), for example before-the-move."
         )
     return SNAPSHOTS + name
 

@@ -1,8 +1,8 @@
 """params.yaml, parsed once into typed and checked models.
 
-It is the one place for a default: every key must stand there, but those that may be absent by their meaning
+It is the one place for a default: every key must be in the file, except those that may be absent by their meaning
 (``target`` of a clause, a setting of a try, the notify command). An unknown key is an error, never ignored; a
-value must be of the very type, so that ``true`` is no number and ``yes`` no truth. Parameters of generations
+value must be of the very type, so that ``true`` is not a number and ``yes`` not a boolean. Parameters of generations
 that are sealed already are read by luna/sealed_parameters.py.
 """
 
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from luna import artifacts, files, strict_yaml
 from luna.errors import InputError, StateError
 from luna.names import BASE_PARENT, GenerationName
+from luna.scores import SCORES
 
 MAX_SEED = 2**32 - 1  # what NumPy and PyTorch take
 
@@ -49,14 +50,26 @@ class Generation(_Section):
         """The name of the generation that is being built. Raises StateError where none was started."""
         if self.name is None:
             raise StateError(
-                "No generation has been started: run 'luna new' (or 'luna evolve', which does it all)."
+                "No generation has been started: run 'luna new' (or 'luna evolve', which does all steps)."
             )
         return GenerationName.parse(self.name)
 
     @property
     def is_ancestor(self) -> bool:
         """Whether this is generation 0: the base itself, taught nothing."""
-        return self.parent in (None, BASE_PARENT)
+        return self.parent_name is None
+
+    @property
+    def parent_name(self) -> GenerationName | None:
+        """The generation that this one descends from; None for generation 0."""
+        if self.parent is None or self.parent == BASE_PARENT:
+            return None
+        return GenerationName.parse(self.parent)
+
+    @property
+    def origin(self) -> str:
+        """The parent as a seal names it: a generation's full name, or ``base``."""
+        return self.parent or BASE_PARENT
 
 
 class Base(_Section):
@@ -161,7 +174,7 @@ class Promotion(_Section):
 
 
 class Maturity(_Section):
-    """A line has matured when so many promoted generations in a row stay at or below both bounds."""
+    """A line is mature when ``generations`` promoted generations in a row are at or below both bounds."""
 
     generations: Positive
     weight_change_percent: Annotated[float, Field(ge=0, le=100)]
@@ -229,7 +242,7 @@ class Try(_Section):
 
 
 class Notify(_Section):
-    """A program of your own that is told each event."""
+    """The user's own program, which gets each event."""
 
     command: str | None = None
 
@@ -283,7 +296,7 @@ def validated(
         raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.")
     if first["type"] == "missing":
         raise InputError(
-            f"{where}: {key} is missing: every parameter must stand there, so write it in again "
+            f"{where}: {key} is missing: every parameter must be in the file, so add it again "
             f"('git log -p {artifacts.PARAMS}' shows what it was)."
         )
     message = first["msg"][:1].lower() + first["msg"][1:]
@@ -304,8 +317,9 @@ def _contradictions(settings: Params) -> Iterator[str]:
             yield f"{key} = {value} is not allowed: it must be a finite number"
         if key.endswith(".seed") and not 0 <= value <= MAX_SEED:
             yield f"{key} = {_shown(value)} is not allowed: it must be a whole number from 0 to {MAX_SEED}"
-    for name in ("recall", "generalisation", "tone_drift"):
-        yield from _wrong_bound(f"promotion.{name}", getattr(settings.promotion, name), name)
+    for score in SCORES:
+        clause = getattr(settings.promotion, score.name)
+        yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
     modules = settings.train.target_modules
     if not modules or len(set(modules)) != len(modules):
         yield (
@@ -349,7 +363,7 @@ def _allowed(location: tuple[Any, ...]) -> str:
 
 
 class _Sections:
-    """Sections of params.yaml; to ask for another one is a mistake in the stage, whose dvc.yaml does not name it either."""
+    """Sections of params.yaml; reading another one is a mistake in the stage, because its entry in dvc.yaml does not name it."""
 
     def __init__(self, whole: Params, names: tuple[str, ...]) -> None:
         self.__dict__.update({name: getattr(whole, name) for name in names})

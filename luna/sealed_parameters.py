@@ -14,6 +14,7 @@ from typing import Any
 from luna import params, strict_yaml
 from luna.errors import InputError
 from luna.params import Params
+from luna.scores import BY_NAME
 
 BEFORE: dict[str, Any] = {
     "line": {"prefix": "Luna"},
@@ -79,7 +80,6 @@ BEFORE: dict[str, Any] = {
     "retry": [],
     "notify": {},
 }
-_CLAUSES = ("recall", "generalisation", "tone_drift")
 
 
 @functools.lru_cache(maxsize=512)
@@ -95,7 +95,7 @@ def _yaml_1_1(text: bytes, where: str) -> Any:
     import yaml
 
     try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        return strict_yaml.load_1_1(text) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError):
         raise InputError(
             f"{where} is not valid YAML, so it is not known how that generation was made."
@@ -110,6 +110,6 @@ def _filled(before: dict[str, Any], given: Any) -> Any:
     for key, value in before.items():
         if key not in given:
             filled[key] = value
-        elif isinstance(value, dict) and key not in _CLAUSES:
+        elif isinstance(value, dict) and key not in BY_NAME:
             filled[key] = _filled(value, given[key])
     return filled

@@ -51,19 +51,19 @@ def run(name: str, main: Callable[[], None]) -> None:
             )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print(f"{name}: stopped; the same command goes on from here", file=sys.stderr)
+        print(f"{name}: stopped; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
 
 
 def _keep_lockfile() -> None:
     """DVC has just read dvc.lock, and writes it again, in its place, only when the stage has ended."""
     if artifacts.LOCK.exists():
-        with files.replacing(artifacts.LOCK_THEN) as temporary:
+        with files.replacing(artifacts.LOCK_AT_START) as temporary:
             shutil.copyfile(artifacts.LOCK, temporary)
 
 
 def _end_with_pipeline() -> None:
-    """A stage whose 'dvc repro' was killed ends too, else it would go on writing into the next run's files."""
+    """End this stage when its 'dvc repro' was killed; otherwise it would write into the next run's files."""
     import psutil
 
     parents = [

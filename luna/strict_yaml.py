@@ -20,8 +20,8 @@ def load(data: bytes, where: str) -> Any:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{where} line {line} is not UTF-8: save the file as UTF-8.") from None
+        number = data[: error.start].count(b"\n") + 1
+        raise InputError(f"{where} line {number} is not UTF-8: save the file as UTF-8.") from None
     reader = YAML(typ="safe")  # as DVC's own parse_yaml does
     reader.Constructor = _constructor()
     try:
@@ -38,10 +38,17 @@ def load(data: bytes, where: str) -> Any:
         raise InputError(f"{where} holds a value that YAML cannot have: {error}.") from None
 
 
+def load_1_1(data: bytes) -> Any:
+    """YAML 1.1, as PyYAML reads it: for files that DVC wrote, and for parameters that were sealed before ``load`` was. Raises yaml.YAMLError."""
+    import yaml
+
+    return yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def _constructor() -> Any:
     from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 
-    class Constructor(SafeConstructor):  # type: ignore[misc]
+    class Constructor(SafeConstructor):
         def construct_yaml_int(self, node: Any) -> int:
             if _LEADING_ZERO.fullmatch(node.value):
                 raise ConstructorError(

@@ -38,3 +38,16 @@ def _replaced(text: str, keep: str, escape: Callable[[str], str]) -> str:
         else character
         for character in text
     )
+
+
+_NO_REASON = "no reason given"
+
+
+def first_line(error: object) -> str:
+    """The first line of what an exception says, where it says anything."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), _NO_REASON)
+
+
+def last_line(complaints: str) -> str:
+    """The last line of a program's complaints, which is mostly the one that says why."""
+    return first_line("\n".join(reversed(complaints.splitlines())))

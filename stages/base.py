@@ -17,7 +17,7 @@ ROOT = Path()
 def main() -> None:
     """Run the stage."""
     settings = params.sections("base").base
-    # A line keeps the base that it has: neither another version of Luna nor what a hub says today may change it.
+    # A line keeps its base: neither another version of Luna nor the hub's present content may change it.
     kept = committed_base(ROOT, settings)
     with files.replacing_folder(artifacts.BASE, artifacts.SCRATCH) as out:
         if kept is None:

@@ -53,10 +53,10 @@ def main() -> None:
 
     artifacts.SCRATCH.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=artifacts.SCRATCH) as scratch:
-        said = shipping.identity(
+        identity = shipping.identity(
             settings, weights.key(artifacts.BASE), files.digest(artifacts.DELTA), tools
         )
-        shipped = shipping.ship(merged, settings, said, Path(scratch), tools)
+        shipped = shipping.ship(merged, settings, identity, Path(scratch), tools)
         expected = fidelity.reference(
             parent,
             artifacts.ADAPTER if own.weights else None,
@@ -74,7 +74,9 @@ def main() -> None:
         fidelity.require(exact, settings.export.fidelity)
         with Engine(shipped.quantised, parallel=1) as engine:
             lossy = fidelity.compare(expected, engine)
-        shipped.quantised.replace(artifacts.MODEL)  # never written through what stands there
+        shipped.quantised.replace(
+            artifacts.MODEL
+        )  # replaced, never written through: the old file may be a link into the cache
 
     for name, out in (("tokenizer.json", artifacts.TOKENIZER), ("config.json", artifacts.CONFIG)):
         files.write_text(out, (artifacts.BASE / name).read_text(encoding="utf-8"))

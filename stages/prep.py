@@ -11,7 +11,7 @@ from luna.errors import InputError
 from luna.history import build as builds
 from luna.history.build import Build
 from luna.history.line import artifact
-from luna.names import BASE_PARENT, GenerationName
+from luna.names import GenerationName
 from luna.params import Data
 
 ROOT = Path()
@@ -29,7 +29,7 @@ def of_ancestors(build: Build, path: Path) -> dict[int, list[Conversation]]:
 
 
 def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]:
-    """The conversations and the written probes that 'luna new' chose; what came since is not looked at.
+    """The conversations and the written probes that 'luna new' chose; later ones are not read.
 
     Raises InputError where one of them is not there any more.
     """
@@ -42,7 +42,7 @@ def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]
         if lacking := [identity for identity in wanted if identity not in have]:
             raise InputError(
                 f"{len(lacking)} of the {len(wanted)} conversations that {build.name} is built of are not in {folder.as_posix()} any more "
-                f"({lacking[0][:12]}): put them back, or begin again without them by 'luna new --replace'."
+                f"({lacking[0][:12]}): put them back, or start again without them by 'luna new --replace'."
             )
     return [here[identity] for identity in build.conversations], [
         written[identity] for identity in build.probes
@@ -58,9 +58,13 @@ def main() -> None:
     chosen_by_new, written = recorded(build, data)
 
     if generation.is_ancestor:
-        # Taught nothing; asked what is waiting to be taught, which it must fail.
-        rows, delta, held_out, replay = [], [], [], []
-        asked, exam = {None: chosen_by_new}, {}
+        # It learnt nothing; it is asked the waiting conversations and must fail them.
+        rows: list[taught.Taught] = []
+        delta: list[Conversation] = []
+        held_out: list[Conversation] = []
+        replay: list[tuple[int, Conversation]] = []
+        asked: dict[int | None, list[Conversation]] = {None: chosen_by_new}
+        exam: dict[int, list[Conversation]] = {}
     else:
         rows = taught.loads(
             artifact(ROOT, build.parent, artifacts.TAUGHT, build.ancestors[-1].commit).read_text(
@@ -70,10 +74,9 @@ def main() -> None:
         delta, held_out = probes.hold_out(chosen_by_new, data.hold_out, data.seed)
         old = of_ancestors(build, artifacts.DELTA)
         replay = choose.stratified(old, data.replay_samples, data.seed)
-        asked, exam = (
-            old | {number: delta},
-            of_ancestors(build, artifacts.HELD_OUT) | {number: held_out},
-        )
+        asked = dict[int | None, list[Conversation]](old.items())
+        asked[number] = delta
+        exam = of_ancestors(build, artifacts.HELD_OUT) | {number: held_out}
         rows += [
             taught.Taught(item.identity, number, item.karma)
             for item in sorted(delta + held_out, key=lambda item: item.identity)
@@ -94,7 +97,7 @@ def main() -> None:
     files.write_text(
         artifacts.DELTA_SHA256, files.sha256_line(artifacts.DELTA, artifacts.DELTA.as_posix())
     )
-    files.write_text(artifacts.PARENT, f"{generation.parent or BASE_PARENT}\n")
+    files.write_text(artifacts.PARENT, f"{generation.origin}\n")
     replayed = {
         str(key): sum(1 for group, _ in replay if group == key)
         for key in sorted({key for key, _ in replay})

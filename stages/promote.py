@@ -1,12 +1,10 @@
 """The promote stage: applies the rule, writes metrics, reports, hashes and the ledger's row."""
 
-import csv
-import io
 import json
 from pathlib import Path
 
 from evals import transfer
-from luna import artifacts, files, ledger, params, stage
+from luna import artifacts, files, hashes, ledger, params, stage
 from luna.history import build as builds
 from luna.history.line import artifact
 from luna.model import base
@@ -16,19 +14,20 @@ from luna.promotion import checklist, compare, front_matter, maturity, metrics, 
 ROOT = Path()
 
 
-def hashes() -> str:
-    """hashes.csv: path, bytes and SHA-256 of each file of the artifact set."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "bytes", "sha256"))
-    for entry in artifacts.HASHED:
+def listing() -> str:
+    """hashes.csv of the artifact set."""
+    paths = [
+        path
+        for entry in artifacts.HASHED
         for path in (
             sorted(path for path in entry.rglob("*") if path.is_file())
             if entry.is_dir()
             else [entry]
-        ):
-            writer.writerow((path.as_posix(), path.stat().st_size, files.digest(path)))
-    return text.getvalue()
+        )
+    ]
+    return hashes.dumps(
+        (path.as_posix(), path.stat().st_size, files.digest(path)) for path in paths
+    )
 
 
 def boxes(
@@ -102,9 +101,12 @@ def main() -> None:
         name.number, (parts["scores"]["recall"]["details"] or {}).get("by_generation", {})
     )
     files.write_text(artifacts.RECALL_MATRIX, transfer.dumps(matrix))
-    parent_name = None if first else GenerationName.parse(settings.generation.parent)
     document = metrics.build(
-        name, parent_name, parts, decision, transfer.backward_transfer(matrix, name.number)
+        name,
+        settings.generation.parent_name,
+        parts,
+        decision,
+        transfer.backward_transfer(matrix, name.number),
     )
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
@@ -135,9 +137,11 @@ def main() -> None:
     files.write_text(artifacts.WEIGHTS_SHA256, f"{weights}  {artifacts.MODEL.as_posix()}\n")
     files.write_text(
         artifacts.CHECKLIST,
-        checklist.dumps(str(name), boxes(parts, document, rows, name.number, parent_name)),
+        checklist.dumps(
+            str(name), boxes(parts, document, rows, name.number, settings.generation.parent_name)
+        ),
     )
-    files.write_text(artifacts.HASHES, hashes())
+    files.write_text(artifacts.HASHES, listing())
     files.write_text(artifacts.LEDGER, text)
     print(
         f"promote: {name.short} {'PROMOTED' if decision.promoted else 'DENIED'} - {decision.notes}"

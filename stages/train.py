@@ -18,7 +18,7 @@ from luna.training.outcome import Outcome, versions
 
 
 def checkpoint_key(settings: Params) -> str:
-    """A checkpoint is gone on from only by the very run that wrote it: same parent, data, parameters."""
+    """A checkpoint is resumed only by the same run: same parent, data and parameters."""
     text = f"{settings.generation}{settings.train}{settings.chat}{files.digest(artifacts.TRAINING_SET)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -91,17 +91,17 @@ def main() -> None:
         return
 
     parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), build), WEIGHTS_SCRATCH)
-    place = artifacts.CHECKPOINTS / checkpoint_key(settings)
-    place.mkdir(parents=True, exist_ok=True)
+    checkpoints = artifacts.CHECKPOINTS / checkpoint_key(settings)
+    checkpoints.mkdir(parents=True, exist_ok=True)
     for stale in artifacts.CHECKPOINTS.iterdir():
-        if stale != place:
+        if stale != checkpoints:
             shutil.rmtree(stale)
     with made() as (loss, out):
-        outcome = train(parent, settings, place, loss, out)
+        outcome = train(parent, settings, checkpoints, loss, out)
         if outcome.stopped and outcome.stopped.failed:
-            # What such a run leaves is worth nothing; with the parent's own weights the generation can be examined and sealed as any other.
+            # The result of such a run is useless; with the parent's own weights the generation can be examined and sealed like any other.
             adapter.save_identity(
-                out, f"training failed, nothing of it is kept: {outcome.stopped.why}"
+                out, f"training failed, so its result is discarded: {outcome.stopped.why}"
             )
         else:
             adapter.tidy(out)

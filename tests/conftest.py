@@ -58,10 +58,13 @@ LONG = ("test_real.py", "test_controls.py", "test_faults.py", "test_evolve.py", 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what needs a repository or a model: 'make quick' leaves it out. The longest files go first, quick ones last."""
+    """Mark what needs a repository or a model, which 'make quick' leaves out. The longest files go first, quick ones last."""
     slow_files = set()
     for item in items:
-        if SLOW & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if "real" in asked:
+            item.add_marker(pytest.mark.real)
+        if SLOW & asked:
             item.add_marker(pytest.mark.slow)
             slow_files.add(item.path)
 

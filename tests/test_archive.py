@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, facts, write_jsonl
 
-from bench import flips
-from bench.s3server import Server
 from luna.storage import cold
 from luna.storage.s3 import object_lock_warning
+from tests.faults import flips, places
+from tests.faults.s3server import Server
 
 
 @pytest.fixture
@@ -68,8 +68,7 @@ def test_a_remote_added_later_receives_every_generation(mine):
     victim.chmod(0o644)
     victim.write_bytes(victim.read_bytes()[:-1])
     assert (
-        "gives back other bytes"
-        in mine.luna("archive", "--all", "--remote", "second", code=2).stderr
+        "returns other bytes" in mine.luna("archive", "--all", "--remote", "second", code=2).stderr
     )
     assert victim.exists()
 
@@ -168,7 +167,7 @@ def test_faults_in_s3_are_found_named_and_mended(line, server, tmp_path, monkeyp
     """A small run of 'python -m bench.flips --s3', in two parts."""
     for key, value in server.environment().items():
         monkeypatch.setenv(key, value)
-    place, log = flips.prepare(line.path, tmp_path / "flips", server=server), tmp_path / "log"
+    place, log = places.prepare(line.path, tmp_path / "flips", server=server), tmp_path / "log"
     first = flips.run(place, 4, 5, (flips.S3,), log, until=0.0)
     assert first.faults == [] and not log.exists()
     assert flips.run(place, 2, 5, (flips.S3,), log).failures == []

@@ -111,7 +111,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(empty, tmp_path):
     )
     path = os.pathsep.join((str(tmp_path), os.environ["PATH"]))
     done = empty.run(sys.executable, "-c", code, "status", code=130, env={"PATH": path})
-    assert done.stderr == "luna: stopped; the same command goes on from here\n"
+    assert done.stderr == "luna: stopped; run the same command again to resume\n"
 
 
 def test_a_fault_of_our_own_leaves_a_log_with_versions(empty, tmp_path):

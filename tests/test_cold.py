@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, copy_project, facts, write_jsonl
 
-from bench.s3server import Server
 from luna import files, params
 from luna.errors import ColdStorageError
 from luna.history import record, stores
@@ -20,6 +19,7 @@ from luna.operations import preflight
 from luna.operations.renumber import renumber
 from luna.repo.git import Git
 from luna.storage import cache, cold, config
+from tests.faults.s3server import Server
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_store_that_cannot_be_read_is_no_damage(mine):
     mine.cold.write_text("no folder")
     done = mine.luna("verify", "--remote", "--quick", code=1)
     assert done.stdout.count("DAMAGE") == 1 and str(mine.cold) in done.stdout
-    assert "does not answer" in mine.luna("seal", code=2).stderr
+    assert "did not answer" in mine.luna("seal", code=2).stderr
 
 
 def test_a_lost_store_is_begun_again_by_an_explicit_command(mine):
@@ -275,14 +275,14 @@ def test_cold_refuses_what_cannot_be_a_store_and_changes_nothing(empty, tmp_path
     before = (repo.path / ".dvc/config.local").read_bytes()
     for place, says in (
         (str(tmp_path / "file"), "is a file"),
-        (str(repo.path / "cold"), "lies in this clone"),
+        (str(repo.path / "cold"), "is inside this clone"),
         ("s3://", "names no bucket"),
         ("ssh://host/luna", "pip install dvc-ssh"),
         ("gs://bucket/luna", "pip install dvc-gs"),
         ("file:///mnt/luna", "'/mnt/luna'"),
         ("ftp://host/luna", "cannot be written"),
         ("/proc/luna", "cannot be written"),
-        ("", "Say where"),
+        ("", "Give the path"),
     ):
         assert says in repo.luna("cold", place, code=2).stderr, place
     assert (repo.path / ".dvc/config.local").read_bytes() == before
@@ -329,7 +329,7 @@ def test_an_ancestor_s_adapter_that_is_nowhere_is_named_before_the_training(mine
     checked(mine)
     victim = sealed_outs(mine.path, names[1])["models/adapter"].md5
     for place in (
-        cache.place(mine.path, victim),
+        cache.path_of(mine.path, victim),
         mine.cold / "files/md5" / victim[:2] / victim[2:],
     ):
         place.unlink()
@@ -370,7 +370,7 @@ def test_a_fresh_clone_of_a_thinned_line_misses_nothing(mine, tmp_path):
     clone.luna("cold", str(mine.cold))
     done = clone.luna("verify", "--all", "--remote", code=None)
     assert "models/model.gguf is missing" not in done.stdout
-    assert "cold storage keeps what it is made again from" in done.stdout
+    assert "cold storage keeps what it is rebuilt from" in done.stdout
 
 
 def test_dvc_s_configuration_counts_wherever_it_is_set(mine, tmp_path, monkeypatch):

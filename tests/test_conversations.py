@@ -65,7 +65,7 @@ QA = '{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"'
         ('{"instruction": "x", "output": "y", "karma": NaN}', "karma"),
         ('{"instruction": "\\ud800", "output": "y"}', "surrogate"),
         ("[" * 100000, "line 2"),
-        ('{"instruction": "x", "output": "y", "expect": ["?"]}', "no letter"),
+        ('{"instruction": "x", "output": "y", "expect": ["?"]}', "neither letter"),
         ('{"instruction": "x", "output": "y", "scorer": "vibes"}', "unknown"),
         (f'{{"instruction": "x", "output": "y", "karma": {"9" * 400}}}', "400 digits"),
         ('{"instruction": "x", "output": "y", "karma": 1e400}', "karma"),

@@ -14,6 +14,7 @@ from luna.forensics.diff.known import read
 from luna.history.line import read_line
 from luna.history.lineage import lineage
 from luna.model import evolution
+from luna.scores import BY_NAME
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def changes(found: dict) -> dict[str, float]:
 def test_parent_and_child_as_they_were_recorded(line):
     found = line.json("diff", "G001", "HEAD", "--tensors")
     own = table(line, 3)
-    assert found["weights"]["how"] == "recorded" and changes(found) == {
-        name: item.change for name, item in own.items()
-    }
+    assert found["weights"]["how"] == "recorded"
+    assert changes(found) == {name: item.change for name, item in own.items()}
     metrics = json.loads((line.path / "models/metrics.json").read_text())
     assert all(
         found["weights"][key] == metrics["evolution"][key]
@@ -52,22 +52,21 @@ def test_parent_and_child_as_they_were_recorded(line):
             "most_evolved_depths",
         )
     )
-    assert (
-        found["weights"]["changed_layers"] == 14
-        and found["weights"]["total_layers"] == len(own) == 20
-    )
+    assert found["weights"]["changed_layers"] == 14
+    assert found["weights"]["total_layers"] == len(own) == 20
     assert found["weights"]["relative_change"] == pytest.approx(
         metrics["evolution"]["relative_change"], rel=1e-4
     )
-    assert [row["generation"] for row in found["data"]["added"]] == [3] * 6 and found["data"][
-        "missing"
-    ] == []
+    assert [row["generation"] for row in found["data"]["added"]] == [3] * 6
+    assert found["data"]["missing"] == []
     assert all(
         "island word" in row["question"] and row["reply"].startswith("Aye")
         for row in found["data"]["added"]
     )
     flips = found["evals"]["flips"]
-    assert flips["common"] == 24 and flips["only_in_b"] == 12 and flips["note"] is None
+    assert flips["common"] == 24
+    assert flips["only_in_b"] == 12
+    assert flips["note"] is None
     model = next(row for row in found["artifacts"] if row["path"] == "models/model.gguf")
     rows = line.json("log")
     assert (model["a"]["sha256"], model["b"]["sha256"], model["same"]) == (
@@ -80,8 +79,11 @@ def test_parent_and_child_as_they_were_recorded(line):
         "REGRESSION",
         "MIXED",
         "NO CHANGE",
-    ) and "different probes" in " ".join(found["verdict"]["notes"])
-    assert found["params"] == [] and found["versions"] == [] and not found["marks"]
+    )
+    assert "different probes" in " ".join(found["verdict"]["notes"])
+    assert found["params"] == []
+    assert found["versions"] == []
+    assert not found["marks"]
 
 
 def test_the_text_has_the_sections_of_the_json(line):
@@ -92,21 +94,17 @@ def test_the_text_has_the_sections_of_the_json(line):
         for title in ("Weights:", "Evals:", "Training:", "Artifacts (", "Verdict: ")
     ]
     assert places == sorted(places)
-    assert (
-        "Changed:              14/20 layers (70 %" in text
-        and "+6 conversations" in text
-        and "Steps:                4 → 4 (+0)" in text
-    )
+    assert "Changed:              14/20 layers (70 %" in text
+    assert "+6 conversations" in text
+    assert "Steps:                4 → 4 (+0)" in text
     assert "model.layers.1.mlp.down_proj.weight" in line.luna("diff", "1", "3", "--tensors").stdout
 
 
 def test_any_two_and_both_directions(line):
     base, newest = table(line, 0), table(line, 3)
     down, up = line.json("diff", "0", "3", "--tensors"), line.json("diff", "3", "0", "--tensors")
-    assert (
-        changes(down) == {name: item.drift for name, item in newest.items()}
-        and down["weights"]["how"] == "recorded"
-    )
+    assert changes(down) == {name: item.drift for name, item in newest.items()}
+    assert down["weights"]["how"] == "recorded"
     for name, value in changes(up).items():
         assert value * newest[name].norm == pytest.approx(
             newest[name].drift * base[name].norm, rel=1e-4, abs=1e-9
@@ -118,18 +116,14 @@ def test_any_two_and_both_directions(line):
         for name, value in back.items()
     )
     same = line.json("diff", "3", "3")
-    assert (
-        same["weights"]["changed_layers"] == 0
-        and same["verdict"]["word"] == "NO CHANGE"
-        and all(row["same"] for row in same["artifacts"])
-    )
+    assert same["weights"]["changed_layers"] == 0
+    assert same["verdict"]["word"] == "NO CHANGE"
+    assert all(row["same"] for row in same["artifacts"])
     # G002 was denied and G003 was taught the same by the same seed: their adapters are equal, found through their common parent.
     cousins = line.json("diff", "2", "3", "--tensors")
-    assert (
-        cousins["weights"]["how"] == "adapters"
-        and "2 adapters" in cousins["weights"]["note"]
-        and max(changes(cousins).values()) < 1e-9
-    )
+    assert cousins["weights"]["how"] == "adapters"
+    assert "2 adapters" in cousins["weights"]["note"]
+    assert max(changes(cousins).values()) < 1e-9
     assert [row["key"] for row in cousins["params"]] == ["promotion.recall.minimum"]
     assert {row["conversation"] for row in cousins["data"]["added"]} == set()
 
@@ -156,23 +150,18 @@ def test_a_clone_without_weights_says_all_that_git_knows(line, tmp_path):
     )
     clone = Repo(tmp_path / "clone")
     found = clone.json("diff", "1", "3")
-    assert (
-        found["weights"]["changed_layers"] == 14
-        and len(found["data"]["added"]) == 6
-        and not found["marks"]
-    )
-    assert (
-        found["evals"]["flips"]["lost"] is None
-        and "luna restore G001" in found["evals"]["flips"]["note"]
-    )
+    assert found["weights"]["changed_layers"] == 14
+    assert len(found["data"]["added"]) == 6
+    assert not found["marks"]
+    assert found["evals"]["flips"]["lost"] is None
+    assert "luna restore G001" in found["evals"]["flips"]["note"]
     cousins = clone.json("diff", "2", "3")["weights"]
-    assert (
-        cousins["how"] == "unknown"
-        and "changed_layers" not in cousins
-        and "luna restore G002" in cousins["note"]
-    )
+    assert cousins["how"] == "unknown"
+    assert "changed_layers" not in cousins
+    assert "luna restore G002" in cousins["note"]
     text = clone.luna("diff", "2", "3").stdout
-    assert "not known here" in text and "Changed:" not in text
+    assert "not known here" in text
+    assert "Changed:" not in text
 
 
 def test_flips_are_told_with_both_answers(line, tmp_path):
@@ -183,7 +172,7 @@ def test_flips_are_told_with_both_answers(line, tmp_path):
     from luna.storage import cache
 
     for known, right in ((a, "right"), (b, "wrong")):
-        path = cache.place(mine.path, known.outs["models/answers.jsonl"].md5)
+        path = cache.path_of(mine.path, known.outs["models/answers.jsonl"].md5)
         rows = [
             json.loads(row) | {"correct": right == "right", "text": f"{right}\x1b[2J"}
             for row in path.read_text().splitlines()
@@ -192,20 +181,16 @@ def test_flips_are_told_with_both_answers(line, tmp_path):
         path.unlink()
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     flips = answers.section(mine.path, a, b)
-    assert (
-        len(flips["lost"]) == 24
-        and not flips["won"]
-        and flips["lost"][0]["a"].startswith("right")
-        and flips["lost"][0]["b"].startswith("wrong")
-    )
+    assert len(flips["lost"]) == 24
+    assert not flips["won"]
+    assert flips["lost"][0]["a"].startswith("right")
+    assert flips["lost"][0]["b"].startswith("wrong")
     assert flips["p_worse"]["recall"] < 0.001
     text = mine.luna("diff", "1", "3").stdout
-    assert (
-        "0 became right, 24 became wrong" in text
-        and "lost: What is the harbour word" in text
-        and "\x1b" not in text
-        and "and 16 more" in text
-    )
+    assert "0 became right, 24 became wrong" in text
+    assert "lost: What is the harbour word" in text
+    assert "\x1b" not in text
+    assert "and 16 more" in text
     path.unlink()
     path.write_text("{oops\n")
     assert "cannot be read" in mine.json("diff", "1", "3")["evals"]["flips"]["note"]
@@ -236,24 +221,20 @@ def test_damaged_records_are_marked_and_give_no_number(mine):
     done = mine.luna("diff", "1", "3", "--json", code=1)
     found = json.loads(done.stdout)
     for path in damage:
-        assert (
-            f"{path} of G003 is missing or cannot be read" in found["marks"] and path in done.stderr
-        )
-    assert (
-        found["weights"]["how"] == "adapters" and found["weights"]["total_drift"]["b"] is None
-    )  # G001's record and the adapter between them are whole
-    assert (
-        found["training"]["steps"] == {"a": 4, "b": None}
-        and found["evals"]["scores"]["recall"]["b"]["n"] is None
-    )
-    assert (
-        found["data"]["added"] is None
-        and found["params"] is None
-        and all(row["b"] is None for row in found["artifacts"])
-    )
+        assert f"{path} of G003 is missing or cannot be read" in found["marks"]
+        assert path in done.stderr
+    # G001's record and the adapter between them are whole.
+    assert found["weights"]["how"] == "adapters"
+    assert found["weights"]["total_drift"]["b"] is None
+    assert found["training"]["steps"] == {"a": 4, "b": None}
+    assert found["evals"]["scores"]["recall"]["b"]["n"] is None
+    assert found["data"]["added"] is None
+    assert found["params"] is None
+    assert all(row["b"] is None for row in found["artifacts"])
     assert "not known" in mine.luna("diff", "1", "3", code=1).stdout
     back = json.loads(mine.luna("diff", "3", "1", "--json", code=1).stdout)["weights"]
-    assert back["how"] == "unknown" and "changed_layers" not in back
+    assert back["how"] == "unknown"
+    assert "changed_layers" not in back
 
 
 def test_a_broken_ledger_row_is_marked(long, tmp_path):
@@ -279,11 +260,9 @@ def test_an_adapter_that_says_nothing_or_something_else_is_not_believed(long):
     """The long line's adapters are stand-ins: without real ones there is no distance, and no zero in its place."""
     far = next(gen for gen in range(60, 120) if long.json("log")[gen]["on_head_line"])
     found = long.json("diff", "30", str(far))["weights"]
-    assert (
-        found["how"] == "unknown"
-        and "changed_layers" not in found
-        and "luna restore" in found["note"]
-    )
+    assert found["how"] == "unknown"
+    assert "changed_layers" not in found
+    assert "luna restore" in found["note"]
 
 
 def test_scores_decide_the_word():
@@ -305,8 +284,7 @@ def test_scores_decide_the_word():
         ((score(None, 0.9), score(0.8, None), score(None, None, True)), "UNKNOWN"),
     ):
         assert (
-            compare._verdict(dict(zip(compare.SCORES, scores, strict=True)), True, flips)["word"]
-            == word
+            compare._verdict(dict(zip(BY_NAME, scores, strict=True)), True, flips)["word"] == word
         )
 
 
@@ -317,7 +295,8 @@ def test_plots_show_loss_scores_and_weights_by_depth(mine):
         "Weight change by depth",
         "Scores over generations",
         "Weights changed over generations",
-    } <= set(shown) and any("loss" in key for key in shown)
+    } <= set(shown)
+    assert any("loss" in key for key in shown)
     for charts in shown.values():
         for chart in charts:
             content = (

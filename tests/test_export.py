@@ -1,4 +1,4 @@
-"""luna export: the folder is the generation's, for each tool, whole or not at all."""
+"""luna export: the folder is the generation's, for each tool, complete or not at all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_template_that_cannot_be_followed_is_refused():
     assert template(ChatTemplate(chatml, "", "<|im_end|>")).startswith(
         '{{- range $i, $m := .Messages }}{{ if eq $m.Role "system" }}<|im_start|>system\n'
     )
-    with pytest.raises(ExportError, match="changes what it is given"):
+    with pytest.raises(ExportError, match="changes the texts"):
         template(ChatTemplate("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "", ""))
 
 
@@ -103,7 +103,7 @@ def test_a_hugging_face_folder_is_the_rebuilt_weights_and_answers_as_they_do(lin
         found.argmax(-1) == logits.argmax(-1)
     ).float().mean() > 0.9  # random weights: many tokens are nearly as likely
     assert (
-        "no adapter to give out"
+        "has no adapter"
         in line.luna(
             "export", "G000", "--to", str(tmp_path / "none"), "--hf-adapter", code=2
         ).stderr

@@ -135,8 +135,8 @@ def test_killed_in_training_it_goes_on_from_the_checkpoint_to_the_same_bytes(min
         b""
     )  # as a kill in the middle of writing it leaves it
     done = other.luna("evolve")
-    assert "is gone on with" in done.stderr and "train: going on from step" in done.stdout
-    assert f"train: going on from step {newest.name.rpartition('-')[2]} " not in done.stdout
+    assert "Resuming" in done.stderr and "train: resuming at step" in done.stdout
+    assert f"train: resuming at step {newest.name.rpartition('-')[2]} " not in done.stdout
     assert sha256(other.path / "models/adapter/adapter_model.safetensors") == expected
     assert [row["gen"] for row in other.json("log")] == [0, 1]
 
@@ -252,7 +252,7 @@ def test_sigterm_in_each_stage_leaves_nothing_half_written_and_the_same_command_
         rest = process.communicate(timeout=120)[0]
         assert (
             process.returncode == 128 + signal.SIGTERM
-            and "luna: stopped; the same command goes on" in rest
+            and "luna: stopped; run the same command again" in rest
             and "Traceback" not in rest
         ), rest
         gone(process)

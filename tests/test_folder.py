@@ -39,11 +39,11 @@ DROPPED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a FIFO of any name": ("README", os.mkfifo, "is a FIFO"),
     "a link to a device": ("x.jsonl", lambda path: path.symlink_to("/dev/zero"), "is a device"),
     "a socket": ("x.jsonl", bind, "is a socket"),
-    "capitals": ("x.JSONL", lambda path: path.write_text(ROW), "rename it to end in .jsonl"),
+    "capitals": ("x.JSONL", lambda path: path.write_text(ROW), "rename it"),
     "json": ("x.json", lambda path: path.write_text("[]"), "does not end in .jsonl"),
     "csv": ("x.csv", lambda path: path.write_text("a,b"), "does not end in .jsonl"),
-    "ndjson": ("x.ndjson", lambda path: path.write_text(ROW), "rename it to end in .jsonl"),
-    "packed": ("x.jsonl.gz", lambda path: path.write_bytes(b"\x1f\x8b"), "unpack it"),
+    "ndjson": ("x.ndjson", lambda path: path.write_text(ROW), "rename it"),
+    "packed": ("x.jsonl.gz", lambda path: path.write_bytes(b"\x1f\x8b"), "decompress it"),
     "no suffix": ("conversations", lambda path: path.write_text(ROW), "does not end in .jsonl"),
     "empty": ("x.jsonl", Path.touch, "holds no conversation"),
     "UTF-16": ("x.jsonl", lambda path: path.write_text(ROW, "utf-16"), "x.jsonl line 1: it is UTF"),
@@ -51,7 +51,7 @@ DROPPED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "not UTF-8": ("x.jsonl", lambda path: path.write_bytes(b'{"\xff'), "line 1: it is not UTF-8"),
     "NUL bytes": ("x.jsonl", lambda path: path.write_bytes(b"\0" * 9), "line 1: it holds NUL"),
     "one endless line": ("x.jsonl", lambda path: path.write_text("[" * 2**20), "line 1: it is lo"),
-    "a name that is no UTF-8": ("\udcff.jsonl", undecodable, "has a name that is no UTF-8"),
+    "a name that is not UTF-8": ("\udcff.jsonl", undecodable, "has a name that is not UTF-8"),
 }
 
 
@@ -110,7 +110,7 @@ def test_a_linked_folder_is_read_and_one_that_holds_itself_is_refused(tmp_path):
     (place / "linked").symlink_to("../elsewhere")
     assert len(batches.read(place, shipped("data", batches="folder"))) == 1
     (place / "self").symlink_to(".")
-    with pytest.raises(InputError, match="self is a link to a folder that it lies in itself"):
+    with pytest.raises(InputError, match="self is a link to a folder that contains the link"):
         batches.read(place, shipped("data", batches="folder"))
 
 
@@ -141,7 +141,7 @@ def test_status_names_it_and_new_refuses_with_nothing_changed(line, tmp_path, pl
     before = repo.snapshot()
     for done in (repo.luna("status"), repo.luna("new", code=2), repo.luna("evolve", code=2)):
         assert f"{place}/x.jsonl is a FIFO" in done.stdout + done.stderr
-    assert repo.json("status")["next"].startswith("mend")
+    assert repo.json("status")["next"].startswith("correct")
     assert repo.snapshot() == before
 
 

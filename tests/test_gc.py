@@ -11,8 +11,8 @@ import subprocess
 import pytest
 from conftest import Repo
 
-from bench import kills
 from luna.repo import interrupted
+from tests.faults import kills
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_cold_storage_does_not_give_back_stays(mine):
             file.write(b"damage")
     before = cached(mine)
     done = mine.luna("gc", "--yes", code=1)
-    assert "gives back other bytes" in done.stderr
+    assert "returns other bytes" in done.stderr
     stayed = {path.parent.name + path.name for path in victims}
     assert stayed <= cached(mine) and len(before - cached(mine)) < planned["objects"]
     shutil.rmtree(mine.cold)

@@ -124,6 +124,25 @@ def test_a_shallow_clone_is_called_one_and_told_how_to_become_whole(mine, tmp_pa
     other.luna("verify", "--quick")
 
 
+def test_a_tag_whose_object_is_gone_is_as_good_as_none(mine):
+    for tag in ("Luna-GHEAD", "luna@v1.0.0"):
+        (mine.path / f".git/refs/tags/{tag}").write_text(
+            "324d593060b7149a27ddb897f4628274247c1d32\n"
+        )
+    assert mine.json("status")["next"] == "luna repair"
+    assert "luna@v1.0.0" in mine.luna("verify", "--quick", code=1).stdout
+    mine.luna("repair")
+    mine.luna("verify", "--all", "--remote")
+
+
+def test_repair_brings_the_record_that_a_plain_clone_lacks_from_its_remote(mine, tmp_path):
+    other = clone(mine, tmp_path / "other")
+    other.dvc("remote", "modify", "--local", "cold", "url", str(tmp_path / "none"))
+    other.luna("repair", code=None)
+    assert other.git("rev-parse", record.REF) == mine.git("rev-parse", record.REF)
+    assert other.json("status")["doubts"] == []
+
+
 def test_a_shallow_clone_of_a_shallow_clone_becomes_whole_from_cold_storage(mine, tmp_path):
     first = clone(mine, tmp_path / "first", "--depth", "1")
     first.git("tag", "-d", "Luna-GHEAD", code=None)
@@ -176,7 +195,7 @@ def test_a_partial_clone_whose_remote_is_away_accuses_nobody(mine, tmp_path):
     for command in (("verify", "--quick"), ("repair",), ("doctor", "--checklist", "1")):
         done = other.luna(*command, code=2)
         assert "git" in done.stderr and done.stdout == "", done
-        assert "light tag" not in done.stderr and "tag -d" not in done.stderr
+        assert "lightweight tag" not in done.stderr and "tag -d" not in done.stderr
     assert other.snapshot() == before
     shutil.move(tmp_path / "away", mine.path)
     other.luna("verify", "--quick")
@@ -187,7 +206,7 @@ def test_no_advice_deletes_a_tag_and_what_is_no_generation_is_put_aside(mine):
     mine.git(*NO_HOOKS, "tag", "-a", "-m", "x", "Luna-G001-20991231-000000", "main")
     refused(mine, "luna repair", ("new",))
     said = mine.luna("verify", "--quick", code=1).stdout
-    assert "light tag" in said and "second tag" in said and "tag -d" not in said
+    assert "lightweight tag" in said and "second tag" in said and "tag -d" not in said
     mine.luna("repair")
     mine.luna("verify", "--quick")
     assert mine.json("status")["generations"] == 4
@@ -263,7 +282,7 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("valley", range(4)))
     for there, position in (
         (("checkout", "-q", old), "an earlier commit"),
-        (("checkout", "-q", "--detach", "master"), "no branch"),
+        (("checkout", "-q", "--detach", "master"), "without a branch"),
         (("switch", "-q", "-c", "behind", old), "ends before"),
     ):
         mine.git(*NO_HOOKS, *there)
@@ -272,6 +291,11 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
         assert found["next"] == "git switch master"
         assert "git switch master" in mine.luna("new", code=2).stderr
         mine.git(*NO_HOOKS, "switch", "-q", "master")
+    # With another generation's files in the workspace, which git would not switch over.
+    mine.git(*NO_HOOKS, "checkout", "-q", old)
+    mine.git("checkout", name_of(mine, 2), "--", ".")
+    assert mine.json("status")["next"] == "git stash && git switch master"
+    follow(mine, mine.json("status")["next"])
     # Also where the only branch that holds the line is the remote's, or none is.
     mine.git(*NO_HOOKS, "branch", "-f", "behind", "master")
     mine.git(*NO_HOOKS, "reset", "-q", "--hard", old)
@@ -279,6 +303,29 @@ def test_the_way_back_is_true_for_each_place_and_names_the_real_branch(mine):
     mine.git("branch", "-D", "behind")
     follow(mine, mine.json("status")["next"])
     assert mine.json("status")["next"] == "luna evolve"
+
+
+def test_a_seal_amended_with_another_generations_files_is_left_on_a_branch_of_its_own(mine):
+    newest = name_of(mine, 3)
+    mine.git("checkout", name_of(mine, 0), "--", ".")
+    mine.git(*NO_HOOKS, "commit", "--amend", "-q", "--no-edit", "--no-verify")
+    amended = mine.git("rev-parse", "HEAD")
+    follow(mine, mine.json("status")["next"])
+    assert mine.git("rev-parse", "HEAD") == mine.git("rev-parse", f"{newest}^{{}}")
+    assert amended in mine.git("for-each-ref", "refs/heads/before-*")
+    assert mine.git("status", "--porcelain") == ""
+    mine.luna("verify", "--quick")
+
+
+def test_a_merge_that_was_not_finished_is_given_up_first(mine):
+    mine.git(*NO_HOOKS, "switch", "-q", "-c", "other", name_of(mine, 1))
+    (mine.path / "lineage.csv").write_text("mine\n")
+    mine.git("commit", "-q", "--no-verify", "-am", "mine")
+    mine.git(*NO_HOOKS, "merge", "main", code=1)
+    assert mine.json("status")["next"] == "git merge --abort"
+    assert "git merge --abort" in mine.luna("new", code=2).stderr
+    follow(mine, "git merge --abort")
+    assert mine.json("status")["next"] == "git switch main"
 
 
 def start(repo: Repo, *command: str) -> subprocess.Popen:

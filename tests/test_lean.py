@@ -13,9 +13,9 @@ import pytest
 from conftest import BIN, Repo
 from test_rebuild import lose, objects, sha256
 
-from bench import flips, kills
 from luna.history import record
 from luna.repo.git import Git
+from tests.faults import flips, kills, places
 
 
 def keep(repo: Repo, rule: str, was: str = "all") -> None:
@@ -133,9 +133,9 @@ def test_kills_and_faults_over_a_thinned_line(lean, tmp_path):
     repo = lean.copy(tmp_path / "kills" / "line")
     result = kills.kills(repo.path, 3, 5, {"thin", "restore", "gc"}, thinned=True)
     assert result.faults == [] and len(result.done) == 3
-    place = flips.prepare(lean.path, tmp_path / "flips", lean=True)
+    place = places.prepare(lean.path, tmp_path / "flips", lean=True)
     assert len(place.thinned) == 3
-    tally = flips.run(place, 4, 3, (flips.places.CACHE, flips.places.COLD))
+    tally = flips.run(place, 4, 3, (places.CACHE, places.COLD))
     assert tally.failures == [] and tally.count("mended").total() == 4
 
 
@@ -243,7 +243,7 @@ def test_a_rebuild_that_does_not_match_is_reported_tensor_by_tensor_and_drops_no
     assert (store(repo), repo.references()) == before
     # Where the recorded file is gone as well, a restore takes nothing that is not the recorded one.
     lose(repo, objects(repo, 4, "models/model.gguf")[0])
-    assert "not bit for bit" in repo.luna("restore", "4", code=2).stderr
+    assert "the result differs" in repo.luna("restore", "4", code=2).stderr
 
 
 def test_every_store_follows_the_rule_by_its_own_proof(line, tmp_path):

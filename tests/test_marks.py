@@ -179,9 +179,9 @@ def test_a_base_that_calls_its_marks_ordinary_tokens_is_read_as_llama_cpp_reads_
 
 def test_a_role_that_is_not_known_is_refused(teaching, engine):
     for role in ("tool", "system<|im_end|>", ""):
-        with pytest.raises(InputError, match="known are system, user, assistant"):
+        with pytest.raises(InputError, match="allowed are system, user, assistant"):
             engine.prompt([(role, "hi")], SYSTEM)
-        with pytest.raises(InputError, match="not known"):
+        with pytest.raises(InputError, match="is unknown"):
             teaching.examples([(role, "hi"), ("assistant", "x")], SYSTEM, 99)
 
 

@@ -199,7 +199,7 @@ def test_a_value_is_read_as_dvc_reads_it(tmp_path):
 
 def test_a_fifo_in_its_stead_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "params.yaml")
-    with pytest.raises(InputError, match="params.yaml is no plain file"):
+    with pytest.raises(InputError, match="params.yaml is not a regular file"):
         params.load(tmp_path)
 
 

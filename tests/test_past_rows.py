@@ -88,7 +88,7 @@ def test_number_and_parent_are_those_that_new_recorded(built, tmp_path):
     before = repo.snapshot()
     prep = repo.run(sys.executable, "-m", "stages.prep", code=2)  # as 'dvc repro' runs it
     for done in (repo.luna("seal", code=2), repo.luna("evolve", code=2), prep):
-        assert f"'luna new' began {name}" in done.stderr
+        assert f"'luna new' started {name}" in done.stderr
     assert repo.snapshot() == before
 
     # The record of the build edited with it: the tags tell.
@@ -213,7 +213,7 @@ def test_a_row_altered_by_a_seal_is_corrected_on_top_and_the_line_grows(
 
     repo.luna("repair")
     assert sealed_rows(repo) == past + own
-    assert "corrected since" in repo.luna("verify", "--quick").stdout
+    assert "they were corrected later" in repo.luna("verify", "--quick").stdout
     assert "up to date" in repo.dvc("status")
     assert {row["gen"]: row["parent"] for row in repo.json("log")} == {
         0: "base",

@@ -9,8 +9,6 @@ import shutil
 import pytest
 from conftest import CORES, SOURCE, Repo, copy_project
 
-pytestmark = pytest.mark.real
-
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> Repo:

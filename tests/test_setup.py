@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, SOURCE, copy_project
 
+from luna.export import converter
 from luna.training.environment import has_nvidia_gpu
 
 #: What unsloth names and the CPU route leaves out on purpose: GPU libraries, and what only its GPU or studio code imports.
@@ -57,12 +58,23 @@ def test_pip_check_is_clean_but_for_what_is_left_out():
         assert missing <= LEFT_OUT[package], (package, missing - LEFT_OUT[package])
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["log"], ["--help"]])
-def test_commands_start_without_heavy_imports(fresh, tmp_path, arguments):
+HEAVY = {"torch", "dvc", "pandas", "transformers", "llama_cpp", "unsloth", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        ("status", set()),
+        ("log", set()),
+        ("--help", set()),
+        ("new", {"dvc", "numpy"}),  # it asks the stores whether they take a seal, through DVC
+    ],
+)
+def test_commands_start_without_heavy_imports(fresh, tmp_path, command, needed):
     repo = fresh.copy(tmp_path / "mine")
-    code = f"import sys; sys.argv = ['luna', *{arguments!r}]\nfrom luna.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(sorted({{'torch', 'dvc', 'pandas', 'transformers', 'llama_cpp', 'unsloth', 'numpy'}} & set(sys.modules)))"
+    code = f"import sys; sys.argv = ['luna', '{command}']\nfrom luna.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(*sorted({HEAVY} & set(sys.modules)))"
     done = repo.run(sys.executable, "-c", code)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert set(done.stdout.splitlines()[-1].split()) == needed
 
 
 def test_hooks_find_dvc_where_the_environment_is_not_active(line, tmp_path):
@@ -200,7 +212,16 @@ def test_a_run_is_quiet_and_its_end_says_what_was_learnt(fresh, tmp_path):
     repo = fresh.copy(tmp_path / "mine")
     done = repo.luna("evolve")
     shown = done.stdout + done.stderr
-    assert not any(words in shown for words in ("is empty", "git add", "autostage"))
+    assert not any(words in shown for words in ("is empty", "git add", "dvc push", "autostage"))
     assert "It learnt 12 conversations: recall" in done.stdout and done.stdout.splitlines()[
         -1
     ].endswith("luna chat")
+
+
+def test_one_version_of_llama_cpp_python_is_pinned_everywhere():
+    """The code names it beside the hash of its source, for a rebuild years later."""
+    pinned = {
+        name: re.search(r"llama[_-]cpp[_-]python==([\d.]+)", (SOURCE / name).read_text())
+        for name in ("pyproject.toml", "constraints.txt")
+    }
+    assert {found and found[1] for found in pinned.values()} == {converter.VERSION}

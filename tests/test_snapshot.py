@@ -112,7 +112,7 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(empty, memories, tmp
 
     bad = tmp_path / "bad"
     (bad / "sub").mkdir(parents=True)
-    refused(bad, "holds no file")
+    refused(bad, "has no file")
     for place, target in (
         (bad / "out", "/etc/hostname"),
         (bad / "folder", "sub"),
@@ -124,14 +124,14 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(empty, memories, tmp
         refused(bad, "is a link")
         place.unlink()
     os.mkfifo(bad / "pipe")
-    refused(bad, "no file that can be kept")
+    refused(bad, "not a regular file")
     (bad / "pipe").unlink()
     (bad / "a\\b").touch()
     refused(bad, "backslash")
-    refused(bad / "file", "is no folder")
-    refused(repo.path, "the repository itself")
-    refused(repo.path.parent, "the repository itself")
-    refused(repo.path / ".git", "the repository itself")
+    refused(bad / "file", "is not a folder")
+    refused(repo.path, "contains the repository")
+    refused(repo.path.parent, "contains the repository")
+    refused(repo.path / ".git", "contains the repository")
     refused(memories, "needs a description", description=" \n")
     refused(memories, "already, of 20", tag="taken", description="another description")
     refused(memories, "in case alone", tag="Taken")
@@ -148,7 +148,7 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_changed(empty, memories, tmp
         "x-GHEAD",
         "a@v1",
     ):
-        refused(memories, "cannot name a snapshot", tag=tag)
+        refused(memories, "cannot be a snapshot's name", tag=tag)
     (memories / "new").write_text("x")
     refused(memories, "never replaced", tag="taken", description="here")
     assert (
@@ -187,7 +187,7 @@ def test_the_tag_is_guarded_and_damage_is_found_and_mended(empty, memories, tmp_
     victim.write_bytes(b"x" * 300_000)
     (repo.path / f".dvc/cache/files/md5/{whole[:2]}/{whole[2:]}").unlink()
     found = repo.luna("verify", "--all", "--remote", code=1).stdout
-    assert "deleted" in found and "moved or made anew" in found and "content/sub/big" in found
+    assert "deleted" in found and "moved or made again" in found and "content/sub/big" in found
     repo.luna("repair")
     assert (
         "whole" in repo.luna("verify", "--all", "--remote").stdout

@@ -168,7 +168,7 @@ def test_too_little_memory_or_disk_starts_nothing_and_says_the_numbers(line, tmp
     done = repo.luna("doctor", "--json", code=None)
     assert (
         "GB free"
-        in {check["name"]: check["said"] for check in json.loads(done.stdout)}["next generation"]
+        in {check["name"]: check["detail"] for check in json.loads(done.stdout)}["next generation"]
     )
     for old, new, words in (
         ("  batch_size: 4\n", "  batch_size: 4000000\n", ("GB of memory", "train.batch_size:")),

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from luna.errors import InputError
 from luna.forensics.tensors import compare as comparing
-from luna.forensics.tensors.opening import open_model
+from luna.model.tensors.opening import open_model
 
 Q = gguf.GGMLQuantizationType
 

@@ -176,7 +176,7 @@ class Engine(GgufVocabulary):
         """
         if not 0 < len(prompt) < self.limit:
             raise ExportError(
-                f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: begin a new one."
+                f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: start a new one."
             )
         self._forget(-1)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -189,7 +189,7 @@ class Engine(GgufVocabulary):
             position += len(tokens)
             if not np.isfinite(row).all():
                 raise ExportError(
-                    "The model's logits are no numbers: this generation cannot answer."
+                    "The model's logits are not numbers: this generation cannot answer."
                 )
             token = int(row.argmax())
             if ended := llama_cpp.llama_vocab_is_eog(self._vocab, token):
@@ -205,9 +205,9 @@ class Engine(GgufVocabulary):
         """Logits after each token from ``start`` on, shape (len(tokens) - start, vocabulary), float32."""
         self._forget(-1)
         rows = [(token, position, 0, position >= start) for position, token in enumerate(tokens)]
-        found = self._decode(rows)
+        by_row = self._decode(rows)
         self._forget(-1)
-        return np.stack([found[index] for index in sorted(found)])
+        return np.stack([by_row[index] for index in sorted(by_row)])
 
 
 def _shared_beginning(prompts: Sequence[list[int]]) -> list[int]:

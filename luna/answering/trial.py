@@ -6,6 +6,7 @@ can catch it. The child loads the file and evaluates one token; what ends it end
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def require_loadable(path: Path, max_seconds: float = MAX_SECONDS) -> None:
         raise ExportError(done.stdout.strip())
     if done.returncode:
         raise ExportError(
-            f"llama.cpp breaks down on {path}, so it is refused: its header is damaged, or made to do harm; copy or export it again."
+            f"llama.cpp crashes on {path}, so it is refused: its header is damaged or malicious; copy or export it again."
         )
 
 
@@ -58,5 +59,6 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     main(Path(sys.argv[1]))

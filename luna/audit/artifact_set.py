@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
 from luna import artifacts
-from luna.audit.finding import CONTENT, Finding
+from luna import hashes as hash_list
+from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture, Seal
+from luna.audit.problem import Problem
+from luna.errors import InputError
+from luna.hashes import Listed
 from luna.history.line import Out, declared_outs, outs_of
 
-_SEALED = "none: it was sealed so"
+_LOCK, _HASHES = artifacts.LOCK.as_posix(), artifacts.HASHES.as_posix()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Outputs by path, and (bytes, SHA-256) by path from hashes.csv."""
+    """Outputs by path, and what hashes.csv lists by path."""
 
     outs: dict[str, Out]
-    hashes: dict[str, tuple[int, str]]
+    hashes: dict[str, Listed]
 
 
 def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
@@ -40,52 +43,39 @@ def read(picture: Picture, seal: Seal) -> tuple[Manifest, list[Finding]]:
     )
     findings: list[Finding] = []
     outs: dict[str, Out] = {}
-    hashes: dict[str, tuple[int, str]] = {}
+    hashes: dict[str, Listed] = {}
 
-    def say(path: str, what: str, mend: str = _SEALED) -> None:
-        findings.append(Finding(CONTENT, "git", path, seal.name, what, mend))
+    def say(problem: Problem, path: str) -> None:
+        findings.append(Finding(problem, GIT, path, seal.name))
 
     if lock is None or pipeline is None:
         if not picture.unreadable:
-            say(
-                artifacts.LOCK.as_posix(),
-                "the sealed commit lacks dvc.lock or dvc.yaml",
-                "luna repair (from a git remote)",
-            )
+            say(Problem.LOCK_MISSING, _LOCK)
     else:
         try:
             outs = outs_of(lock, pipeline)
         except (yaml.YAMLError, KeyError, AttributeError, TypeError):
-            say(artifacts.LOCK.as_posix(), "dvc.lock cannot be understood")
+            say(Problem.LOCK_UNREAD, _LOCK)
     if listed is None:
         if not picture.unreadable:
-            say(
-                artifacts.HASHES.as_posix(),
-                "the sealed commit lacks hashes.csv",
-                "luna repair (from a git remote)",
-            )
+            say(Problem.HASHES_MISSING, _HASHES)
     else:
         try:
-            hashes = {
-                row["path"]: (int(row["bytes"]), row["sha256"])
-                for row in csv.DictReader(io.StringIO(listed.decode("utf-8")))
-            }
-        except (ValueError, KeyError, TypeError):
-            say(artifacts.HASHES.as_posix(), "hashes.csv cannot be understood")
+            hashes = hash_list.loads(listed)
+        except InputError:
+            say(Problem.HASHES_UNREAD, _HASHES)
     if outs and hashes:
         findings += _complete(picture, seal, pipeline or b"", outs, hashes)
-    model = artifacts.MODEL.as_posix()
+    listed_model = hashes.get(artifacts.MODEL.as_posix())
+    model = listed_model.sha256 if listed_model else ""
     named = (weights or b"").decode("utf-8", "replace").split()[:1]
-    if hashes and named and hashes.get(model, (0, ""))[1] != named[0]:
-        say(
-            artifacts.WEIGHTS_SHA256.as_posix(),
-            "weights.sha256 and hashes.csv disagree on the model",
-        )
+    if hashes and named and model != named[0]:
+        say(Problem.WEIGHTS_MODEL, artifacts.WEIGHTS_SHA256.as_posix())
     sealed = seal.fields.get(artifacts.HASHES_TRAILER)
     if listed is not None and sealed not in (None, hashlib.sha256(listed).hexdigest()):
-        say(artifacts.HASHES.as_posix(), "hashes.csv is not the one that the seal names")
-    if hashes and seal.fields.get("Weights-SHA256") not in (None, hashes.get(model, (0, ""))[1]):
-        say(artifacts.HASHES.as_posix(), "hashes.csv and the seal disagree on the model")
+        say(Problem.HASHES_OTHER, _HASHES)
+    if hashes and seal.fields.get("Weights-SHA256") not in (None, model):
+        say(Problem.HASHES_MODEL, _HASHES)
     return Manifest(outs, hashes), findings
 
 
@@ -94,62 +84,29 @@ def _complete(
     seal: Seal,
     pipeline: bytes,
     outs: dict[str, Out],
-    hashes: dict[str, tuple[int, str]],
+    hashes: dict[str, Listed],
 ) -> list[Finding]:
-    findings = [
-        Finding(
-            CONTENT,
-            "git",
-            path,
-            seal.name,
-            "its own pipeline makes it, but its dvc.lock does not know it",
-            _SEALED,
-        )
+    wrong = [
+        (Problem.OUTPUT_UNLOCKED, path)
         for path in sorted(declared_outs(pipeline).keys() - outs.keys())
     ]
-    for entry in artifacts.REQUIRED:
-        path = entry.as_posix()
-        if not any(listed == path or listed.startswith(path + "/") for listed in hashes):
-            findings.append(
-                Finding(
-                    CONTENT,
-                    "git",
-                    path,
-                    seal.name,
-                    "the artifact set lacks it: hashes.csv does not list it",
-                    _SEALED,
-                )
-            )
-    in_git = [path for path in hashes if not (out := outs.get(path)) or not out.cached]
+    wrong += [
+        (Problem.FILE_UNLISTED, path)
+        for path in map(Path.as_posix, artifacts.REQUIRED)
+        if not any(listed == path or listed.startswith(path + "/") for listed in hashes)
+    ]
     in_git = [
         path
-        for path in in_git
-        if not any(out.cached and path.startswith(folder + "/") for folder, out in outs.items())
+        for path in hashes
+        if not ((out := outs.get(path)) and out.cached)
+        and not any(out.cached and path.startswith(folder + "/") for folder, out in outs.items())
     ]
     for path, content in zip(
         in_git, picture.read([f"{seal.commit}:{path}" for path in in_git]), strict=True
     ):
         if content is None:
             if not picture.unreadable:
-                findings.append(
-                    Finding(
-                        CONTENT,
-                        "git",
-                        path,
-                        seal.name,
-                        "the sealed commit lacks it",
-                        "luna repair (from a git remote)",
-                    )
-                )
-        elif hashlib.sha256(content).hexdigest() != hashes[path][1]:
-            findings.append(
-                Finding(
-                    CONTENT,
-                    "git",
-                    path,
-                    seal.name,
-                    "its SHA-256 is not the one in hashes.csv",
-                    _SEALED,
-                )
-            )
-    return findings
+                wrong.append((Problem.FILE_MISSING, path))
+        elif hashlib.sha256(content).hexdigest() != hashes[path].sha256:
+            wrong.append((Problem.FILE_OTHER, path))
+    return [Finding(problem, GIT, path, seal.name) for problem, path in wrong]

@@ -11,18 +11,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from luna import names
-from luna.audit.finding import CONTENT, NOTE, OBJECT, Finding
-from luna.audit.places import CACHE, NotPlain, Place
-from luna.files import is_inside
+from luna import files, names
+from luna.audit.finding import CACHE, GIT, Finding
+from luna.audit.places import NotARegularFile, Place
+from luna.audit.problem import Problem
+from luna.files import Digests, is_inside
+from luna.hashes import Listed
 from luna.history.line import Out
+from luna.text import first_line
 
-BUFFER_BYTES = 1 << 20
-_MISSING = "is missing"
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 Tick = Callable[[int], None]
 
@@ -46,51 +47,34 @@ def is_name(md5: object) -> bool:
 def wanted(
     generation: str,
     outs: Iterable[Out],
-    hashes: dict[str, tuple[int, str]],
+    hashes: Mapping[str, Listed],
     places: Sequence[Place],
 ) -> tuple[list[Wanted], list[Finding]]:
-    """The objects behind a generation's outputs. ``hashes``: path -> (bytes, SHA-256) from its hashes.csv."""
-    found: list[Wanted] = []
+    """The objects of a generation's outputs, the files of folders among them. ``hashes``: what its hashes.csv lists."""
+    objects: list[Wanted] = []
     findings: list[Finding] = []
     for out in outs:
         if not out.cached:
             continue
         if not is_name(out.md5):
-            findings.append(
-                Finding(
-                    CONTENT,
-                    "git",
-                    "dvc.lock",
-                    generation,
-                    f"the hash of {out.path} is {str(out.md5)[:40]!r}, which is none: it is not followed",
-                    "none: it was sealed so",
-                )
-            )
+            named = (out.path, str(out.md5)[:40])
+            findings.append(Finding(Problem.NO_HASH, GIT, "dvc.lock", generation, named))
             continue
         if not out.md5.endswith(".dir"):
             size, sha256 = hashes.get(out.path, (out.size, None))
-            found.append(Wanted(out.md5, out.path, generation, size, sha256))
+            objects.append(Wanted(out.md5, out.path, generation, size, sha256))
             continue
-        found.append(Wanted(out.md5, out.path, generation))
+        objects.append(Wanted(out.md5, out.path, generation))
         listing = _whole_listing(out.md5, places)
         for entry in _entries(listing):
             relative, md5 = entry.get("relpath"), entry.get("md5")
             if not is_inside(relative) or not is_name(md5):
-                findings.append(
-                    Finding(
-                        CONTENT,
-                        "cache",
-                        out.md5,
-                        generation,
-                        f"the listing of {out.path} names {str(relative)[:60]!r}, which leads out of its folder or is no object: it is not followed",
-                        "none: it was sealed so",
-                    )
-                )
+                named = (out.path, str(relative)[:60])
+                findings.append(Finding(Problem.LEADS_OUT, CACHE, out.md5, generation, named))
                 continue
             path = f"{out.path}/{relative}"
-            size, sha256 = hashes.get(path, (None, None))
-            found.append(Wanted(md5, path, generation, size, sha256))
-    return found, findings
+            objects.append(Wanted(str(md5), path, generation, *hashes.get(path, ())))
+    return objects, findings
 
 
 def _entries(listing: bytes | None) -> list[dict]:
@@ -102,11 +86,11 @@ def _entries(listing: bytes | None) -> list[dict]:
 
 
 def _whole_listing(md5: str, places: Sequence[Place]) -> bytes | None:
-    for place in places:
+    for holder in places:
         try:
-            if place.size(md5) is None:
+            if holder.size(md5) is None:
                 continue
-            with place.open(md5) as file:
+            with holder.open(md5) as file:
                 content = file.read()
         except Exception:  # what is wrong with it is found when it is read as an object
             continue
@@ -117,18 +101,18 @@ def _whole_listing(md5: str, places: Sequence[Place]) -> bytes | None:
 
 def merged(items: Iterable[Wanted]) -> list[Wanted]:
     """Each object once, with all that is known of it, largest first."""
-    found: dict[str, Wanted] = {}
+    by_md5: dict[str, Wanted] = {}
     for item in items:
-        known = found.get(item.md5)
+        known = by_md5.get(item.md5)
         if known is None:
-            found[item.md5] = item
+            by_md5[item.md5] = item
         else:
-            found[item.md5] = replace(
+            by_md5[item.md5] = replace(
                 known,
                 size=known.size if known.size is not None else item.size,
                 sha256=known.sha256 or item.sha256,
             )
-    return sorted(found.values(), key=lambda item: -(item.size or 0))
+    return sorted(by_md5.values(), key=lambda item: -(item.size or 0))
 
 
 def total_bytes(items: Sequence[Wanted], places: Sequence[Place]) -> int:
@@ -153,8 +137,8 @@ def scan(
 ) -> list[Finding]:
     """Findings on every object in every place; reads on as many cores as there are."""
     if quick:
-        looked = [(item, place, _look(item, place)) for item in items for place in places]
-        present = {item.md5 for item, place, finding in looked if finding is None}
+        looked = [(item, holder, _look(item, holder)) for item in items for holder in places]
+        present = {item.md5 for item, holder, finding in looked if finding is None}
         return [
             _judged(item, finding, item.md5 in present, places)
             for item, _, finding in looked
@@ -163,127 +147,99 @@ def scan(
     with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as pool:
         return [
             finding
-            for found in pool.map(lambda item: _read(item, places, tick), items)
-            for finding in found
+            for findings_of_one in pool.map(lambda item: _read(item, places, tick), items)
+            for finding in findings_of_one
         ]
 
 
 def _judged(item: Wanted, finding: Finding, whole: bool, places: Sequence[Place]) -> Finding:
-    """The cache may lack what cold storage holds: it is there for speed, and freeing it breaks no promise."""
-    if (
-        finding.where != CACHE
-        or not finding.what.endswith(_MISSING)
-        or not (whole or len(places) == 1 or _is_thinned(item, places))
-    ):
+    """The cache may lack what cold storage holds: then it is a note and not damage."""
+    if finding.where != CACHE or finding.problem is not Problem.OBJECT_MISSING:
         return finding
-    what = f"{item.path} is not in the cache" + (
-        ""
-        if whole
-        else "; 'luna verify --remote' says whether cold storage holds it"
-        if len(places) == 1
-        else ", and cold storage keeps what it is made again from ('luna thin')"
-    )
+    if whole:
+        problem = Problem.NOT_CACHED
+    elif len(places) == 1:
+        problem = Problem.NOT_CACHED_ONLY_LOOK
+    elif _is_thinned(item, places):
+        problem = Problem.NOT_CACHED_THINNED
+    else:
+        return finding
     command = (
         f"luna snapshot restore {item.generation.removeprefix(names.SNAPSHOTS)} --to DIR"
         if names.is_snapshot(item.generation)
         else f"luna restore {item.generation}"
     )
-    return replace(finding, what=what, severity=NOTE, mend=f"{command}, when it is needed")
+    return replace(finding, problem=problem, remedy=f"{command}, when it is needed")
 
 
 def _is_thinned(item: Wanted, places: Sequence[Place]) -> bool:
     """Whether a store is known to have dropped it on purpose: it is not lost, whichever place lacks it."""
-    return any(item.md5 in getattr(place, "thinned", ()) for place in places)
+    return any(item.md5 in holder.thinned for holder in places)
 
 
-def _finding(item: Wanted, place: Place, what: str) -> Finding:
-    return Finding(OBJECT, place.label, item.md5, item.generation, f"{item.path} {what}")
+def _finding(problem: Problem, item: Wanted, holder: Place, *details: object) -> Finding:
+    return Finding(problem, holder.where, item.md5, item.generation, (item.path, *details))
 
 
-def _look(item: Wanted, place: Place) -> Finding | None:
+def _look(item: Wanted, holder: Place) -> Finding | None:
     try:
-        size = place.size(item.md5)
-    except NotPlain as error:
-        return _finding(item, place, f"is {error} and no plain file: it is not followed")
+        size = holder.size(item.md5)
+    except NotARegularFile as error:
+        return _finding(Problem.OBJECT_NOT_PLAIN, item, holder, str(error))
     except Exception as error:
-        return _finding(item, place, f"cannot be asked for: {_said(error)}")
+        return _finding(Problem.OBJECT_UNASKED, item, holder, _in_words(error))
     if size is None:
-        return (
-            None if item.md5 in getattr(place, "thinned", ()) else _finding(item, place, _MISSING)
-        )
-    if item.size is not None and size != item.size:
-        return _finding(
-            item,
-            place,
-            f"is cut to {size} of {item.size} bytes"
-            if size < item.size
-            else f"is {size} bytes long, not {item.size}",
-        )
-    return None
+        dropped = item.md5 in holder.thinned
+        return None if dropped else _finding(Problem.OBJECT_MISSING, item, holder)
+    if item.size is None or size == item.size:
+        return None
+    problem = Problem.OBJECT_CUT if size < item.size else Problem.OBJECT_LONG
+    return _finding(problem, item, holder, size, item.size)
+
+
+_UNREADABLE = (Problem.OBJECT_MISSING, Problem.OBJECT_NOT_PLAIN, Problem.OBJECT_UNASKED)
 
 
 def _read(item: Wanted, places: Sequence[Place], tick: Tick) -> list[Finding]:
     findings: list[Finding] = []
-    proven: str | None = (
-        None  # SHA-256 of bytes that have the name's MD5 and, where one was sealed, the sealed SHA-256
-    )
-    for place in places:
-        wrong = _look(item, place)
-        if wrong and (
-            "missing" in wrong.what or "no plain file" in wrong.what or "asked for" in wrong.what
-        ):
+    # SHA-256 of bytes that have the name's MD5 and, where one was sealed, the sealed SHA-256.
+    proven: str | None = None
+    for holder in places:
+        wrong = _look(item, holder)
+        if wrong and wrong.problem in _UNREADABLE:
             findings.append(wrong)
             continue
         try:
-            if item.md5 in getattr(place, "thinned", ()) and place.size(item.md5) is None:
+            if item.md5 in holder.thinned and holder.size(item.md5) is None:
                 continue
-            md5, sha256 = _digests(place, item.md5, both=proven is None, tick=tick)
-        except Exception as error:  # whatever a store's library raises: it is a finding, and the other places are still read
-            findings.append(_finding(item, place, f"cannot be read: {_said(error)}"))
+            read = digests_of(holder, item.md5, both=proven is None, tick=tick)
+        except Exception as error:  # any exception of a store's library is a finding, and the other places are still read
+            findings.append(_finding(Problem.OBJECT_UNREAD, item, holder, _in_words(error)))
             continue
         if proven is not None:
-            whole = sha256 == proven
+            whole = read.sha256 == proven
         else:
-            named = md5 == item.md5.removesuffix(".dir")
-            whole = named and item.sha256 in (None, sha256)
-            if named and not whole:
-                findings.append(
-                    _finding(
-                        item,
-                        place,
-                        f"has the MD5 that names it but not the SHA-256 that was sealed ({item.sha256[:12]}): the bytes were forged, or hashes.csv and dvc.lock disagree",
-                    )
-                )
+            named = read.md5 == item.md5.removesuffix(".dir")
+            whole = named and item.sha256 in (None, read.sha256)
+            if named and item.sha256 and not whole:
+                findings.append(_finding(Problem.OBJECT_FORGED, item, holder, item.sha256[:12]))
                 continue
         if whole:
-            proven = sha256
+            proven = read.sha256
             if wrong:  # the bytes are whole, so the size that was sealed is not theirs
-                findings.append(
-                    replace(
-                        wrong,
-                        kind=CONTENT,
-                        what=f"{item.path} is whole, but its sealed size is not its own",
-                        mend="none: it was sealed so",
-                    )
-                )
+                findings.append(_finding(Problem.SEALED_SIZE, item, holder))
         else:
-            findings.append(wrong or _finding(item, place, "has other bytes than its name says"))
+            findings.append(wrong or _finding(Problem.OBJECT_OTHER, item, holder))
     return [_judged(item, finding, proven is not None, places) for finding in findings]
 
 
-def _digests(place: Place, md5: str, both: bool, tick: Tick) -> tuple[str | None, str]:
-    first = hashlib.md5(usedforsecurity=False) if both else None
-    second = hashlib.sha256()
-    with place.open(md5) as file:
-        buffer = bytearray(BUFFER_BYTES)
-        view = memoryview(buffer)
-        while count := file.readinto(buffer):
-            if first:
-                first.update(view[:count])
-            second.update(view[:count])
-            tick(count)
-    return first.hexdigest() if first else None, second.hexdigest()
+def digests_of(
+    holder: Place, md5: str, both: bool = True, tick: Tick = lambda count: None
+) -> Digests:
+    """Of the bytes that the place gives for an object; without the MD5 where not ``both`` are asked for."""
+    with holder.open(md5) as file:
+        return files.digests(file, md5=both, read=tick)
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

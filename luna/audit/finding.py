@@ -1,50 +1,87 @@
-"""A finding of the audit: what is wrong, where, and the command that mends it."""
+"""A finding of the audit: a problem, where it is, and the details."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
-DAMAGE = "damage"  # a promise is broken: exit code 1
-NOTE = "note"  # worth knowing, and no promise is broken
+from luna.audit.problem import Kind, Problem, Severity
 
-REPAIR = "luna repair"
-FROM_REMOTE = "luna repair (from a git remote or another clone)"
 
-# kinds: what a repair goes by
-OBJECT = "object"  # bytes in the cache or in a cold storage; ``object`` is the MD5 that names them
-TAG = "tag"
-STRAY = "stray reference"
-HEAD = "head"
-BRANCH = "branch"
-REFERENCES = "references"  # git's own file of references
-SHALLOW = "shallow clone"  # nothing can be said of what lies behind the cut
-GIT_OBJECT = "git object"
-RECORD = "record"
-COLD_RECORD = "record in cold storage"
-COLD_STORE = (
-    "cold storage"  # away, lost, or another line's: nothing is read from it or written to it
-)
-COLD_GIT = "git objects in cold storage"
-LEDGER = "ledger"
-ALTERED = "altered row"  # a past row of the ledger, in history: a correction puts it back
-WORKSPACE = "workspace file"
-CONTENT = "content"  # what a sealed file says; nothing can mend a sealed contradiction
-SIGNATURE = "signature"
+class Site(Enum):
+    """What kind of place a copy lies in."""
+
+    GIT = "git"
+    WORKSPACE = "workspace"
+    CACHE = "cache"
+    COLD = "cold storage"
+
+
+@dataclass(frozen=True)
+class Where:
+    """A place: git, the workspace, the cache, or the cold storage that is named ``store``."""
+
+    site: Site
+    store: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.site.value} '{self.store}'" if self.store else self.site.value
+
+
+GIT, WORKSPACE, CACHE = Where(Site.GIT), Where(Site.WORKSPACE), Where(Site.CACHE)
+
+
+def cold(store: str) -> Where:
+    """The cold storage of this name."""
+    return Where(Site.COLD, store)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``where``: git, workspace, cache, or the name of a cold storage. ``object``: the tag, path or hash concerned."""
+    """``object``: the tag, path or hash concerned. ``details`` are what the problem's words name; ``remedy`` goes before its own."""
 
-    kind: str
-    where: str
+    problem: Problem
+    where: Where
     object: str
-    generation: str | None
-    what: str
-    mend: str = REPAIR
-    severity: str = DAMAGE
+    generation: str | None = None
+    details: tuple[Any, ...] = ()
+    remedy: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What is concerned."""
+        return self.problem.kind
+
+    @property
+    def severity(self) -> Severity:
+        """Whether a promise is broken."""
+        return self.problem.severity
+
+    @property
+    def what(self) -> str:
+        """What is wrong."""
+        return self.problem.words.format(*self.details)
+
+    @property
+    def mend(self) -> str:
+        """The command that mends it, or why none does."""
+        return self.problem.mend if self.remedy is None else self.remedy
 
     @property
     def sentence(self) -> str:
         """Where, what object, of which generation, and what is wrong with it."""
-        return f"{self.where}: {self.object}{f' ({self.generation})' if self.generation and self.generation != self.object else ''}: {self.what}"
+        of = f" ({self.generation})" if self.generation not in (None, self.object) else ""
+        return f"{self.where}: {self.object}{of}: {self.what}"
+
+    def as_json(self) -> dict[str, str | None]:
+        """As ``--json`` gives it."""
+        return {
+            "kind": self.kind,
+            "where": str(self.where),
+            "object": self.object,
+            "generation": self.generation,
+            "what": self.what,
+            "mend": self.mend,
+            "severity": self.severity,
+        }

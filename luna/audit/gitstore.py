@@ -12,9 +12,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from luna.audit.finding import FROM_REMOTE, GIT_OBJECT, REFERENCES, Finding
+from luna.audit.finding import GIT, Finding
+from luna.audit.problem import Problem
 from luna.repo.git import Git, GitError
 
+PACKED = "packed-refs"  # git's file of references that have none of their own
 _PACKED_HEADER = re.compile(r"# pack-refs with:( peeled| fully-peeled| sorted)+ ?")
 _PACKED_LINE = re.compile(r"([0-9a-f]{40}) (refs/\S+)")
 _PEELED_LINE = re.compile(r"\^([0-9a-f]{40})")
@@ -27,10 +29,10 @@ def loose_path(git: Git, object_id: str) -> Path:
 
 def loose_objects(git: Git) -> Iterator[tuple[str, Path]]:
     """Id and path of every loose object."""
-    for place in sorted((git.common_dir / "objects").glob("[0-9a-f][0-9a-f]")):
-        for path in sorted(place.iterdir()):
+    for folder in sorted((git.common_dir / "objects").glob("[0-9a-f][0-9a-f]")):
+        for path in sorted(folder.iterdir()):
             if re.fullmatch("[0-9a-f]{38}", path.name):
-                yield place.name + path.name, path
+                yield folder.name + path.name, path
 
 
 def loose_content(path: Path) -> tuple[str, bytes] | None:
@@ -60,13 +62,13 @@ def damaged_loose(git: Git) -> dict[str, Path]:
 def damaged_packs(git: Git) -> list[Path]:
     """The index files of packs that 'git verify-pack' refuses."""
     packs = sorted((git.common_dir / "objects" / "pack").glob("pack-*.idx"))
-    found = []
+    damaged = []
     for index in packs:
         try:
             git.run("verify-pack", str(index))
         except GitError:
-            found.append(index)
-    return found
+            damaged.append(index)
+    return damaged
 
 
 def missing(git: Git) -> set[str]:
@@ -81,7 +83,7 @@ def missing(git: Git) -> set[str]:
 
 def packed_refs(git: Git) -> tuple[dict[str, tuple[str, str | None]], list[str]]:
     """Reference -> (object, what a tag points at or None) of packed-refs, and sentences on each line that is not of its form."""
-    path = git.common_dir / "packed-refs"
+    path = git.common_dir / PACKED
     if not path.exists():
         return {}, []
     rows: dict[str, tuple[str, str | None]] = {}
@@ -115,33 +117,14 @@ def check(
     bad: set[str] = set()
     for object_id in damaged_loose(git):
         bad.add(object_id)
-        findings.append(
-            Finding(
-                GIT_OBJECT,
-                "git",
-                object_id,
-                names().get(object_id),
-                "the object's bytes are not its name's",
-                FROM_REMOTE,
-            )
-        )
+        findings.append(Finding(Problem.GIT_OBJECT_DAMAGED, GIT, object_id, names().get(object_id)))
     packs = [] if quick else damaged_packs(git)
-    findings += [
-        Finding(GIT_OBJECT, "git", index.stem, None, "the pack is damaged", FROM_REMOTE)
-        for index in packs
-    ]
+    findings += [Finding(Problem.PACK_DAMAGED, GIT, index.stem) for index in packs]
     if not bad and not packs:
         for object_id in sorted(missing(git)):
             bad.add(object_id)
             findings.append(
-                Finding(
-                    GIT_OBJECT,
-                    "git",
-                    object_id,
-                    names().get(object_id),
-                    "the object is missing",
-                    FROM_REMOTE,
-                )
+                Finding(Problem.GIT_OBJECT_MISSING, GIT, object_id, names().get(object_id))
             )
     return findings, bad
 
@@ -149,38 +132,21 @@ def check(
 def check_packed_refs(git: Git) -> list[Finding]:
     """A finding where packed-refs has lines that git cannot read."""
     _, wrong = packed_refs(git)
-    return (
-        [
-            Finding(
-                REFERENCES,
-                "git",
-                "packed-refs",
-                None,
-                f"{wrong[0]}{f', and {len(wrong) - 1} more' if len(wrong) > 1 else ''}",
-            )
-        ]
-        if wrong
-        else []
-    )
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return [Finding(Problem.PACKED_LINES, GIT, PACKED, None, (wrong[0] + more,))] if wrong else []
 
 
 def check_loose_refs(git: Git) -> list[Finding]:
     """git takes a reference in capitals, or one whose line does not end; it never writes one so."""
-    place = git.common_dir
+    top = git.common_dir
     findings = []
-    for path in sorted((place / "refs").rglob("*")):
+    for path in sorted((top / "refs").rglob("*")):
         if path.is_file() and not path.name.endswith(".lock"):
             content = path.read_bytes()
             if not re.fullmatch(rb"([0-9a-f]{40}|ref: refs/\S+)\n", content):
-                name = path.relative_to(place).as_posix()
-                if git.resolve(name):
+                name = path.relative_to(top).as_posix()
+                if git.try_resolve(name):
                     findings.append(
-                        Finding(
-                            REFERENCES,
-                            "git",
-                            name,
-                            name.removeprefix("refs/tags/"),
-                            "the reference's file is not as git writes it",
-                        )
+                        Finding(Problem.REFERENCE_FORM, GIT, name, name.removeprefix("refs/tags/"))
                     )
     return findings

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 
 from luna import artifacts, ledger
-from luna.audit.finding import ALTERED, CONTENT, DAMAGE, LEDGER, NOTE, REPAIR, Finding
+from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture, Seal
+from luna.audit.problem import Problem
 from luna.errors import InputError
 
-_RESTORE = "luna repair (or 'git restore lineage.csv')"
+_LEDGER = artifacts.LEDGER.as_posix()
 
 
 def _text(content: bytes | None) -> str | None:
@@ -28,16 +29,7 @@ def check(picture: Picture) -> list[Finding]:
         )  # two at a time: all of a long line's are its square
         if text is None:
             if not picture.unreadable:
-                findings.append(
-                    Finding(
-                        LEDGER,
-                        "git",
-                        artifacts.LEDGER.as_posix(),
-                        seal.name,
-                        "the sealed commit holds no ledger",
-                        "luna repair (from a git remote)",
-                    )
-                )
+                findings.append(Finding(Problem.LEDGER_MISSING, GIT, _LEDGER, seal.name))
             continue
         if wrong := ledger.altered_rows(truth.text, text):
             altered[seal.name] = wrong
@@ -46,27 +38,10 @@ def check(picture: Picture) -> list[Finding]:
     tip = _at_tip(picture)
     wrong = ledger.altered_rows(truth.text, tip or text or "")
     if wrong and tip not in (None, text):
-        findings.append(
-            Finding(
-                ALTERED,
-                "git",
-                artifacts.LEDGER.as_posix(),
-                None,
-                f"the branch's ledger is not the sealed one: {_listed(wrong)}",
-                REPAIR,
-            )
-        )
+        findings.append(Finding(Problem.ROWS_AT_TIP, GIT, _LEDGER, None, (_listed(wrong),)))
+    problem = Problem.ROWS_ALTERED if wrong else Problem.ROWS_CORRECTED
     return findings + [
-        Finding(
-            ALTERED,
-            "git",
-            artifacts.LEDGER.as_posix(),
-            name,
-            f"past rows were altered by this seal: {_listed(rows)}{'' if wrong else '; corrected since'}",
-            REPAIR if wrong else "",
-            DAMAGE if wrong else NOTE,
-        )
-        for name, rows in altered.items()
+        Finding(problem, GIT, _LEDGER, name, (_listed(rows),)) for name, rows in altered.items()
     ]
 
 
@@ -89,7 +64,7 @@ def _at_tip(picture: Picture) -> str | None:
     if picture.newest is None:
         return None
     git, newest = picture.git, picture.newest.commit
-    if not git.resolve(f"{newest}^{{commit}}"):
+    if not git.try_resolve(f"{newest}^{{commit}}"):
         return None
     if git.is_ancestor(newest, "HEAD"):
         return _text(*picture.read([f"HEAD:{artifacts.LEDGER}"]))
@@ -106,15 +81,14 @@ def _at_tip(picture: Picture) -> str | None:
 
 def check_seal(picture: Picture, seal: Seal, text: str, before: str) -> list[Finding]:
     """What the ledger says of the generation itself; ``before`` are the rows before its own."""
-    findings = []
-    where = (LEDGER, "git", artifacts.LEDGER.as_posix(), seal.name)
+    findings: list[Finding] = []
+
+    def say(problem: Problem, *details: object) -> None:
+        findings.append(Finding(problem, GIT, _LEDGER, seal.name, details))
+
     promised = seal.fields.get("Ledger-SHA256")
     if promised and hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() != promised:
-        findings.append(
-            Finding(
-                *where, "the ledger at its commit is not the one that its seal names", "luna repair"
-            )
-        )
+        say(Problem.LEDGER_OTHER)
     # Rows that the seal before had are read there.
     own = (
         text.partition("\n")[0] + "\n" + text[len(before) :]
@@ -124,55 +98,23 @@ def check_seal(picture: Picture, seal: Seal, text: str, before: str) -> list[Fin
     try:
         rows = {row.gen: row for row in ledger.loads(own)}
     except InputError as error:
-        return [*findings, Finding(*where, str(error), "none: it was sealed so")]
+        say(Problem.LEDGER_UNREAD, str(error))
+        return findings
     row = rows.get(seal.number)
     if row is None:
-        return [
-            *findings,
-            Finding(*where, "the ledger has no row of this generation", "none: it was sealed so"),
-        ]
+        say(Problem.LEDGER_NO_ROW)
+        return findings
     if seal.fields.get("Weights-SHA256") not in (None, row.weights_sha256):
-        findings.append(
-            Finding(
-                CONTENT,
-                "git",
-                artifacts.LEDGER.as_posix(),
-                seal.name,
-                "weights_sha256 in the ledger is not what its seal names",
-                "none: it was sealed so",
-            )
-        )
-    if seal.fields.get("Parent") not in (None, str(row.parent)):
-        findings.append(
-            Finding(
-                CONTENT,
-                "git",
-                artifacts.LEDGER.as_posix(),
-                seal.name,
-                f"the ledger names parent {row.parent}, its seal {seal.fields['Parent']}",
-                "none: it was sealed so",
-            )
-        )
+        say(Problem.LEDGER_WEIGHTS)
+    parent = seal.fields.get("Parent")
+    if parent not in (None, str(row.parent)):
+        say(Problem.LEDGER_PARENT, row.parent, parent)
     if isinstance(row.parent, int) and row.parent not in picture.seals:
-        findings.append(
-            Finding(
-                CONTENT,
-                "git",
-                artifacts.LEDGER.as_posix(),
-                seal.name,
-                f"its parent, generation {row.parent}, is not sealed here",
-                "git fetch, or luna repair",
-            )
-        )
+        say(Problem.PARENT_UNSEALED, row.parent)
     return findings
 
 
 def line_of(picture: Picture, number: int) -> list[Seal]:
     """The generation and its ancestors that are sealed here, newest first."""
-    known = picture.parents
-    chain: list[Seal] = []
-    current: int | str | None = number
-    while isinstance(current, int) and current in picture.seals and len(chain) <= len(known):
-        chain.append(picture.seals[current])
-        current = known.get(current)
-    return chain
+    parents = {gen: picture.parents.get(gen) for gen in picture.seals}
+    return [picture.seals[gen] for gen in ledger.descent(parents, number)]

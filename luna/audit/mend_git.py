@@ -6,21 +6,8 @@ import os
 
 from luna import artifacts, files, names
 from luna.audit import cold_git, mend_ledger, mend_objects, mend_record, mend_refs
-from luna.audit.finding import (
-    ALTERED,
-    BRANCH,
-    COLD_GIT,
-    COLD_RECORD,
-    GIT_OBJECT,
-    HEAD,
-    LEDGER,
-    RECORD,
-    REFERENCES,
-    STRAY,
-    TAG,
-    WORKSPACE,
-    Finding,
-)
+from luna.audit.finding import WORKSPACE, Finding
+from luna.audit.problem import Kind, Problem
 from luna.audit.workbench import Bench
 from luna.repo import interrupted, quarantine
 
@@ -28,29 +15,27 @@ from luna.repo import interrupted, quarantine
 def mend(bench: Bench, finding: Finding) -> str | None:
     """What was done (or, dry, would be done); None where nothing here can mend it."""
     match finding.kind:
-        case k if k == REFERENCES:
-            return (
-                mend_refs.packed_refs(bench)
-                if finding.object == "packed-refs"
-                else mend_refs.form(bench, finding.object)
-            )
-        case k if k == GIT_OBJECT:
+        case Kind.REFERENCES if finding.problem is Problem.REFERENCE_FORM:
+            return mend_refs.form(bench, finding.object)
+        case Kind.REFERENCES:
+            return mend_refs.packed_refs(bench)
+        case Kind.GIT_OBJECT:
             return mend_objects.mend(bench, finding.object)
-        case k if k in (RECORD, COLD_RECORD):
+        case Kind.RECORD | Kind.COLD_RECORD:
             return mend_record.mend(bench)
-        case k if k == COLD_GIT:
+        case Kind.COLD_GIT:
             return cold_git.mend(bench, finding)
-        case k if k == STRAY:
+        case Kind.STRAY:
             return mend_refs.stray(bench, finding.object)
-        case k if k == TAG:
+        case Kind.TAG:
             return mend_refs.tag(bench, finding.object)
-        case k if k == HEAD:
+        case Kind.HEAD:
             return mend_refs.head(bench)
-        case k if k == BRANCH:
+        case Kind.BRANCH:
             return mend_refs.branch(bench, finding.object)
-        case k if k == ALTERED:
+        case Kind.ALTERED:
             return mend_ledger.correct(bench)
-        case k if k in (LEDGER, WORKSPACE) and finding.where == "workspace":
+        case Kind.LEDGER | Kind.WORKSPACE if finding.where == WORKSPACE:
             return _workspace_file(bench, finding.object)
     return None
 
@@ -59,8 +44,8 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
     if path == artifacts.LOCK.as_posix() and bench.building:
         if not bench.dry:
             interrupted.mend_lockfile(bench.root)
-        return "it is again what it was when the last stage began, or as it was sealed"
-    [sealed] = bench.git.cat([f"HEAD:{path}"])
+        return "it has its content from when the last stage began, or the sealed content"
+    sealed = bench.git.show("HEAD", path)
     if sealed is None:
         return None
     if not bench.dry:
@@ -79,4 +64,4 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
             file.write(sealed + rest)
             file.flush()
             os.fsync(file.fileno())
-    return "the file is again as it was sealed"
+    return "the file has its sealed content again"

@@ -39,7 +39,7 @@ def correct(bench: Bench) -> str | None:
         ):
             _to_workspace(bench, path, before, now)
         git.run("reset", "--quiet", "HEAD", "--", *corrected)
-    return "a correction was committed on top of the branch: the altered rows are again as they were first sealed"
+    return "a correction was committed on the branch: the altered rows have their first sealed values again"
 
 
 def _message(was: bytes, true: str) -> str:
@@ -73,12 +73,12 @@ def _tree(bench: Bench, contents: dict[str, bytes]) -> str:
 
 
 def _to_workspace(bench: Bench, path: str, before: bytes | None, now: bytes | None) -> None:
-    """A file that was as the commit had it follows. While a generation is built, its own results stay; the next step writes the ledger anew."""
-    place = bench.root / path
-    here = place.read_bytes() if place.is_file() else None
+    """A file that equals the commit's gets the new content. While a generation is built, its own results stay; the next step writes the ledger again."""
+    target = bench.root / path
+    here = target.read_bytes() if target.is_file() else None
     if now is None or here == now or (here != before and bench.building and path == _LOCK):
         return
     if here is not None:
-        quarantine.copy(bench.root, place, path)
-    with files.replacing(place) as temporary:
+        quarantine.copy(bench.root, target, path)
+    with files.replacing(target) as temporary:
         temporary.write_bytes(now)

@@ -19,17 +19,17 @@ from luna.storage import packs
 
 
 def mend(bench: Bench, object_id: str) -> str | None:
-    """Write a damaged object of git anew from a whole copy. Returns what was done, None where no copy is whole."""
+    """Write a damaged git object again from an intact copy. Returns what was done, None without an intact copy."""
     if not re.fullmatch("[0-9a-f]{40}", object_id):
         return _pack(bench, object_id)
-    found = _content(bench, object_id)
-    if found is None:
+    intact = _content(bench, object_id)
+    if intact is None:
         return _head(bench, object_id)
-    kind, content, source = found
+    kind, content, source = intact
     if not bench.dry:
         _aside(bench, object_id)
         bench.git.run("hash-object", "-t", kind, "-w", "--stdin", "--literally", stdin=content)
-    return f"the object came back from {source}"
+    return f"the object was restored from {source}"
 
 
 def _head(bench: Bench, object_id: str) -> str | None:
@@ -66,8 +66,8 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
         stdin="".join(f"{path}\n" for path in present).encode("utf-8", "surrogateescape"),
         check=False,
     ).splitlines()
-    for path, found in zip(present, ids, strict=False):
-        if found == object_id:
+    for path, oid in zip(present, ids, strict=False):
+        if oid == object_id:
             return "blob", (bench.root / path).read_bytes(), f"the workspace's {path}"
     for store in bench.stores:
         try:
@@ -79,7 +79,7 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
     if bench.sources is None:
         bench.sources = _fetch_sources(bench)
     for source in bench.sources:
-        there = Git.bare(source)
+        there = Git.at(source)
         kind = there.text("cat-file", "-t", object_id, check=False)
         if kind:
             return kind, there.run("cat-file", kind, object_id), "another copy of git"
@@ -89,27 +89,27 @@ def _content(bench: Bench, object_id: str) -> tuple[str, bytes, str] | None:
 
 
 def _fetch_sources(bench: Bench) -> list[Path]:
-    found = []
+    sources: list[Path] = []
     for name in bench.git.text("remote", check=False).splitlines():
-        place = bench.scratch / f"source-{len(found)}"
+        bare = bench.scratch / f"source-{len(sources)}"
         if (
             bench.git.attempt(
                 "clone",
                 "--quiet",
                 "--mirror",
                 bench.git.config(f"remote.{name}.url") or "",
-                str(place),
+                str(bare),
             )[0]
             == 0
         ):
-            found.append(place)
+            sources.append(bare)
     for store in bench.stores:
-        place = bench.scratch / f"source-{len(found)}"
-        place.mkdir()
+        bare = bench.scratch / f"source-{len(sources)}"
+        bare.mkdir()
         with contextlib.suppress(LunaError):
-            packs.unpack(store, packs.repository(place))
-            found.append(place)
-    return found
+            packs.unpack(store, packs.repository(bare))
+            sources.append(bare)
+    return sources
 
 
 def _tree_of_index(bench: Bench, object_id: str) -> bytes | None:
@@ -139,7 +139,7 @@ def _tree_of_index(bench: Bench, object_id: str) -> bytes | None:
 
 
 def _pack(bench: Bench, stem: str) -> str | None:
-    """A damaged pack is unpacked as far as it is readable, then put aside; what it lacked is named by the next look."""
+    """A damaged pack is unpacked as far as it is readable, then moved to quarantine; the next round names what it lacked."""
     folder = bench.git.common_dir / "objects" / "pack"
     if not bench.dry:
         kept = {
@@ -150,4 +150,4 @@ def _pack(bench: Bench, stem: str) -> str | None:
         if pack:
             with pack.open("rb") as file:
                 bench.git.run("unpack-objects", "-r", "-q", stdin=file.read(), check=False)
-    return "its readable objects were unpacked; the pack was put aside"
+    return "its readable objects were unpacked; the pack was moved to quarantine"

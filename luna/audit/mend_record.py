@@ -8,8 +8,19 @@ from collections.abc import Sequence
 from luna.audit.mend_refs import drop_broken
 from luna.audit.workbench import Bench
 from luna.errors import LunaError
-from luna.history import record, stores
+from luna.history import known, record, stores
 from luna.history.record import Entry
+
+
+def _own(bench: Bench) -> list[Entry]:
+    """This clone's record; where it has none, that of a git remote."""
+    git, remote = bench.git, known.fetch_remote(bench.git)
+    if git.try_resolve(record.REF) is None and remote and not bench.dry:
+        git.attempt("fetch", "--quiet", "--no-tags", remote, f"{record.REF}:{record.REF}")
+    try:
+        return record.read(git)
+    except LunaError:
+        return []
 
 
 def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
@@ -21,12 +32,8 @@ def _bring(bench: Bench, entries: Sequence[Entry]) -> None:
 
 
 def mend(bench: Bench) -> str | None:
-    """The longest whole record wins, if the others are its beginnings; none whole: it is written from the tags that stand."""
-    git = bench.git
-    try:
-        own = record.read(git)
-    except LunaError:
-        own = []
+    """The longest whole record wins, if the others are its beginnings; none whole: it is written from the existing tags."""
+    git, own = bench.git, _own(bench)
     copies = {}
     for store in bench.stores:
         try:
@@ -38,25 +45,25 @@ def mend(bench: Bench) -> str | None:
         return None  # two histories: a person must say which is true
     if bench.dry:
         return (
-            "the record is made whole from the copy that is"
+            "the record is restored from its intact copy"
             if best
-            else "the record is written from the tags that stand"
+            else "the record is written from the existing tags"
         )
     if not best:
         drop_broken(bench, record.REF)
         done = record.complete(git)
         best = record.read(git)
-        said = f"the record was written from the {len(done)} tags that stand" if done else None
+        done_text = f"the record was written from the {len(done)} existing tags" if done else None
     else:
-        said = "the record is whole again"
+        done_text = "the record is complete again"
     if own != best:
         _bring(bench, best)
         drop_broken(bench, record.REF)
         # The commit before stays a parent, so that nothing that it held is lost.
         git.update(
-            [record.written(git, best, git.resolve(record.REF), len(own))],
+            [record.written(git, best, git.try_resolve(record.REF), len(own))],
             "luna repair: the record",
         )
     for store in bench.stores:
         record.mend_cold(store, best)
-    return said
+    return done_text

@@ -19,7 +19,7 @@ def packed_refs(bench: Bench) -> str:
     """Drop the lines of packed-refs that git cannot read. Returns what was done."""
     if not bench.dry:
         _drop_packed(bench, _misspelt(bench))
-    return "its readable lines were written anew; what they lack comes back from the record"
+    return "its readable lines were written again; missing lines come from the record"
 
 
 def _misspelt(bench: Bench) -> set[str]:
@@ -53,7 +53,7 @@ def _differ_in_one_bit(one: bytes, other: bytes) -> bool:
 
 
 def _drop_packed(bench: Bench, names: set[str]) -> None:
-    """Write packed-refs anew without the ``names``, each of its other lines as git writes it. The file as it was is kept."""
+    """Write packed-refs again without the ``names``, each of its other lines as git writes it. The file as it was is kept."""
     path = bench.git.common_dir / "packed-refs"
     rows, _ = gitstore.packed_refs(bench.git)
     quarantine.copy(bench.root, path, "packed-refs")
@@ -78,37 +78,37 @@ def stray(bench: Bench, tag: str) -> str:
             [_aside(bench, "stray", value), Update(f"refs/tags/{tag}", ZERO, value)],
             "luna repair: put aside",
         )
-    return "the name was put aside, under refs/quarantine"
+    return "the name was moved to refs/quarantine"
 
 
 def _aside(bench: Bench, label: str, value: str) -> Update:
     count = 0
-    while bench.git.resolve(name := f"refs/quarantine/{label}/{count}"):
+    while bench.git.try_resolve(name := f"refs/quarantine/{label}/{count}"):
         count += 1
     return Update(name, value, ZERO)
 
 
 def form(bench: Bench, reference: str) -> str | None:
     """The file of a reference that git still understands, written as git writes it."""
-    value = bench.git.resolve(reference)
+    value = bench.git.try_resolve(reference)
     if value is None:
         return None
     if not bench.dry:
         path = bench.git.common_dir / reference
         quarantine.copy(bench.root, path, reference)
         files.write_text(path, value + "\n")
-    return "the reference's file was written anew"
+    return "the reference's file was written again"
 
 
 def drop_broken(bench: Bench, reference: str) -> None:
-    """Put the file of a reference that git cannot read aside, so that the reference can be made again."""
+    """Move the file of a reference that git cannot read to quarantine, so that the reference can be made again."""
     path = bench.git.common_dir / reference
-    if path.is_file() and bench.git.resolve(f"{reference}^{{object}}") is None:
+    if path.is_file() and bench.git.try_resolve(f"{reference}^{{object}}") is None:
         quarantine.aside(bench.root, path, reference)
     gone = _misspelt(bench)
     if (
         reference in gitstore.packed_refs(bench.git)[0]
-        and bench.git.resolve(f"{reference}^{{object}}") is None
+        and bench.git.try_resolve(f"{reference}^{{object}}") is None
     ):
         gone.add(reference)
     if gone:
@@ -121,26 +121,26 @@ def tag(bench: Bench, tag: str) -> str | None:
     if entry is None:
         if tag not in bench.picture.tags and f"refs/tags/{tag}" not in bench.picture.broken:
             return _from_remote(bench, tag)
-        if bench.picture.record_error is None and f"refs/tags/{tag}" not in bench.picture.broken:
+        if bench.picture.record.whole and f"refs/tags/{tag}" not in bench.picture.broken:
             if not bench.dry:
                 record.complete(bench.git)
-            return "it was recorded as it stands"
+            return "it was added to the record"
         if f"refs/tags/{tag}" in bench.picture.broken:
             if not bench.dry:
                 drop_broken(bench, f"refs/tags/{tag}")
-            return "the broken reference was put aside; no record knows this tag"
+            return "the broken reference was moved to quarantine; no record has this tag"
         return None
     if not bench.dry:
         reference = f"refs/tags/{tag}"
         record.write_object(bench.git, entry)
         drop_broken(bench, reference)
-        now = bench.git.resolve(reference)
+        now = bench.git.try_resolve(reference)
         if now and now != entry.object:
             bench.git.update([_aside(bench, tag, now)], "luna repair: put aside")
         bench.git.update(
             [Update(reference, entry.object, now or ZERO)], "luna repair: from the record"
         )
-    return "the tag is again what the record says"
+    return "the tag has its recorded value again"
 
 
 def _from_remote(bench: Bench, tag: str) -> str | None:
@@ -174,10 +174,8 @@ def head(bench: Bench) -> str | None:
     head = head_tag(bench.picture.prefix)
     if not bench.dry:
         drop_broken(bench, f"refs/tags/{head}")
-        now = bench.git.resolve(f"refs/tags/{head}")
-        tag = bench.git.tag_object(
-            head, entry.commit, entry.body.partition("\n\n")[2].partition("-----BEGIN ")[0]
-        )
+        now = bench.git.try_resolve(f"refs/tags/{head}")
+        tag = bench.git.tag_object(head, entry.commit, entry.parsed.text)
         bench.git.update(
             [Update(f"refs/tags/{head}", tag, now or ZERO)], "luna repair: the head's last move"
         )
@@ -189,7 +187,7 @@ def branch(bench: Bench, branch: str) -> str | None:
     newest, git = bench.picture.newest, bench.git
     if newest is None or not branch.startswith("refs/heads/"):
         return None
-    tip = git.resolve(f"{branch}^{{commit}}")
+    tip = git.try_resolve(f"{branch}^{{commit}}")
     if tip is not None:
         if not git.is_ancestor(tip, newest.commit):
             return None
@@ -203,7 +201,7 @@ def branch(bench: Bench, branch: str) -> str | None:
             new = line[41:81]
             if (
                 re.fullmatch("[0-9a-f]{40}", new)
-                and git.resolve(f"{new}^{{commit}}")
+                and git.try_resolve(f"{new}^{{commit}}")
                 and git.is_ancestor(newest.commit, new)
             ):
                 target = new
@@ -211,7 +209,8 @@ def branch(bench: Bench, branch: str) -> str | None:
     if not bench.dry:
         drop_broken(bench, branch)
         git.update(
-            [Update(branch, target, git.resolve(branch) or ZERO)], "luna repair: the line's branch"
+            [Update(branch, target, git.try_resolve(branch) or ZERO)],
+            "luna repair: the line's branch",
         )
         if tip is not None and git.branch() == branch:
             git.refresh_index([path.as_posix() for path in artifacts.SEALED_IN_GIT])

@@ -11,9 +11,10 @@ from luna import names
 from luna.audit import gitstore
 from luna.errors import InputError
 from luna.history import record
-from luna.history.line import message_fields
+from luna.history.line import parent_named
 from luna.names import GenerationName
 from luna.repo.git import Git, Reader
+from luna.repo.tag import TagBody
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,35 @@ class Seal:
         return GenerationName.parse(self.name).number
 
     @cached_property
+    def parsed(self) -> TagBody:
+        """The tag object's content, read."""
+        return TagBody.of(self.body)
+
+    @cached_property
     def fields(self) -> dict[str, str]:
         """The fields of the tag's message, by name."""
-        return message_fields(self.body)
+        return self.parsed.fields
 
     @property
     def tagger(self) -> str:
         """Name and address of whoever sealed it."""
-        match = re.search(r"^tagger (.*) \d+ [+-]\d{4}$", self.body, re.MULTILINE)
-        return match[1] if match else "unknown"
+        return self.parsed.who
+
+
+@dataclass(frozen=True)
+class RecordState:
+    """What git's own record is like: ``error`` says why it cannot be read; ``missing``: there is none."""
+
+    error: str | None = None
+    missing: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it can be read and follows from its beginning."""
+        return self.error is None and not self.missing
+
+
+WHOLE, MISSING = RecordState(), RecordState(missing=True)
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,7 @@ class Picture:
     broken: tuple[str, ...]
     bodies: dict[str, str]
     entries: list[record.Entry]
-    record_error: str | None
+    record: RecordState
     seals: dict[int, Seal]
     unreadable: set[str] = field(default_factory=set)
     light: set[str] = field(default_factory=set)
@@ -77,9 +98,10 @@ class Picture:
     @cached_property
     def parents(self) -> dict[int, int | str]:
         """Parent of each generation, by what the seals say."""
-        named = {seal.number: seal.fields.get("Parent", "") for seal in self.seals.values()}
         return {
-            number: int(parent) if parent.isdigit() else parent for number, parent in named.items()
+            number: parent
+            for number, seal in self.seals.items()
+            if (parent := parent_named(seal.fields, number)) is not None
         }
 
     @cached_property
@@ -101,39 +123,36 @@ def references(git: Git) -> tuple[dict[str, str], tuple[str, ...]]:
     broken = tuple(re.findall(r"ignoring (?:broken|dangling) (?:ref|symref) (\S+)", complaints))
     if code == 0:
         return dict(row.split(" ") for row in text.splitlines()), broken
-    found = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
-    place = git.common_dir
-    for path in sorted((place / "refs").rglob("*")):
+    values = {name: value for name, (value, _) in gitstore.packed_refs(git)[0].items()}
+    top = git.common_dir
+    for path in sorted((top / "refs").rglob("*")):
         if path.is_file() and re.fullmatch(
             "[0-9a-f]{40}\n?", text := path.read_text(encoding="utf-8", errors="replace")
         ):
-            found[path.relative_to(place).as_posix()] = text.strip()
-    return found, broken
+            values[path.relative_to(top).as_posix()] = text.strip()
+    return values, broken
 
 
 def take(
     git: Git, prefix: str, bad: set[str], cold_entries: list[record.Entry] | None = None
 ) -> Picture:
     """``bad``: git objects known to be unreadable. ``cold_entries``: the record of cold storage, trusted where git's is not readable."""
-    found, broken = references(git)
-    blank = Picture(git, prefix, found, broken, {}, [], None, {}, bad)
-    error = None
+    values, broken = references(git)
+    blank = Picture(git, prefix, values, broken, {}, [], WHOLE, {}, bad)
+    state = WHOLE
     entries: list[record.Entry] = []
-    [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in found else [None]
+    [text] = blank.read([f"{record.REF}:{record.FILE}"]) if record.REF in values else [None]
     if text is None:
-        error = (
-            "it is missing"
-            if record.REF not in found and record.REF not in broken
-            else "it cannot be read"
-        )
+        gone = record.REF not in values and record.REF not in broken
+        state = MISSING if gone else RecordState("it cannot be read")
     else:
         try:
             entries = record.loads(text.decode("utf-8", "replace"))
         except InputError as problem:
-            error = str(problem)
+            state = RecordState(str(problem))
     trusted = entries or cold_entries or []
     bodies, light = {}, set()
-    for name, value in found.items():
+    for name, value in values.items():
         if name.startswith("refs/tags/") and value not in bad:
             kind, body = blank.typed(value) or ("", b"")
             if kind == "tag" and record.object_id_of(body) == value:
@@ -143,20 +162,18 @@ def take(
     seals = {}
     for name, value in (
         (name.removeprefix("refs/tags/"), value)
-        for name, value in found.items()
+        for name, value in values.items()
         if name.startswith("refs/tags/")
     ):
         if _is_generation(name, prefix) and value in bodies:
-            seal = Seal(
-                name, value, bodies[value].partition("\n")[0].removeprefix("object "), bodies[value]
-            )
+            seal = Seal(name, value, TagBody.of(bodies[value]).object, bodies[value])
             seals[seal.number] = seal
     for entry in trusted:
         if _is_generation(entry.tag, prefix):
             seal = Seal(entry.tag, entry.object, entry.commit, entry.body)
             seals[seal.number] = seal
     return Picture(
-        git, prefix, found, broken, bodies, trusted, error, dict(sorted(seals.items())), bad, light
+        git, prefix, values, broken, bodies, trusted, state, dict(sorted(seals.items())), bad, light
     )
 
 
@@ -172,20 +189,20 @@ def _is_generation(name: str, prefix: str) -> bool:
 
 def object_names(picture: Picture) -> dict[str, str]:
     """What git objects are, for a reader: the generation whose tag, commit or file they are; the oldest that has them."""
-    found: dict[str, str] = {}
+    names_by_id: dict[str, str] = {}
     for entry in picture.entries:
-        found.setdefault(entry.object, f"tag {entry.tag}")
+        names_by_id.setdefault(entry.object, f"tag {entry.tag}")
         if names.is_generation(entry.tag) or names.is_snapshot(entry.tag):
-            found.setdefault(entry.commit, f"commit of {entry.tag}")
+            names_by_id.setdefault(entry.commit, f"commit of {entry.tag}")
     for tag, value in picture.tags.items():
-        found.setdefault(value, f"tag {tag}")
+        names_by_id.setdefault(value, f"tag {tag}")
     for seal in picture.seals.values():
-        found.setdefault(seal.commit, f"commit of {seal.name}")
+        names_by_id.setdefault(seal.commit, f"commit of {seal.name}")
         [commit] = picture.read([seal.commit])
         if commit and commit.startswith(b"tree "):
-            found.setdefault(commit[5:45].decode("ascii", "replace"), f"files of {seal.name}")
+            names_by_id.setdefault(commit[5:45].decode("ascii", "replace"), f"files of {seal.name}")
         listed = picture.git.text("ls-tree", "-r", "-t", "--full-tree", seal.commit, check=False)
         for row in listed.splitlines():
             head, _, path = row.partition("\t")
-            found.setdefault(head.split(" ")[2], f"{path} of {seal.name}")
-    return found
+            names_by_id.setdefault(head.split(" ")[2], f"{path} of {seal.name}")
+    return names_by_id

@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
+from luna.audit.finding import CACHE, Where, cold
 from luna.storage import cache
 from luna.storage.cold import Store
 
-CACHE = "cache"
+#: An object opened to be read.
+Stream = io.RawIOBase | io.BufferedIOBase
 
 
-class NotPlain(Exception):
-    """What stands at an object's place is no plain file."""
+class NotARegularFile(Exception):
+    """Something other than a regular file is where an object should be."""
 
 
 class Place(Protocol):
     """Where objects lie by their hash: the cache, or a store of cold storage."""
 
     @property
-    def label(self) -> str:
-        """What findings call it."""
+    def where(self) -> Where:
+        """The place, as findings name it."""
+
+    @property
+    def thinned(self) -> frozenset[str]:
+        """Objects that were taken out on purpose: they are not looked for."""
 
     def size(self, md5: str) -> int | None:
-        """Bytes of the object there, None where there is none. Raises NotPlain, or what the store raises."""
+        """Bytes of the object there, None where there is none. Raises NotARegularFile, or what the store raises."""
         ...
 
-    def open(self, md5: str) -> BinaryIO:
+    def open(self, md5: str) -> Stream:
         """The object's bytes, to be read."""
 
 
 def plain_size(path: Path) -> int | None:
     """Size without following a link: a link in a store may lead anywhere, and its target is no copy."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise NotPlain(
+    if not stat.S_ISREG(status.st_mode):
+        raise NotARegularFile(
             "a symbolic link"
-            if stat.S_ISLNK(found.st_mode)
+            if stat.S_ISLNK(status.st_mode)
             else "a folder"
-            if stat.S_ISDIR(found.st_mode)
+            if stat.S_ISDIR(status.st_mode)
             else "a device"
         )
-    return found.st_size
+    return status.st_size
 
 
 @dataclass(frozen=True)
@@ -55,15 +62,16 @@ class Cache:
     """DVC's cache of this clone."""
 
     root: Path
-    label: str = CACHE
+    where: Where = CACHE
+    thinned: frozenset[str] = frozenset()
 
     def size(self, md5: str) -> int | None:
         """Bytes of the object; None where it is missing."""
-        return plain_size(cache.place(self.root, md5))
+        return plain_size(cache.path_of(self.root, md5))
 
-    def open(self, md5: str) -> BinaryIO:
+    def open(self, md5: str) -> Stream:
         """The object's bytes, to be read."""
-        return cache.place(self.root, md5).open("rb", buffering=0)
+        return cache.path_of(self.root, md5).open("rb", buffering=0)
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,9 @@ class Cold:
     thinned: frozenset[str] = frozenset()
 
     @property
-    def label(self) -> str:
-        """What findings call it."""
-        return f"cold storage '{self.store.name}'"
+    def where(self) -> Where:
+        """The place, as findings name it."""
+        return cold(self.store.name)
 
     @property
     def is_local(self) -> bool:
@@ -93,7 +101,7 @@ class Cold:
         except FileNotFoundError:
             return None
 
-    def open(self, md5: str) -> BinaryIO:
+    def open(self, md5: str) -> Stream:
         """The object's bytes, to be read."""
         path = self.store.path(md5)
         return (

@@ -1,8 +1,8 @@
 """The work of `luna repair`: puts aside what is damaged and mends it from another copy.
 
-It looks as verify looks, mends in an order in which each step stands on the one before (git's files,
+It looks as verify looks, repairs in an order in which each step needs the one before (git's files,
 objects, record, tags, branch, head, workspace, then bytes), and looks again. Nothing is deleted, and
-every step writes a whole copy beside the place before it takes it: killed anywhere, the next run goes on.
+every step writes a complete copy beside the target before it replaces it: after a kill the next run resumes.
 """
 
 from __future__ import annotations
@@ -24,25 +24,10 @@ from luna.audit import (
     verify,
     workspace,
 )
-from luna.audit.finding import (
-    ALTERED,
-    BRANCH,
-    COLD_GIT,
-    COLD_RECORD,
-    DAMAGE,
-    GIT_OBJECT,
-    HEAD,
-    LEDGER,
-    OBJECT,
-    RECORD,
-    REFERENCES,
-    STRAY,
-    TAG,
-    WORKSPACE,
-    Finding,
-)
+from luna.audit.finding import Finding, Where
 from luna.audit.mend_bytes import Remake
 from luna.audit.places import Cache, Cold, Place
+from luna.audit.problem import Kind, Severity
 from luna.audit.workbench import Bench
 from luna.errors import StateError
 from luna.history import known
@@ -51,24 +36,24 @@ from luna.repo.git import Git
 from luna.storage.cold import Store
 
 _ORDER = (
-    REFERENCES,
-    GIT_OBJECT,
-    RECORD,
-    STRAY,
-    TAG,
-    BRANCH,
-    HEAD,
-    ALTERED,
-    WORKSPACE,
-    LEDGER,
-    COLD_RECORD,
-    COLD_GIT,
+    Kind.REFERENCES,
+    Kind.GIT_OBJECT,
+    Kind.RECORD,
+    Kind.STRAY,
+    Kind.TAG,
+    Kind.BRANCH,
+    Kind.HEAD,
+    Kind.ALTERED,
+    Kind.WORKSPACE,
+    Kind.LEDGER,
+    Kind.COLD_RECORD,
+    Kind.COLD_GIT,
 )
 _ROUNDS = 6  # one mended layer may show damage in the next: pack, object, record, tag, branch, head
 
 
 @dataclass(frozen=True)
-class Step:
+class RepairStep:
     """``done``: what was done or would be; None where nothing can mend it. ``again``: what to do instead."""
 
     finding: Finding
@@ -77,10 +62,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What a repair did, or with ``dry`` would do."""
+    """What a repair did, or with ``dry_run`` would do."""
 
-    steps: list[Step]
-    dry: bool
+    steps: list[RepairStep]
+    dry_run: bool
 
     @property
     def complete(self) -> bool:
@@ -105,7 +90,7 @@ def repair(
     ``quick`` mends objects that are missing or of the wrong length, without reading the others.
 
     Raises:
-        StateError: this is a shallow clone, or a rollback was cut off here: each has a command of its own.
+        StateError: this is a shallow clone, or a rollback was interrupted here: each has a command of its own.
         ColdStorageError: a store that is to be mended cannot be written.
     """
     steps = _deepened(Git(root), stores, dry, say)
@@ -114,7 +99,7 @@ def repair(
     (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="repair-", dir=root / artifacts.SCRATCH))
     try:
-        steps += [Step(finding, None) for finding in absent]
+        steps += [RepairStep(finding, None) for finding in absent]
         steps += _git(root, prefix, building, list(stores), dry, scratch, quick, say)
         steps += _objects(
             root, prefix, list(stores), dry, chosen, remake, thinned, scratch, quick, say
@@ -126,25 +111,25 @@ def repair(
 
 def _deepened(
     git: Git, stores: Sequence[Store], dry: bool, say: Callable[[str], None]
-) -> list[Step]:
+) -> list[RepairStep]:
     """Nothing else can be judged in a shallow clone, so that comes first."""
     if dry or not known.is_shallow(git):
         return []
     done = mend_shallow.mend(git, stores)
     if done:
         say(done)
-    return [Step(verify.SHALLOW_CLONE, done)] if done else []
+    return [RepairStep(verify.SHALLOW_CLONE, done)] if done else []
 
 
 def _require_nothing_of_its_own(git: Git) -> None:
     """What would look like damage, and is none."""
     if known.is_shallow(git):
         raise StateError(
-            "This is a shallow clone, which holds only the end of the line, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
+            "This is a shallow clone, which has only the newest part of the history, and neither a git remote nor cold storage brought the rest: git fetch --unshallow --tags, or luna recover STORE FOLDER."
         )
     if (note := checkout.unfinished(git)) and git.changed():
         raise StateError(
-            f"The rollback to {note.generation} was cut off: {note.command}; nothing was changed."
+            f"The rollback to {note.generation} was interrupted: {note.command}; nothing was changed."
         )
 
 
@@ -157,9 +142,9 @@ def _git(
     scratch: Path,
     quick: bool,
     say: Callable[[str], None],
-) -> list[Step]:
+) -> list[RepairStep]:
     git = Git(root)
-    done: dict[tuple[str, str, str], Step] = {}
+    done: dict[tuple[Kind, Where, str], RepairStep] = {}
     bundles: list[Finding] | None = None  # reading them takes long: again only after a change
     for _ in range(_ROUNDS):
         picture, findings = verify.survey(git, prefix, stores)
@@ -172,8 +157,8 @@ def _git(
         open_ones = [
             finding
             for finding in findings
-            if finding.kind not in (OBJECT,)
-            and (finding.severity == DAMAGE or finding.kind == RECORD)
+            if finding.kind is not Kind.OBJECT
+            and (finding.severity is Severity.DAMAGE or finding.kind is Kind.RECORD)
         ]
         bench = Bench(root, git, picture, stores, here, dry, scratch)
         moved = False
@@ -187,13 +172,13 @@ def _git(
             if done.get(key) and done[key].done:
                 continue
             what = mend_git.mend(bench, finding)
-            done[key] = Step(finding, what)
+            done[key] = RepairStep(finding, what)
             if what and not dry:
                 say(f"{finding.sentence}: {what}")
                 moved = True
-                if finding.kind in (RECORD, COLD_GIT):
+                if finding.kind in (Kind.RECORD, Kind.COLD_GIT):
                     bundles = None
-                if finding.kind in (REFERENCES, GIT_OBJECT, RECORD):
+                if finding.kind in (Kind.REFERENCES, Kind.GIT_OBJECT, Kind.RECORD):
                     break  # what follows may look otherwise now
         if dry or not moved:
             break
@@ -211,8 +196,8 @@ def _objects(
     scratch: Path,
     quick: bool,
     say: Callable[[str], None],
-) -> list[Step]:
-    steps: list[Step] = []
+) -> list[RepairStep]:
+    steps: list[RepairStep] = []
     places: list[Place] = [Cache(root), *(Cold(store, thinned) for store in stores)]
     bench = mend_bytes.Bench(root, places, dry, scratch, remake)
     for _ in range(
@@ -226,18 +211,18 @@ def _objects(
                 0
             ]
         objects = content.merged(items)
-        found: dict[str, list[Finding]] = {}
+        by_object: dict[str, list[Finding]] = {}
         for finding in content.scan(objects, places, quick):
-            if finding.kind == OBJECT and finding.severity == DAMAGE:
-                found.setdefault(finding.object, []).append(finding)
+            if finding.kind is Kind.OBJECT and finding.severity is Severity.DAMAGE:
+                by_object.setdefault(finding.object, []).append(finding)
         before = len([step for step in steps if step.done])
         steps = [step for step in steps if step.done]
         for item in objects:
-            if item.md5 not in found:
+            if item.md5 not in by_object:
                 continue
-            made = mend_bytes.mend(bench, item, [finding.where for finding in found[item.md5]])
-            for finding in found[item.md5]:
-                steps.append(Step(finding, made.get(finding.where)))
+            made = mend_bytes.mend(bench, item, [finding.where for finding in by_object[item.md5]])
+            for finding in by_object[item.md5]:
+                steps.append(RepairStep(finding, made.get(finding.where)))
                 if made.get(finding.where):
                     say(f"{finding.sentence}: {made[finding.where]}")
         listings = any(

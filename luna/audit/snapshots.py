@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 
 import yaml
 
 from luna import artifacts, names
+from luna import hashes as hash_list
 from luna.audit import content
 from luna.audit.content import Wanted
-from luna.audit.finding import CONTENT, NOTE, Finding
+from luna.audit.finding import GIT, Finding
 from luna.audit.picture import Picture
 from luna.audit.places import Place
-from luna.history.line import Out, dvc_file_outs, message_fields
-
-_SEALED = "none: it was made so"
+from luna.audit.problem import Problem
+from luna.errors import InputError
+from luna.hashes import Listed
+from luna.history.line import Out, dvc_file_outs
+from luna.repo.tag import TagBody
 
 
 def bodies(picture: Picture) -> dict[str, str]:
     """Tag objects of all snapshots by tag, the record's word before git's."""
-    found = {
+    by_tag = {
         tag: picture.bodies[value]
         for tag, value in picture.tags.items()
         if names.is_snapshot(tag) and value in picture.bodies
     }
-    found |= {entry.tag: entry.body for entry in picture.entries if names.is_snapshot(entry.tag)}
-    return dict(sorted(found.items()))
+    by_tag |= {entry.tag: entry.body for entry in picture.entries if names.is_snapshot(entry.tag)}
+    return dict(sorted(by_tag.items()))
 
 
 def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list[Finding]]:
@@ -36,79 +37,35 @@ def check(picture: Picture, places: Sequence[Place]) -> tuple[list[Wanted], list
     wanted: list[Wanted] = []
     findings: list[Finding] = []
     for tag, body in bodies(picture).items():
-        said = message_fields(body)
-        if not content.is_name(said.get("Object")):
-            findings.append(
-                Finding(
-                    CONTENT,
-                    "git",
-                    tag,
-                    tag,
-                    "the tag is not one that 'luna snapshot' made: nothing is known of its content",
-                    "none: use another name for tags of your own",
-                    NOTE,
-                )
-            )
+        fields = TagBody.of(body).fields
+        if not content.is_name(fields.get("Object")):
+            findings.append(Finding(Problem.SNAPSHOT_FOREIGN, GIT, tag, tag))
             continue
-        outs, hashes, wrong = _kept(picture, tag, body, said)
-        found, untold = content.wanted(tag, outs, hashes, places)
-        wanted += found
+        outs, hashes, wrong = _kept(picture, tag, body, fields)
+        needed, untold = content.wanted(tag, outs, hashes, places)
+        wanted += needed
         findings += [*wrong, *untold]
     return wanted, findings
 
 
 def _kept(
-    picture: Picture, tag: str, body: str, said: dict[str, str]
-) -> tuple[list[Out], dict[str, tuple[int, str]], list[Finding]]:
+    picture: Picture, tag: str, body: str, fields: dict[str, str]
+) -> tuple[list[Out], dict[str, Listed], list[Finding]]:
     """Outputs and hashes by the commit; where git has lost it, the content by the tag's own word."""
-    commit = body.partition("\n")[0].removeprefix("object ")
-    named = [Out(artifacts.SNAPSHOT.as_posix(), said["Object"], 0, True)]
+    commit = TagBody.of(body).object
+    named = [Out(artifacts.SNAPSHOT.as_posix(), fields["Object"], 0, True)]
     text, listed = picture.read(
         [f"{commit}:{artifacts.SNAPSHOT_DVC}", f"{commit}:{artifacts.SNAPSHOT_HASHES}"]
     )
     if text is None or listed is None:
-        lost = (
-            []
-            if picture.unreadable
-            else [
-                Finding(
-                    CONTENT,
-                    "git",
-                    tag,
-                    tag,
-                    "its commit lacks what it was made with",
-                    "luna repair (from a git remote)",
-                )
-            ]
-        )
-        return named, {}, lost
+        lacks = Finding(Problem.SNAPSHOT_LACKS, GIT, tag, tag)
+        return named, {}, [] if picture.unreadable else [lacks]
     try:
         outs = list(dvc_file_outs(text).values())
-        hashes = {
-            row["path"]: (int(row["bytes"]), row["sha256"])
-            for row in csv.DictReader(io.StringIO(listed.decode("utf-8")))
-        }
-    except (yaml.YAMLError, ValueError, KeyError, TypeError):
-        return (
-            named,
-            {},
-            [Finding(CONTENT, "git", tag, tag, "its commit cannot be understood", _SEALED)],
-        )
-    if [out.md5 for out in outs] != [said["Object"]] or hashlib.sha256(
-        listed
-    ).hexdigest() != said.get(artifacts.HASHES_TRAILER):
-        return (
-            named,
-            {},
-            [
-                Finding(
-                    CONTENT,
-                    "git",
-                    tag,
-                    tag,
-                    "its commit and its tag disagree on the content",
-                    _SEALED,
-                )
-            ],
-        )
+        hashes = hash_list.loads(listed)
+    except (yaml.YAMLError, InputError, KeyError, TypeError):
+        return named, {}, [Finding(Problem.SNAPSHOT_UNREAD, GIT, tag, tag)]
+    in_tag = (fields["Object"], fields.get(artifacts.HASHES_TRAILER))
+    if ([out.md5 for out in outs], hashlib.sha256(listed).hexdigest()) != ([in_tag[0]], in_tag[1]):
+        return named, {}, [Finding(Problem.SNAPSHOT_OTHER, GIT, tag, tag)]
     return outs, hashes, []

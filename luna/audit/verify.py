@@ -19,27 +19,23 @@ from luna.audit import (
     workspace,
 )
 from luna.audit.content import Wanted
-from luna.audit.finding import BRANCH, COLD_RECORD, COLD_STORE, DAMAGE, NOTE, SHALLOW, Finding
+from luna.audit.finding import GIT, Finding
+from luna.audit.finding import cold as cold_storage
 from luna.audit.picture import Picture, Seal, object_names, references, take
 from luna.audit.places import Cache, Cold, Place
+from luna.audit.problem import Kind, Problem, Severity
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history import known, record
 from luna.history import stores as whose
 from luna.history.stores import Holding
 from luna.repo.git import Git
+from luna.repo.tag import TagBody
 from luna.storage.cold import Store
 
 Progress = Callable[[int, int], None]  # bytes read now, bytes to read in all
 
 
-SHALLOW_CLONE = Finding(
-    SHALLOW,
-    "git",
-    "history",
-    None,
-    "this is a shallow clone, which holds only the end of the line, so nothing can be proven",
-    "git fetch --unshallow --tags; where the remote is shallow too: luna repair (from cold storage)",
-)
+SHALLOW_CLONE = Finding(Problem.SHALLOW, GIT, "history")
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Report:
     @property
     def clean(self) -> bool:
         """Whether no damage was found; notes do not count."""
-        return all(finding.severity != DAMAGE for finding in self.findings)
+        return all(finding.severity is not Severity.DAMAGE for finding in self.findings)
 
 
 def verify(
@@ -89,21 +85,21 @@ def verify(
     sealed = any(seal.name == building for seal in picture.seals.values())
     findings += workspace.check(picture, None if sealed else building)
     seals = choose(picture, chosen)
-    items, found = (
+    items, all_findings = (
         ([], [])
         if chosen
         else snapshots.check(picture, [Cache(root), *(Cold(store) for store in stores)])
     )
-    findings += found
+    findings += all_findings
     # What a snapshot keeps was not taken out of a store on purpose, even if a generation's GGUF of the same bytes was.
     lean = thinned - {item.md5 for item in items}
     places: list[Place] = [Cache(root), *(Cold(store, lean) for store in stores)]
     signers = []
     beside = {seal.name for seal in seals}
     for seal in seals:
-        wanted, found = check_generation(picture, seal, places, beside)
+        wanted, all_findings = check_generation(picture, seal, places, beside)
         items += wanted
-        findings += found
+        findings += all_findings
         signer, wrong = tags.signature(picture, seal)
         findings += [wrong] if wrong else []
         signers.append({"generation": seal.name, "tagger": seal.tagger, "signer": signer})
@@ -119,7 +115,7 @@ def verify(
     findings += content.scan(objects, places, quick, tick)
     return Report(
         [seal.name for seal in seals],
-        [place.label for place in places],
+        [str(holder.where) for holder in places],
         len(objects),
         read,
         quick,
@@ -140,7 +136,7 @@ def verify_generation(
 ) -> list[Finding]:
     """Findings on the content of one generation alone, in the given stores and the cache: the data of its seal, every byte.
 
-    For commands that must know that a generation is whole somewhere before they go on. ``with_cache`` False: the stores only.
+    For commands that must know that an intact copy of a generation exists before they continue. ``with_cache`` False: the stores only.
     """
     picture = take(Git(root), prefix, set())
     [seal] = choose(picture, [generation])
@@ -160,13 +156,13 @@ def survey(
     if findings and git.attempt("for-each-ref")[0]:
         # git does nothing at all now: the rest is looked at when its references can be read again.
         return take(git, prefix, set()), findings
-    cold_entries, found = _cold_records(stores)
-    findings += found
+    cold_entries, in_stores = _cold_records(stores)
+    findings += in_stores
     damaged = set(gitstore.damaged_loose(git))
     picture = take(git, prefix, damaged, cold_entries)
     if not picture.references and not findings and references(git)[1]:
         raise StateError(
-            "git cannot read one reference of this clone: clone it anew beside this one, and compare."
+            "git cannot read one reference of this clone: clone it again beside this one, and compare."
         )
     inside, bad = gitstore.check(git, quick, functools.cache(lambda: object_names(picture)))
     findings += inside
@@ -188,8 +184,8 @@ def check_generation(
     Ancestors that are checked ``beside`` it are left to their own turn.
     """
     manifest, findings = artifact_set.read(picture, seal)
-    wanted, found = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
-    findings += found
+    wanted, of_objects = content.wanted(seal.name, manifest.outs.values(), manifest.hashes, places)
+    findings += of_objects
     for ancestor in ledgers.line_of(picture, seal.number)[1:]:
         if ancestor.name in beside:
             continue
@@ -200,19 +196,13 @@ def check_generation(
             if path in (artifacts.ADAPTER.as_posix(), artifacts.BASE.as_posix())
         ]
         if picture.unreadable or needed:
-            more, found = content.wanted(ancestor.name, needed, its.hashes, places)
+            more, of_objects = content.wanted(ancestor.name, needed, its.hashes, places)
             wanted += more
-            findings += found
+            findings += of_objects
         else:
+            adapter = artifacts.ADAPTER.as_posix()
             findings.append(
-                Finding(
-                    "content",
-                    "git",
-                    artifacts.ADAPTER.as_posix(),
-                    ancestor.name,
-                    f"the adapter that {seal.name} builds on is not in its seal",
-                    "none: it was sealed so",
-                )
+                Finding(Problem.ADAPTER_MISSING, GIT, adapter, ancestor.name, (seal.name,))
             )
     return wanted, findings
 
@@ -223,16 +213,14 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
 
     if not chosen:
         return list(picture.seals.values())
-    found = []
+    chosen_seals = []
     for reference in chosen:
         if names.is_head(reference):
-            head = picture.bodies.get(picture.tags.get(names.head_tag(picture.prefix), ""), "")
+            head = TagBody.of(
+                picture.bodies.get(picture.tags.get(names.head_tag(picture.prefix), ""))
+            )
             seal = next(
-                (
-                    seal
-                    for seal in picture.seals.values()
-                    if head.startswith(f"object {seal.commit}\n")
-                ),
+                (seal for seal in picture.seals.values() if seal.commit == head.object),
                 None,
             )
         else:
@@ -242,19 +230,20 @@ def choose(picture: Picture, chosen: Sequence[str]) -> list[Seal]:
                 seal = None
         if seal is None:
             raise InputError(f"There is no generation {reference!r}: see 'luna log'.")
-        found.append(seal)
-    return list(dict.fromkeys(found))
+        chosen_seals.append(seal)
+    return list(dict.fromkeys(chosen_seals))
 
 
 def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding]]:
     """The stores that this line can be held against, and a finding for each that is away, lost, or another line's."""
     good, findings = [], []
     for store in stores:
-        mend = "make it answer, then luna verify --remote"
+        problem, remedy = Problem.STORE_SILENT, None
         try:
             seen = whose.look(store, git)
             sentence = None if seen.holding is Holding.FORKED else whose.refusal(seen, git)
-            mend = f"luna cold PATH{whose.named(git, store)} (mount its disk first, or give another place)"
+            problem = Problem.STORE_REFUSED
+            remedy = f"luna cold PATH{whose.named(git, store)} (mount its disk first, or give another path)"
         except ColdStorageError as error:
             sentence = str(error)
         except (InputError, StateError):  # git itself is damaged: what the store says may mend it
@@ -262,8 +251,8 @@ def usable(git: Git, stores: Sequence[Store]) -> tuple[list[Store], list[Finding
         if sentence is None:
             good.append(store)
         else:
-            where = f"cold storage '{store.name}'"
-            findings.append(Finding(COLD_STORE, where, store.address, None, sentence, mend))
+            where = cold_storage(store.name)
+            findings.append(Finding(problem, where, store.address, None, (sentence,), remedy))
     return good, findings
 
 
@@ -274,28 +263,14 @@ def _cold_records(stores: Sequence[Store]) -> tuple[list[record.Entry] | None, l
     for store in stores:
         try:
             entries = record.in_cold(store)
-        except InputError as error:
-            findings.append(
-                Finding(
-                    COLD_RECORD,
-                    f"cold storage '{store.name}'",
-                    record.COLD_FOLDER,
-                    None,
-                    str(error),
-                )
-            )
-            continue
         except Exception as error:
-            findings.append(
-                Finding(
-                    COLD_RECORD,
-                    f"cold storage '{store.name}'",
-                    record.COLD_FOLDER,
-                    None,
-                    f"it cannot be read: {type(error).__name__}",
-                    "make the store answer, then luna verify --remote",
-                )
+            problem, why = (
+                (Problem.COLD_RECORD_DAMAGED, str(error))
+                if isinstance(error, InputError)
+                else (Problem.COLD_RECORD_UNREAD, type(error).__name__)
             )
+            where = cold_storage(store.name)
+            findings.append(Finding(problem, where, record.COLD_FOLDER, None, (why,)))
             continue
         if best is None or len(entries) > len(best):
             best = entries
@@ -309,46 +284,31 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
             theirs = record.in_cold(store)
         except Exception:
             continue  # named above
-        where = f"cold storage '{store.name}'"
-        for mine, other in zip(picture.entries, theirs, strict=False):
-            if mine != other:
-                findings.append(
-                    Finding(
-                        COLD_RECORD,
-                        where,
-                        mine.tag,
-                        None,
-                        f"git's record and cold storage's differ from entry {mine.number} on: one of them was rewritten",
-                        "luna repair, or compare with another clone",
-                    )
-                )
-                break
-        else:
-            if len(theirs) < len(picture.entries):
-                findings.append(
-                    Finding(
-                        COLD_RECORD,
-                        where,
-                        record.COLD_FOLDER,
-                        None,
-                        f"it lacks the last {len(picture.entries) - len(theirs)} entries of the record",
-                    )
-                )
-            elif len(theirs) > len(picture.entries):
-                findings.append(
-                    Finding(
-                        "record",
-                        "git",
-                        record.REF,
-                        None,
-                        f"it lacks the last {len(theirs) - len(picture.entries)} entries that cold storage holds",
-                        "git fetch, or luna repair",
-                    )
-                )
+        where = cold_storage(store.name)
+        differing = next(
+            (mine for mine, other in zip(picture.entries, theirs, strict=False) if mine != other),
+            None,
+        )
+        more = len(theirs) - len(picture.entries)
+        if differing is not None:
+            other = (differing.number,)
+            findings.append(Finding(Problem.COLD_RECORD_OTHER, where, differing.tag, None, other))
+        elif more < 0:
+            lacking = (-more,)
+            findings.append(
+                Finding(Problem.COLD_RECORD_SHORT, where, record.COLD_FOLDER, None, lacking)
+            )
+        elif more > 0:
+            findings.append(Finding(Problem.RECORD_SHORT, GIT, record.REF, None, (more,)))
     return findings
 
 
 def _unique(findings: list[Finding]) -> list[Finding]:
-    """Each thing once, damage first; where the branch is broken, what follows from it is left out."""
-    found = list(dict.fromkeys(findings))
-    return sorted(found, key=lambda finding: (finding.severity == NOTE, finding.kind != BRANCH))
+    """Each finding once: damage first, and first of all that of the branch."""
+    return sorted(
+        dict.fromkeys(findings),
+        key=lambda finding: (
+            finding.severity is Severity.NOTE,
+            finding.kind is not Kind.BRANCH,
+        ),
+    )

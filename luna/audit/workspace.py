@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from luna import artifacts, ledger
-from luna.audit.finding import LEDGER, NOTE, WORKSPACE, Finding
+from luna.audit.finding import WORKSPACE, Finding
 from luna.audit.picture import Picture
+from luna.audit.problem import Problem
 from luna.errors import InputError
 from luna.repo import interrupted, settings
+
+_LOCK = artifacts.LOCK.as_posix()
 
 
 def check(picture: Picture, building: str | None) -> list[Finding]:
     """While a generation is being built its results differ, but the ledger's past rows never do."""
     git = picture.git
-    if git.resolve("HEAD^{tree}") is None:
+    if git.try_resolve("HEAD^{tree}") is None:
         return []
     findings = _settings(picture) + _ledger(picture, building)
     if building and not interrupted.is_whole_lockfile(git.root / artifacts.LOCK):
-        findings.append(
-            Finding(
-                WORKSPACE,
-                "workspace",
-                artifacts.LOCK.as_posix(),
-                None,
-                "it was cut short",
-                "luna repair, or luna evolve, which goes on from what it was before",
-            )
-        )
+        findings.append(Finding(Problem.HERE_LOCK_CUT, WORKSPACE, _LOCK))
     if building is None:
-        paths = {
-            artifacts.LOCK.as_posix(): "it is not as it was sealed; DVC would take other files for this generation's"
-        }
         listed = git.text(
             "ls-tree",
             "-r",
@@ -37,7 +28,7 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
             "HEAD",
             "--",
             artifacts.MODELS.as_posix(),
-            artifacts.LOCK.as_posix(),
+            _LOCK,
             check=False,
         )
         ids = {
@@ -61,20 +52,14 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
         )
         now = dict(zip(present, hashed, strict=False))
         for path, sealed in ids.items():
-            if now.get(path) != sealed:
-                state = (
-                    "is gone" if path not in now else paths.get(path, "it is not as it was sealed")
-                )
-                findings.append(
-                    Finding(
-                        WORKSPACE,
-                        "workspace",
-                        path,
-                        None,
-                        state,
-                        f"luna repair (or 'git restore {path}')",
-                    )
-                )
+            if now.get(path) == sealed:
+                continue
+            if path not in now:
+                problem = Problem.HERE_GONE
+            else:
+                problem = Problem.HERE_LOCK_OTHER if path == _LOCK else Problem.HERE_OTHER
+            remedy = f"luna repair (or 'git restore {path}')"
+            findings.append(Finding(problem, WORKSPACE, path, None, (), remedy))
     return findings
 
 
@@ -86,12 +71,9 @@ def _settings(picture: Picture) -> list[Finding]:
     name = artifacts.PARAMS.as_posix()
     remedy = now.remedy or ""
     if now.gone:
-        return [
-            Finding(
-                WORKSPACE, "workspace", name, None, "it is gone", f"luna repair (or '{remedy}')"
-            )
-        ]
-    return [Finding(WORKSPACE, "workspace", name, None, now.wrong, remedy, NOTE)]
+        remedy = f"luna repair (or '{remedy}')"
+        return [Finding(Problem.HERE_GONE, WORKSPACE, name, None, (), remedy)]
+    return [Finding(Problem.HERE_SETTINGS, WORKSPACE, name, None, (now.wrong,), remedy)]
 
 
 def _ledger(picture: Picture, building: str | None) -> list[Finding]:
@@ -100,41 +82,28 @@ def _ledger(picture: Picture, building: str | None) -> list[Finding]:
     if sealed is None:
         return []
     expected = sealed.decode("utf-8", "replace")
-    found = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
-    if found == expected or (
-        building and found.startswith(expected) and _one_row_more(expected, found)
-    ):
+    now = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
+    if now == expected or (building and now.startswith(expected) and _one_row_more(expected, now)):
         return []
-    said = (
+    in_commit = (
         ["the ledger is gone"]
         if not path.is_file()
-        else ledger.differences(expected, found)
+        else ledger.differences(expected, now)
         if not building
-        else ledger.differences(expected, _first_lines(found, expected))
+        else ledger.differences(expected, _first_lines(now, expected))
     )
-    more = f"; and {len(said) - 3} more" if len(said) > 3 else ""
-    return (
-        [
-            Finding(
-                LEDGER,
-                "workspace",
-                artifacts.LEDGER.as_posix(),
-                None,
-                "; ".join(said[:3]) + more,
-                "luna repair (or 'git restore lineage.csv')",
-            )
-        ]
-        if said
-        else []
-    )
+    more = f"; and {len(in_commit) - 3} more" if len(in_commit) > 3 else ""
+    what = ("; ".join(in_commit[:3]) + more,)
+    ledger_path = artifacts.LEDGER.as_posix()
+    return [Finding(Problem.LEDGER_HERE, WORKSPACE, ledger_path, None, what)] if in_commit else []
 
 
-def _one_row_more(expected: str, found: str) -> bool:
+def _one_row_more(expected: str, now: str) -> bool:
     try:
-        return len(ledger.loads(found)) - len(ledger.loads(expected)) in (0, 1)
+        return len(ledger.loads(now)) - len(ledger.loads(expected)) in (0, 1)
     except InputError:
         return False
 
 
-def _first_lines(found: str, expected: str) -> str:
-    return "".join(found.splitlines(keepends=True)[: len(expected.splitlines())])
+def _first_lines(now: str, expected: str) -> str:
+    return "".join(now.splitlines(keepends=True)[: len(expected.splitlines())])

@@ -6,7 +6,7 @@ function of name, size and CRC-32, nothing between or after them. This file writ
 ``central_header``, ``end_records``) and the check compares every header with what it would have written; so
 each bit of the file is either a header's, known in advance, or a member's, held by SHA256SUMS. Whatever a
 zip can hide elsewhere (links, other paths, compression bombs, overlapping or doubled members, bytes
-after the end) has no place to be in. Layout of a zip: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
+after the end) is refused. Layout of a zip: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16.
 
 A bundle also carries git's own objects: the tag (tag.txt), its commit and the trees on the way to each file that git
 keeps. Each names the next by its hash, so all files hang on one number, the tag's id; whoever compares that number with a
@@ -69,7 +69,7 @@ class Member:
 
 @dataclass
 class Report:
-    """What was found: ``problems`` is empty for a whole bundle."""
+    """The result of a check: ``problems`` is empty for an intact bundle."""
 
     file: str
     generation: str = ""
@@ -153,9 +153,9 @@ def refusal(name: str, folder: str | None) -> str | None:
     if folder is not None and parts[0] != folder:
         return f"does not lie in {folder}/"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*-G\d{3,}-\d{8}-\d{6}", parts[0]):
-        return "does not lie in a generation's folder"
+        return "is not in a generation's folder"
     if re.search(r'[^ -~]|[:<>"|?*]', name):  # control and direction marks, twins in other scripts
-        return "has letters that no file of a bundle has"
+        return "has characters that a bundle's files never have"
     if any(part[-1] in ". " or part[0] == " " for part in parts):
         return "begins or ends in a way that some systems drop"
     if any(_DEVICE.fullmatch(part.partition(".")[0].strip()) for part in parts):
@@ -166,7 +166,7 @@ def refusal(name: str, folder: str | None) -> str | None:
 def members(file: io.BufferedIOBase, length: int) -> list[Member]:
     """The members of a bundle whose every header is as it must be. Raises Damaged."""
     if length < _END_BYTES:
-        raise Damaged("it is too short to be a bundle: it was cut off, or is another file")
+        raise Damaged("it is too short for a bundle: it is incomplete, or another file")
     file.seek(length - _END_BYTES)
     tail = file.read(_END_BYTES)
     count, size, start = struct.unpack_from("<QQQ", tail, 32)
@@ -177,17 +177,17 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
         or tail != end_records(count, start, size)
     ):
         raise Damaged(
-            "its last bytes are not a bundle's: it was cut off, something was added, or it is another file"
+            "its last bytes are not those of a bundle: it is incomplete, something was added, or it is another file"
         )
     file.seek(start)
     directory = file.read(size)
-    found = []
+    listed: list[Member] = []
     position, expected = 0, 0
     seen: set[str] = set()
     spelt: dict[str, str] = {}  # folders: one spelling each, and none of them a file
     for number in range(1, count + 1):
         member, position = _central(directory, position, number)
-        why = refusal(member.name, found[0].name.split("/")[0] if found else None)
+        why = refusal(member.name, listed[0].name.split("/")[0] if listed else None)
         if why:
             raise Damaged(f"its member {member.name!r} {why}")
         if member.name.casefold() in seen:
@@ -197,10 +197,10 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
         for depth in range(1, len(parts)):
             parent = "/".join(parts[:depth])
             if spelt.setdefault(parent.casefold(), parent) != parent:
-                raise Damaged(f"its member {member.name!r} lies in a folder that is there twice")
+                raise Damaged(f"its member {member.name!r} is in a folder that occurs twice")
         if member.offset != expected:
             raise Damaged(
-                f"its member {member.name!r} does not lie where it must: something was put in, taken out or laid over another"
+                f"its member {member.name!r} is at another offset than expected: something was added, removed or overlaps"
             )
         file.seek(member.offset)
         header = local_header(member.name, member.size, member.crc)
@@ -209,12 +209,12 @@ def members(file: io.BufferedIOBase, length: int) -> list[Member]:
                 f"the header of its member {member.name!r} is not a bundle's (damaged, a link, or compressed)"
             )
         expected = member.data + member.size
-        found.append(member)
+        listed.append(member)
     if twins := sorted(seen & spelt.keys()):
         raise Damaged(f"its member {twins[0]!r} is a file and a folder")
     if position != len(directory) or expected != start:
-        raise Damaged("its directory does not fit its members: something was put in or taken out")
-    return found
+        raise Damaged("its directory does not match its members: something was added or removed")
+    return listed
 
 
 def _central(directory: bytes, position: int, number: int) -> tuple[Member, int]:
@@ -234,28 +234,28 @@ def _central(directory: bytes, position: int, number: int) -> tuple[Member, int]
 
 
 def check(path: str, progress=lambda count: None) -> Report:
-    """Check everything. ``progress`` is told the bytes read. Raises OSError when the file cannot be read."""
+    """Check everything. ``progress`` gets the bytes read. Raises OSError when the file cannot be read."""
     report = Report(path)
     whole = hashlib.sha256()
     with open(path, "rb") as file:
         length = os.fstat(file.fileno()).st_size
         try:
-            found = members(file, length)
+            listed = members(file, length)
         except Damaged as error:
             report.problems.append(f"{os.path.basename(path)}: {error}")
             return report
-        report.generation = found[0].name.split("/")[0]
-        report.files, report.bytes = len(found), length
-        texts, sums, blobs = _contents(file, found, report, progress)
+        report.generation = listed[0].name.split("/")[0]
+        report.files, report.bytes = len(listed), length
+        texts, sums, blobs = _contents(file, listed, report, progress)
         if os.path.exists(path + ".sha256"):
             file.seek(0)
             while chunk := file.read(CHUNK_BYTES):
                 whole.update(chunk)
             with open(path + ".sha256", encoding="utf-8", errors="replace") as beside:
-                said = beside.read(MOST_TEXT_BYTES)
+                text = beside.read(MOST_TEXT_BYTES)
             # The file may have been given another name; its bytes may not have been changed.
-            if said.split("  ")[0] != whole.hexdigest() or not re.fullmatch(
-                r"[0-9a-f]{64}  [^\n]+\n", said
+            if text.split("  ")[0] != whole.hexdigest() or not re.fullmatch(
+                r"[0-9a-f]{64}  [^\n]+\n", text
             ):
                 report.problems.append(
                     f"{os.path.basename(path)}.sha256 does not hold the SHA-256 of the file beside it"
@@ -269,7 +269,7 @@ def check(path: str, progress=lambda count: None) -> Report:
 
 
 def _contents(
-    file: io.BufferedIOBase, found: list[Member], report: Report, progress
+    file: io.BufferedIOBase, parts: list[Member], report: Report, progress
 ) -> tuple[dict[str, bytes], dict[str, str], dict[str, str]]:
     """Read every member; what is not as it must be goes into the report.
 
@@ -278,7 +278,7 @@ def _contents(
     texts: dict[str, bytes] = {}
     digests: dict[str, str] = {}
     blobs: dict[str, str] = {}
-    for member in found:
+    for member in parts:
         name = member.name.split("/", 1)[1]
         crc, digest, kept = 0, hashlib.sha256(), []
         blob = hashlib.sha1(b"blob %d\0" % member.size, usedforsecurity=False)
@@ -323,19 +323,19 @@ def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -
     problems = []
     for name in ("tag.txt", "lineage.csv", "models/hashes.csv", "models/model.gguf"):
         if name not in digests:
-            problems.append(f"{name} is missing: the bundle is no whole generation")
+            problems.append(f"{name} is missing: the bundle is not a complete generation")
     if problems:
         return problems
-    said = _said(texts)
+    sealed = _digests_of_tag(texts)
     for key, name in (
         ("Weights-SHA256", "models/model.gguf"),
         ("Ledger-SHA256", "lineage.csv"),
         ("Hashes-SHA256", "models/hashes.csv"),
     ):
         # Seals of before did not name hashes.csv.
-        if said.get(key) != digests[name] and (key in said or key != "Hashes-SHA256"):
+        if sealed.get(key) != digests[name] and (key in sealed or key != "Hashes-SHA256"):
             problems.append(f"{name} is not the one that the tag seals")
-    if said.get("tag") != generation:
+    if sealed.get("tag") != generation:
         problems.append(f"tag.txt is not {generation}'s tag")
     try:
         last = list(csv.DictReader(io.StringIO(texts.get("lineage.csv", b"").decode())))[-1]
@@ -356,7 +356,7 @@ def _claims(generation: str, texts: dict[str, bytes], digests: dict[str, str]) -
     return problems
 
 
-def _said(texts: dict[str, bytes]) -> dict[str, str]:
+def _digests_of_tag(texts: dict[str, bytes]) -> dict[str, str]:
     """The tag's name, and the digests that its message names."""
     tag = texts.get(TAG, b"").decode("utf-8", "replace")
     return dict(re.findall(r"^(tag|[A-Za-z0-9-]+-SHA256):? (.*)$", tag, re.MULTILINE))
@@ -373,16 +373,16 @@ def object_id(kind: str, content: bytes) -> str:
 
 def entries(tree: bytes) -> dict[str, str]:
     """Object ids by name, of a git tree. Raises ValueError where it is none."""
-    found, position = {}, 0
+    ids, position = {}, 0
     while position < len(tree):
         end = tree.index(b"\0", position)
         mode, space, name = tree[position:end].partition(b" ")
         oid = tree[end + 1 : end + 21]
         if not space or not mode.isdigit() or not name or len(oid) != 20:
             raise ValueError("not a tree")
-        found[name.decode("utf-8", "replace")] = oid.hex()
+        ids[name.decode("utf-8", "replace")] = oid.hex()
         position = end + 21
-    return found
+    return ids
 
 
 def _proof(
@@ -391,7 +391,7 @@ def _proof(
     """Every file against the tag: by the commit and its trees where git keeps it, else by hashes.csv. What hangs on neither is refused."""
     compare = f"compare with 'git rev-parse {report.generation}' in a clone that you trust"
     if COMMIT not in texts:
-        if "Hashes-SHA256" in _said(texts):
+        if "Hashes-SHA256" in _digests_of_tag(texts):
             return [f"{COMMIT} is missing: nothing shows that the files are those of the tag"]
         report.proof = (
             f"The tag is {report.tag}: {compare}. Written by an earlier Luna, it does not prove that the files "
@@ -434,7 +434,7 @@ def _proof(
             io.StringIO(texts["models/hashes.csv"].decode("utf-8", "replace"))
         )
     }
-    hashes_sealed = "Hashes-SHA256" in _said(texts)
+    hashes_sealed = "Hashes-SHA256" in _digests_of_tag(texts)
     for name in sorted(digests):
         if name in (SUMS, TAG, COMMIT) or name.startswith(TREES):
             continue
@@ -456,10 +456,10 @@ def _proof(
         if name not in digests and sealed(name)
     ]
     problems += [
-        f"{TREES}{oid} belongs to nothing in the bundle: it was added"
+        f"{TREES}{oid} belongs to no file in the bundle: it was added"
         for oid in sorted(trees.keys() - used)
     ]
-    report.proof = f"Every file hangs on the tag {report.tag}: {compare}."
+    report.proof = f"Every file is proven by the tag {report.tag}: {compare}."
     return problems
 
 

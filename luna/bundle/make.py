@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts, files
+from luna import artifacts, files, hashes
 from luna.bundle import check
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history.line import Line, sealed_outs
@@ -57,13 +57,13 @@ def bundle(
     target: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Bundle:
-    """Write ``target`` and ``target``.sha256, both read-only. Killed anywhere, the same call goes on.
+    """Write ``target`` and ``target``.sha256, both read-only. If it is killed anywhere, the same call resumes.
 
-    ``progress`` is told the bytes written and the bytes in all.
+    ``progress`` gets the bytes written so far and the total.
 
     Raises:
         InputError: there is another file of that name, or its folder does not exist.
-        ColdStorageError: an object is neither in the cache nor whole in cold storage.
+        ColdStorageError: an object is neither in the cache nor intact in cold storage.
     """
     target = target.absolute()
     if not target.parent.is_dir():
@@ -102,7 +102,7 @@ def bundle(
 def _sources(line: Line, name: str) -> dict[str, _Source]:
     """Every member by its name in the folder, sorted; objects that the cache lacks are fetched."""
     root = line.git.root
-    found: dict[str, _Source] = {}
+    sources: dict[str, _Source] = {}
     outs = {
         path: out
         for path, out in sealed_outs(root, name).items()
@@ -111,20 +111,23 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
     for path, out in outs.items():
         if not out.cached:
             for row in line.git.files(f"refs/tags/{name}", path):
-                found[row] = _Source(_git(line, name, row))
+                sources[row] = _Source(_git(line, name, row))
         elif out.md5.endswith(".dir"):
             for relative, md5 in objects.listing(root, out.md5).items():
-                found[f"{path}/{relative}"] = _cached(root, name, md5)
+                sources[f"{path}/{relative}"] = _cached(root, name, md5)
         else:
-            found[path] = _cached(root, name, out.md5)
-    for path in _FROM_GIT:
-        found[path.as_posix()] = _Source(_git(line, name, path.as_posix()))
+            sources[path] = _cached(root, name, out.md5)
+    in_git = [path.as_posix() for path in _FROM_GIT]
+    if artifacts.BUILD.as_posix() in hashes.loads(_git(line, name, artifacts.HASHES.as_posix())):
+        in_git.append(artifacts.BUILD.as_posix())  # no output of a stage
+    for path in in_git:
+        sources[path] = _Source(_git(line, name, path))
     # The generation's own check where it has one, so that the bundle stays the same when Luna is newer.
-    [own] = line.git.cat([f"refs/tags/{name}:{check.OWN_IN_GIT}"])
-    kept = [path for path, source in found.items() if source.md5 is None]
-    found |= _proof(line, name, [*kept, *([check.OWN_IN_GIT] if own else [])])
-    found[check.OWN] = _Source(own or Path(check.__file__).read_bytes())
-    return dict(sorted(found.items()))
+    own = line.git.show(f"refs/tags/{name}", check.OWN_IN_GIT)
+    kept = [path for path, source in sources.items() if source.md5 is None]
+    sources |= _proof(line, name, [*kept, *([check.OWN_IN_GIT] if own else [])])
+    sources[check.OWN] = _Source(own or Path(check.__file__).read_bytes())
+    return dict(sorted(sources.items()))
 
 
 def _proof(line: Line, name: str, kept: list[str]) -> dict[str, _Source]:
@@ -150,12 +153,12 @@ def _cached(root: Path, name: str, md5: str) -> _Source:
         return _Source(objects.fetch(root, md5), md5)
     except ColdStorageError as error:
         raise ColdStorageError(
-            f"{error} 'luna restore {name}' also makes again what was left out on purpose."
+            f"{error} 'luna restore {name}' also rebuilds files that were thinned."
         ) from None
 
 
 def _git(line: Line, name: str, path: str) -> bytes:
-    [content] = line.git.cat([f"refs/tags/{name}:{path}"])
+    content = line.git.show(f"refs/tags/{name}", path)
     if content is None:
         raise StateError(f"{name} has no {path} in git: fetch its tag again ('git fetch').")
     return content

@@ -21,7 +21,7 @@ class Unbundled:
 
 
 def unpack(bundle: Path, folder: Path) -> Unbundled:
-    """Check a bundle, then write its files into ``folder``, whole or not at all.
+    """Check a bundle, then write its files into ``folder``, complete or not at all.
 
     Raises:
         InputError: ``folder`` is there and not empty, or there is no such file.

@@ -26,11 +26,11 @@ def command(
 ) -> None:
     """Grow by one generation, if enough karma was collected.
 
-    Karma is what all conversations are worth that wait to be learnt (their 'karma', 1 where they have
-    none); age_up.karma_required in params.yaml says how much is needed. It starts from zero when a
-    generation that learnt them is promoted. A denied one uses up nothing, and the same command goes on
-    with the next settings under retry:. Exit code 1 when karma is missing, or the rule denied the
-    generation.
+    Karma is the sum of what the waiting conversations are worth: their 'karma', or 1 for each that
+    has none. age_up.karma_required in params.yaml says how much is needed. It is spent when a
+    generation that learnt the conversations is promoted. A denied generation spends none; run the
+    command again to try the next settings under retry:. Exit code 1 when there is too little karma,
+    or when the rule denied the generation.
     """
     root = repository_root()
     with telling(root, as_json, []) as tell:
@@ -53,7 +53,7 @@ def _sentence(result: age.AgeUp) -> str:
     if result.outcome == "refused":
         return (
             f"Not yet: karma {result.karma:g} of {result.required:g}, {result.missing:g} missing; "
-            "add conversations, or build all the same with 'luna evolve'."
+            "add conversations, or build without waiting with 'luna evolve'."
         )
     verdict = (
         "promoted, it is the head now"

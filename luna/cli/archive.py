@@ -30,9 +30,10 @@ def command(
 ) -> None:
     """Bring generations into cold storage, and read every byte back.
 
-    For a remote that was added later, or that was away when a generation was sealed. The remote is the
-    one that this clone's configuration names now, whatever an old tag says. What is there already is
-    not uploaded again, so a run that was cut off goes on; nothing in a store is ever deleted.
+    Use it for a remote that was added later, or that was offline when a generation was sealed. The
+    remote is the one that this clone's configuration names now, not the one that an old tag names.
+    Objects that are there already are not uploaded again, so an interrupted run can be repeated.
+    Nothing in a store is ever deleted.
     """
     if bool(generations) == everything:
         raise InputError(

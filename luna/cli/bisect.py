@@ -39,10 +39,10 @@ def command(
 ) -> None:
     """Find the generation at which an answer was lost, or learnt.
 
-    The line of the current best is searched from its end backwards, or the line between --good and --bad
-    (one given: between it and the current best). Models come from the cache or from cold storage; the
-    working tree is not touched. An answer counts when the words stand in it, even one cut off at the
-    token limit. Exit code 1 when no change was found.
+    The search goes through the line of the current best, or through the part between --good and --bad
+    (if you give one of them: between it and the current best). Models come from the cache or from cold
+    storage; the working tree is not touched. An answer counts when it contains the words, even if it
+    was cut off at the token limit. Exit code 1 when no change was found.
     """
     root = repository_root()
     line = line_of(root)
@@ -58,7 +58,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _show_replies(result: bisect.Found) -> None:
+def _show_replies(result: bisect.BisectResult) -> None:
     rows = sorted(
         [
             [reply.name, "yes" if reply.has else "no", reply.answer or "(nothing)"]
@@ -73,7 +73,7 @@ def _show_replies(result: bisect.Found) -> None:
     )
 
 
-def _show_change(result: bisect.Found) -> None:
+def _show_change(result: bisect.BisectResult) -> None:
     expect = printable(result.expect)
     if result.at is None:
         typer.echo(
@@ -89,4 +89,6 @@ def _show_change(result: bisect.Found) -> None:
         f"{result.at} {after}."
     )
     if result.between:
-        typer.echo(f"Or at one of {', '.join(result.between)}, which cannot be asked (see above).")
+        typer.echo(
+            f"It may also have been one of {', '.join(result.between)}, which cannot be asked (see above)."
+        )

@@ -18,7 +18,10 @@ _LATER = 8  # later generations shown of one conversation
 def command(
     question: Annotated[str, typer.Argument(help="The question whose answer is to be explained.")],
     generation: Annotated[
-        str, typer.Option("--generation", help="Whose line to search: G003, 3, full name, HEAD.")
+        str,
+        typer.Option(
+            "--generation", help="Search the line of this generation: G003, 3, full name, HEAD."
+        ),
     ] = "HEAD",
     most: Annotated[
         int,
@@ -30,14 +33,15 @@ def command(
 ) -> None:
     """Name the conversations that taught an answer.
 
-    The nearest taught questions, by whom, and what later batches did with them. Nearness is chrF of the
-    questions (0 to 100). No model is asked: what later generations answered is read from their own
-    exams. Exit code 1 when nothing near was taught (below 40).
+    It shows the most similar taught questions, the generation that taught each, and whether later
+    generations still answered it. Similarity is chrF of the questions (0 to 100). No model is loaded:
+    the answers of later generations are read from their own evals. Exit code 1 when no taught question
+    is similar (all below 40).
     """
     root = repository_root()
     line = line_of(root)
     if len(line.sealed) > _LONG:
-        say(f"reading the training sets and exams of up to {len(line.sealed)} generations")
+        say(f"reading the training sets and answers of up to {len(line.sealed)} generations")
     result = blame.blame(root, line, question, most, generation)
     near = bool(result.nearest) and result.nearest[0].similarity >= blame.NEAR
     if as_json:
@@ -50,7 +54,7 @@ def command(
 
 def _show(result: blame.Blame, near: bool) -> None:
     if not near:
-        typer.echo(f"Nothing near was taught on the line of {result.head}; the nearest:")
+        typer.echo(f"No similar question was taught on the line of {result.head}; the nearest:")
     for item in result.nearest:
         typer.echo(f"{item.similarity:5.1f}  {printable(item.asked)}")
         typer.echo(f"       → {printable(item.reply)}")
@@ -70,7 +74,7 @@ def _show(result: blame.Blame, near: bool) -> None:
 
 def _sentence(later: blame.Later, taught_by: str) -> str:
     exam = (
-        f"{later.right} of {later.asked} right at its exam"
+        f"{later.right} of {later.asked} right in its evals"
         if later.asked
         else "not asked at its exam"
     )
@@ -82,7 +86,7 @@ def _sentence(later: blame.Later, taught_by: str) -> str:
 
 
 def _most_telling(later: list[blame.Later]) -> list[blame.Later]:
-    """Of many: who taught it, those that answered it wrongly, and the newest."""
+    """Of many generations: the one that taught it, those that answered it wrongly, and the newest."""
     if len(later) <= _LATER:
         return later
     wrong = [item for item in later[1:] if item.right < item.asked][: _LATER - 1]

@@ -37,9 +37,11 @@ def command(
 ) -> None:
     """Write a generation as one zip file, or check such a file.
 
-    With SHA-256 of everything in it: the artifact set, the ledger up to then, git's tag, commit and
-    trees, and check.py, which needs nothing but Python: python check.py FILE. It shows that every file
-    hangs on the tag, and names the tag's id, to compare with a clone. The same generation gives the same bytes. Both files written are read-only. Exit code 1 when a checked bundle is damaged or forged.
+    It holds the artifact set, the ledger up to that generation, git's tag, commit and trees, the SHA-256
+    of every file, and check.py, which needs nothing but Python: python check.py FILE. The check proves
+    that every file belongs to the tag, and prints the tag's id, to compare with a clone. The same
+    generation always gives the same bytes. The zip and its .sha256 are read-only. Exit code 1 when a
+    checked bundle is damaged or forged.
     """
     if check is not None and generation is None:
         if output is not None:

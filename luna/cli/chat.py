@@ -27,10 +27,10 @@ def command(
 ) -> None:
     """Talk to a generation in the terminal, and correct it.
 
-    What you say about its answers is what the next one learns. /good keeps the conversation so far,
-    /bad CORRECTION keeps it with the last answer put right: both go to data/inbox, from where the next
-    'luna evolve' takes them. /gen G002 switches, /compare G002 G003 lets both answer the last question,
-    /new begins again, /quit leaves. Lines may also be piped in.
+    The next generation learns what you mark here. /good saves the conversation so far, /bad CORRECTION
+    saves it with the last answer corrected: both go to data/inbox, and the next 'luna evolve' learns
+    them. /gen G002 switches to that generation, /compare G002 G003 lets both answer the last question,
+    /new starts a new conversation, /quit leaves. You can also pipe lines in.
     """
     root = repository_root()
     talk = Chat(root, settings_of(root).line.prefix, generation, max_tokens, _write)

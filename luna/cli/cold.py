@@ -14,14 +14,17 @@ from luna.repo.lock import exclusive
 
 
 def command(
-    place: Annotated[
+    path_or_url: Annotated[
         str | None,
-        typer.Argument(help="A folder, or s3://BUCKET/FOLDER. Left out: what is set is shown."),
+        typer.Argument(
+            help="A folder, or s3://BUCKET/FOLDER. Without it, the command shows what is set."
+        ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="The DVC remote to set: a second place beside the first, say 'second'."
+            "--name",
+            help="The name of the DVC remote to set; give another name, for example 'second', for a second store.",
         ),
     ] = None,
     endpoint: Annotated[
@@ -36,18 +39,18 @@ def command(
         bool,
         typer.Option(
             "--begin-anew",
-            help="The place holds nothing of this line, which has a history: begin it there again.",
+            help="Use a store that holds nothing, although this line has a history: start its copy there again.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Say where cold storage is, or show what it holds.
 
-    The place is looked at first: it must be empty or hold this line, and it must give back what it is
-    given. Then it is written into .dvc/config.local, complete, so that every generation of this clone
-    knows it. Nothing is changed when it is refused. Credentials of S3 come from AWS's own conventions
-    (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws) and are not written down. Exit code 1 when
-    what is set up cannot be used.
+    The store is checked first: it must be empty or hold this line, and a test file must come back as
+    it was written. Then the DVC remote is written into .dvc/config.local, so that it holds for every
+    generation in this clone. A refusal changes nothing. Credentials for S3 come from AWS's usual
+    places (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws) and are not stored. Exit code 1 when
+    a store that is set up cannot be used.
     """
     root = repository_root()
     settings = {
@@ -55,7 +58,7 @@ def command(
         for key, value in (("endpointurl", endpoint), ("region", region), ("profile", profile))
         if value
     }
-    if place is None:
+    if path_or_url is None:
         if settings or name or begin_anew:
             raise InputError(
                 "Say where: 'luna cold /mnt/disk/luna' or 'luna cold s3://BUCKET/FOLDER'."
@@ -63,7 +66,7 @@ def command(
         places = cold.show(root)
     else:
         with exclusive(root, "cold"):
-            places = [cold.set_up(root, place, name, settings, begin_anew)]
+            places = [cold.set_up(root, path_or_url, name, settings, begin_anew)]
     if as_json:
         print_json([asdict(item) for item in places])
     else:
@@ -71,6 +74,6 @@ def command(
             typer.echo(f"{item.name}: {item.address}: {item.holds}")
     for item in places:
         if item.begun:
-            say(f"'{item.name}' is begun. Next: luna archive --all --remote {item.name}")
+            say(f"'{item.name}' is set up. Next: luna archive --all --remote {item.name}")
     if not all(item.good for item in places):
         raise typer.Exit(1)

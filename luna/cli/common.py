@@ -35,21 +35,21 @@ def repository_root() -> Path:
 
 def settings_of(root: Path) -> Params:
     """params.yaml of the working tree; where it cannot be read, that of the last commit, and a warning."""
-    found = settings.read(root)
-    if found.wrong:
-        say(f"luna: {found.wrong}: {found.remedy} (going by the last commit's)")
-    return found.values
+    given = settings.read(root)
+    if given.wrong:
+        say(f"luna: {given.wrong}: {given.remedy} (going by the last commit's)")
+    return given.values
 
 
 def line_of(root: Path) -> Line:
-    """The line of the checkout at ``root``, read from git once; what its tags do not know is said."""
+    """The line of the checkout at ``root``, read from git once; a warning names what its tags do not know."""
     line = read_line(root, settings_of(root).line.prefix)
     tell_doubts(line)
     return line
 
 
 def tell_doubts(line: Line) -> bool:
-    """Say what speaks against reading the line from this clone's tags alone. Returns whether the line is known whole."""
+    """Print each sign that this clone's tags are not the whole line. Returns whether there is none."""
     doubts = known.doubts(line)
     for doubt in doubts:
         say(f"luna: {doubt.sentence}")
@@ -57,11 +57,11 @@ def tell_doubts(line: Line) -> bool:
 
 
 def reachable_stores(root: Path) -> list[Store]:
-    """All of cold storage; none, with a warning, when it does not answer: other work goes on."""
+    """All stores of cold storage; none, with a warning, when one does not answer, so that the command can continue."""
     try:
         return cold.open_all(root)
     except ColdStorageError as error:
-        say(f"luna: {error} Going on without it.")
+        say(f"luna: {error} Continuing without it.")
         return []
 
 
@@ -83,5 +83,5 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text from outside (names, answers) without what a terminal would obey or fail on: as escapes."""
+    """Text from outside (names, answers) with control characters as escapes, so that it cannot control the terminal."""
     return escaped(text, keep="\n\t")

@@ -15,6 +15,7 @@ from luna.errors import InputError
 from luna.forensics.diff import compare as generations
 from luna.forensics.tensors import compare as weights_files
 from luna.forensics.tensors.compare import FileDiff
+from luna.scores import BY_NAME
 
 _LISTED = 8  # of a list, unless the whole is asked for by --json
 _ARROW = "→"
@@ -38,19 +39,21 @@ def command(
     tensors: Annotated[
         bool,
         typer.Option(
-            "--tensors", help="Every tensor with its change, not only the most evolved modules."
+            "--tensors",
+            help="Show every tensor with its change, not only the modules that changed most.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """What differs between two generations, or two files of weights.
 
-    Generations: weights, scores with the answers that flipped, training, data with the conversations added,
-    parameters, versions, artifacts, and a verdict. Everything is read from git and this clone's cache; what is in
-    cold storage only is named, with the command that brings it. Exit code 1 when a record cannot be read: what it
-    would have said is left out, and marked.
+    Generations: weights, scores with the answers that changed, training, data with the conversations added,
+    parameters, versions, artifacts, and a verdict. Everything is read from git and this clone's cache; what only
+    cold storage has is named, with the command that brings it. Exit code 1 when a file cannot be read; the part
+    that depends on it is left out and marked.
 
-    Files: tensor by tensor, whatever made them; nothing is asked of git. Values are decoded only where bytes differ.
+    Files of weights: tensor by tensor, whatever program made them; git is not used. Values are decoded only
+    where bytes differ.
     """
     named = [names.is_head(text) or names.number_of(text) is not None for text in (a, b)]
     if all(named):
@@ -92,7 +95,7 @@ def _show(comparison: dict[str, Any], tensors: bool) -> None:
     _title("Evals")
     for name, score in comparison["evals"]["scores"].items():
         _row(
-            generations.SCORES[name][1],
+            BY_NAME[name].title,
             _both(score["a"]["value"], score["b"]["value"], ".3f")
             + ("" if score["delta"] is None else f" ({score['delta']:+.3f})")
             + {True: " ✅", False: " ⚠", None: ""}[score["better"]],
@@ -106,19 +109,8 @@ def _show(comparison: dict[str, Any], tensors: bool) -> None:
         ("loss_final", "Final loss", ".4f"),
     ):
         _row(title, _both(training[key]["a"], training[key]["b"], form))
-    _row(
-        "Time",
-        _both(
-            *(
-                None
-                if training["walltime_minutes"][side] is None
-                else training["walltime_minutes"][side]
-                for side in "ab"
-            ),
-            ".1f",
-            unit=" min",
-        ),
-    )
+    minutes = training["walltime_minutes"]
+    _row("Time", _both(minutes["a"], minutes["b"], ".1f", unit=" min"))
     _show_data(comparison["data"])
     for title, rows in (("Parameters", comparison["params"]), ("Versions", comparison["versions"])):
         if rows or rows is None:

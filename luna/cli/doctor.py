@@ -35,9 +35,9 @@ def command(
 ) -> None:
     """Examine this clone and its settings.
 
-    Versions, disk, hooks, record, cold storage, and settings that would break a promise. Nothing is
-    changed. With --checklist each box is ticked by a machine or marked as yours, with the evidence.
-    Exit code 1 when something is bad, or a box is open.
+    It checks versions, disk, hooks, record, cold storage, and settings that would break a promise, and
+    changes nothing. With --checklist it goes through the safety checklist of one generation: each box is
+    ticked with the evidence, or marked as yours to judge. Exit code 1 when a check is bad or a box open.
     """
     root = repository_root()
     if checklist:
@@ -65,7 +65,7 @@ def _checklist(root: Path, generation: str, as_json: bool) -> None:
 def _show_checks(checks: list[Check]) -> None:
     for check in checks:
         mend = f"\n         mend: {check.mend}" if check.state != GOOD else ""
-        typer.echo(f"{check.state:<8} {check.name}: {check.said}{mend}")
+        typer.echo(f"{check.state:<8} {check.name}: {check.detail}{mend}")
 
 
 def _show_boxes(boxes: list[Box]) -> None:

@@ -25,7 +25,7 @@ def command(
             "--probes",
             exists=True,
             dir_okay=False,
-            help="Ask these conversations instead (JSONL as in data/conversations).",
+            help="Ask the questions of this file instead (JSONL as in data/conversations).",
         ),
     ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Show every answer too.")] = False,
@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Examine a sealed generation, or any GGUF file, again.
 
-    A generation is asked the probes that it was judged by, unless --probes gives others. History is not
-    changed.
+    A generation is asked the probes that it was judged by, unless --probes gives others. A GGUF file is
+    asked the probes of this workspace. History is not changed.
     """
     result = exam.evaluate(repository_root(), model, probes)
     if as_json:

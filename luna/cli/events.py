@@ -20,7 +20,7 @@ Tell = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def telling(root: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterator[Tell]:
-    """Gives the function that is told each event; those of sealed generations are put into ``sealed``.
+    """Gives the function that takes each event; sealed generations are appended to ``sealed``.
 
     An error that ends the build is an event too: ``failed``, with the error's class, sentence and exit code.
     """
@@ -53,5 +53,5 @@ def telling(root: Path, as_json: bool, sealed: list[dict[str, Any]]) -> Iterator
 def _print(line: str) -> None:
     try:
         print(line, flush=True)
-    except BrokenPipeError:  # whoever listened is gone: what was begun goes on to its end
+    except BrokenPipeError:  # the reader has gone: the build continues to its end
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115

@@ -16,7 +16,7 @@ from luna.operations.gate import changing
 from luna.operations.seal import Sealed
 
 _STOPPED = {
-    "most": "stopped: as many as --max allows are built",
+    "most": "stopped: --max generations are built",
     "mature": "stopped: the line is mature",
     "denied": "stopped: the rule said no, and no other settings are left to try "
     "(retry: in params.yaml)",
@@ -64,19 +64,19 @@ def command(
 ) -> None:
     """Grow: new, dvc repro and seal in one command.
 
-    It goes on with whatever was left unfinished. With --max above 1 it builds more, data.batch_size
-    conversations a generation, until nothing is left to learn, the rule denied too often, the disk is
-    low, or Ctrl-C; the same command goes on from there. After a denial the settings listed under retry:
-    in params.yaml are tried, a generation each; a new call goes on with the first that history does not
-    show as denied for the same parent, conversations and rule. With data.batches: folder each sub-folder
-    of data/conversations is a batch, in the order of their names.
+    An unfinished generation is resumed. With --max above 1 it builds several, with data.batch_size
+    conversations each, until nothing is left to learn, the rule denied too often, the disk is low, or
+    you press Ctrl-C; run it again to resume. After a denial, each entry under retry: in params.yaml is
+    tried in turn, as a generation of its own; entries that were denied before with the same parent,
+    conversations and rule are skipped. With data.batches: folder each sub-folder of data/conversations
+    is a batch, in the order of their names.
 
-    The first time, generation 0 (the base itself) is built beside the first taught one. Exit code 1
+    The first call builds generation 0 (the base itself) as well as the first taught one. Exit code 1
     when the rule denied the last generation, 2 when there is nothing new to learn.
 
-    With --stage train on a machine with a GPU, what was made so far goes into cold storage and an unfinished
-    generation onto the branch (pushed with 'git config luna.pushRemote origin'). At home 'git pull' and
-    'luna evolve' go on from there; nothing is trained again.
+    To train on a machine with a GPU, use --stage train there: its results go into cold storage, and the
+    unfinished generation onto the branch (pushed if 'git config luna.pushRemote origin' is set). Then
+    run 'git pull' and 'luna evolve' at home: it resumes after that stage, and nothing is trained again.
     """
     root = repository_root()
     if stage is None:
@@ -142,12 +142,9 @@ def _show_table(events: list[dict[str, Any]]) -> None:
 def _show_learnt(root: Path, sealed: Sealed) -> None:
     """The end of a first run: what the last generation was taught, what it scored, and what to do with it."""
     learnt = evolve.learnt(root, sealed.name)
-    scores = {
-        "recall": learnt.recall,
-        "generalisation": learnt.generalisation,
-        "tone drift": learnt.tone_drift,
-    }
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if value is not None)
+    shown = ", ".join(
+        f"{name} {value:.2f}" for name, value in learnt.scores.items() if value is not None
+    )
     typer.echo(f"It learnt {learnt.conversations} conversations: {shown or 'nothing to score'}.")
     if sealed.head:
         typer.echo("Talk to the current best: luna chat")

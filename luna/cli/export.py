@@ -13,7 +13,7 @@ from luna.sharing import folder
 
 
 def command(
-    generation: Annotated[str, typer.Argument(help=f"The generation to give out: {GENERATION}.")],
+    generation: Annotated[str, typer.Argument(help=f"The generation to export: {GENERATION}.")],
     to: Annotated[Path, typer.Option("--to", help="The folder to write; it must be new or empty.")],
     as_ollama: Annotated[
         bool,
@@ -25,7 +25,8 @@ def command(
     lmstudio: Annotated[
         bool,
         typer.Option(
-            "--lmstudio", help="Write publisher/model/file, as LM Studio's models folder wants it."
+            "--lmstudio",
+            help="Write publisher/model/file, the layout of LM Studio's models folder.",
         ),
     ] = False,
     hf: Annotated[
@@ -45,12 +46,12 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Give a generation out as a folder for other tools.
+    """Write a generation as a folder for other tools.
 
-    With model, adapter, tokenizer, reports and hashes. The folder appears whole or not at all. History is
-    not changed. With --hf the weights are rebuilt from base and adapters, bit for bit as 'luna rebuild'
-    makes them. A generation's own adapter fits its parent's weights only; --hf-adapter therefore stacks
-    those of its line, and adds the base where no hub has it.
+    The folder has the model, the adapter, the tokenizer, reports and hashes. It appears complete or not
+    at all. History is not changed. With --hf the weights are rebuilt from base and adapters, as 'luna
+    rebuild' does. A generation's own adapter fits only its parent's weights, so --hf-adapter combines the
+    adapters of the whole line into one, and adds the base if no hub has it.
     """
     options = (
         (folder.OLLAMA, as_ollama),

@@ -16,20 +16,20 @@ from luna.operations.gate import changing
 
 def command(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would go, and how many bytes.")
+        bool, typer.Option("--dry-run", help="Only show what would be deleted, and how many bytes.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Free it without being asked.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it.")] = False,
     as_json: Json = False,
 ) -> None:
     """Free space in this clone's cache; cold storage is never touched.
 
-    Kept: what is checked out, the current best, a build that is pending, what the next build reads of
-    its ancestors, and a GGUF that cold storage holds only as base and adapters ('luna thin'). Anything
-    else goes only after cold storage has given it back whole in this very run; 'luna restore GEN' or
-    'dvc pull' brings it back. Exit code 1 when something had to stay.
+    It keeps what is checked out, the current best, an unfinished build, what the next build reads of its
+    ancestors, and GGUF files that 'luna thin' removed from cold storage. Each other object is deleted only
+    after this run has read it back from cold storage and checked its hash. 'luna restore GEN' or 'dvc pull'
+    brings it back. Exit code 1 when an object could not be read back and so was kept.
     """
     if not dry_run and not yes:
-        raise InputError("Say --dry-run to see what would go, or --yes to free it.")
+        raise InputError("Give --dry-run to see what would be deleted, or --yes to delete it.")
     root = repository_root()
     with changing(root, "gc"), in_bytes("reading back", as_json) as progress:
         line = line_of(root)
@@ -49,7 +49,7 @@ def command(
         _show(plan, freed)
     if freed and freed.refused:
         raise Refused(
-            f"{len(freed.refused)} objects stay, since cold storage did not give them back: "
+            f"{len(freed.refused)} objects were kept, because cold storage did not give them back: "
             f"{freed.refused[0]} See 'luna verify --all --remote'."
         )
 

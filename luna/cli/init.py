@@ -11,8 +11,8 @@ from luna.operations import init
 def command() -> None:
     """Prepare this clone: git hooks, and what git fetches and pushes.
 
-    The refspecs follow the head but never a changed generation. 'make setup' runs it; running it
-    again changes nothing.
+    After it, 'git fetch' follows the head and refuses a changed generation. 'make setup' runs it;
+    running it again changes nothing.
     """
     root = repository_root()
     prefix = settings_of(root).line.prefix

@@ -12,7 +12,8 @@ from luna.cli.table import Column, show
 from luna.errors import InputError
 from luna.forensics import lanes
 from luna.history.line import read_line
-from luna.history.lineage import Entry, Lineage, Move, head_moves, lineage
+from luna.history.lineage import GenerationEntry, Lineage, Move, head_moves, lineage
+from luna.scores import SCORES
 
 _SYMBOLS = {
     "HEAD": "★",
@@ -53,10 +54,10 @@ def command(
 ) -> None:
     """Every generation with parent, scores and verdict, oldest first.
 
-    ★ HEAD is the current best, ◆ base the ancestor, ● promoted an ancestor of the current best; ✗ denied
-    was kept but failed the rule, ○ rolled back was promoted until the head went back behind it. Into a
-    file or a pipe whole values are written, whatever the width. Exit code 1 when a line of the ledger
-    cannot be read or this clone does not know the whole line; what the tags say is shown all the same.
+    ★ HEAD is the current best, ◆ base is generation 0, ● promoted is an ancestor of the current best,
+    ✗ denied failed the rule and was kept, ○ rolled back was promoted, but a rollback moved the head to
+    an earlier one. A file or a pipe gets every column. Exit code 1 when a line of the ledger cannot be
+    read or this clone does not know the whole line; then the list is made from the tags.
     """
     if graph and head:
         raise InputError("Give either --graph or --head: the head's history is a list, not a tree.")
@@ -74,7 +75,7 @@ def command(
     else:
         _show(history, graph)
     for fault in history.faults:
-        say(f"luna log: {fault}: what the tags say is shown in its place")
+        say(f"luna log: {fault}; values of the tags are shown instead")
     if history.faults or not whole:
         raise typer.Exit(1)
 
@@ -120,13 +121,13 @@ def _show(history: Lineage, graph: bool) -> None:
     )
 
 
-def _cells(entry: Entry) -> list[str]:
+def _cells(entry: GenerationEntry) -> list[str]:
     row = entry.row
-    scores = (entry.scores[key] for key in ("eval_recall", "eval_generalize", "eval_tone"))
+    values = (entry.scores[score.column] for score in SCORES)
     return [
         f"G{entry.parent:03d}" if isinstance(entry.parent, int) else entry.parent or "?",
         entry.state,
-        *("-" if score is None else f"{score:.3f}" for score in scores),
+        *("-" if value is None else f"{value:.3f}" for value in values),
         f"{row.weight_change:g} %" if row else "?",
         str(row.steps) if row else "?",
         row.weights_sha256[:12] if row else "?",

@@ -12,7 +12,7 @@ import logging
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,10 +67,10 @@ MEANT = {
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 
-class Commands(Mapping[str, TyperCommand]):
-    """Every command by its name; looking one up imports its file."""
+class Commands(MutableMapping[str, Any]):
+    """Every command by its name; looking one up imports its file. None is added or taken away."""
 
-    def __getitem__(self, name: str) -> TyperCommand:
+    def __getitem__(self, name: str) -> Any:
         """The command, made from the function ``command`` of its file."""
         if name not in NAMES:
             raise KeyError(name)
@@ -80,6 +80,14 @@ class Commands(Mapping[str, TyperCommand]):
         )
         alone.command(name)(file.command)
         return typer.main.get_command(alone)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        """The files in this folder are the commands."""
+        raise TypeError(name)
+
+    def __delitem__(self, name: str) -> None:
+        """The files in this folder are the commands."""
+        raise TypeError(name)
 
     def __iter__(self) -> Iterator[str]:
         """The names, in the order of ``luna --help``."""
@@ -115,7 +123,7 @@ class Luna(TyperGroup):
                 formatter.write_dl([(f"{name:<9}", summary(name)) for name in names])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; a slip of the pen, or another tool's word, is answered with its name."""
+        """Find the command; a typing error, or another tool's word for it, is answered with the right name."""
         word = args[0]
         if word not in self.commands and not word.startswith("-"):
             close = [word] if word in MEANT else difflib.get_close_matches(word, [*NAMES, *MEANT])
@@ -200,7 +208,7 @@ def main() -> None:
 
 
 def _stopped() -> int:
-    print("luna: stopped; the same command goes on from here", file=sys.stderr)
+    print("luna: stopped; run the same command again to resume", file=sys.stderr)
     return INTERRUPTED
 
 

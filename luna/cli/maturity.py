@@ -14,12 +14,12 @@ _BAR = 20  # characters of the longest bar
 
 
 def command(as_json: Json = False) -> None:
-    """Whether the current best's line still grows.
+    """Show whether the model still changes and improves.
 
-    Mature: as many promoted generations in a row as 'maturity' in params.yaml says, in the head's own
-    line, changed few weights and gained little in every score (the bounds stand there too). Nothing is
-    decided by it. The trend is a straight line fitted to the weight change. Exit code 1 when the ledger
-    cannot be read as far back as the line goes.
+    A line is mature when the last promoted generations in a row changed few weights and gained little in
+    every score; 'maturity' in params.yaml has their number and the bounds. Nothing is decided by it. The
+    trend is a straight line fitted to the weight change. Exit code 1 when the ledger cannot be read back
+    to the beginning of the line.
     """
     maturity, faults = growth.maturity_of_head(repository_root())
     if as_json:

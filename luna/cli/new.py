@@ -14,15 +14,15 @@ from luna.operations.gate import changing
 def command(
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Give up a generation that was started and not sealed."),
+        typer.Option("--replace", help="Abandon a generation that was started and not sealed."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Start the next generation: its name and parent go to params.yaml.
+    """Start the next generation: name and parent go into params.yaml.
 
-    The parent is the current best (HEAD) at this moment. Conversations, parameters and base are checked
-    first, and whether disk and memory suffice and cold storage holds the parent; when anything is wrong,
-    nothing is changed. Next: dvc repro, then luna seal.
+    The parent is the current best (HEAD) at this moment. First it checks conversations, parameters and
+    base, that disk and memory suffice, and that cold storage holds the parent; when a check fails, nothing
+    is changed. Next: dvc repro, then luna seal.
     """
     root = repository_root()
     with changing(root, "new"):

@@ -18,7 +18,7 @@ def command(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Only find out whether it comes out bit for bit; keep nothing."
+            "--check", help="Only compare the result with the recorded file; keep nothing."
         ),
     ] = False,
     out: Annotated[
@@ -33,11 +33,11 @@ def command(
 ) -> None:
     """Make a generation's model again from the base and its adapters.
 
-    The 16-bit weights and model.gguf come from the base and the adapters on the generation's line;
-    nothing is trained. What this clone lacks comes from cold storage; the converter and llama.cpp are
-    the recorded ones, fetched by their pinned hash where this environment has others. The result is
-    compared with the ledger by SHA-256: exit code 1, and every tensor that differs, when it is not
-    the same. History, cache and workspace are not changed.
+    It merges the base and the adapters on the generation's line into 16-bit weights and model.gguf;
+    nothing is trained. Files that this clone lacks come from cold storage. The converter and llama.cpp
+    are the recorded versions; if this environment has others, they are fetched by their pinned hash. The
+    SHA-256 of the result is compared with the ledger: when it differs, every tensor that differs is
+    listed, and the exit code is 1. History, cache and workspace are not changed.
     """
     root = repository_root()
     line = line_of(root)

@@ -32,10 +32,10 @@ def command(
 ) -> None:
     """Make a whole clone from cold storage alone.
 
-    With git, tags, record, configuration and models: for a clone that is lost, or on another machine.
-    Nothing else is needed, no git remote either. Credentials of S3 come by AWS's conventions. Killed
-    anywhere, the same command goes on. From a bundle come the files of its one generation, each checked.
-    Exit code 1 when the store could not bring all back; what is missing is named.
+    Use it when the clone is lost, or on another machine. It brings back git's history, tags, the record,
+    the configuration and the models; no git remote is needed. Credentials for S3 come from AWS's usual
+    places. If it is killed, run it again: it resumes. From a bundle it takes the files of its one
+    generation, each checked. Exit code 1 when the store lacks something; what is missing is named.
     """
     if "://" not in store and Path(store).expanduser().is_file():
         unpacked = unpack.unpack(Path(store).expanduser(), folder)

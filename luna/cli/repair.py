@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -33,11 +32,11 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Mend what verify finds, from wherever a whole copy is.
+    """Repair what verify reports, from another, intact copy.
 
-    The copies: cache, cold storage, git remotes, the record. What was damaged is put aside in
-    'quarantine' first, here or in the store; nothing is deleted. Run again, it does nothing more;
-    killed, it goes on. Exit code 0 when all is whole afterwards, 1 when something cannot be mended.
+    It takes intact copies from the cache, cold storage, git remotes and the record. What is damaged is
+    first moved to 'quarantine', here or in the store; nothing is deleted. If it is killed, run it again.
+    Exit code 0 when everything is intact afterwards, 1 when something cannot be repaired.
     """
     root = repository_root()
     settings = settings_of(root)
@@ -59,7 +58,8 @@ def command(
             lambda text: say(printable(f"repair: {text}")),
         )
     if as_json:
-        print_json(asdict(repairs) | {"complete": repairs.complete})
+        steps = [{"finding": step.finding.as_json(), "done": step.done} for step in repairs.steps]
+        print_json({"steps": steps, "dry_run": repairs.dry_run, "complete": repairs.complete})
     else:
         _show(repairs, dry_run)
     if not repairs.complete:
@@ -72,7 +72,7 @@ def _show(repairs: repair.Repairs, dry_run: bool) -> None:
         return
     for step in repairs.steps:
         state = ("would mend" if dry_run else "mended") if step.done else "CANNOT MEND"
-        how = step.done or f"no whole copy is to be had; {step.finding.mend}"
+        how = step.done or f"no intact copy is left; {step.finding.mend}"
         typer.echo(printable(f"{state}  {step.finding.sentence}\n        {how}"))
     mended = sum(step.done is not None for step in repairs.steps)
     typer.echo(f"{mended} of {len(repairs.steps)} {'could be ' if dry_run else ''}mended")

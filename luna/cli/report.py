@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """The whole line on one HTML page that opens offline.
 
-    Lineage, cards, scores against the rule, forgetting, weights, cost, the head's history: one file that
-    opens in any browser and loads nothing. What cannot be read at a tag is marked on it.
+    It shows the lineage, cards, scores against the rule, forgetting, weights, cost and the head's moves
+    in one file that opens in any browser and loads nothing else. What cannot be read is marked on it.
     """
     line = line_of(repository_root())
     if not line.sealed:

@@ -20,10 +20,10 @@ def command(
 ) -> None:
     """Train a generation again from its tag, and compare the results.
 
-    It is trained in a scratch clone; code, parameters and data are those of the tag. On the same kind of
-    device and with the same packages it must be the same bit for bit; on another, the scores must lie
-    within the recorded intervals. The verdict is committed as an in-toto statement in attestations/,
-    never in the sealed generation. Exit code 1 when it does not hold. It takes as long as training did.
+    It trains in a scratch clone, with the code, parameters and data of the tag. On the same kind of
+    device with the same packages the result must be the same bit for bit; on another, the scores must
+    lie within the recorded intervals. The verdict is committed as an in-toto statement in attestations/,
+    never in the sealed generation. Exit code 1 when the result differs. It takes as long as the training.
     """
     root = repository_root()
     name = line_of(root).resolve(generation)

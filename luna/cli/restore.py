@@ -15,11 +15,11 @@ def command(
     generation: Annotated[str, typer.Argument(help=f"The generation to bring back: {GENERATION}.")],
     as_json: Json = False,
 ) -> None:
-    """Bring every byte of a generation back into the cache, checked.
+    """Bring a generation's files back into the cache, each one checked.
 
     The bytes come from cold storage. A model.gguf that cold storage does not hold (see 'luna thin') is
-    rebuilt from base and adapters, and taken only when it is the recorded one bit for bit. The workspace
-    is not touched; afterwards 'git checkout TAG' shows it at once.
+    rebuilt from base and adapters, and used only when it is the recorded file bit for bit. The workspace
+    is not touched; afterwards 'git checkout TAG' shows the generation.
     """
     root = repository_root()
     with exclusive(root, "restore"):

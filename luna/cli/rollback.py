@@ -20,7 +20,7 @@ def command(
         ),
     ],
     reason: Annotated[
-        str, typer.Option("--reason", help="Why; kept for ever with the head's history.")
+        str, typer.Option("--reason", help="Why you roll back; recorded with the move of the head.")
     ],
     stay: Annotated[
         bool, typer.Option("--stay", help="Move the head only; leave the workspace as it is.")
@@ -29,9 +29,9 @@ def command(
 ) -> None:
     """Make an earlier generation the current best again.
 
-    Its bytes are fetched and checked first, then the head moves, then it is checked out. The move is
-    recorded with its reason; nothing is lost, and the next generation's parent will be this one. Killed
-    at any point, the same command finishes.
+    First its files are fetched and checked, then the head moves, then the generation is checked out. The
+    move is recorded with its reason. Nothing is lost, and the next generation's parent will be this one.
+    If it is killed, run it again: it finishes.
     """
     root = repository_root()
     with changing(root, "rollback", frozenset({Kind.CUT, Kind.HALF})):

@@ -28,14 +28,15 @@ def command(
 ) -> None:
     """Make the finished generation history: cold storage, commit, tag.
 
-    The head moves too if the rule said so. The data is written to cold storage and read back before
-    anything is tagged. A generation that the rule denied is sealed like any other, and the head stays.
-    Killed at any point, the same command goes on. With 'git config luna.pushRemote origin', branch and
-    tags are pushed as well, before anything is sealed here: of two clones that seal the same number at
-    once one wins, and the other is told. With --renumber it goes on: its parent and what it was taught
-    stay as they are, all that carries the number is written again, and what the other clone's generation
-    was taught waits for the next one. Your own commits are joined to the shared branch; where that cannot
-    be, nothing is changed.
+    The data is written to cold storage and read back first; then come commit and tag, and the head moves
+    if the rule promoted the generation. A denied generation is sealed like any other, and the head stays.
+    If it is killed, run it again: it resumes.
+
+    With 'git config luna.pushRemote origin', branch and tags are pushed too, before anything is sealed
+    here: when two clones seal the same number at once, one wins and the other is refused. Then run it with
+    --renumber: the generation takes the next free number and keeps its parent and its training. What the
+    other clone's generation learnt waits for the next one. Your own commits are merged with the shared
+    branch; if they conflict, nothing is changed.
     """
     root = repository_root()
     with changing(root, "seal", frozenset({Kind.HALF})):

@@ -13,7 +13,7 @@ from luna.sharing import serve
 def command(
     generation: Annotated[
         str,
-        typer.Argument(help="Only to be checked at the start; each request names its own model."),
+        typer.Argument(help="Checked at the start only; each request names its own model."),
     ] = "HEAD",
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; the default is this machine alone.")
@@ -28,10 +28,10 @@ def command(
 ) -> None:
     """Serve the generations to programs that speak OpenAI's API.
 
-    At http://HOST:PORT/v1. The model Luna-GHEAD is always the current best: when the head moves, new
-    requests are answered by the new one within two seconds, and those under way end on the old. Each
-    generation can also be asked by its name. Answers are greedy. Requests above a million bytes, or more
-    than 32 at a time, are refused.
+    The address is http://HOST:PORT/v1. The model Luna-GHEAD is always the current best: within two
+    seconds after the head moves, new requests go to the new one, and answers in progress finish on the
+    old. Each generation also has its own name as a model. Answers are greedy. Requests above a million
+    bytes, or more than 32 at a time, are refused.
     """
     root = repository_root()
     serve.serve(

@@ -50,10 +50,10 @@ def command(
 ) -> None:
     """Keep any folder for ever beside the generations.
 
-    luna snapshot PATH --tag NAME -m TEXT keeps one. It has a generation's guarantees: its bytes are in
-    cold storage and have been read back before its tag exists, the tag never moves, 'luna verify' reads
-    every byte, 'luna gc' keeps it. Workspace and branch stay as they are. Files alone are kept, not
-    their modes or empty folders. Killed, the same command goes on; a name is never used twice.
+    luna snapshot PATH --tag NAME -m TEXT keeps a folder. It has a generation's guarantees: its bytes are
+    in cold storage and have been read back before its tag exists, the tag never moves, 'luna verify' reads
+    every byte, 'luna gc' keeps it. Workspace and branch stay as they are. File modes and empty folders are
+    not kept. If it is killed, run it again: it resumes. A name is never used twice.
 
     luna snapshot list shows them all. luna snapshot restore NAME --to DIR writes one out, checked by hash.
     """

@@ -15,18 +15,18 @@ from luna.operations.gate import changing
 def command(
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Only say what would be done, and how many bytes that is."),
+        typer.Option("--dry-run", help="Only show what would be done, and how many bytes that is."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Drop GGUF files from cold storage that can be rebuilt.
 
-    Cold storage follows 'cold.keep' in params.yaml, in every remote of 'cold.remotes'. Generations
-    outside the rule keep base, adapter, data and every small file. A GGUF is dropped from a store only
-    after all that it is rebuilt from was read back from that store and the rebuilt file was found to be
-    the recorded one, bit for bit, in this very run; a record stays in the store and in attestations/.
-    'luna restore GEN' makes it again. A generation that came into the rule gets its GGUF back. Exit
-    code 1 when a generation could not be proven; it is left as it is.
+    'cold.keep' in params.yaml says whose GGUF stays, in every remote of 'cold.remotes'. The other
+    generations keep base, adapter, data and every small file. A GGUF is dropped from a store only after
+    this run has read back from that store everything that it is rebuilt from, and has rebuilt the recorded
+    file bit for bit. A note stays in the store and in attestations/. 'luna restore GEN' makes the file
+    again. A generation that the rule includes again gets its GGUF back. Exit code 1 when a generation
+    could not be rebuilt; it is left as it is.
     """
     root = repository_root()
     with changing(root, "thin"):
@@ -39,7 +39,7 @@ def command(
         raise typer.Exit(1)
 
 
-def _show(steps: list[thin.Step], rule: object, dry_run: bool) -> None:
+def _show(steps: list[thin.ThinStep], rule: object, dry_run: bool) -> None:
     if not steps:
         typer.echo(f"Cold storage follows the rule already (cold.keep: {rule}).")
     for step in steps:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
 from luna.audit import verify
+from luna.audit.problem import Severity
 from luna.cli.common import (
     Generations,
     Json,
@@ -26,7 +27,7 @@ from luna.storage import cold
 def command(
     generations: Generations = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every generation; the same as naming none.")
+        bool, typer.Option("--all", help="Read every generation; the same as naming none.")
     ] = False,
     remote: Annotated[
         bool,
@@ -50,11 +51,11 @@ def command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Prove that history is whole: tags, ledger, and every byte.
+    """Check that history is intact: tags, ledger, and every byte.
 
     Tags, head, ledger, artifact sets and snapshots are checked, and every byte by its hash. Nothing is
     changed. Each finding names what is wrong, where, and the command that mends it.
-    Exit code 0 when all is whole, 1 when something was found, 2 for a mistake in the call.
+    Exit code 0 when all is intact, 1 when there are findings, 2 for a mistake in the call.
     """
     if everything and generations:
         raise InputError("Name generations or give --all, not both.")
@@ -77,7 +78,9 @@ def command(
             thinned.everywhere(root, prefix, stores),
         )
     if as_json:
-        print_json(asdict(report) | {"clean": report.clean})
+        findings = [finding.as_json() for finding in report.findings]
+        rest = asdict(replace(report, findings=[]))
+        print_json(rest | {"findings": findings, "clean": report.clean})
     else:
         _show(report)
     if not report.clean:
@@ -86,7 +89,7 @@ def command(
 
 def _show(report: verify.Report) -> None:
     for finding in report.findings:
-        mark = "note  " if finding.severity == "note" else "DAMAGE"
+        mark = "note  " if finding.severity is Severity.NOTE else "DAMAGE"
         typer.echo(printable(f"{mark}  {finding.sentence}\n        mend: {finding.mend}"))
     for row in report.sealed_by:
         if row["signer"]:
@@ -96,7 +99,7 @@ def _show(report: verify.Report) -> None:
         if report.quick
         else f"{report.objects} objects, {report.bytes_read / 1e6:,.1f} MB read"
     )
-    damage = sum(finding.severity == "damage" for finding in report.findings)
+    damage = sum(finding.severity is Severity.DAMAGE for finding in report.findings)
     snapshots = f" and {len(report.snapshots)} snapshots" if report.snapshots else ""
     typer.echo(
         f"{len(report.generations)} generations{snapshots} in {', '.join(report.places)}: "

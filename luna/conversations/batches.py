@@ -1,7 +1,7 @@
 """Which of the waiting conversations the next generation learns: all, a number, or a folder.
 
 By folder, each sub-folder of data/conversations is a batch, in the order of their names; a folder
-whose conversations are all learnt is passed over. Files beside the folders (the inbox's, above all) go
+whose conversations are all learnt is skipped. Files beside the folders (the inbox's, above all) go
 with whichever batch is next. What is next depends on the files and on what the head's line was taught, and
 on nothing else: after a denial it is the same again.
 
@@ -16,11 +16,11 @@ from pathlib import Path
 
 from luna import artifacts
 from luna.conversations import choose, folder, schema
-from luna.conversations.folder import Entry
+from luna.conversations.folder import FolderEntry
 from luna.conversations.schema import Conversation
 from luna.params import Data
 
-_BESIDE = ""  # the files that lie in no folder
+_BESIDE = ""  # the files outside of all folders
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class Waiting:
 
 
 #: What to do with a folder that is not read.
-UNREAD = "say data.batches: folder in params.yaml, or move its files up"
+UNREAD = "set data.batches: folder in params.yaml, or move its files up"
 
 
-def entries(place: Path, settings: Data) -> list[Entry]:
-    """Everything in data/conversations, with what becomes of it."""
-    return folder.entries(place, settings.batches == "folder", UNREAD)
+def entries(conversations: Path, settings: Data) -> list[FolderEntry]:
+    """Every entry of data/conversations: read, ignored or refused."""
+    return folder.entries(conversations, settings.batches == "folder", UNREAD)
 
 
-def _batches(place: Path, settings: Data) -> dict[str, list[Conversation]]:
+def _batches(conversations: Path, settings: Data) -> dict[str, list[Conversation]]:
     """Conversations by the name of their folder; those beside the folders come first."""
     batches: dict[str, list[Conversation]] = {_BESIDE: []}
-    for path in folder.files(place, settings.batches == "folder", UNREAD):
-        parts = path.relative_to(place).parts
+    for path in folder.files(conversations, settings.batches == "folder", UNREAD):
+        parts = path.relative_to(conversations).parts
         batches.setdefault(parts[0] if len(parts) > 1 else _BESIDE, []).extend(folder.read(path))
     return batches
 
@@ -57,9 +57,9 @@ def _distinct(batches: dict[str, list[Conversation]]) -> list[Conversation]:
     return schema.distinct(item for items in batches.values() for item in items)
 
 
-def read(place: Path, settings: Data) -> list[Conversation]:
+def read(conversations: Path, settings: Data) -> list[Conversation]:
     """All conversations, each once, in the order of identities. Raises InputError for one that is not valid, naming file and line."""
-    return _distinct(_batches(place, settings))
+    return _distinct(_batches(conversations, settings))
 
 
 def remove_old_list(root: Path) -> None:
@@ -68,7 +68,7 @@ def remove_old_list(root: Path) -> None:
 
 
 def waiting(
-    place: Path,
+    conversations: Path,
     settings: Data,
     seen: set[str],
     arriving: Iterable[Conversation] = (),
@@ -77,7 +77,7 @@ def waiting(
 
     Raises InputError for a conversation that is not valid, naming file and line.
     """
-    batches = _batches(place, settings)
+    batches = _batches(conversations, settings)
     batches[_BESIDE] += arriving
     new = choose.delta(_distinct(batches), seen)
     open_ones = {item.identity for item in new}
@@ -91,8 +91,9 @@ def waiting(
     )
     allowed = {
         item.identity
-        for name in {_BESIDE, coming_folder} & batches.keys()
-        for item in batches[name]
+        for name, items in batches.items()
+        if name in (_BESIDE, coming_folder)
+        for item in items
     }
     coming = [item for item in new if item.identity in allowed][: settings.batch_size or None]
     taken = {item.identity for item in coming}

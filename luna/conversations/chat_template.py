@@ -39,7 +39,7 @@ class ChatTemplate:
                 f"The model's chat template is longer than {MAX_TEMPLATE_CHARACTERS:,} characters: it is refused."
             )
         self._max_seconds = max_seconds
-        # -P: nothing beside the script, and nothing in the working directory, is taken for a module.
+        # -P: files beside the script or in the working directory are not imported.
         self._child = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD)],
             stdin=subprocess.PIPE,
@@ -47,6 +47,8 @@ class ChatTemplate:
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
         )
+        assert self._child.stdin and self._child.stdout  # pipes were asked for
+        self._questions, self._answers = self._child.stdin, self._child.stdout
         self._send({"source": source, "bos_token": bos, "eos_token": eos})
 
     def __enter__(self) -> ChatTemplate:
@@ -69,7 +71,7 @@ class ChatTemplate:
         clock.start()
         try:
             self._send({"messages": list(messages), "add_generation_prompt": add_generation_prompt})
-            line = self._child.stdout.readline()
+            line = self._answers.readline()
         finally:
             clock.cancel()
         if not line.endswith("\n"):
@@ -83,7 +85,7 @@ class ChatTemplate:
 
     def _send(self, value: object) -> None:
         try:
-            self._child.stdin.write(json.dumps(value) + "\n")
-            self._child.stdin.flush()
+            self._questions.write(json.dumps(value) + "\n")
+            self._questions.flush()
         except OSError:
-            pass  # it is dead: the answer that does not come says so
+            pass  # it is dead: the missing answer shows it

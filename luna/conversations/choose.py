@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from luna.conversations.schema import Conversation
 
@@ -14,7 +14,7 @@ def delta(conversations: Iterable[Conversation], seen: set[str]) -> list[Convers
 
 
 def stratified(
-    groups: dict[int, Sequence[Conversation]], count: int, seed: int
+    groups: Mapping[int, Sequence[Conversation]], count: int, seed: int
 ) -> list[tuple[int, Conversation]]:
     """Up to ``count`` items, the same number from each group as far as groups reach.
 

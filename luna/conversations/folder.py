@@ -25,7 +25,9 @@ from luna.text import escaped
 SUFFIX = ".jsonl"
 _OLD_LIST = "batch.txt"  # of a renumbered generation, as earlier versions of Luna left it
 _DOCUMENTS = ("readme", "license", "licence")
-_TO_JSONL = "put its conversations into a .jsonl file, one JSON object a line, or move it elsewhere"
+_TO_JSONL = (
+    "put its conversations into a .jsonl file, one JSON object per line, or move it elsewhere"
+)
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -36,7 +38,7 @@ _KINDS = {
 
 
 class Kind(Enum):
-    """What becomes of an entry of the folder."""
+    """How an entry of the folder is treated."""
 
     READ = "read"
     IGNORED = "ignored"
@@ -44,7 +46,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class FolderEntry:
     """``why`` says what is wrong with a refused one, and what to do."""
 
     path: Path
@@ -57,10 +59,12 @@ class Entry:
         return f"{escaped(self.path.as_posix())} {self.why}."
 
 
-def entries(folder: Path, deep: bool = False, unread: str = "move its files up") -> list[Entry]:
+def entries(
+    folder: Path, deep: bool = False, unread: str = "move its files up"
+) -> list[FolderEntry]:
     """Every entry of the folder, by name; none where there is no such folder.
 
-    ``deep``: sub-folders are read too. ``unread`` is the advice where one is not.
+    ``deep``: sub-folders are read too. ``unread`` is the advice for one that is not read.
     """
     if not folder.exists() and not folder.is_symlink():
         return []
@@ -94,16 +98,16 @@ def read(path: Path) -> list[Conversation]:
         ) from None
 
 
-def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Iterator[Entry]:
+def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Iterator[FolderEntry]:
     try:
         real = folder.resolve(strict=True)
         names = sorted(path.name for path in folder.iterdir())
     except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
-        yield Entry(folder, Kind.REFUSED, f"is no folder that can be read ({_reason(error)})")
+        yield FolderEntry(folder, Kind.REFUSED, f"is no folder that can be read ({_reason(error)})")
         return
     if real in above:
-        yield Entry(
-            folder, Kind.REFUSED, "is a link to a folder that it lies in itself: remove the link"
+        yield FolderEntry(
+            folder, Kind.REFUSED, "is a link to a folder that contains the link: remove the link"
         )
         return
     for name in names:
@@ -117,20 +121,22 @@ def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Ite
             continue
         inside = list(_walk(path, True, unread, (*above, real)))
         if all(item.kind is Kind.IGNORED for item in inside):
-            yield Entry(path, Kind.IGNORED)
+            yield FolderEntry(path, Kind.IGNORED)
         elif deep or not any(item.kind is Kind.READ for item in inside):
             yield from inside
         else:
-            yield Entry(path, Kind.REFUSED, f"is a folder, and no folder is read here: {unread}")
+            yield FolderEntry(
+                path, Kind.REFUSED, f"is a folder, and folders are not read here: {unread}"
+            )
 
 
-def _classified(path: Path) -> Entry | None:
+def _classified(path: Path) -> FolderEntry | None:
     """One entry; None for a folder, whose content decides. Raises FileNotFoundError when it is gone."""
     name, lower = path.name, path.name.lower()
     try:
         name.encode()
     except UnicodeEncodeError:
-        return Entry(path, Kind.REFUSED, "has a name that is no UTF-8: rename it")
+        return FolderEntry(path, Kind.REFUSED, "has a name that is not UTF-8: rename it")
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -140,7 +146,7 @@ def _classified(path: Path) -> Entry | None:
         else:
             path.lstat()
             why = f"cannot be read ({_reason(error)})"
-        return Entry(path, Kind.REFUSED, why)
+        return FolderEntry(path, Kind.REFUSED, why)
     ignored = (
         name.startswith(".")
         or name.endswith("~")
@@ -150,33 +156,31 @@ def _classified(path: Path) -> Entry | None:
     )
     if stat.S_ISDIR(mode):
         if name.startswith("."):
-            return Entry(path, Kind.IGNORED)
+            return FolderEntry(path, Kind.IGNORED)
         if lower.endswith(SUFFIX):
-            return Entry(
+            return FolderEntry(
                 path, Kind.REFUSED, "is a folder, though it is named like a file: rename it"
             )
         return None
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no plain file")
-        return Entry(path, Kind.REFUSED, f"is {kind} and no plain file: remove it")
+        return FolderEntry(path, Kind.REFUSED, f"is {kind} and not a regular file: remove it")
     if ignored:
-        return Entry(path, Kind.IGNORED)
+        return FolderEntry(path, Kind.IGNORED)
     if name.endswith(SUFFIX):
-        return Entry(path, Kind.READ)
-    return Entry(path, Kind.REFUSED, _unread(lower))
+        return FolderEntry(path, Kind.READ)
+    return FolderEntry(path, Kind.REFUSED, _unread(lower))
 
 
 def _unread(lower: str) -> str:
     """What is wrong with the name of a plain file, and what to do."""
     if lower.endswith(SUFFIX):
-        return (
-            "is not read, since its name does not end in small letters: rename it to end in .jsonl"
-        )
+        return "is not read, because its name does not end in lower-case .jsonl: rename it"
     if lower.endswith(_PACKED):
-        return "is not read, since it is packed: unpack it, or move it elsewhere"
+        return "is not read, because it is compressed: decompress it, or move it elsewhere"
     if lower.endswith((".ndjson", ".jsonlines")):
         return "is not read: rename it to end in .jsonl, or move it elsewhere"
-    return f"is not read, since its name does not end in .jsonl: {_TO_JSONL}"
+    return f"is not read, because its name does not end in .jsonl: {_TO_JSONL}"
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """data/inbox: corrected and praised conversations that wait for the next generation.
 
-One file a conversation, written whole and named by its content: many writers need no lock, and
+One file a conversation, written in one step and named by its content: many writers need no lock, and
 writing the same conversation twice changes nothing.
 """
 
@@ -35,28 +35,28 @@ def add(root: Path, row: dict[str, Any]) -> Path:
 
 def waiting(root: Path) -> list[Conversation]:
     """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
-    found: list[Conversation] = []
+    conversations: list[Conversation] = []
     for path in folder.files(root / artifacts.INBOX):
         with contextlib.suppress(
             FileNotFoundError
         ):  # a generation that is starting has just taken it in
-            found += schema.load_file(path)
-    return schema.distinct(found)
+            conversations += schema.load_file(path)
+    return schema.distinct(conversations)
 
 
 def take_in(root: Path) -> int:
     """Move what waits to data/conversations; returns how many. Killed halfway, a conversation is in both, never in none."""
     # The list is made once: what arrives meanwhile waits for the next time.
     paths = folder.files(root / artifacts.INBOX)
-    found = [item for path in paths for item in schema.load_file(path)]
-    if found:
+    conversations = [item for path in paths for item in schema.load_file(path)]
+    if conversations:
         files.write_jsonl(
-            root / artifacts.CONVERSATIONS / f"inbox-{_name(found)}.jsonl",
-            (item.as_row() for item in found),
+            root / artifacts.CONVERSATIONS / f"inbox-{_name(conversations)}.jsonl",
+            (item.as_row() for item in conversations),
         )
     for path in paths:
         path.unlink()
-    return len(found)
+    return len(conversations)
 
 
 def _name(items: Iterable[Conversation]) -> str:

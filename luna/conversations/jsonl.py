@@ -15,7 +15,7 @@ from luna.errors import InputError
 from luna.text import escaped
 
 MAX_LINE_BYTES = 1_000_000
-_MOST_DIGITS = 300  # of a whole number; Python refuses 4,300, and no use of ours has so many
+_MOST_DIGITS = 300  # of a whole number; Python refuses 4,300, and no key here needs that many
 
 
 def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
@@ -39,7 +39,7 @@ def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
 def require_finite(value: Any) -> None:
     """Raises ValueError where a number in a row is NaN or infinite, which JSON does not have.
 
-    Asked after what a key itself must be, whose sentence says more.
+    Checked after each key's own rule, whose message says more.
     """
     if isinstance(value, dict):
         value = list(value.values())
@@ -47,7 +47,7 @@ def require_finite(value: Any) -> None:
         for item in value:
             require_finite(item)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"it holds {value}, which is no number that JSON has")
+        raise ValueError(f"it has {value}, which is not a JSON number")
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def _text(raw: bytes, first: bool) -> str:
     if first and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("it is UTF-16, not UTF-8; save the file as UTF-8")
     if b"\0" in raw:
-        raise ValueError("it holds NUL bytes, so it is no text in UTF-8")
+        raise ValueError("it holds NUL bytes, so it is not UTF-8 text")
     return raw.decode("utf-8-sig" if first else "utf-8")
 
 
@@ -88,7 +88,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(row) < len(pairs):
         names = [key for key, _ in pairs]
         doubled = next(key for key in names if names.count(key) > 1)
-        raise ValueError(f"the key {doubled!r} stands twice in one object")
+        raise ValueError(f"the key {doubled!r} occurs twice in one object")
     return row
 
 

@@ -1,8 +1,8 @@
 """The keys that a conversation may have, and the message for any other.
 
-A key that is probably a misspelling, and one that would change what is learnt if it were heeded, are
-errors. Any other key (a date, a source) is left out of the conversation, and the caller is told its name.
-A key whose value is null says nothing and is let pass.
+A key that is probably a misspelling, and one that other tools use to change what is learnt, are
+errors. Any other key (a date, a source) is left out of the conversation, and the caller gets its name.
+A key whose value is null is ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ROW_REFUSED = {
     "parallel_tool_calls": _NO_TOOLS,
 }
 _MESSAGE_REFUSED = {
-    "train": "say 'weight': 0 for a reply that is context and not learnt",
+    "train": "give 'weight': 0 for a reply that is context and not learnt",
     "expect": "'expect' belongs beside the messages, not inside one",
     "paraphrases": "'paraphrases' belongs beside the messages, not inside one",
     "tool_calls": _NO_TOOLS,
@@ -75,7 +75,7 @@ def _ignored(
         if key in known or value is None:
             continue
         if key in refused:
-            raise ValueError(f"{where}the key {key!r} cannot be heeded: {refused[key]}")
+            raise ValueError(f"{where}the key {key!r} cannot be used: {refused[key]}")
         if meant := _meant(key, known):
             raise ValueError(f"{where}the key {key!r} is unknown; did you mean {meant!r}?")
         ignored.append(key)

@@ -2,9 +2,9 @@
 
 A message is text, whoever wrote it. Where it holds the text of a control mark, that text is cut into
 ordinary tokens, as any other words are; else whoever writes a message could end it and begin a system
-turn. Training, exam, chat and server all encode through ``encode`` here.
+turn. Training, evals, chat and server all encode through ``encode`` here.
 
-A message's marks are kept apart from the template's by a seam: one character that stands nowhere in
+A message's marks are kept apart from the template's by a seam: one character that occurs nowhere in
 the conversation is put after the first character of each, before the template is rendered. What then
 lies between two marks of the template's and holds a seam is cut without looking for marks. A conversation
 without a written mark is encoded in one piece, exactly as the tokenizer does it.
@@ -46,7 +46,7 @@ class Marks:
         return re.compile(f"({self._any})")
 
     def written_in(self, text: str) -> bool:
-        """Whether one of the marks stands in the text."""
+        """Whether the text contains one of the marks."""
         return self._whole.search(text) is not None
 
     def sewn(self, text: str, seam: str) -> str:
@@ -94,7 +94,7 @@ def seam_for(contents: Iterable[str], trusted: str, marks: Marks) -> str | None:
         if seam not in taken:
             return seam
     raise InputError(
-        "A message holds all of Unicode's noncharacters U+FDD0 to U+FDEF beside a control mark: it is no text, remove them."
+        "A message holds all of Unicode's noncharacters U+FDD0 to U+FDEF beside a control mark: remove them."
     )
 
 

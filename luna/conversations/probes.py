@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,25 +54,25 @@ class Probe:
 
 def load(path: Path) -> list[Probe]:
     """A probe set as prep wrote it. Raises InputError for any other row, a probe's hash being part of it."""
-    found = []
+    probes = []
     line = 0
     try:
         for line, row in enumerate(files.read_jsonl(path), start=1):  # noqa: B007 - for the message
             identity = row.pop("probe")
             row["messages"] = tuple((role, content) for role, content in row["messages"])
-            found.append(
+            probes.append(
                 Probe(
                     **row
                     | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}
                 )
             )
-            if found[-1].identity != identity or found[-1].kind not in KINDS:
+            if probes[-1].identity != identity or probes[-1].kind not in KINDS:
                 raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
-            f"{path} line {line} is no probe as prep writes them: make the file again with 'dvc repro --force --single-item prep'."
+            f"{path} line {line} is not a probe as the prep stage writes it: make the file again with 'dvc repro --force --single-item prep'."
         ) from None
-    return found
+    return probes
 
 
 def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
@@ -102,16 +102,16 @@ def paraphrase_probes(conversation: Conversation, generation: int | None) -> lis
     ]
 
 
-def choice_probes(held_out: dict[int, Sequence[Conversation]], seed: int) -> list[Probe]:
+def choice_probes(held_out: Mapping[int, Sequence[Conversation]], seed: int) -> list[Probe]:
     """One a held-out conversation; its distractors are replies of other held-out ones. Too few replies: none."""
     replies = sorted({item.reply for items in held_out.values() for item in items})
-    found = []
+    probes = []
     for generation, items in held_out.items():
         for item in items:
             others = [reply for reply in replies if reply != item.reply]
             if len(others) >= DISTRACTORS:
                 picked = tuple(random.Random(f"{seed}/{item.identity}").sample(others, DISTRACTORS))
-                found.append(
+                probes.append(
                     Probe(
                         CHOICE,
                         item.question,
@@ -122,7 +122,7 @@ def choice_probes(held_out: dict[int, Sequence[Conversation]], seed: int) -> lis
                         picked,
                     )
                 )
-    return found
+    return probes
 
 
 def curated(folder: Path) -> list[Probe]:
@@ -137,7 +137,10 @@ def curated(folder: Path) -> list[Probe]:
 
 
 def build(
-    taught: dict[int | None, Sequence[Conversation]], written: Iterable[Probe], cap: int, seed: int
+    taught: Mapping[int | None, Sequence[Conversation]],
+    written: Iterable[Probe],
+    cap: int,
+    seed: int,
 ) -> list[Probe]:
     """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all."""
     groups = {-1 if key is None else key: items for key, items in taught.items()}
@@ -163,10 +166,10 @@ def _grams(text: str) -> frozenset[str]:
 def hold_out(
     delta: list[Conversation], fraction: float, seed: int
 ) -> tuple[list[Conversation], list[Conversation]]:
-    """Split a delta into what is taught and what is kept for the exam.
+    """Split a delta into what is taught and what is kept for the evals.
 
     Only a delta without any paraphrase needs it. A conversation is held out only when its question is
-    no near-duplicate of another's, else the exam would be known beforehand.
+    no near-duplicate of another's, otherwise the answer would be known from training.
     """
     if any(item.paraphrases for item in delta):
         return delta, []
@@ -218,7 +221,7 @@ def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> i
             compared += 1
             if _similarity(grams, other) > NEAR_DUPLICATE:
                 raise InputError(
-                    f"The paraphrase '{question}' is nearly the trained question '{seen[other]}': "
+                    f"The paraphrase '{question}' is almost the same as the trained question '{seen[other]}': "
                     "a paraphrase must never be trained on; reword or remove one of them in data/conversations."
                 )
     return compared

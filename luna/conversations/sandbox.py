@@ -60,7 +60,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """As transformers has it: jinja2's own would write < as \\u003c."""
+    """As transformers has it; jinja2's own escapes characters for HTML."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

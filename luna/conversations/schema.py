@@ -91,9 +91,9 @@ def _text(value: Any, what: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{what} holds a lone surrogate, which no text may") from None
+        raise ValueError(f"{what} has a lone surrogate, which is not valid text") from None
     if "\0" in value:
-        raise ValueError(f"{what} holds a NUL character, which no text may")
+        raise ValueError(f"{what} has a NUL character, which is not valid text")
     value = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n")).strip()
     if not value:
         raise ValueError(f"{what} is empty")
@@ -134,7 +134,7 @@ def _turns(row: dict[str, Any]) -> _Turns:
             "it has none of 'messages' (OpenAI), 'conversations' (ShareGPT), or 'instruction' with 'output' (Alpaca)"
         )
     if not isinstance(listed, list) or not listed:
-        raise ValueError("its list of messages is empty or no list")
+        raise ValueError("its messages are empty or not a list")
     turns = _Turns([])
     for index, turn in enumerate(listed):
         if not isinstance(turn, dict) or role_key not in turn or content_key not in turn:
@@ -143,7 +143,7 @@ def _turns(row: dict[str, Any]) -> _Turns:
         role = turn[role_key]
         if not isinstance(role, str) or role not in roles:
             raise ValueError(
-                f"message {index + 1} has the role {role!r}; known are {', '.join(roles)}"
+                f"message {index + 1} has the role {role!r}; allowed are {', '.join(roles)}"
             )
         turns.pairs.append((roles[role], turn[content_key]))
         if _is_context(index + 1, roles[role], turn.get("weight")):
@@ -195,7 +195,7 @@ def parse(row: Any) -> Conversation:
     )
     order = [role for role, _ in messages if role != "system"]
     if any(role == "system" for role, _ in messages[1:]):
-        raise ValueError("a system message may only come first")
+        raise ValueError("a system message must be the first")
     if not order or order[-1] != "assistant":
         raise ValueError("it must end with the assistant's message")
     if order != ["user", "assistant"] * (len(order) // 2):
@@ -210,7 +210,7 @@ def parse(row: Any) -> Conversation:
     expect = _texts(row.get("expect"), "expect")
     if unreadable := next((text for text in expect if not any(map(str.isalnum, text))), None):
         raise ValueError(
-            f"'expect' holds {unreadable!r}, which has no letter and no digit: punctuation does not count in answers"
+            f"'expect' holds {unreadable!r}, which has neither letter nor digit, and answers are compared without punctuation"
         )
     _check_scorer(row.get("scorer"), expect)
     return Conversation(
@@ -225,11 +225,11 @@ def parse(row: Any) -> Conversation:
 
 
 def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
-    """``expect`` decides how an answer is scored; a row may say which way it means, and is held to it."""
+    """``expect`` decides how an answer is scored; a row may name its scorer, and must then fit it."""
     if scorer is None:
         return
     if scorer not in _SCORERS:
-        raise ValueError(f"the scorer {scorer!r} is unknown; known are {', '.join(_SCORERS)}")
+        raise ValueError(f"the scorer {scorer!r} is unknown; allowed are {', '.join(_SCORERS)}")
     if (scorer == "expect") != bool(expect):
         raise ValueError(
             "the scorer 'expect' needs accepted answers in 'expect'"

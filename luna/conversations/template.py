@@ -23,7 +23,7 @@ def prepared(
     """
     for role, _ in messages:
         if role not in ROLES:
-            raise InputError(f"The role {role!r} is not known; known are {', '.join(ROLES)}.")
+            raise InputError(f"The role {role!r} is unknown; allowed are {', '.join(ROLES)}.")
     seam = seam_for((content for _, content in messages), system_prompt, vocabulary.marks)
     rows = [
         {"role": role, "content": vocabulary.marks.sewn(content, seam) if seam else content}

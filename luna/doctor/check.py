@@ -15,5 +15,5 @@ class Check:
 
     name: str
     state: str
-    said: str
+    detail: str
     mend: str = ""

@@ -77,13 +77,13 @@ def _archived(
 ) -> tuple[bool, str]:
     if not stores:
         return False, "no cold storage answers"
-    found = verify.verify_generation(root, prefix, name, stores, with_cache=False, quick=quick)
+    findings = verify.verify_generation(root, prefix, name, stores, with_cache=False, quick=quick)
     names = ", ".join(store.name for store in stores)
     return (
-        not found,
+        not findings,
         f"{'is there' if quick else 'every byte read back and hashed'} in {names}"
-        if not found
-        else found[0].sentence,
+        if not findings
+        else findings[0].sentence,
     )
 
 
@@ -154,7 +154,7 @@ def _promotion(picture: Picture, seal: Seal, data: dict, rows: dict) -> list[Box
             PROMOTION,
             failure,
             agreed and not moved,
-            "the head never was at it; the ledger says denied",
+            "the head was never at it; the ledger says denied",
         ),
     ]
 

@@ -35,7 +35,7 @@ def setup(root: Path) -> Iterator[Check]:
         Check(
             "git hooks",
             WARNING,
-            f"missing or not as they should be: {', '.join(lacking)}; nothing stops a slip here",
+            f"missing or changed: {', '.join(lacking)}; so nothing stops a mistake here",
             "luna init",
         )
         if lacking
@@ -45,12 +45,12 @@ def setup(root: Path) -> Iterator[Check]:
         yield Check(
             "hooks elsewhere",
             WARNING,
-            f"an older 'luna init' left hooks in {hooks.before(git)}, where they run in other repositories too",
+            f"hooks of an older 'luna init' are in {hooks.before(git)}, where they run for other repositories too",
             command,
         )
     if why := supported.unsupported(git):
         yield Check("repository", BAD, *why.rsplit(": ", 1))
-    known = {path: [] for path in git.text("remote").splitlines()}
+    known: dict[str, list[str]] = {path: [] for path in git.text("remote").splitlines()}
     loose = [
         name
         for name in known
@@ -61,7 +61,7 @@ def setup(root: Path) -> Iterator[Check]:
         yield Check(
             "fetching",
             WARNING,
-            f"from {', '.join(loose)} it may miss the head's moves, or take a changed generation",
+            f"from {', '.join(loose)} a fetch may miss moves of the head, or accept a changed generation",
             "luna init",
         )
     elif known:
@@ -71,7 +71,7 @@ def setup(root: Path) -> Iterator[Check]:
         Check(
             "line ends",
             WARNING,
-            "git changes those of files that are known by their hash (core.autocrlf)",
+            "git changes line ends of files that are known by their hash (core.autocrlf)",
             "luna init",
         )
         if init.alters_line_ends(git) or init.line_ends_altered(git)
@@ -84,10 +84,10 @@ def setup(root: Path) -> Iterator[Check]:
 def _history(root: Path, prefix: str) -> Iterator[Check]:
     """What this clone knows of the line beside its tags, and where it stands on it."""
     line = read_line(root, prefix)
-    found = known.doubts(line)
-    for doubt in found:
+    doubts = known.doubts(line)
+    for doubt in doubts:
         yield Check("history", BAD if doubt.stops else WARNING, doubt.what, doubt.remedy)
-    if not found:
+    if not doubts:
         yield Check("history", GOOD, f"the tags know all {len(line.sealed)} generations")
     if (at := tip.where(line)).remedy:
         yield Check("checked out", WARNING, f"{at.position}: nothing can be built here", at.remedy)
@@ -122,8 +122,8 @@ def _record(git: Git) -> Check:
         return Check(
             "record of tags",
             WARNING,
-            "this clone has none: a moved tag would not be noticed",
-            "git fetch, or luna repair",
+            "this clone has none, so a moved tag would not be noticed",
+            "luna repair",
         )
     wrong = [entry.tag for entry in entries if tags.get(entry.tag) != entry.object]
     if wrong:
@@ -163,7 +163,7 @@ def dangerous_gc(root: Path) -> Iterator[Check]:
                 places[str(path)] = path.read_text(encoding="utf-8", errors="replace")
             except OSError:
                 continue
-    found = False
+    warned = False
     for name, text in places.items():
         for line in text.splitlines():
             if (
@@ -171,12 +171,12 @@ def dangerous_gc(root: Path) -> Iterator[Check]:
                 and (match := _GC.search(line))
                 and not _SAFE_GC.search(match[0])
             ):
-                found = True
+                warned = True
                 yield Check(
                     "dvc gc",
                     BAD,
                     f"{name} runs '{match[0].strip()}', which deletes every other generation",
-                    "take it out of there: only Luna's own way of freeing space keeps what a generation needs",
+                    "remove it there: only 'luna gc' keeps what a generation needs",
                 )
-    if not found:
-        yield Check("dvc gc", GOOD, "nothing here runs it in a form that deletes generations")
+    if not warned:
+        yield Check("dvc gc", GOOD, "no script here runs it in a form that deletes generations")

@@ -34,12 +34,12 @@ def versions(root: Path) -> Iterator[Check]:
         if sys.version_info >= _LEAST_PYTHON
         else Check("python", BAD, f"{python} is too old", "install Python 3.11, then 'make setup'")
     )
-    found = Git(root).text("version").split()[2]
-    numbers = tuple(int(part) for part in found.split(".")[:2])
+    git_version = Git(root).text("version").split()[2]
+    numbers = tuple(int(part) for part in git_version.split(".")[:2])
     yield (
-        Check("git", GOOD, found)
+        Check("git", GOOD, git_version)
         if numbers >= _LEAST_GIT
-        else Check("git", BAD, f"{found} is too old", "install git 2.30 or later")
+        else Check("git", BAD, f"{git_version} is too old", "install git 2.30 or later")
     )
     pinned = _pins(root)
     wrong = []
@@ -75,7 +75,7 @@ def converter(root: Path) -> Iterator[Check]:
 
     try:
         llama.script()
-        yield Check("converter", GOOD, f"llama.cpp's, of llama-cpp-python {llama.VERSION}")
+        yield Check("converter", GOOD, f"llama.cpp's, from llama-cpp-python {llama.VERSION}")
     except ExportError as error:
         yield Check("converter", BAD, str(error), "make setup")
 
@@ -88,15 +88,15 @@ def preflight(root: Path) -> Iterator[Check]:
     from luna.operations import preflight as flight
 
     settings = params.load(root)
-    found = flight.look(
+    needs = flight.look(
         root, settings, read_line(root, settings.line.prefix), new.conversations(root)
     )
-    if found.too_little:
+    if needs.too_little:
         yield Check(
             "next generation",
             WARNING,
-            found.too_little,
-            "free it, or change params.yaml; 'luna new' refuses until then",
+            needs.too_little,
+            "free some, or change params.yaml; 'luna new' refuses until then",
         )
     else:
-        yield Check("next generation", GOOD, found.sentence.removeprefix("preflight: "))
+        yield Check("next generation", GOOD, needs.sentence.removeprefix("preflight: "))

@@ -22,12 +22,12 @@ CHECKS: list[Callable[[Path], Iterator[Check]]] = [
 
 def examine(root: Path) -> list[Check]:
     """Every check, also when one of them fails for a reason that it did not foresee."""
-    found: list[Check] = []
+    results: list[Check] = []
     for check in CHECKS:
         try:
-            found += check(root)
+            results += check(root)
         except Exception as error:  # the other checks are still worth hearing
-            found.append(
+            results.append(
                 Check(
                     check.__name__,
                     BAD,
@@ -35,4 +35,4 @@ def examine(root: Path) -> list[Check]:
                     "report it",
                 )
             )
-    return found
+    return results

@@ -37,21 +37,21 @@ def configuration(root: Path) -> Iterator[Check]:
         yield Check(
             "cache.type",
             WARNING,
-            "copy: every checkout copies the whole model, and needs twice the space",
+            "copy: every checkout copies the model and needs twice the space",
             mend,
         )
     elif kinds == ["reflink"]:
         yield Check(
             "cache.type",
             BAD,
-            "reflink alone: where the file system cannot, DVC deletes the workspace's file",
+            "reflink only: where the file system has no reflinks, DVC deletes the workspace's file",
             mend,
         )
     elif kinds[0] == "symlink":
         yield Check(
             "cache.type",
             WARNING,
-            "symlink: a model in the workspace is the cache's own, and stages that follow links write into it",
+            "symlink: a model in the workspace is the cache's own file, and a stage that follows the link writes into the cache",
             mend,
         )
     else:
@@ -61,7 +61,7 @@ def configuration(root: Path) -> Iterator[Check]:
             yield Check(
                 "credentials",
                 BAD,
-                f"{leaked[0]} of the remote '{name}' is in .dvc/config, which git keeps for ever",
+                f"{leaked[0]} of the remote '{name}' is in .dvc/config, which git never forgets",
                 "move it to .dvc/config.local ('dvc remote modify --local'), and change the key",
             )
         written = str(settings.get("url", ""))
@@ -69,7 +69,7 @@ def configuration(root: Path) -> Iterator[Check]:
             yield Check(
                 "remote settings",
                 WARNING,
-                f"the remote '{name}' has a relative path ({written}): DVC resolves it otherwise at older generations",
+                f"the remote '{name}' has a relative path ({written}): DVC resolves it differently at older generations",
                 "luna cold PATH",
             )
     for name, settings in local["remote"].items():
@@ -108,23 +108,23 @@ def reachable(root: Path) -> Iterator[Check]:
         if refusal:
             yield Check(name, BAD, refusal, "see there")
             continue
-        said = f"{store.address}: {stores.described(seen)}"
+        sentence = f"{store.address}: {stores.described(seen)}"
         if not store.is_local:
-            yield Check(name, GOOD, said)
+            yield Check(name, GOOD, sentence)
             yield from _object_lock(root, store.name)
             continue
-        place = Path(store.root)
-        while not place.exists():
-            place = place.parent
+        folder = Path(store.root)
+        while not folder.exists():
+            folder = folder.parent
         yield (
             Check(
                 name,
                 WARNING,
-                f"{said}; it is on the same disk as the workspace: one lost disk takes both",
+                f"{sentence}; it is on the same disk as the workspace: one lost disk takes both",
                 "put it on another disk, or to S3",
             )
-            if place.stat().st_dev == root.stat().st_dev
-            else Check(name, GOOD, said)
+            if folder.stat().st_dev == root.stat().st_dev
+            else Check(name, GOOD, sentence)
         )
 
 
@@ -142,25 +142,25 @@ def second_copy(root: Path) -> Iterator[Check]:
     if not any(ref.startswith("refs/tags/") for ref in wanted):
         return  # nothing was sealed yet
     begun, stores = False, []
-    with contextlib.suppress(LunaError):  # what is wrong with them is told above
+    with contextlib.suppress(LunaError):  # the check of the remotes reports what is wrong with them
         stores = cold.open_all(root)
     for store in stores:
         try:
             held = packs.held(store, root)
         except LunaError:
-            continue  # told above
+            continue  # reported above
         if held.issuperset(wanted.items()):
             yield Check(
-                name, GOOD, f"the cold storage '{store.name}' brings it back (luna recover)"
+                name, GOOD, f"the cold storage '{store.name}' can bring it back (luna recover)"
             )
             return
         begun = begun or bool(held)
     yield Check(
         name,
         WARNING,
-        "the newest commits or tags are in this clone alone"
+        "the newest commits or tags are only in this clone"
         if begun
-        else "commits, tags and conversations are in this clone alone: if it is lost, so are they",
+        else "commits, tags and conversations are only in this clone: if it is lost, they are lost too",
         "luna archive HEAD, or 'git config luna.pushRemote NAME' and 'luna seal'",
     )
 

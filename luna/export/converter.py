@@ -17,6 +17,7 @@ from pathlib import Path
 
 from luna import files
 from luna.errors import ExportError
+from luna.text import last_line
 
 VERSION = "0.3.36"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -35,9 +36,9 @@ def templates() -> Path:
     return home() / _TEMPLATES
 
 
-def script(place: Path | None = None) -> Path:
+def script(folder: Path | None = None) -> Path:
     """The path of llama.cpp's converter. Raises ExportError where it is not set up."""
-    path = (place or home()) / "convert_hf_to_gguf.py"
+    path = (folder or home()) / "convert_hf_to_gguf.py"
     if not path.is_file():
         raise ExportError(
             "llama.cpp's converter is not set up in this environment: run 'make setup'."
@@ -60,7 +61,7 @@ def set_up() -> Path:
 
 
 def download(folder: Path, version: str = VERSION) -> Path:
-    """The source distribution of a llama-cpp-python, by pip, into ``folder``; its bytes are not yet believed."""
+    """The source distribution of a llama-cpp-python, by pip, into ``folder``; its bytes are not yet verified."""
     sdist = folder / f"llama_cpp_python-{version}.tar.gz"
     command = [
         sys.executable,
@@ -78,16 +79,16 @@ def download(folder: Path, version: str = VERSION) -> Path:
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode or not sdist.is_file():
         raise ExportError(
-            f"pip could not fetch {sdist.name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no reason given'}; check the network and run 'make setup' again."
+            f"pip could not fetch {sdist.name}: {last_line(done.stderr)}; check the network and run 'make setup' again."
         )
     return sdist
 
 
 def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
     """Unpack the converter's own files. Raises ExportError, before reading it, for any other archive than the pinned one."""
-    if (found := files.digest(sdist)) != sha256:
+    if (digest := files.digest(sdist)) != sha256:
         raise ExportError(
-            f"{sdist.name} has SHA-256 {found[:12]}, not the pinned {sha256[:12]}: it is not unpacked; fetch it again."
+            f"{sdist.name} has SHA-256 {digest[:12]}, not the pinned {sha256[:12]}: it is not unpacked; fetch it again."
         )
     with tarfile.open(sdist) as archive:
         for member in archive:
@@ -98,26 +99,26 @@ def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
                 archive.extract(member, out, filter="data")
 
 
-def fingerprint(place: Path | None = None) -> str:
+def fingerprint(folder: Path | None = None) -> str:
     """SHA-256 over the converter's files: what an export depends on beside weights and settings."""
-    place = place or home()
+    folder = folder or home()
     total = hashlib.sha256()
-    for path in sorted(place.rglob("*.py")):
-        total.update(f"{path.relative_to(place).as_posix()} {files.digest(path)}\n".encode())
+    for path in sorted(folder.rglob("*.py")):
+        total.update(f"{path.relative_to(folder).as_posix()} {files.digest(path)}\n".encode())
     return total.hexdigest()
 
 
 def convert(
-    weights: Path, out: Path, metadata: Path, extra: Sequence[str] = (), place: Path | None = None
+    weights: Path, out: Path, metadata: Path, extra: Sequence[str] = (), folder: Path | None = None
 ) -> None:
     """Hugging Face folder to a bfloat16 GGUF, which holds bfloat16 weights without loss.
 
     ``metadata`` is a JSON file whose keys replace what the converter would guess from folder names;
-    ``place`` another converter than this environment's.
+    ``folder``: another converter than this environment's.
     """
     command = [
         sys.executable,
-        str(script(place)),
+        str(script(folder)),
         str(weights.resolve()),
         "--outtype",
         "bf16",
@@ -129,7 +130,4 @@ def convert(
     ]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        reason = next(
-            (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given"
-        )
-        raise ExportError(f"llama.cpp's converter refused the weights: {reason}")
+        raise ExportError(f"llama.cpp's converter refused the weights: {last_line(done.stderr)}")

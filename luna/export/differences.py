@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from luna.errors import InputError
+from luna.model.tensors.opening import open_model
+from luna.model.tensors.stored import Stored, Value
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -19,55 +23,41 @@ class Difference:
 def differences(recorded: Path, rebuilt: Path) -> list[Difference]:
     """Metadata keys first, then tensors in the recorded file's order. Empty for files of equal content."""
     import numpy as np
-    from gguf import GGUFReader
 
     try:
-        old, new = GGUFReader(recorded), GGUFReader(rebuilt)
-    except (ValueError, IndexError, OSError) as error:
+        old = open_model(recorded)
+        new = open_model(rebuilt, old)
+    except InputError as error:
         return [Difference("file", f"one of the files is no readable GGUF ({error})")]
-    found = []
-    for key in dict.fromkeys([*old.fields, *new.fields]):
-        if key.startswith("GGUF."):
-            continue
-        before, after = old.fields.get(key), new.fields.get(key)
-        if _raw(before) != _raw(after):
-            found.append(
-                Difference(key, f"metadata: recorded {_shown(before)}, rebuilt {_shown(after)}")
+    differing = []
+    for key in dict.fromkeys([*old.metadata, *new.metadata]):
+        was, now = old.metadata.get(key), new.metadata.get(key)
+        if was is None or now is None or was[0] != now[0]:
+            differing.append(
+                Difference(key, f"metadata: recorded {_shown(was)}, rebuilt {_shown(now)}")
             )
-    tensors = {tensor.name: tensor for tensor in new.tensors}
-    for tensor in old.tensors:
-        other = tensors.pop(tensor.name, None)
+    for name, tensor in old.tensors.items():
+        other = new.tensors.get(name)
         if other is None:
-            found.append(Difference(tensor.name, "missing from the rebuilt file"))
-        elif (tensor.tensor_type, list(tensor.shape)) != (other.tensor_type, list(other.shape)):
-            old_form, new_form = (
-                f"{item.tensor_type.name} {list(map(int, item.shape))}" for item in (tensor, other)
-            )
-            found.append(Difference(tensor.name, f"recorded {old_form}, rebuilt {new_form}"))
+            differing.append(Difference(name, "missing from the rebuilt file"))
+        elif (tensor.type, tensor.shape) != (other.type, other.shape):
+            how = f"recorded {_form(tensor)}, rebuilt {_form(other)}"
+            differing.append(Difference(name, how))
         else:
-            before, after = (
-                np.ascontiguousarray(item.data).view(np.uint8).reshape(-1)
+            bytes_then, bytes_now = (
+                np.frombuffer(item.data, np.uint8, item.size, item.start)
                 for item in (tensor, other)
             )
-            if count := int((before != after).sum()):
-                found.append(
-                    Difference(
-                        tensor.name,
-                        f"{count} of {before.size} bytes differ",
-                        count,
-                        int(before.size),
-                    )
-                )
-    found += [Difference(name, "not in the recorded file") for name in tensors]
-    return found
+            if count := int(np.count_nonzero(bytes_then != bytes_now)):
+                how = f"{count} of {tensor.size} bytes differ"
+                differing.append(Difference(name, how, count, tensor.size))
+    added = [name for name in new.tensors if name not in old.tensors]
+    return differing + [Difference(name, "not in the recorded file") for name in added]
 
 
-def _raw(field) -> list[bytes]:
-    return [part.tobytes() for part in field.parts] if field else []
+def _form(tensor: Stored) -> str:
+    return f"{tensor.type} {list(tensor.shape)}"
 
 
-def _shown(field) -> str:
-    if field is None:
-        return "nothing"
-    text = repr(field.contents())
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+def _shown(value: Value | None) -> str:
+    return repr(value[1]()) if value else "nothing"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,9 +48,9 @@ def reference(
     import torch
     from transformers import AutoModelForCausalLM
 
-    place = str(weights.resolve())
-    model = AutoModelForCausalLM.from_pretrained(
-        place, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    folder = str(weights.resolve())
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
     if adapter is not None:
         from peft import PeftModel
@@ -79,24 +80,27 @@ def compare(expected: Reference, engine: Engine) -> Comparison:
     agree = total = 0
     divergence = 0.0
     for tokens, start, rows in zip(expected.tokens, expected.starts, expected.logits, strict=True):
-        found = engine.logits(tokens, start)
-        agree += int((found.argmax(1) == rows.argmax(1)).sum())
-        p, q = _log_softmax(rows), _log_softmax(found)
+        logits = engine.logits(tokens, start)
+        agree += int((logits.argmax(1) == rows.argmax(1)).sum())
+        p, q = _log_softmax(rows), _log_softmax(logits)
         divergence += float((np.exp(p) * (p - q)).sum())
         total += len(rows)
     if not total:
         raise ExportError(
-            "There is no reply to compare the export on: check the conversations in data/conversations."
+            "There is no reply for comparing the export: check the conversations in data/conversations."
         )
     return Comparison(agree / total, max(0.0, divergence / total), total)
 
 
-def require(found: Comparison, bounds: Fidelity) -> None:
+def require(comparison: Comparison, bounds: Fidelity) -> None:
     """Raises ExportError when the 16-bit export does not follow base + adapter (a NaN does not either)."""
-    if not (found.agreement >= bounds.min_agreement and found.divergence <= bounds.max_divergence):
+    if not (
+        comparison.agreement >= bounds.min_agreement
+        and comparison.divergence <= bounds.max_divergence
+    ):
         raise ExportError(
-            f"The exported model does not follow base + adapter: next-token agreement {found.agreement:.3f} "
-            f"(at least {bounds.min_agreement}), divergence {found.divergence:.4f} nats (at most {bounds.max_divergence}); "
+            f"The exported model does not follow base + adapter: next-token agreement {comparison.agreement:.3f} "
+            f"(at least {bounds.min_agreement}), divergence {comparison.divergence:.4f} nats (at most {bounds.max_divergence}); "
             "see export.fidelity in params.yaml."
         )
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from luna import files
 from luna.errors import ExportError
 from luna.export import converter
-from luna.names import BASE_PARENT
 from luna.params import Params
+from luna.text import last_line
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def identity(
     """What the file says of itself; each value fits llama.cpp's 127 bytes."""
     return {
         "generation": str(settings.generation.identity),
-        "parent": settings.generation.parent or BASE_PARENT,
+        "parent": settings.generation.origin,
         "base_sha256": base_sha256,
         "data_delta_sha256": data_delta_sha256,
         "converter_sha256": tools.converter_sha256,
@@ -65,17 +65,17 @@ def identity(
 
 
 def ship(
-    weights: Path, settings: Params, said: dict[str, str], folder: Path, tools: Tools
+    weights: Path, settings: Params, identity: dict[str, str], folder: Path, tools: Tools
 ) -> Shipped:
-    """Convert and quantise the model folder ``weights`` into ``folder``, with the identity ``said`` inside."""
+    """Convert and quantise the model folder ``weights`` into ``folder``, with the ``identity`` inside."""
     sixteen, quantised, metadata = (
         folder / name for name in ("16.gguf", "quantised.gguf", "metadata.json")
     )
     files.write_json(
         metadata, {"general.name": header_name(weights, str(settings.generation.identity))}
     )
-    converter.convert(weights, sixteen, metadata, place=tools.converter)
-    _quantise(sixteen, quantised, settings.export.quantization, said, tools)
+    converter.convert(weights, sixteen, metadata, folder=tools.converter)
+    _quantise(sixteen, quantised, settings.export.quantization, identity, tools)
     return Shipped(sixteen, quantised)
 
 
@@ -101,21 +101,21 @@ def header_name(weights: Path, name: str) -> str:
     return f"{name} phi-3" if is_phi and "</s>" in swallowing else name
 
 
-def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: Tools) -> None:
+def _quantise(source: Path, out: Path, kind: str, identity: dict[str, str], tools: Tools) -> None:
     if tools.quantiser is None:
         from luna.export import gguf
 
-        gguf.quantise(source, out, kind, said)
+        gguf.quantise(source, out, kind, identity)
         return
     # A second llama.cpp cannot live in the same process as the first.
     here = str(Path(__file__).resolve().parents[2])
     script = (
         "import json, sys; from pathlib import Path; from luna.export import gguf; "
-        "source, out, kind, said = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, said)"
+        "source, out, kind, identity = json.loads(sys.argv[1]); gguf.quantise(Path(source), Path(out), kind, identity)"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tools.quantiser), here])}
     done = subprocess.run(
-        [sys.executable, "-c", script, json.dumps([str(source), str(out), kind, said])],
+        [sys.executable, "-c", script, json.dumps([str(source), str(out), kind, identity])],
         capture_output=True,
         encoding="utf-8",
         errors="replace",
@@ -123,5 +123,5 @@ def _quantise(source: Path, out: Path, kind: str, said: dict[str, str], tools: T
     )
     if done.returncode:
         raise ExportError(
-            f"llama-cpp-python {tools.version} could not quantise: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            f"llama-cpp-python {tools.version} could not quantise: {last_line(done.stderr)}"
         )

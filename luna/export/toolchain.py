@@ -13,6 +13,7 @@ from pathlib import Path
 from luna.errors import ExportError
 from luna.export import converter
 from luna.export.shipping import Tools
+from luna.text import last_line
 
 _PIN = re.compile(r'^(VERSION|SDIST_SHA256) = "([^"]+)"$', re.MULTILINE)
 
@@ -47,7 +48,7 @@ def choose(
     """Tools that are the recorded ones: ``here`` where they are, else made below the folder ``keep`` from the pinned sdist.
 
     Raises:
-        ExportError: the recorded converter is not to be had, or the sdist does not hold it.
+        ExportError: the recorded converter cannot be found, or the sdist does not hold it.
     """
     if here.converter_sha256 != wanted.converter_sha256:
         say(
@@ -73,26 +74,26 @@ def _pinned(wanted: Recorded) -> str:
 
 
 def _converter(wanted: Recorded, keep: Path, download: Callable[[Path, str], Path]) -> Path:
-    place = keep / f"converter-{wanted.converter_sha256[:16]}"
-    if not place.is_dir() or converter.fingerprint(place) != wanted.converter_sha256:
+    target = keep / f"converter-{wanted.converter_sha256[:16]}"
+    if not target.is_dir() or converter.fingerprint(target) != wanted.converter_sha256:
         pin = _pinned(wanted)
         keep.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=keep) as scratch:
             unpacked = Path(scratch) / "unpacked"
             converter.unpack(download(Path(scratch), wanted.version), unpacked, pin)
-            if (found := converter.fingerprint(unpacked)) != wanted.converter_sha256:
+            if (digest := converter.fingerprint(unpacked)) != wanted.converter_sha256:
                 raise ExportError(
-                    f"The pinned source of llama-cpp-python {wanted.version} holds converter {found[:12]}, not the recorded {wanted.converter_sha256[:12]}."
+                    f"The pinned source of llama-cpp-python {wanted.version} holds converter {digest[:12]}, not the recorded {wanted.converter_sha256[:12]}."
                 )
-            unpacked.rename(place)
-    return place
+            unpacked.rename(target)
+    return target
 
 
 def _quantiser(wanted: Recorded, keep: Path) -> Path:
     """llama_cpp of the recorded version, built by pip from the sdist whose hash is pinned, apart from this environment."""
-    place = keep / f"llama-cpp-python-{wanted.version}"
-    if place.is_dir():
-        return place
+    target = keep / f"llama-cpp-python-{wanted.version}"
+    if target.is_dir():
+        return target
     pin = _pinned(wanted)
     keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=keep) as scratch:
@@ -117,7 +118,7 @@ def _quantiser(wanted: Recorded, keep: Path) -> Path:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise ExportError(
-                f"pip could not build llama-cpp-python {wanted.version}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+                f"pip could not build llama-cpp-python {wanted.version}: {last_line(done.stderr)}"
             )
-        (Path(scratch) / "site").rename(place)
-    return place
+        (Path(scratch) / "site").rename(target)
+    return target

@@ -10,7 +10,7 @@ from luna.conversations import schema
 from luna.errors import ColdStorageError, ExportError, InputError
 from luna.history.line import artifact, sealed_outs, sealed_params
 from luna.repo.git import Git
-from luna.storage import cache
+from luna.storage import objects
 
 _MAX_CHARACTERS = 4096
 _CONTEXT_TOKENS = 512  # beside the question's own: the template, the system prompt
@@ -18,7 +18,7 @@ _CONTEXT_TOKENS = 512  # beside the question's own: the template, the system pro
 
 @dataclass(frozen=True)
 class Reply:
-    """What a generation answered, and whether the expected text stands in it as whole words."""
+    """What a generation answered, and whether it contains the expected text as whole words."""
 
     name: str
     has: bool
@@ -47,24 +47,20 @@ def checked(question: str, what: str = "The question") -> str:
 
 
 def whole_artifact(root: Path, name: str, path: Path) -> Path:
-    """As ``artifact``, and its bytes have been hashed: a damaged object in the cache is set aside and fetched again.
+    """As ``artifact``, and its bytes were hashed: a damaged copy in the cache goes to quarantine/ and is fetched again.
 
     Raises:
         StateError: the generation has no such artifact.
-        ColdStorageError: its bytes are not to be had whole.
+        ColdStorageError: no intact copy is in the cache or in cold storage.
     """
-    found = artifact(root, name, path)
     out = sealed_outs(root.resolve(), name).get(path.as_posix())
-    if out and out.cached and not cache.is_whole(found, out.md5):
-        aside = root / artifacts.SCRATCH / "quarantine" / out.md5
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        found.replace(aside)
-        found = artifact(root, name, path)
-    return found
+    if out and out.cached:
+        return objects.whole(root, out.md5)[0]
+    return artifact(root, name, path)
 
 
 def _model(root: Path, name: str) -> Path:
-    """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has it whole."""
+    """Its model: from the cache, from cold storage, or rebuilt from base and adapters where neither has an intact one."""
     from luna.operations import restore
 
     try:
@@ -81,7 +77,7 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
     """Greedy, through the generation's own model, chat template and system prompt.
 
     Raises:
-        StateError, ColdStorageError: its model is not to be had whole, nor made again.
+        StateError, ColdStorageError: no intact copy of its model is left, and it cannot be rebuilt.
         ExportError: llama.cpp cannot load it.
     """
     from evals.outcome import contains

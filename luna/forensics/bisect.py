@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from luna.errors import ColdStorageError, ExportError, InputError, LunaError, StateError
@@ -11,11 +11,11 @@ from luna.forensics.asking import Reply, ask, checked
 from luna.history.line import Line
 
 LOST, LEARNT = "lost", "learnt"
-Asked = Callable[[str], None]  # told the name of each generation before it is asked
+Asked = Callable[[str], None]  # called with the name of each generation before it is asked
 
 
 @dataclass
-class Found:
+class BisectResult:
     """``at`` is the first generation that answers otherwise than ``before``, its ancestor; both None when no change was found.
 
     ``between`` names the generations between the two that cannot be asked: the change may lie in any of them.
@@ -32,7 +32,7 @@ class Found:
 
 
 class _Asker:
-    """Remembers what was answered, and who cannot be asked and why."""
+    """Asks generations once, and remembers the answers and which ones cannot be asked."""
 
     def __init__(self, root: Path, question: str, expect: str, tell: Asked) -> None:
         from evals.outcome import normalise
@@ -45,7 +45,7 @@ class _Asker:
         )
         if not normalise(self.expect):
             raise InputError(
-                "The expected text holds no word: give a word or a name that the answer must contain."
+                "The expected text contains no word: give a word or a name that the answer must contain."
             )
         self.replies: dict[str, Reply] = {}
         self.unaskable: dict[str, str] = {}
@@ -62,21 +62,16 @@ class _Asker:
 
     def end(self, name: str) -> bool:
         """As ``has`` for a generation without which the search cannot begin."""
-        if (found := self.has(name)) is None:
+        if (has := self.has(name)) is None:
             raise LunaError(
-                f"{name} cannot be asked, and the search needs it: {self.unaskable[name]}"
+                f"{name} cannot be asked, but the search needs it: {self.unaskable[name]}"
             )
-        return found
+        return has
 
-    def result(self, order: Sequence[str], **more: object) -> Found:
+    def result(self, order: Sequence[str]) -> BisectResult:
         rank = {name: index for index, name in enumerate(order)}
-        return Found(
-            self.question,
-            self.expect,
-            replies=sorted(self.replies.values(), key=lambda reply: rank[reply.name]),
-            unaskable=self.unaskable,
-            **more,
-        )
+        replies = sorted(self.replies.values(), key=lambda reply: rank[reply.name])
+        return BisectResult(self.question, self.expect, replies=replies, unaskable=self.unaskable)
 
 
 def every(
@@ -87,7 +82,7 @@ def every(
     good: str | None = None,
     bad: str | None = None,
     tell: Asked = lambda name: None,
-) -> Found:
+) -> BisectResult:
     """Ask each generation from end to end (the whole line of the current best, where no ends are given)."""
     chain, _ = _chain(line, good, bad)
     asker = _Asker(root, question, expect, tell)
@@ -104,22 +99,22 @@ def bisect(
     good: str | None = None,
     bad: str | None = None,
     tell: Asked = lambda name: None,
-) -> Found:
+) -> BisectResult:
     """Binary search along one line of descent, from the current best backwards where no ends are given.
 
     ``good`` has the answer, ``bad`` has not; whichever is older, so both a loss and a lesson can be looked for.
     Without an older end, generations are asked at doubling distances until one answers otherwise.
 
     Raises:
-        InputError: unknown generation, unusable text, ends on different branches, or an end that is not what it is said to be.
+        InputError: unknown generation, unusable text, ends on different branches, or --good does not have the answer, or --bad has it.
         LunaError: an end cannot be asked.
     """
     chain, fixed = _chain(line, good, bad)
     asker = _Asker(root, question, expect, tell)
-    for name, said in ((good, True), (bad, False)):
-        if name is not None and asker.end(line.resolve(name)) != said:
+    for name, expected in ((good, True), (bad, False)):
+        if name is not None and asker.end(line.resolve(name)) != expected:
             raise InputError(
-                f"{line.resolve(name)} {'does not answer' if said else 'answers'} with '{asker.expect}', so it cannot be the {'good' if said else 'bad'} end: see 'luna bisect --all'."
+                f"{line.resolve(name)} {'does not answer' if expected else 'answers'} with '{asker.expect}', so it cannot be the {'good' if expected else 'bad'} end: see 'luna bisect --all'."
             )
     newer = len(chain) - 1
     now = asker.end(chain[newer])
@@ -131,10 +126,10 @@ def bisect(
     step = 1
     while older is None and newer > 0:
         index = max(0, len(chain) - 1 - step)
-        found = asker.has(chain[index])
-        if found is not None and found != now:
+        has = asker.has(chain[index])
+        if has is not None and has != now:
             older = index
-        elif found is not None:
+        elif has is not None:
             newer = index
         if index == 0:
             break
@@ -142,12 +137,12 @@ def bisect(
     if older is None:
         return asker.result(chain)
     while middle := _middle(chain, older, newer, asker.unaskable):
-        found = asker.has(chain[middle])
-        if found is None:
+        has = asker.has(chain[middle])
+        if has is None:
             continue
-        older, newer = (older, middle) if found == now else (middle, newer)
-    return asker.result(
-        chain,
+        older, newer = (older, middle) if has == now else (middle, newer)
+    return replace(
+        asker.result(chain),
         change=LEARNT if now else LOST,
         before=chain[older],
         at=chain[newer],

@@ -23,7 +23,7 @@ _SHORTLIST = 200
 
 @dataclass
 class Later:
-    """What a generation did with a conversation: trained on it (``trained``), and was asked it at its exam."""
+    """What a generation did with a conversation: trained on it (``trained``), and was asked it in its evals."""
 
     generation: str
     trained: bool
@@ -32,7 +32,7 @@ class Later:
 
 
 @dataclass
-class Taught:
+class TaughtQuestion:
     """A taught conversation near to the question. ``similarity``: chrF of the questions, 0..100; ``by``: who taught it."""
 
     similarity: float
@@ -49,7 +49,7 @@ class Blame:
 
     question: str
     head: str
-    nearest: list[Taught]
+    nearest: list[TaughtQuestion]
     missing: list[str]
 
 
@@ -67,16 +67,12 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
     rows = _record(line, head)
     texts = _texts(root, line, head, rows, names, missing)
     if rows and not texts:
-        raise InputError(
-            f"Nothing of what {head} was taught can be read, so nothing can be named: {missing[0]}"
-        )
+        raise InputError(f"No taught conversation of {head} can be read: {missing[0]}")
     if not texts:
-        raise InputError(
-            f"{head} was taught nothing yet, so nothing taught it this: see 'luna log'."
-        )
+        raise InputError(f"{head} was taught nothing yet: see 'luna log'.")
     by = {row.identity: row.generation for row in rows}
     nearest = [
-        Taught(
+        TaughtQuestion(
             round(score, 1),
             asked,
             item.reply,
@@ -90,24 +86,24 @@ def blame(root: Path, line: Line, question: str, most: int = 3, generation: str 
 
 
 def _record(line: Line, head: str) -> list[taught.Taught]:
-    [text] = line.git.cat([f"refs/tags/{head}:{artifacts.TAUGHT.as_posix()}"])
+    text = line.git.show(f"refs/tags/{head}", artifacts.TAUGHT)
     try:
         return taught.loads((text or b"").decode())
     except (ValueError, TypeError):
         raise InputError(
-            f"{artifacts.TAUGHT.as_posix()} of {head} cannot be read, so it is not known what its line was taught."
+            f"{artifacts.TAUGHT.as_posix()} of {head} cannot be read, so it is unknown what its line was taught."
         ) from None
 
 
 def _parsed(data: bytes | None) -> list[Conversation]:
     """The conversations of a JSONL text; a line that is none is no conversation that was taught."""
-    found = []
+    answers = []
     for raw in (data or b"").decode("utf-8", "replace").splitlines():
         try:
-            found.append(schema.parse(json.loads(raw)))
+            answers.append(schema.parse(json.loads(raw)))
         except (ValueError, RecursionError):
             continue
-    return found
+    return answers
 
 
 def _texts(
@@ -145,7 +141,7 @@ def _texts(
             texts |= {item.identity: item for item in _parsed(data) if item.identity in wanted}
     if lost := len(wanted) - len(texts):
         missing.append(
-            f"the text of {lost} taught conversations is not to be had: they were not searched"
+            f"the text of {lost} taught conversations is missing: they were not searched"
         )
     return texts
 
@@ -180,7 +176,9 @@ def _nearest(
     return list(best.values())[:most]
 
 
-def _follow(root: Path, chain: list[str], nearest: list[Taught], missing: list[str]) -> None:
+def _follow(
+    root: Path, chain: list[str], nearest: list[TaughtQuestion], missing: list[str]
+) -> None:
     """Which generations of the line trained on each conversation, and how their exam's answers to it were marked."""
     wanted = {item.conversation: item for item in nearest}
     for name in chain[1:]:

@@ -1,7 +1,7 @@
 """Places generations in the lanes of a tree, for the terminal and for the report.
 
 A row a generation, oldest first. The head's line keeps lane 0; a branch gets the first free lane to
-the right of its parent's. A lane is one line of descent: it goes on with at most one child, and
+the right of its parent's. A lane is one line of descent: it continues with at most one child, and
 every other child leaves it by an elbow.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Place:
+class Node:
     """``row`` counts generations from the oldest. ``stem_end``: the last row to which the line below the node reaches.
 
     ``leaves_at``: the row at which the node's branch leaves its parent's lane; None for a root and for
-    the child that goes on in the parent's lane. It is the node's own row, or the parent's where the
-    parent's lane ends or goes on before.
+    the child that continues in the parent's lane. It is the node's own row, or the parent's where the
+    parent's lane ends or continues before.
     """
 
     row: int
@@ -30,24 +30,23 @@ class Place:
 
 def lay_out(
     parents: Mapping[int, int | None], heirs: Sequence[int], promoted: Sequence[int]
-) -> dict[int, Place]:
-    """``parents``: each generation's parent, None for a root; ``heirs``: the head's line, whose lane goes on first.
+) -> dict[int, Node]:
+    """``parents``: each generation's parent, None for a root; ``heirs``: the head's line, which keeps its lane.
 
-    Elsewhere a lane goes on with the newest of the ``promoted`` children.
+    Elsewhere a lane continues with the newest of the ``promoted`` children.
     """
     order = sorted(parents)
     row = {gen: index for index, gen in enumerate(order)}
     children: dict[int, list[int]] = defaultdict(list)
+    parent_of = {gen: parent if parent in row else None for gen, parent in parents.items()}
     for gen in order:
-        if parents[gen] in row:
-            children[parents[gen]].append(gen)
+        if (parent := parent_of[gen]) is not None:
+            children[parent].append(gen)
     first, able = set(heirs), set(promoted)
-    going_on = {}
+    going_on: dict[int, int | None] = {}
     for gen, born in children.items():
         heir = next((child for child in born if child in first), None)
-        if (
-            heir is None and gen not in first
-        ):  # nothing goes on in the lane of the current best but itself
+        if heir is None and gen not in first:  # only the current best continues in its lane
             heir = next((child for child in reversed(born) if child in able), None)
         going_on[gen] = heir
 
@@ -65,7 +64,7 @@ def lay_out(
     leaves: dict[int, int | None] = {}
     taken: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for gen in order:
-        parent = parents[gen] if parents[gen] in row else None
+        parent = parent_of[gen]
         if parent is not None and going_on[parent] == gen:
             lanes[gen], leaves[gen] = lanes[parent], None
             continue
@@ -74,8 +73,8 @@ def lay_out(
         )
         start = row[gen] if start is None else start
         end = gen
-        while going_on.get(end) is not None:
-            end = going_on[end]
+        while (heir := going_on.get(end)) is not None:
+            end = heir
         last = stem(end)
         lane = 0 if parent is None else lanes[parent] + 1
         while any(begin <= last and start <= stop for begin, stop in taken[lane]):
@@ -83,10 +82,10 @@ def lay_out(
         taken[lane].append((start, last))
         lanes[gen] = lane
     return {
-        gen: Place(
+        gen: Node(
             row[gen],
             lanes[gen],
-            parents[gen] if parents[gen] in row else None,
+            parent_of[gen],
             stem(gen),
             leaves[gen],
         )
@@ -94,24 +93,24 @@ def lay_out(
     }
 
 
-def as_text(places: Mapping[int, Place], symbols: Mapping[int, str]) -> list[str]:
+def as_text(places: Mapping[int, Node], symbols: Mapping[int, str]) -> list[str]:
     """The tree in box-drawing characters, a string a row, all of one width (two columns a lane)."""
-    width = 2 * (max((place.lane for place in places.values()), default=0) + 1)
+    width = 2 * (max((node.lane for node in places.values()), default=0) + 1)
     rows = [[" "] * width for _ in places]
-    for place in places.values():
-        start = place.row if place.leaves_at is None else place.leaves_at
-        for index in range(start, place.stem_end + 1):
-            rows[index][2 * place.lane] = "│"
-    for place in sorted(places.values(), key=lambda place: -place.lane):
-        if place.leaves_at is None:
+    for node in places.values():
+        start = node.row if node.leaves_at is None else node.leaves_at
+        for index in range(start, node.stem_end + 1):
+            rows[index][2 * node.lane] = "│"
+    for node in sorted(places.values(), key=lambda node: -node.lane):
+        if node.leaves_at is None or node.parent is None:
             continue
-        parent, line = places[place.parent], rows[place.leaves_at]
-        for column in range(2 * parent.lane + 1, 2 * place.lane):
+        parent, line = places[node.parent], rows[node.leaves_at]
+        for column in range(2 * parent.lane + 1, 2 * node.lane):
             line[column] = "┼" if line[column] in "│┼" else "─"
-        if place.leaves_at == place.row:  # the parent's lane passes by, or ends here
-            line[2 * parent.lane] = "├" if parent.stem_end > place.row else "╰"
+        if node.leaves_at == node.row:  # the parent's lane passes by, or ends here
+            line[2 * parent.lane] = "├" if parent.stem_end > node.row else "╰"
         else:
-            line[2 * place.lane] = "┬" if line[2 * place.lane] == "┼" else "╮"
-    for gen, place in places.items():
-        rows[place.row][2 * place.lane] = symbols[gen]
+            line[2 * node.lane] = "┬" if line[2 * node.lane] == "┼" else "╮"
+    for gen, node in places.items():
+        rows[node.row][2 * node.lane] = symbols[gen]
     return ["".join(cells) for cells in rows]

@@ -16,15 +16,15 @@ WEIGHTS_SCRATCH = artifacts.SCRATCH / "weights"
 
 def adapters_of(root: Path, ancestors: Sequence[Ancestor]) -> list[Adapter]:
     """The adapters of sealed generations, in their order, read where DVC keeps them."""
-    found = []
+    adapters = []
     for one in ancestors:
 
         def file(path: str, one: Ancestor = one) -> Path:
             return artifact(root, one.name, artifacts.ADAPTER / path, one.commit)
 
         plain = adapter.read(file(adapter.CONFIG), None)
-        found.append(Adapter(plain.scale, file(adapter.WEIGHTS)) if plain.scale else plain)
-    return found
+        adapters.append(Adapter(plain.scale, file(adapter.WEIGHTS)) if plain.scale else plain)
+    return adapters
 
 
 def line_adapters(root: Path, build: Build) -> list[Adapter]:

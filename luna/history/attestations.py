@@ -15,7 +15,7 @@ from luna.history.tip import require_tip
 from luna.repo.git import Update
 
 
-def place(name: str, what: str) -> Path:
+def path_of(name: str, what: str) -> Path:
     """``attestations/Luna-G001-.../thinned.json``, relative to the repository."""
     return artifacts.ATTESTATIONS / name / f"{what}.json"
 
@@ -56,8 +56,8 @@ def read(line: Line, what: str) -> dict[str, dict[str, Any]]:
     tip = _tip(line)
     if tip is None or not names:
         return {}
-    found = line.git.cat([f"{tip}:{place(name, what).as_posix()}" for name in names])
-    return {name: json.loads(text) for name, text in zip(names, found, strict=True) if text}
+    texts = line.git.cat([f"{tip}:{path_of(name, what).as_posix()}" for name in names])
+    return {name: json.loads(text) for name, text in zip(names, texts, strict=True) if text}
 
 
 def _tip(line: Line) -> str | None:

@@ -45,17 +45,17 @@ def references(git: Git, prefix: str) -> dict[str, str]:
         and peeled
         and (record.is_recorded(tag := ref.removeprefix(_TAGS)) or tag == head_tag(prefix))
     }
-    found = _branches(git, own, {ref: oid for ref, oid, _ in rows if ref.startswith(_HEADS)})
-    tip = next(iter(found.values()), None)
-    found |= {_TAGS + tag: tags[tag] for tag in own}
+    own_refs = _branches(git, own, {ref: oid for ref, oid, _ in rows if ref.startswith(_HEADS)})
+    tip = next(iter(own_refs.values()), None)
+    own_refs |= {_TAGS + tag: tags[tag] for tag in own}
     if tip and len(tags) > len(own):
         merged = git.text("for-each-ref", f"--merged={tip}", "--format=%(refname)", "refs/tags")
-        found |= {
+        own_refs |= {
             ref: tags[tag]
             for ref in merged.splitlines()
             if (tag := ref.removeprefix(_TAGS)) not in own and not names.is_head(tag)
         }
-    return found | {ref: oid for ref, oid, _ in rows if ref == record.REF}
+    return own_refs | {ref: oid for ref, oid, _ in rows if ref == record.REF}
 
 
 def _branches(git: Git, own: dict[str, str], heads: dict[str, str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from luna.names import BASE_PARENT
 from luna.params import Params
 from luna.repo.git import Git
 
-_AGAIN = "begin it again with 'luna new --replace'"
+_AGAIN = "start it again with 'luna new --replace'"
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,13 @@ def read(root: Path) -> Build | None:
         return None
     try:
         document = files.read_json(path)
-        ancestors = tuple(Ancestor(**item) for item in document.pop("ancestors"))
-        lists = {key: tuple(document.pop(key)) for key in ("conversations", "probes")}
-        return Build(ancestors=ancestors, **lists, **document)
+        document["ancestors"] = tuple(Ancestor(**item) for item in document["ancestors"])
+        for key in ("conversations", "probes"):
+            document[key] = tuple(document[key])
+        return Build(**document)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
-            f"{artifacts.BUILD} is not as 'luna new' wrote it: put it back ('git restore {artifacts.BUILD}'), or {_AGAIN}."
+            f"{artifacts.BUILD} was changed after 'luna new' wrote it: put it back ('git restore {artifacts.BUILD}'), or {_AGAIN}."
         ) from None
 
 
@@ -77,7 +78,7 @@ def require_same(settings: Params, build: Build) -> None:
     now = settings.generation
     if (now.name, now.parent) != (build.name, build.parent):
         raise InputError(
-            f"params.yaml names {now.name} with parent {now.parent}, but 'luna new' began {build.name} with parent {build.parent}: "
+            f"params.yaml names {now.name} with parent {now.parent}, but 'luna new' started {build.name} with parent {build.parent}: "
             f"set generation.name and generation.parent back to these, or {_AGAIN}; nothing was changed."
         )
 
@@ -87,7 +88,7 @@ def of_stage(root: Path, settings: Params) -> Build:
     build = read(root)
     if build is None:
         raise InputError(
-            f"{artifacts.BUILD} is missing, so it is not known what {settings.generation.name} is built of: {_AGAIN}."
+            f"{artifacts.BUILD} is missing, so it is unknown what {settings.generation.name} is built from: {_AGAIN}."
         )
     require_same(settings, build)
     return build
@@ -100,7 +101,7 @@ def past_ledger(root: Path, build: Build) -> str:
     [text] = Git(root).cat([build.ledger])
     if text is None:
         raise StateError(
-            f"git does not have the ledger that {build.name} goes on from ({build.ledger[:12]}): run 'luna verify'; or {_AGAIN}."
+            f"git does not have the ledger that {build.name} adds its row to ({build.ledger[:12]}): run 'luna verify'; or {_AGAIN}."
         )
     return text.decode("utf-8")
 

@@ -49,8 +49,7 @@ def reason_of(line: Line, move: Tag | None) -> str:
     """Why the head was moved, and where from: the message of a move's tag."""
     if move is None:
         return ""
-    [body] = line.git.cat([move.object])
-    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2]
+    return line.git.tag_body(move.object).message
 
 
 def last_move(line: Line) -> Tag | None:

@@ -1,11 +1,11 @@
 """Whether this clone knows the whole line; missing tags are never taken for "there is none".
 
-Four witnesses tell which generations are sealed: git's tags; the record in git (refs/luna/record); the
+Four sources show which generations are sealed: git's tags; the record in git (refs/luna/record); the
 ledger and the commits of what is checked out; and, where it is asked, the record in cold storage. Luna reads
-the line from the tags. Where another witness knows more than they do, or says otherwise, that is a doubt:
-commands that look name it beside what they show, and commands that write refuse (luna/operations/gate.py).
+the line from the tags. Where another source has more or something else, that is a doubt:
+commands that only read name it, and commands that write refuse (luna/operations/gate.py).
 
-The look is cheap: three git processes, none of which grows in number with the line. It compares names
+The check is cheap: three git processes, however long the line is. It compares names
 and ids; whether every byte is right is for luna/audit.
 """
 
@@ -27,7 +27,7 @@ from luna.repo.git import Git, Tag
 
 
 class Kind(StrEnum):
-    """What can speak against the tags of this clone."""
+    """Kinds of doubt about the tags of this clone."""
 
     SHALLOW = "shallow clone"
     MISSING = "tags missing"  # commits of seals are here, their tags never were
@@ -35,13 +35,13 @@ class Kind(StrEnum):
     MOVED = "tag moved"
     TWIN = "two tags for one generation"
     HEAD = "head moved"
-    HALF = "seal cut short"  # its references came one after the other, the record last
+    HALF = "interrupted seal"  # its references came one after the other, the record last
     UNRECORDED = "tag in no record"
     STORE_AHEAD = "cold storage knows more"
-    CUT = "rollback cut off"
+    CUT = "interrupted rollback"
 
 
-#: Said, and nothing more: it tells nothing else than the tags do.
+#: Only a remark: it does not contradict the tags.
 _HARMLESS = frozenset({Kind.UNRECORDED})
 
 
@@ -67,17 +67,17 @@ class Doubt:
 
 
 def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[Doubt]:
-    """What speaks against reading the line from the tags alone; none: the tags know all that is known here.
+    """The doubts about the tags; none means that the tags are the whole line, as far as is known here.
 
     ``in_store``: the record in cold storage, where it was asked. Raises GitError when git cannot read its own objects.
     """
     git = line.git
     if is_shallow(git):
-        # What lies behind the cut is missing, and all that follows from it would be no news.
+        # Everything older than the cut is missing; further doubts would only follow from that.
         return [
             Doubt(
                 Kind.SHALLOW,
-                "This is a shallow clone, which holds only the end of the line",
+                "This is a shallow clone, which has only the newest part of the history",
                 "git fetch --unshallow --tags",
             )
         ]
@@ -85,26 +85,30 @@ def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[D
         [f"{record.REF}:{record.FILE}", f"HEAD:{artifacts.LEDGER}", f"HEAD:{artifacts.PARAMS}"]
     )
     recorded = _recorded(text)
-    found = [
+    known = [
         *_against_record(line, recorded),
         *_twins(line, recorded),
         *_against_commits(line, ledger or b"", settings or b"", recorded),
         *_against_store(line, recorded, in_store or ()),
     ]
-    if not any(doubt.kind in (Kind.DELETED, Kind.MISSING) for doubt in found):
-        found += _head(line, recorded)
-    return [*found, *_cut(line)]
+    if not any(doubt.kind in (Kind.DELETED, Kind.MISSING) for doubt in known):
+        known += _head(line, recorded)
+    return [*known, *_cut(line)]
 
 
 def require(line: Line, despite: frozenset[Kind] = frozenset()) -> None:
-    """Raises StateError, with the command that settles it, where something is known that the tags do not say."""
+    """Raises StateError, with the remedy, where the tags are not the whole line."""
     for doubt in doubts(line):
         if doubt.stops and doubt.kind not in despite:
             raise StateError(f"{doubt.sentence}; nothing was changed.")
 
 
 def is_shallow(git: Git) -> bool:
-    """Whether the clone lacks the older commits."""
+    """Whether the clone lacks the older commits. git keeps a list of where it was cut; asking git costs a process."""
+    own = git.root / ".git"
+    if own.is_dir():
+        cut = own / "shallow"
+        return cut.is_file() and cut.stat().st_size > 0
     return git.text("rev-parse", "--is-shallow-repository", check=False) == "true"
 
 
@@ -152,14 +156,14 @@ def _against_record(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
     if loose and _newest_of(line) & set(loose):
         yield Doubt(
             Kind.HALF,
-            f"The seal or rollback that made {_some(loose)} was cut short, for the record does not hold {_it(loose)} yet",
+            f"The seal or rollback that made {_some(loose)} was interrupted, because the record does not have {_it(loose)} yet",
             "luna seal",
             tuple(loose),
         )
     elif loose:
         yield Doubt(
             Kind.UNRECORDED,
-            f"{_some(loose)} {_is(loose)} in no record, so no seal here made {_it(loose)}",
+            f"{_some(loose)} {_is(loose)} not in the record, so no seal here made {_it(loose)}",
             "luna verify",
             tuple(loose),
         )
@@ -197,7 +201,7 @@ def _against_commits(
     """Seals whose commits are in the history of what is checked out, and that no tag names.
 
     The whole history is walked only where ledger or parameters name a generation that has no tag. A row or a
-    name alone is no seal: a person may have committed the results of a build.
+    name alone is not a seal: somebody may have committed the results of a build.
     """
     rows = {int(number) for number in re.findall(rb"^(\d{1,9}),", ledger, re.MULTILINE)}
     named = {
@@ -229,7 +233,7 @@ def _head(line: Line, recorded: dict[str, str]) -> Iterable[Doubt]:
     moves = {count: tag for count, tag in line.assignments.items() if tag.annotated}
     if not moves:
         return
-    # Without a record nothing tells a move that was cut short from one that somebody undid.
+    # Without a record an interrupted move looks like one that somebody undid.
     sure = [count for count in moves if not recorded or moves[count].name in recorded]
     sure = sure if recorded else sorted(sure)[:-1]
     right = {moves[count].commit for count in (max(sure, default=max(moves)), max(moves))}
@@ -269,7 +273,7 @@ def _cut(line: Line) -> Iterable[Doubt]:
     if note and note.move in line.assignments:
         yield Doubt(
             Kind.CUT,
-            f"The rollback to {note.generation} was cut off, and files of two generations may be mixed",
+            f"The rollback to {note.generation} was interrupted, and files of two generations may be mixed",
             note.command,
             (note.generation,),
         )

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
-
-from luna import artifacts, files, ledger, names, sealed_parameters
+from luna import artifacts, files, ledger, names, sealed_parameters, strict_yaml
 from luna.errors import ColdStorageError, InputError, StateError
 from luna.history import past
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Base, Params
 from luna.repo.git import Git, Tag
+from luna.repo.tag import TagBody
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,8 @@ class Line:
         """The ledger as it was sealed, row by row. Raises InputError for a row that does not parse."""
         return ledger.loads(
             self.ledger_text(),
-            self.ledger_place,
-            "'luna log' shows what the tags say in its place; fetch the tag again from a clone that is whole",
+            self.ledger_label,
+            "'luna log' shows the values of the tags instead; fetch the tag again from an intact clone",
         )
 
     def ledger_text(self) -> str:
@@ -93,7 +90,7 @@ class Line:
         return past.ledger_here(self.git, self.sealed)
 
     @property
-    def ledger_place(self) -> str:
+    def ledger_label(self) -> str:
         """What errors call that file."""
         return f"{artifacts.LEDGER} of {self.newest}"
 
@@ -103,11 +100,11 @@ class Line:
         numbers = sorted(self.sealed)
         bodies = self.git.cat([self.sealed[number].object for number in numbers]) if numbers else []
         named = {
-            number: parent_named(message_fields((body or b"").decode("utf-8", "replace")), number)
+            number: parent_named(TagBody.of(body).fields, number)
             for number, body in zip(numbers, bodies, strict=True)
         }
         if None in named.values():
-            rows, _ = ledger.scan(self.ledger_text(), self.ledger_place)
+            rows, _ = ledger.scan(self.ledger_text(), self.ledger_label)
             in_ledger = {row.gen: row.parent for row in rows}
             named = {
                 number: in_ledger.get(number) if parent is None else parent
@@ -117,27 +114,19 @@ class Line:
 
     def ancestors(self, name: str) -> list[str]:
         """From generation 0 to ``name`` itself, along the parents that the seals name."""
-        parents = self.parents
-        number: int | str = GenerationName.parse(name).number
-        chain: list[str] = []
-        while number != BASE_PARENT:
-            if (
-                not isinstance(number, int)
-                or number not in self.sealed
-                or number not in parents
-                or len(chain) > len(parents)
-            ):
-                raise StateError(
-                    f"The line of {name} is broken at generation {number}: fetch the missing tag ('git fetch --tags')."
-                )
-            chain.append(self.sealed[number].name)
-            number = parents[number]
-        return chain[::-1]
+        number = GenerationName.parse(name).number
+        chain = ledger.descent(self.parents, number)
+        origin: int | str = self.parents[chain[-1]] if chain else number
+        if origin != BASE_PARENT:
+            raise StateError(
+                f"The line of {name} is broken at generation {origin}: fetch the missing tag ('git fetch --tags')."
+            )
+        return [self.sealed[gen].name for gen in reversed(chain)]
 
 
 def read_line(root: Path, prefix: str) -> Line:
-    """One git process, however long the line."""
-    git = Git(root)
+    """One git process, however long the line; ``root`` is the repository's top folder."""
+    git = Git.at(root.absolute())
     tags = {tag.name: tag for tag in git.tags()}
     # A sealed tag is annotated; a light tag of the same form is somebody's slip, never a generation.
     sealed = {
@@ -155,7 +144,7 @@ def read_line(root: Path, prefix: str) -> Line:
 
 def sealed_params(git: Git, name: str) -> Params:
     """The parameters that a generation was built by."""
-    [text] = git.cat([f"refs/tags/{name}:{artifacts.PARAMS}"])
+    text = git.show(f"refs/tags/{name}", artifacts.PARAMS)
     return sealed_parameters.parse(text or b"", f"{artifacts.PARAMS} of {name}")
 
 
@@ -169,15 +158,12 @@ class Out:
     cached: bool
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
 @functools.lru_cache(maxsize=64)
 def declared_outs(pipeline: bytes) -> Mapping[str, bool]:
     """Every output that a dvc.yaml names, and whether DVC keeps it (False: git does). Most generations have the same one."""
     entries = [
         entry if isinstance(entry, dict) else {entry: {}}
-        for stage in (yaml.load(pipeline, Loader=_LOADER) or {}).get("stages", {}).values()
+        for stage in (strict_yaml.load_1_1(pipeline) or {}).get("stages", {}).values()
         for entry in [*stage.get("outs", []), *stage.get("metrics", [])]
     ]
     return {
@@ -192,7 +178,7 @@ def outs_of(lock: bytes, pipeline: bytes) -> dict[str, Out]:
         out["path"]: Out(
             out["path"], out["md5"], out.get("size", 0), declared.get(out["path"], True)
         )
-        for stage in (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).values()
+        for stage in (strict_yaml.load_1_1(lock) or {}).get("stages", {}).values()
         for out in stage.get("outs", [])
     }
 
@@ -201,7 +187,7 @@ def dvc_file_outs(text: bytes) -> dict[str, Out]:
     """Outputs by path, from the text of a .dvc file."""
     return {
         out["path"]: Out(out["path"], out["md5"], out.get("size", 0), True)
-        for out in yaml.safe_load(text)["outs"]
+        for out in strict_yaml.load_1_1(text)["outs"]
     }
 
 
@@ -214,7 +200,7 @@ def kept(outs: dict[str, Out]) -> list[str]:
 def sealed_outs(root: Path, name: str) -> dict[str, Out]:
     """Outputs of a sealed generation, or a snapshot's one folder, read from its tag. Raises StateError when it is not sealed here."""
     if names.is_snapshot(name):
-        [text] = Git(root).cat([f"refs/tags/{name}:{artifacts.SNAPSHOT_DVC}"])
+        text = Git(root).show(f"refs/tags/{name}", artifacts.SNAPSHOT_DVC)
         if text is None:
             raise StateError(
                 f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'."
@@ -247,7 +233,7 @@ def committed_base(root: Path, settings: Base) -> str | None:
     if lock is None or pipeline is None or not (rows or b"").strip():
         return None
     out = outs_of(lock, pipeline).get(artifacts.BASE.as_posix())
-    used = (yaml.load(lock, Loader=_LOADER) or {}).get("stages", {}).get("base", {}).get("params")
+    used = (strict_yaml.load_1_1(lock) or {}).get("stages", {}).get("base", {}).get("params")
     made_from = ((used or {}).get(artifacts.PARAMS.as_posix()) or {}).get("base") or {}
     # A key that came later is not in an older record.
     same = made_from and made_from.items() <= settings.model_dump().items()
@@ -255,7 +241,7 @@ def committed_base(root: Path, settings: Base) -> str | None:
 
 
 def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Path:
-    """Where a file of another, sealed generation can be read: the one way for stages to another generation.
+    """The path of a file of another, sealed generation: the one way for stages to read another generation.
 
     ``commit``: its sealed commit, for a stage, which may run where there are no tags; None: what its tag names.
 
@@ -265,7 +251,7 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
 
     Raises:
         StateError: the generation is not sealed here, or has no such artifact.
-        ColdStorageError: the object is neither in the cache nor whole in cold storage.
+        ColdStorageError: the object is neither in the cache nor intact in cold storage.
     """
     from luna.storage import cache, objects
 
@@ -286,11 +272,11 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
     if out or any(
         not folder.cached and wanted.startswith(folder.path + "/") for folder in outs.values()
     ):
-        [text] = Git(root).cat([f"{revision}:{wanted}"])
-        place = root / artifacts.SCRATCH / "read" / name / wanted
-        with files.replacing(place) as temporary:
+        text = Git(root).show(revision, wanted)
+        target = root / artifacts.SCRATCH / "read" / name / wanted
+        with files.replacing(target) as temporary:
             temporary.write_bytes(text or b"")
-        return place
+        return target
     for folder in outs.values():
         if folder.md5.endswith(".dir") and wanted.startswith(folder.path + "/"):
             for relative, md5 in objects.listing(root, folder.md5).items():
@@ -299,32 +285,9 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
     raise StateError(f"{name} has no {wanted}.")
 
 
-def message_fields(message: str) -> dict[str, str]:
-    """``Key: value`` lines of a tag's message."""
-    return dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", message, re.MULTILINE))
-
-
 def parent_named(fields: Mapping[str, str], number: int) -> int | str | None:
     """The parent that a seal's message names: an older generation's number, or ``base``; None for anything else."""
     parent = fields.get("Parent", "")
     if parent == BASE_PARENT:
         return parent
     return int(parent) if parent.isascii() and parent.isdigit() and int(parent) < number else None
-
-
-def tagger(body: str) -> tuple[str, str | None]:
-    """Who made a tag object, and when (UTC, ISO 8601; None where it does not say)."""
-    row = next(
-        (
-            row.removeprefix("tagger ")
-            for row in body.partition("\n\n")[0].splitlines()
-            if row.startswith("tagger ")
-        ),
-        "",
-    )
-    who, _, when = row.rpartition("> ")
-    try:
-        moment = datetime.fromtimestamp(int(when.split(" ")[0]), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        moment = None
-    return (who + ">" if who else "unknown"), moment

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from luna import ledger
-from luna.history.line import Line, message_fields, parent_named, tagger
+from luna.history.line import Line, parent_named
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
+from luna.repo.tag import TagBody
+from luna.scores import SCORES
 
 HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = (
     "HEAD",
@@ -24,7 +26,7 @@ HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class GenerationEntry:
     """One generation. ``row`` is None where the ledger's row cannot be read: then parent, verdict and scores are the tag's.
 
     ``name`` is None where the ledger has a row but no sealed tag is here. ``rolled back``: it was promoted, and the
@@ -69,7 +71,7 @@ class Entry:
 class Lineage:
     """``entries`` oldest first; ``faults``: a sentence for each line of the ledger that is no row."""
 
-    entries: list[Entry]
+    entries: list[GenerationEntry]
     faults: list[str]
 
     @property
@@ -90,41 +92,42 @@ class Move:
     why: str
 
 
+@dataclass(frozen=True)
+class _Fact:
+    """What is known of a generation, from its row of the ledger or, without one, from its tag's message."""
+
+    parent: int | str | None
+    promoted: bool | None
+    scores: dict[str, float | None]
+
+
 def lineage(line: Line) -> Lineage:
     """Raises InputError when the ledger's header cannot be read."""
     rows, faults = ledger.scan(
-        line.ledger_text(), line.ledger_place, "fetch the tag again from a clone that is whole"
+        line.ledger_text(), line.ledger_label, "fetch the tag again from an intact clone"
     )
     by_gen = {row.gen: row for row in rows}
-    told = _told_by_tags(line, sorted(set(line.sealed) - set(by_gen)))
+    by_tags = _from_tags(line, sorted(set(line.sealed) - set(by_gen)))
     parents = {gen: row.parent for gen, row in by_gen.items()} | line.parents
     head = GenerationName.parse(line.head_name).number if line.head_name else None
-    on_line: set[int] = set()
-    at: int | str | None = head
-    while isinstance(at, int) and at not in on_line:
-        on_line.add(at)
-        at = parents.get(at)
+    on_line = set() if head is None else {head, *ledger.descent(parents, head)}
     entries = []
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)
-        fact = (
-            told[gen]
-            if row is None
-            else {"parent": parents[gen], "promoted": row.promoted, "scores": _scores(row)}
-        )
+        fact = by_tags[gen] if row is None else _Fact(parents[gen], row.promoted, _scores(row))
         state = _state(gen, fact, head, gen in on_line)
         fault = (
-            None
-            if row
-            else f"the ledger has no readable row of {tag.name}: what is shown is from its tag"
+            f"the ledger has no readable row of {tag.name}: the values shown are from its tag"
+            if tag and not row
+            else None
         )
         entries.append(
-            Entry(
+            GenerationEntry(
                 gen,
                 tag.name if tag else None,
-                fact["parent"],
-                fact["promoted"],
-                fact["scores"],
+                fact.parent,
+                fact.promoted,
+                fact.scores,
                 state,
                 gen in on_line,
                 row,
@@ -133,49 +136,38 @@ def lineage(line: Line) -> Lineage:
         )
     return Lineage(
         entries,
-        [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults],
+        [f"{line.ledger_label} line {fault.line} is not a row of the ledger" for fault in faults],
     )
 
 
-def _state(gen: int, fact: dict[str, Any], head: int | None, on_line: bool) -> str:
+def _state(gen: int, fact: _Fact, head: int | None, on_line: bool) -> str:
     if gen == head:
         return HEAD
-    if fact["parent"] == BASE_PARENT:
+    if fact.parent == BASE_PARENT:
         return BASE
-    if fact["promoted"] is None:
+    if fact.promoted is None:
         return UNKNOWN
-    if not fact["promoted"]:
+    if not fact.promoted:
         return DENIED
     return PROMOTED if on_line or head is None else ROLLED_BACK
 
 
 def _scores(row: Row) -> dict[str, float | None]:
-    return {
-        "eval_recall": row.eval_recall,
-        "eval_generalize": row.eval_generalize,
-        "eval_tone": row.eval_tone,
-    }
+    return {score.column: getattr(row, score.column) for score in SCORES}
 
 
-def _told_by_tags(line: Line, numbers: list[int]) -> dict[int, dict[str, Any]]:
-    """Parent, verdict and scores as the tags' messages keep them beside the ledger."""
+def _from_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
+    """Parent, verdict and scores from the tags' messages, which repeat the ledger's."""
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
-    found = {}
+    entries = {}
     for gen, body in zip(numbers, bodies, strict=True):
-        said = message_fields((body or b"").decode("utf-8", "replace"))
-        found[gen] = {
-            "parent": parent_named(said, gen),
-            "promoted": {"promoted": True, "denied": False}.get(said.get("Verdict", "")),
-            "scores": {
-                key: _fraction(said.get(title))
-                for key, title in (
-                    ("eval_recall", "Recall"),
-                    ("eval_generalize", "Generalization"),
-                    ("eval_tone", "Tone-Drift"),
-                )
-            },
-        }
-    return found
+        fields = TagBody.of(body).fields
+        entries[gen] = _Fact(
+            parent_named(fields, gen),
+            {"promoted": True, "denied": False}.get(fields.get("Verdict", "")),
+            {score.column: _fraction(fields.get(score.field)) for score in SCORES},
+        )
+    return entries
 
 
 def _fraction(text: str | None) -> float | None:
@@ -187,20 +179,21 @@ def _fraction(text: str | None) -> float | None:
 
 
 def head_moves(line: Line) -> list[Move]:
-    """Every move of the head, oldest first: who, when, whereto, why; from the assignment tags."""
+    """Every move of the head, oldest first: who, when, to which generation, why; from the assignment tags."""
     counts = sorted(line.assignments)
     by_commit = {tag.commit: tag.name for tag in line.sealed.values()}
     bodies = line.git.cat([line.assignments[count].object for count in counts])
     moves: list[Move] = []
     for count, body in zip(counts, bodies, strict=True):
         tag = line.assignments[count]
-        text = (body or b"").decode("utf-8", "replace")
-        who, when = tagger(text)
+        made = TagBody.of(body)
         name = by_commit.get(tag.commit, tag.commit[:12])
         why = (
-            text.partition("\n\n")[2].partition("\n\n")[0].strip()
+            made.message.partition("\n\n")[0].strip()
             if tag.annotated
-            else "no reason: this tag is not one that Luna writes"
+            else "no reason: Luna did not write this tag"
         )
-        moves.append(Move(count, name, moves[-1].generation if moves else None, who, when, why))
+        moves.append(
+            Move(count, name, moves[-1].generation if moves else None, made.who, made.when, why)
+        )
     return moves

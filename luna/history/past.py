@@ -36,7 +36,7 @@ def altered_at_tip(git: Git, sealed: Mapping[int, Tag]) -> list[str]:
 
 
 def ledger_here(git: Git, sealed: Mapping[int, Tag]) -> str:
-    """As ``ledger_of_seals``, for commands that only look: all seals are read only where the tip says otherwise than the newest."""
+    """As ``ledger_of_seals``, for commands that only look: all seals are read only where the tip and the newest seal differ."""
     if not sealed:
         return ""
     newest = sealed[max(sealed)].commit

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from luna import names
 from luna.errors import ColdStorageError, InputError
 from luna.repo.git import ZERO, Git, Tag, Update
+from luna.repo.tag import TagBody
 
 if TYPE_CHECKING:
     from luna.storage.cold import Store
@@ -65,7 +66,12 @@ class Entry:
     @property
     def commit(self) -> str:
         """The commit that the recorded tag points at."""
-        return self.body.partition("\n")[0].removeprefix("object ")
+        return self.parsed.object
+
+    @cached_property
+    def parsed(self) -> TagBody:
+        """The tag object's content, read."""
+        return TagBody.of(self.body)
 
 
 def is_recorded(tag: str) -> bool:
@@ -103,7 +109,7 @@ def _loaded(text: str) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     lines = text.split("\n")
     if lines.pop():
-        raise InputError(f"The record's line {len(lines) + 1} is cut; run 'luna repair'.")
+        raise InputError(f"Line {len(lines) + 1} of the record is incomplete; run 'luna repair'.")
     for number, line in enumerate(lines):
         previous = entries[-1].digest if entries else START
         try:
@@ -119,7 +125,7 @@ def _loaded(text: str) -> tuple[Entry, ...]:
             or f"\ntag {entry.tag}\n" not in entry.body
         ):
             raise InputError(
-                f"The record's line {number + 1} does not follow from the line before it: it was altered; run 'luna repair'."
+                f"Line {number + 1} of the record does not match the line before it: it was altered; run 'luna repair'."
             )
         entries.append(entry)
     return tuple(entries)
@@ -127,7 +133,7 @@ def _loaded(text: str) -> tuple[Entry, ...]:
 
 def read(git: Git) -> list[Entry]:
     """The record in this clone; empty where there is none. Raises InputError where it was altered."""
-    [text] = git.cat([f"{REF}:{FILE}"])
+    text = git.show(REF, FILE)
     return loads((text or b"").decode("utf-8", "replace"))
 
 
@@ -162,7 +168,7 @@ def written(git: Git, entries: list[Entry], old: str | None, since: int = 0) -> 
 
 
 def current(git: Git) -> list[Entry]:
-    """The record, or, for a line that is older than its record, what it would be: the immutable tags that stand."""
+    """The record; for a line that is older than its record, the immutable tags that exist."""
     return read(git) or standing(git)
 
 
@@ -174,11 +180,11 @@ def standing(git: Git) -> list[Entry]:
 
 
 def ensure(git: Git, in_cold: Callable[[], list[Entry]] | None = None) -> None:
-    """In a clone that has no record: take it from a git remote, else from cold storage, so that it goes on and none begins anew.
+    """In a clone that has no record: take it from a git remote, else from cold storage, so that the old record is continued.
 
     A plain 'git clone' brings branches and tags only. ``in_cold`` gives what cold storage holds of *this* line.
     """
-    if git.resolve(REF):
+    if git.try_resolve(REF):
         return
     for remote in git.text("remote", check=False).splitlines():
         if git.attempt("fetch", "--quiet", "--no-tags", remote, f"{REF}:{REF}")[0] == 0:
@@ -197,7 +203,7 @@ def _bodies(git: Git, tags: list[Tag]) -> list[tuple[str, str]]:
 
 
 def following(git: Git, updates: list[Update]) -> list[Update]:
-    """``updates``, and as the last of them the record's own, so that a transaction cut short never leaves a record of nothing."""
+    """``updates`` and, last, the record's own update: an interrupted transaction never records a missing tag."""
     new = [
         item
         for item in updates
@@ -214,17 +220,17 @@ def following(git: Git, updates: list[Update]) -> list[Update]:
         known or standing(git),
         zip([item.ref.removeprefix(_TAGS) for item in new], bodies, strict=True),
     )
-    return [*updates, written(git, entries, git.resolve(REF), len(known))]
+    return [*updates, written(git, entries, git.try_resolve(REF), len(known))]
 
 
-def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
+def complete(git: Git, present: Iterable[Tag] | None = None) -> list[str]:
     """Bring back tags that the record names and that are gone, and record immutable tags that it lacks. Returns what was done.
 
     A tag that is there with another object than the record's is left as it is: that is for 'luna repair'.
-    ``found``: all tags that stand, where they were just read.
+    ``present``: all tags, where they were just read.
     """
     entries = read(git)
-    tags = {tag.name: tag for tag in (git.tags() if found is None else found)}
+    tags = {tag.name: tag for tag in (git.tags() if present is None else present)}
     gone = [entry for entry in entries if entry.tag not in tags]
     for entry in gone:
         write_object(git, entry)
@@ -237,22 +243,20 @@ def complete(git: Git, found: Iterable[Tag] | None = None) -> list[str]:
     ]
     if loose:
         updates.append(
-            written(git, extended(entries, _bodies(git, loose)), git.resolve(REF), len(entries))
+            written(git, extended(entries, _bodies(git, loose)), git.try_resolve(REF), len(entries))
         )
     if updates:
         git.update(updates, "luna: complete the record")
     return [
-        *(f"{entry.tag} came back from the record" for entry in gone),
+        *(f"{entry.tag} was restored from the record" for entry in gone),
         *(f"{tag.name} was recorded" for tag in loose),
     ]
 
 
 def _order(tag: str) -> tuple[int, str]:
-    return (
-        names.number_of(tag)
-        if names.is_generation(tag)
-        else names.version_number(tag) or names.assignment_number(tag) or 0
-    ), tag
+    if names.is_generation(tag):
+        return names.GenerationName.parse(tag).number, tag
+    return names.version_number(tag) or names.assignment_number(tag) or 0, tag
 
 
 def write_object(git: Git, entry: Entry) -> None:
@@ -282,7 +286,7 @@ def names_in_cold(store: Store) -> list[str]:
 
 
 def entry_in_cold(store: Store, name: str) -> Entry | None:
-    """One entry by itself, not held against the one before it; None where it is no entry."""
+    """One entry, not compared with the one before it; None where it is not an entry."""
     try:
         return Entry(**json.loads(store.read_note(COLD_FOLDER, name)))
     except (ValueError, TypeError, FileNotFoundError):
@@ -298,7 +302,7 @@ def to_cold(store: Store, entries: list[Entry], after: bool = False) -> int:
     """
     present = set(store.names(COLD_FOLDER))
     lacking = [entry for entry in entries if cold_name(entry) not in present]
-    # Each entry names the one before it, so that the last that is there speaks for all.
+    # Each entry names the one before it, so the last one proves all.
     known = [entry for entry in entries if after and cold_name(entry) in present][-1:]
     for entry in [*known, *lacking]:
         name, text = cold_name(entry), (entry.line + "\n").encode()
@@ -312,7 +316,7 @@ def to_cold(store: Store, entries: list[Entry], after: bool = False) -> int:
 
 
 def mend_cold(store: Store, entries: list[Entry]) -> None:
-    """Put entries that the store gives back with other bytes aside, then write all that it lacks."""
+    """Move entries with wrong bytes to quarantine in the store, then write all that it lacks."""
     wanted = {cold_name(entry): entry.line + "\n" for entry in entries}
     with store.explained():
         for name in store.names(COLD_FOLDER):

@@ -1,12 +1,13 @@
 """The git remote that clones share a line through; it decides which of two seals was first.
 
-A seal is given to it before any reference here changes. Of two clones that seal at once the remote takes
+A seal is pushed to it before any reference here changes. Of two clones that seal at once the remote takes
 one, since a push of branch, tags and record is atomic and goes forward only; the other has changed nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from luna import artifacts, names
 from luna.errors import StateError
@@ -22,6 +23,14 @@ PUSH_REMOTE = (
 
 class Overtaken(StateError):
     """Another clone has sealed, moved the head or committed on the shared line meanwhile."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The shared repository as it is now: the git remote's name, and its references by full name."""
+
+    remote: str
+    references: Mapping[str, str]
 
 
 def fetch_refspecs(remote: str, prefix: str) -> tuple[str, ...]:
@@ -44,74 +53,86 @@ def remote(git: Git) -> str | None:
     return git.config(PUSH_REMOTE)
 
 
-def ask(git: Git) -> dict[str, str] | None:
-    """The shared repository's references by full name; None where the line is not shared or the remote is away."""
-    place = remote(git)
+def ask(git: Git) -> Shared | None:
+    """The shared repository; None where the line is not shared or the remote is away."""
+    name = remote(git)
     try:
-        return _references(git, place) if place else None
+        return Shared(name, _references(git, name)) if name else None
     except GitError:
         return None
 
 
-def _references(git: Git, place: str) -> dict[str, str]:
+def _references(git: Git, remote_name: str) -> dict[str, str]:
     return {
         name: value
-        for value, name in (row.split("\t") for row in git.text("ls-remote", place).splitlines())
+        for value, name in (
+            row.split("\t") for row in git.text("ls-remote", remote_name).splitlines()
+        )
     }
 
 
-def holds(git: Git, name: str, theirs: dict[str, str] | None) -> bool:
+def holds(git: Git, name: str, theirs: Shared | None) -> bool:
     """Whether the shared repository has sealed this very generation, not another one that was begun under the same name in the same second."""
-    ref = f"refs/tags/{name}"
-    if not _brought(git, ref, theirs):
+    tag = _brought(git, f"refs/tags/{name}", theirs)
+    if tag is None:
         return False
-    [lock] = git.cat([f"{theirs[ref]}:{artifacts.LOCK.as_posix()}"])
+    lock = git.show(tag, artifacts.LOCK)
     return lock is not None and lock == (git.root / artifacts.LOCK).read_bytes()
 
 
-def holds_commit(
-    git: Git, branch: str, theirs: dict[str, str] | None, tree: str, parent: str
-) -> bool:
-    """Whether the shared branch is one commit further than ``parent``, and that commit has this very tree."""
-    tip = (theirs or {}).get(branch)
-    if tip in (None, parent) or not _brought(git, branch, theirs):
-        return False
-    return (git.resolve(f"{tip}^{{tree}}"), git.resolve(f"{tip}^1")) == (tree, parent)
+def holding(git: Git, branch: str, theirs: Shared | None, tree: str, parent: str) -> str | None:
+    """The tip of the shared branch where it is one commit further than ``parent`` and has this very tree; else None."""
+    if theirs is None or theirs.references.get(branch) == parent:
+        return None
+    tip = _brought(git, branch, theirs)
+    same = tip and (git.try_resolve(f"{tip}^{{tree}}"), git.try_resolve(f"{tip}^1")) == (
+        tree,
+        parent,
+    )
+    return tip if same else None
 
 
-def _brought(git: Git, ref: str, theirs: dict[str, str] | None) -> bool:
-    """Whether the shared repository has the reference, and its objects are here now; no reference here is changed."""
-    if ref not in (theirs or {}):
-        return False
+def _brought(git: Git, ref: str, theirs: Shared | None) -> str | None:
+    """What the shared repository's reference names, whose objects are here now; None where it has none. No reference here is changed."""
+    value = theirs.references.get(ref) if theirs else None
+    if theirs is None or value is None:
+        return None
     try:
         git.run(
-            "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=", remote(git), ref
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--refmap=",
+            theirs.remote,
+            ref,
         )
     except GitError:
-        return False
-    return True
+        return None
+    return value
 
 
-def holds_move(git: Git, tag: str, message: str, theirs: dict[str, str] | None) -> bool:
+def holds_move(git: Git, tag: str, message: str, theirs: Shared | None) -> bool:
     """Whether the shared repository has this very move of the head, which is not one here yet."""
-    ref = f"refs/tags/{tag}"
-    if not _brought(git, ref, theirs):
+    move = _brought(git, f"refs/tags/{tag}", theirs)
+    if move is None:
         return False
-    [body] = git.cat([theirs[ref]])
-    return (body or b"").decode("utf-8", "replace").partition("\n\n")[2].startswith(message)
+    return git.tag_body(move).message.startswith(message)
 
 
-def require_not_overtaken(git: Git, branch: str | None, theirs: dict[str, str] | None) -> None:
+def require_not_overtaken(git: Git, branch: str | None, theirs: Shared | None) -> None:
     """Raises Overtaken where the shared record, or the shared branch where one is asked about, holds what is not here."""
-    own = git.resolve(record.REF)
+    if theirs is None:
+        return
+    own = git.try_resolve(record.REF)
     known = ({branch: "HEAD"} if branch else {}) | ({record.REF: own} if own else {})
     if any(
-        ref in (theirs or {}) and not git.is_ancestor(theirs[ref], mine)
+        ref in theirs.references and not git.is_ancestor(theirs.references[ref], mine)
         for ref, mine in known.items()
     ):
         raise Overtaken(
-            f"'{remote(git)}' has moved on: another clone has sealed or committed there. Nothing was sealed here; "
-            "'luna seal --renumber' follows it, takes the next free number, and goes on without training again."
+            f"'{theirs.remote}' is ahead: another clone has sealed or committed there. Nothing was sealed here; "
+            "'luna seal --renumber' follows it, takes the next free number, and does not train again."
         )
 
 
@@ -123,25 +144,23 @@ def offer(line: Line, branch: str | None, updates: Sequence[Update]) -> None:
         StateError: the remote refuses it for a reason of its own.
     """
     git = line.git
-    if ask(git) is None:
+    theirs = ask(git)
+    if theirs is None:
         return
+    name = theirs.remote
     try:
         # By its address: a push by name would write what the refspecs of 'luna init' name here too, one reference after the other.
-        _push(
-            line,
-            git.text("remote", "get-url", "--push", remote(git), check=False) or remote(git),
-            branch,
-            updates,
-        )
+        address = git.text("remote", "get-url", "--push", name, check=False) or name
+        _push(line, address, branch, updates)
     except GitError as error:
         theirs, last = ask(git), branch or record.REF
-        if theirs is None or theirs.get(last) == next(
+        if theirs is None or theirs.references.get(last) == next(
             item.new for item in updates if item.ref == last
         ):
             return  # away since then, or it has arrived although the connection broke
         require_not_overtaken(git, branch, theirs)
         raise StateError(
-            f"'{remote(git)}' did not take it ({error}): nothing was changed; mend that, then run the same command again."
+            f"'{name}' did not take it ({error}): nothing was changed; correct that, then run the same command again."
         ) from None
 
 
@@ -151,60 +170,63 @@ def push(line: Line, with_branch: bool = True) -> str | None:
     Nothing is pushed from a detached HEAD, unless it is ``with_branch`` False: then tags and record alone. The tags
     that it lacks go along, whichever generation they are of: a push that failed before is made good.
     """
-    git, place = line.git, remote(line.git)
+    git, remote_name = line.git, remote(line.git)
     branch = git.branch() if with_branch else None
-    if not place or (with_branch and not branch):
+    if not remote_name or (with_branch and not branch):
         return None
     try:
-        _push(line, place, branch)
+        _push(line, remote_name, branch)
         if branch:
-            last, tip = seen(place, branch), git.resolve("HEAD")
-            if (was := git.resolve(last)) not in (None, tip) and git.is_ancestor(was, tip):
+            last, tip = seen(remote_name, branch), git.resolve("HEAD")
+            was = git.try_resolve(last)
+            if was is not None and was != tip and git.is_ancestor(was, tip):
                 git.update([Update(last, tip, was)], "luna: pushed")
     except GitError as error:
         raise StateError(
-            f"All is sealed here, but '{place}' did not take it ({error}): mend that, then run 'luna seal' again."
+            f"Everything is sealed here, but '{remote_name}' did not take it ({error}): correct that, then run 'luna seal' again."
         ) from None
-    return place
+    return remote_name
 
 
-def seen(place: str, branch: str) -> str:
+def seen(remote_name: str, branch: str) -> str:
     """Where git keeps what it last saw of the remote's branch."""
-    return f"refs/remotes/{place}/{branch.removeprefix('refs/heads/')}"
+    return f"refs/remotes/{remote_name}/{branch.removeprefix('refs/heads/')}"
 
 
-def _push(line: Line, place: str, branch: str | None, updates: Sequence[Update] = ()) -> None:
+def _push(line: Line, remote_name: str, branch: str | None, updates: Sequence[Update] = ()) -> None:
     git = line.git
-    theirs = _references(git, place)
+    theirs = _references(git, remote_name)
     head = f"refs/tags/{head_tag(line.prefix)}"
     tags = {
         f"refs/tags/{name}": tag.object
         for name, tag in line.all_tags.items()
         if not names.is_head(name)
     }
-    moving = {
-        record.REF: git.resolve(record.REF),
-        head: line.head.object if line.head else None,
-    } | ({branch: git.resolve("HEAD")} if branch else {})
+    own = git.try_resolve(record.REF)
+    moving = {record.REF: own} if own else {}
+    if line.head:
+        moving[head] = line.head.object
+    if branch:
+        moving[branch] = git.resolve("HEAD")
     for item in updates:
-        (moving if item.ref in moving else tags)[item.ref] = item.new
+        (moving if item.ref in (record.REF, head, branch) else tags)[item.ref] = item.new
     wanted = [f"{new}:{ref}" for ref, new in tags.items() if ref not in theirs]
-    if branch in theirs and git.is_ancestor(moving[branch], theirs[branch]):
-        del moving[branch]  # another clone went on from here, and this one knows it
+    if branch and branch in theirs and git.is_ancestor(moving[branch], theirs[branch]):
+        del moving[branch]  # another clone has newer commits, and this clone has them too
     wanted += [
         f"{'+' if ref == head else ''}{new}:{ref}"
         for ref, new in moving.items()
-        if new and theirs.get(ref) != new
+        if theirs.get(ref) != new
     ]
     if wanted:
         # The data is proven to be in cold storage: DVC's own pre-push hook would only ask again.
-        git.run("push", "--quiet", "--atomic", "--no-verify", place, *wanted)
+        git.run("push", "--quiet", "--atomic", "--no-verify", remote_name, *wanted)
 
 
-def has_tags(git: Git, place: str, commits: Mapping[str, str]) -> bool:
+def has_tags(git: Git, remote_name: str, commits: Mapping[str, str]) -> bool:
     """Whether the remote has a tag of each name on just this commit: then it is a copy of this line, and not another one."""
     try:
-        theirs = _references(git, place)
+        theirs = _references(git, remote_name)
     except GitError:
         return False
     return bool(commits) and all(
@@ -212,9 +234,11 @@ def has_tags(git: Git, place: str, commits: Mapping[str, str]) -> bool:
     )
 
 
-def fetch_history(line: Line, place: str) -> None:
+def fetch_history(line: Line, remote_name: str) -> None:
     """Tags, head and record of a remote, and no branch. What is here already is never replaced, but for the head. Raises GitError."""
-    line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix)[1:])
+    line.git.run(
+        "fetch", "--quiet", "--no-tags", remote_name, *fetch_refspecs(remote_name, line.prefix)[1:]
+    )
 
 
 def fetch(line: Line) -> str:
@@ -223,15 +247,17 @@ def fetch(line: Line) -> str:
     Raises:
         StateError: the remote is away, or has changed a tag of history.
     """
-    place = remote(line.git)
-    if not place:
+    remote_name = remote(line.git)
+    if not remote_name:
         raise StateError(
             "No shared repository is set: 'git config luna.pushRemote NAME' says which git remote it is."
         )
     try:
-        line.git.run("fetch", "--quiet", "--no-tags", place, *fetch_refspecs(place, line.prefix))
+        line.git.run(
+            "fetch", "--quiet", "--no-tags", remote_name, *fetch_refspecs(remote_name, line.prefix)
+        )
     except GitError as error:
         raise StateError(
-            f"'{place}' could not be followed ({error}): mend that, then run the same command again; nothing was changed."
+            f"'{remote_name}' could not be fetched ({error}): correct that, then run the same command again; nothing was changed."
         ) from None
-    return place
+    return remote_name

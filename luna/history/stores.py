@@ -2,7 +2,7 @@
 
 A store belongs to the line whose record it holds: the record's first entries never change, and are what a store is
 known by. So a store that held this line and holds nothing now (a disk that is not mounted, another home folder) is
-told from a new one, another line's store is told from this one's, and a store that is further than this clone says
+distinguished from a new one, another line's store from this one's, and a store that is ahead of this clone shows
 that another clone sealed meanwhile. None of this needs more than a listing and one to three small files.
 """
 
@@ -33,12 +33,12 @@ OFFERED = "refs/luna/offered/"
 class Holding(Enum):
     """What a store holds of the line."""
 
-    NEW = "nothing, and nothing is expected there"
+    NEW = "nothing, as expected"
     OURS = "this line's record"
     UNRECORDED = "objects of this line, and no record of it"
-    LOST = "nothing of this line, which it held or should hold"
+    LOST = "nothing of this line, although it should"
     OTHER = "another line's record"
-    FORKED = "a record that differs from this clone's"
+    FORKED = "a record that is different from this clone's"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def look(store: Store, git: Git) -> Look:
     first = record.entry_in_cold(store, listed[0])
     if first is not None and not _is_ours(store, git, own, listed):
         return Look(store, Holding.OTHER, len(listed), known=len(own), other=_generation(store))
-    stored = git.resolve(record.REF) is not None  # else its order is only what it would be
+    stored = git.try_resolve(record.REF) is not None  # without a record, only its probable order
     last = min(len(listed), len(own)) - 1
     if stored and last >= 0 and record.entry_in_cold(store, listed[last]) != own[last]:
         return Look(store, Holding.FORKED, len(listed), known=len(own))
@@ -79,7 +79,7 @@ def look(store: Store, git: Git) -> Look:
 
 
 def _own(git: Git) -> list[Entry]:
-    """This clone's record; where it was altered, what the tags that stand would make of it."""
+    """This clone's record; where it was altered, one made from the existing tags."""
     try:
         return record.current(git)
     except InputError:
@@ -92,11 +92,11 @@ _FIRST = 9  # entries that a store is known by: the first generations, or the sn
 def _is_ours(store: Store, git: Git, own: list[Entry], listed: list[str]) -> bool:
     """By a tag itself, or, in a clone that lacks tags, by a sealed commit that it has."""
     known = {(entry.tag, entry.object) for entry in own}
-    found = [record.entry_in_cold(store, name) for name in listed[:1]]
-    if any(entry and (entry.tag, entry.object) in known for entry in found):
+    entries = [record.entry_in_cold(store, name) for name in listed[:1]]
+    if any(entry and (entry.tag, entry.object) in known for entry in entries):
         return True
-    found += [record.entry_in_cold(store, name) for name in listed[1:_FIRST]]
-    return bool(git.existing([entry.commit for entry in found if entry]))
+    entries += [record.entry_in_cold(store, name) for name in listed[1:_FIRST]]
+    return bool(git.existing([entry.commit for entry in entries if entry]))
 
 
 def _generation(store: Store) -> str:
@@ -152,13 +152,13 @@ def refusal(seen: Look, git: Git, begin: bool = False) -> str | None:
     match seen.holding:
         case Holding.OTHER:
             return (
-                f"The cold storage '{store.name}' at {store.address} holds a line already ({seen.other}), and it is not this one: "
-                "give this line a place of its own ('luna cold FOLDER'), or, if it is this line, bring its tags with 'git fetch --tags'; "
+                f"The cold storage '{store.name}' at {store.address} already holds another line ({seen.other}): "
+                "give this line a folder of its own ('luna cold FOLDER'), or, if it is this line, fetch its tags with 'git fetch --tags'; "
                 "nothing was changed."
             )
         case Holding.FORKED:
             return (
-                f"The record in cold storage '{store.name}' and this clone's differ: two clones have each gone on by themselves. "
+                f"The record in cold storage '{store.name}' and this clone's differ: two clones have each added to the line without the other. "
                 "Nothing was changed; 'luna verify --remote' names the first difference."
             )
         case Holding.LOST if not (begin and store.address not in held(git)):
@@ -168,9 +168,9 @@ def refusal(seen: Look, git: Git, begin: bool = False) -> str | None:
                 else f"{store.address} holds nothing of this line"
             )
             return (
-                f"The cold storage '{store.name}' is unreachable or lost: {where}, and the line's record names {seen.known} tags that it should hold. "
-                f"Mount its disk, or say where it is ('luna cold PATH{named(git, store)}'); only if it is lost, "
-                f"'luna cold {_shown(store.address)}{named(git, store)} --begin-anew' begins it again. Nothing was written there."
+                f"The cold storage '{store.name}' is unreachable or lost: {where}, although the line's record names {seen.known} tags that it should hold. "
+                f"Mount its disk, or give its new path ('luna cold PATH{named(git, store)}'); if it is lost, "
+                f"'luna cold {_shown(store.address)}{named(git, store)} --begin-anew' starts a new copy there. Nothing was written there."
             )
     return None
 
@@ -206,12 +206,24 @@ def open_all(
     tell: Callable[[str], None] = lambda sentence: None,
     copies: int = 1,
 ) -> list[Store]:
-    """The stores of cold storage that may be written to. ``tell`` is told of one that may not, where ``copies`` others may.
+    """The stores of cold storage that may be written to. ``tell`` gets a sentence for each that may not, if ``copies`` others may.
 
     Raises:
         ColdStorageError: one is another line's, or too few may be written to.
     """
-    good, refused = [], []
+    return [seen.store for seen in looked_at(root, git, remotes, tell, copies)]
+
+
+def looked_at(
+    root: Path,
+    git: Git,
+    remotes: Sequence[str] | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
+    copies: int = 1,
+) -> list[Look]:
+    """As ``open_all``, with what each store holds."""
+    good: list[Look] = []
+    refused: list[str] = []
     for store in cold.open_all(root, remotes):
         try:
             seen = look(store, git)
@@ -225,7 +237,7 @@ def open_all(
         if sentence:
             refused.append(sentence)
         else:
-            good.append(store)
+            good.append(seen)
     if len(good) < copies:
         raise ColdStorageError(refused[0])
     for sentence in refused:
@@ -273,32 +285,30 @@ def newer(root: Path, git: Git) -> tuple[Store, list[Entry]] | None:
     return best
 
 
-def require_not_overtaken(root: Path, git: Git) -> None:
-    """Raises Overtaken where a store's record holds what is not here: another clone sealed, or moved the head."""
-    ahead = newer(root, git)
+def require_not_overtaken(ahead: tuple[Store, list[Entry]] | None) -> None:
+    """Raises Overtaken where ``newer`` has told of a record that holds what is not here: another clone sealed, or moved the head."""
     if ahead:
         raise shared.Overtaken(overtaken(*ahead))
 
 
 def overtaken(store: Store, entries: Sequence[Entry]) -> str:
-    """The sentence of whoever comes second."""
+    """The sentence for the clone that comes second."""
     tag = next((entry.tag for entry in entries if names.is_generation(entry.tag)), entries[0].tag)
     return (
-        f"Cold storage '{store.name}' has moved on: another clone has recorded {tag} there. Nothing was sealed here; "
-        "'luna seal --renumber' follows it, takes the next free number, and goes on without training again."
+        f"Cold storage '{store.name}' is ahead: another clone has recorded {tag} there. Nothing was sealed here; "
+        "'luna seal --renumber' follows it, takes the next free number, and does not train again."
     )
 
 
-def holds(root: Path, line: Line, name: str) -> list[Entry]:
-    """The record of a store that holds the seal of this very build, which a kill kept from being one here; else empty."""
-    ahead = newer(root, line.git)
+def holds(line: Line, name: str, ahead: tuple[Store, list[Entry]] | None) -> list[Entry]:
+    """The record of a store ``ahead`` that holds the seal of this very build, which a kill kept from being one here; else empty."""
     if not ahead:
         return []
     entry = next((entry for entry in ahead[1] if entry.tag == name), None)
     lock = line.git.root / artifacts.LOCK
     if entry is None or not line.git.existing([entry.commit]) or not lock.exists():
         return []
-    [sealed] = line.git.cat([f"{entry.commit}:{artifacts.LOCK.as_posix()}"])
+    sealed = line.git.show(entry.commit, artifacts.LOCK)
     return record.in_cold(ahead[0]) if sealed == lock.read_bytes() else []
 
 
@@ -311,12 +321,12 @@ def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
     others = [entry for entry in ahead[1] if names.is_generation(entry.tag)]
     if others or not moves or not git.existing([entry.commit for entry in ahead[1]]):
         return []
-    words = moves[0].body.partition("\n\n")[2]
+    words = moves[0].parsed.message
     return record.in_cold(ahead[0]) if words.startswith(message) else []
 
 
 def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
-    """See that the commits which the entries name are here. Raises StateError where they are to be had nowhere."""
+    """Make sure that the entries' commits are here. Raises StateError where no store has them."""
     wanted = {entry.commit for entry in entries}
     if wanted - git.existing(wanted):
         packs.unpack(store, git)
@@ -324,25 +334,25 @@ def bring(store: Store, git: Git, entries: Sequence[Entry]) -> None:
     if lacking:
         tag = next(entry.tag for entry in entries if entry.commit in lacking)
         raise StateError(
-            f"The commit of {tag} is not in this clone, nor in cold storage '{store.name}': bring it from the clone that sealed it "
+            f"The commit of {tag} is neither in this clone nor in cold storage '{store.name}': fetch it from the clone that sealed it "
             "('git fetch FOLDER_OF_THAT_CLONE'), then run the same command again; nothing was changed."
         )
 
 
 def adopt(git: Git, entries: list[Entry]) -> None:
-    """Make a store's record this clone's, and the tags that it names stand here. Their commits must be here."""
+    """Take a store's record as this clone's, and make the tags that it names. Their commits must be here."""
     own = record.read(git)
     git.update(
-        [record.written(git, entries, git.resolve(record.REF), len(own))],
+        [record.written(git, entries, git.try_resolve(record.REF), len(own))],
         "luna: the record from cold storage",
     )
     record.complete(git)
 
 
 def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
-    """Give cold storage the record's new entries before any reference changes here: of two clones, it takes one.
+    """Write the record's new entries into cold storage before any reference changes here: of two clones, one succeeds.
 
-    A store that is away is told another time.
+    A store that does not answer gets them another time.
 
     Raises:
         Overtaken: another clone was first.
@@ -350,21 +360,21 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
     commit = next((item.new for item in updates if item.ref == record.REF), None)
     if commit is None:
         return
-    [text] = git.cat([f"{commit}:{record.FILE}"])
+    text = git.show(commit, record.FILE)
     entries = record.loads((text or b"").decode("utf-8", "replace"))
     copies = params.load(root).cold.copies
     # The commits first, so that the record never names what is nowhere but here.
     offered = {
         f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")
     }
-    for store in open_all(root, git, copies=copies):
-        theirs = look(store, git).newer
+    for seen in looked_at(root, git, copies=copies):
+        store, theirs = seen.store, seen.newer
         if theirs and theirs != entries[theirs[0].number :][: len(theirs)]:
             raise shared.Overtaken(overtaken(store, theirs))
         packs.put(store, git, offered)
         try:
             record.to_cold(store, entries, after=True)
         except record.AlreadyWritten:
-            require_not_overtaken(root, git)
+            require_not_overtaken(newer(root, git))
             raise
         remember(store, git)

@@ -57,17 +57,17 @@ def forget(store: Store, generation: str) -> None:
 
 
 def in_store(store: Store) -> dict[str, Record]:
-    """Records by generation, as the store tells. A damaged one counts as none: that in git stands, and is written again."""
-    found = {}
+    """Records by generation, as the store has them. A damaged one counts as missing; it is written again from git's."""
+    records = {}
     for text in store.notes(KIND).values():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             record = _parse(json.loads(text))
-            found[record.generation] = record
-    return found
+            records[record.generation] = record
+    return records
 
 
 def in_git(line: Line) -> dict[str, Record]:
-    """Records by generation, as the tip of the line tells."""
+    """Records by generation, as the tip of the line has them."""
     return {name: _parse(document) for name, document in attestations.read(line, KIND).items()}
 
 
@@ -77,15 +77,15 @@ def known(line: Line, store: Store) -> dict[str, Record]:
 
 
 def everywhere(root: Path, prefix: str, stores: Sequence[Store]) -> frozenset[str]:
-    """MD5 of the objects that were taken out of the stores, by their own word and, where git can be read, by the line's; for an audit, which goes on."""
-    found: set[str] = set()
+    """MD5 of the objects that were taken out of the stores, by the stores' own notes and, where git can be read, by the line's. For an audit, which must not stop."""
+    objects: set[str] = set()
     for store in stores:
         with contextlib.suppress(LunaError, ValueError, KeyError):
-            found |= {record.md5 for record in in_store(store).values()}
+            objects |= {record.md5 for record in in_store(store).values()}
     if stores:
         with contextlib.suppress(LunaError, ValueError, KeyError):
-            found |= {record.md5 for record in in_git(read_line(root, prefix)).values()}
-    return frozenset(found)
+            objects |= {record.md5 for record in in_git(read_line(root, prefix)).values()}
+    return frozenset(objects)
 
 
 def kept(rule: params.Cold, line: Line, rows: list[Row]) -> set[str]:
@@ -99,6 +99,6 @@ def kept(rule: params.Cold, line: Line, rows: list[Row]) -> set[str]:
             chosen = {name for name in names if GenerationName.parse(name).number in promoted}
         case "head":
             chosen = set()
-        case count:
+        case int(count):
             chosen = set(line.names[-count:])
     return chosen | ({line.head_name} if line.head_name else set())

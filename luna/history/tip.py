@@ -12,16 +12,23 @@ from luna.names import GenerationName
 from luna.params import Params
 from luna.repo.git import Git
 
+#: Files that a seal commits: they are a generation's, and no merge may mix those of two.
+_SEALED = tuple(
+    path.as_posix()
+    for path in (artifacts.MODELS, artifacts.LOCK, artifacts.LEDGER, artifacts.PARAMS)
+)
+
 
 class Position(StrEnum):
-    """Where the checkout stands on the line."""
+    """Where the checkout is on the line."""
 
     TIP = "the tip of the line"
     EMPTY = "nothing is committed yet"
-    DETACHED = "the tip of the line, and no branch"
-    PAST = "an earlier commit of the line, and no branch"
+    DETACHED = "the tip of the line, without a branch"
+    PAST = "an earlier commit of the line, without a branch"
     BEHIND = "a branch that ends before the newest generation"
-    ELSEWHERE = "a branch that does not hold the newest generation"
+    ELSEWHERE = "a branch without the newest generation"
+    MIDDLE = "in the middle of a git command that was not finished"
     REWRITTEN = "a branch on which the newest generation's commit was replaced"
 
 
@@ -50,7 +57,7 @@ def building(settings: Params, line: Line) -> str | None:
 def where(line: Line) -> Where:
     """One or two git processes at the tip; a few more elsewhere, to find the way back. Nothing is changed."""
     git, branch = line.git, line.git.branch()
-    head = git.resolve("HEAD^{commit}")
+    head = git.try_resolve("HEAD^{commit}")
     if head is None:
         return Where(
             Position.EMPTY,
@@ -58,6 +65,14 @@ def where(line: Line) -> Where:
             None,
             "The repository has no commit yet: commit Luna's files first.",
             "git add . && git commit",
+        )
+    if remedy := _unfinished(git):
+        return Where(
+            Position.MIDDLE,
+            branch,
+            head,
+            f"git is in the middle of a command that was not finished: '{remedy}' gives it up (or finish it), then run the command again.",
+            remedy,
         )
     newest = line.sealed[max(line.sealed)] if line.sealed else None
     if newest is None or newest.commit == head or git.is_ancestor(newest.commit, head):
@@ -68,7 +83,7 @@ def where(line: Line) -> Where:
             Position.DETACHED,
             None,
             head,
-            f"No branch is checked out, so what would be committed belongs to none: '{remedy}', then run the command again.",
+            f"No branch is checked out, so a commit would belong to no branch: '{remedy}', then run the command again.",
             remedy,
         )
     if branch is None and git.is_ancestor(head, newest.commit):
@@ -86,7 +101,7 @@ def where(line: Line) -> Where:
             Position.REWRITTEN,
             branch,
             head,
-            f"The commit that sealed {newest.name} was amended or rewritten here, and history is what was sealed: '{remedy}' takes the branch back to it; then run the command again.",
+            f"The commit that sealed {newest.name} was amended or rewritten here, but sealed history must not change: '{remedy}' moves the branch back to the sealed commit; then run the command again.",
             remedy,
         )
     behind = git.is_ancestor(head, newest.commit)
@@ -125,7 +140,34 @@ def _branches_with(git: Git, commit: str) -> list[str]:
 
 
 def _to_the_line(git: Git, commit: str, name: str) -> str:
-    """From a commit that does not hold the newest generation to a branch that does."""
+    """From a commit that does not hold the newest generation to a branch that does; what was changed here is kept by git."""
+    return _kept(git) + _switch_to(git, commit, name)
+
+
+def _kept(git: Git) -> str:
+    """What comes before a command that git refuses while files have changes."""
+    if not git.changed():
+        return ""
+    # After a conflict of 'git stash pop', whose stash git keeps.
+    return "git reset --merge && " if git.text("ls-files", "--unmerged") else "git stash && "
+
+
+#: What git keeps in its folder while a command is not finished, and how that is given up.
+_UNFINISHED = {
+    "MERGE_HEAD": "git merge --abort",
+    "rebase-merge": "git rebase --abort",
+    "rebase-apply": "git rebase --abort",
+    "CHERRY_PICK_HEAD": "git cherry-pick --abort",
+    "REVERT_HEAD": "git revert --abort",
+}
+
+
+def _unfinished(git: Git) -> str | None:
+    folder = git.root / ".git"
+    return next((end for name, end in _UNFINISHED.items() if (folder / name).exists()), None)
+
+
+def _switch_to(git: Git, commit: str, name: str) -> str:
     if here := _branches_with(git, commit):
         return f"git switch {here[0]}"
     theirs = git.text(
@@ -139,6 +181,11 @@ def _to_the_line(git: Git, commit: str, name: str) -> str:
     if fresh := [branch for branch in theirs if branch not in local]:
         return f"git switch {fresh[0]}"  # git makes it, following the remote's
     if git.branch() is not None:
+        since = git.text("merge-base", "HEAD", commit, check=False)
+        own = git.text("diff", "--name-only", f"{since}..HEAD", check=False).splitlines()
+        if not since or any(path.startswith(_SEALED) for path in own):
+            # A merge would mix files of two generations.
+            return f"git branch before-{git.text('rev-parse', '--short', 'HEAD')} && git reset --hard {name}"
         return f"git merge {name}"
     return f"git switch -c line-of-{name} {name}"
 
@@ -152,7 +199,7 @@ def _to_a_branch(git: Git, head: str) -> str:
 def _has_row(git: Git, revision: str, name: str) -> bool:
     """Whether the ledger of a revision has the row of this very generation."""
     generation = GenerationName.parse(name)
-    [text] = git.cat([f"{revision}:{artifacts.LEDGER}"])
+    text = git.show(revision, artifacts.LEDGER)
     return any(
         row.startswith(f"{generation.number},") and row.rstrip().endswith(generation.timestamp)
         for row in (text or b"").decode("utf-8", "replace").splitlines()
@@ -161,7 +208,7 @@ def _has_row(git: Git, revision: str, name: str) -> bool:
 
 def _to_the_seal(git: Git, head: str, sealed: str, name: str) -> str:
     """Back to the sealed commit. What is more than a copy of it stays: files as changes in the workspace, commits on a branch."""
-    copy = git.resolve(f"{head}^{{tree}}") == git.resolve(f"{sealed}^{{tree}}")
+    copy = git.try_resolve(f"{head}^{{tree}}") == git.try_resolve(f"{sealed}^{{tree}}")
     if copy and not git.changed():
         return f"git reset --hard {name}"
     return f"{'' if copy else f'git branch before-{head[:7]} && '}git reset --soft {name}"

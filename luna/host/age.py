@@ -29,7 +29,7 @@ class AgeUp:
     """What became of an age-up.
 
     ``refused``: too little karma, nothing was started. ``promoted`` and ``denied``: ``generation`` was built and sealed, and
-    the rule said so. ``busy``: nothing was started, since ``by`` is at work in the repository.
+    the rule said so. ``busy``: nothing was started, because the command ``by`` is running in the repository.
 
     ``karma``, ``required`` and ``missing`` are as they were when it was decided; ``left`` is the karma collected
     afterwards, ``head`` the current best.
@@ -51,36 +51,47 @@ def age_up(
     """Build the next generation, if the conversations that wait are worth ``age_up.karma_required``.
 
     The call returns when all is sealed, which takes minutes or hours; in an asyncio service:
-    ``await asyncio.to_thread(age_up, root)``. The work is done by a subprocess, which goes on to its end when the
-    host dies; what was cut off all the same goes on with the next call.
+    ``await asyncio.to_thread(age_up, root)``. The work is done by a subprocess, which continues when the
+    host dies; if it is killed too, the next call resumes.
 
     ``on_event`` is called, in the same thread, with each event of ``luna evolve --json`` (started, stage, sealed, retry,
-    stopped). An exception that it raises ends the build and comes out of this call; the next call goes on from there.
+    stopped). An exception that it raises ends the build and is raised by this call; the next call resumes.
 
     Raises:
         InputError: ``root`` is no repository, params.yaml or a conversation is not valid (it names file and line).
         LunaError: the build failed; the sentence says why and what to do, and nothing half done is visible.
     """
-    place = Git(Path(root)).root
-    found = karma(place)
+    repository = Git(Path(root)).root
+    balance = karma(repository)
     if (
-        found.missing
+        balance.missing
     ):  # the subprocess asks again, under the lock: nobody can have spent it in between
-        return refused(found)
-    return _in_subprocess(place, found, on_event or (lambda event: None))
+        return refused(balance)
+    return _in_subprocess(repository, balance, on_event or (lambda event: None))
 
 
-def refused(found: Karma) -> AgeUp:
+def refused(balance: Karma) -> AgeUp:
     """The result where too little karma was collected."""
     return AgeUp(
-        "refused", found.collected, found.required, found.missing, found.collected, found.head
+        "refused",
+        balance.collected,
+        balance.required,
+        balance.missing,
+        balance.collected,
+        balance.head,
     )
 
 
-def busy(found: Karma, by: str) -> AgeUp:
+def busy(balance: Karma, by: str) -> AgeUp:
     """The result where another command is at work."""
     return AgeUp(
-        "busy", found.collected, found.required, found.missing, found.collected, found.head, by=by
+        "busy",
+        balance.collected,
+        balance.required,
+        balance.missing,
+        balance.collected,
+        balance.head,
+        by=by,
     )
 
 
@@ -88,14 +99,14 @@ def grow(
     root: Path, say: Callable[[str], None], event: Callable[[dict[str, Any]], None], quiet: bool
 ) -> AgeUp:
     """Decide and build in this process; the caller holds the repository's lock."""
-    found = karma(root)
-    if found.missing:
-        return refused(found)
+    balance = karma(root)
+    if balance.missing:
+        return refused(balance)
     last = evolve(root, 1, say, event, quiet=quiet).built[-1]
     return AgeUp(
         "promoted" if last.promoted else "denied",
-        found.collected,
-        found.required,
+        balance.collected,
+        balance.required,
         0.0,
         karma(root).collected,
         last.head,
@@ -108,22 +119,22 @@ def result_event(done: AgeUp) -> dict[str, Any]:
     return {"event": _RESULT, **vars(done)}
 
 
-def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]], None]) -> AgeUp:
+def _in_subprocess(root: Path, balance: Karma, on_event: Callable[[dict[str, Any]], None]) -> AgeUp:
     last: dict[str, Any] = {}
-    (place / artifacts.SCRATCH).mkdir(exist_ok=True)
+    (root / artifacts.SCRATCH).mkdir(exist_ok=True)
     with (
-        tempfile.TemporaryFile(dir=place / artifacts.SCRATCH) as said,
+        tempfile.TemporaryFile(dir=root / artifacts.SCRATCH) as output,
         subprocess.Popen(
             [sys.executable, "-m", "luna", "age-up", "--json"],
-            cwd=place,
+            cwd=root,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=said,
+            stderr=output,
             encoding="utf-8",
         ) as process,
     ):
         try:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 last = json.loads(line)
                 last.pop("version", None)  # of the JSON, which this code writes and reads itself
                 if last["event"] not in (_RESULT, "failed"):
@@ -134,16 +145,16 @@ def _in_subprocess(place: Path, found: Karma, on_event: Callable[[dict[str, Any]
             raise
         if last.get("event") == _RESULT:
             return AgeUp(**{key: value for key, value in last.items() if key != "event"})
-        raise _failure(place, last, code, said)
+        raise _failure(root, last, code, output)
 
 
-def _failure(place: Path, last: dict[str, Any], code: int, said: IO[bytes]) -> LunaError:
+def _failure(root: Path, last: dict[str, Any], code: int, output: IO[bytes]) -> LunaError:
     if last.get("event") == "failed":
         return (Refused if last["exit_code"] == Refused.exit_code else LunaError)(last["message"])
-    said.seek(0)
-    files.write_text(place / LOG, said.read().decode("utf-8", "replace"))
+    output.seek(0)
+    files.write_text(root / LOG, output.read().decode("utf-8", "replace"))
     return LunaError(
-        f"The build ended before its end (exit code {code}): see {LOG}, then call again; it goes on from there."
+        f"The build stopped early (exit code {code}): see {LOG}, then call again; it resumes from there."
     )
 
 

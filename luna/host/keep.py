@@ -14,9 +14,9 @@ from luna.repo.git import Git
 
 
 @contextmanager
-def _at_work(place: Path) -> Iterator[None]:
+def _at_work(root: Path) -> Iterator[None]:
     try:
-        with changing(place, "snapshot"):
+        with changing(root, "snapshot"):
             yield
     except OSError as error:
         raise from_os_error(error) or error from error
@@ -25,17 +25,17 @@ def _at_work(place: Path) -> Iterator[None]:
 def snapshot(path: Path | str, tag: str, description: str, root: Path | str = ".") -> Kept:
     """Keep the folder ``path`` (configuration, memories, prompts) immutably as ``snapshot/TAG`` in the repository ``root``.
 
-    When it returns, every byte is in cold storage and has been read back. The same call again does nothing more; cut
-    off anywhere, it goes on. The folder should be at rest: each file is kept as it was read, one after another.
+    When it returns, every byte is in cold storage and has been read back. The same call again does nothing more;
+    after a kill it resumes. Nothing should write to the folder meanwhile: files are read one after another.
 
     Raises:
         InputError: the tag is taken or not allowed, the folder is empty or holds what would not come back as it was.
         Busy: another Luna command is at work in the repository; a build is one, from its start to its seal.
         ColdStorageError: cold storage cannot be written, or does not give back what it was given; no tag was made.
     """
-    place = Git(Path(root)).root
-    with _at_work(place):
-        return history.make(place, Path(path), tag, description)
+    repository = Git(Path(root)).root
+    with _at_work(repository):
+        return history.make(repository, Path(path), tag, description)
 
 
 def snapshots(root: Path | str = ".") -> list[Snapshot]:
@@ -44,15 +44,15 @@ def snapshots(root: Path | str = ".") -> list[Snapshot]:
 
 
 def restore_snapshot(tag: str, to: Path | str, root: Path | str = ".") -> int:
-    """Write a snapshot's files into the new or empty folder ``to``, whole or not at all; each is checked by hash.
+    """Write a snapshot's files into the new or empty folder ``to``, complete or not at all; each is checked by hash.
 
     Returns how many objects came from cold storage.
 
     Raises:
         InputError: there is no such snapshot, or ``to`` is there and not empty.
         Busy: another Luna command is at work in the repository.
-        ColdStorageError: its bytes are not to be had whole.
+        ColdStorageError: no intact copy of its bytes is left.
     """
-    place = Git(Path(root)).root
-    with _at_work(place):
-        return history.restore(place, tag, Path(to))
+    repository = Git(Path(root)).root
+    with _at_work(repository):
+        return history.restore(repository, tag, Path(to))

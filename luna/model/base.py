@@ -39,7 +39,7 @@ KEPT = (
 
 
 def origin(base: Base) -> tuple[str | None, str | None]:
-    """The base's id on the Hugging Face hub and its licence; None for what the source does not tell."""
+    """The base's id on the Hugging Face hub and its licence; None for what the source does not say."""
     if base.source in _ORIGINS:
         return _ORIGINS[base.source]
     return (base.source if base.revision else None), None
@@ -61,7 +61,7 @@ def local_folder(base: Base) -> Path | None:
 
 
 def estimated_bytes(base: Base) -> int | None:
-    """Size of the 16-bit weights before they are made, from above; None for a hub's model, of which nothing is here yet."""
+    """An upper bound of the size of the 16-bit weights before they are made; None for a hub's model that is not here yet."""
     if base.source in PACKAGED:
         return _packaged_file(base.source).stat().st_size * 16 // _LEAST_BITS
     folder = local_folder(base)
@@ -212,9 +212,10 @@ def _from_gguf(path: Path, out: Path) -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    place, name = str(path.parent), path.name
-    model = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+    folder, name = str(path.parent), path.name
+    # Any: what follows is set on it, not declared by it.
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=name, dtype=torch.float32, trust_remote_code=False
     )
     # transformers remembers that the file was quantised and would refuse to save what is no longer so.
     model.hf_quantizer = None
@@ -223,7 +224,7 @@ def _from_gguf(path: Path, out: Path) -> None:
         del model.config.quantization_config
     model.config._name_or_path = ""
     model.to(torch.bfloat16).save_pretrained(out)
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, trust_remote_code=False)
     # A GGUF only names its splitter: transformers then splits as for a SentencePiece llama, joins digits,
     # and leaves marks by which llama.cpp's converter takes the vocabulary for SentencePiece's.
     backend = tokenizer.backend_tokenizer
@@ -233,7 +234,7 @@ def _from_gguf(path: Path, out: Path) -> None:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
     )
-    backend.decoder = decoders.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
     backend.model.byte_fallback = False
     backend.normalizer = None
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(model.config.eos_token_id)
@@ -256,21 +257,23 @@ def _forget_origin(out: Path) -> None:
 
 
 def _check_readable(out: Path) -> None:
-    """What the later stages will ask of transformers, asked of the base while nothing stands on it."""
+    """Check with transformers what later stages will need, before anything is built on the base."""
     from transformers import AutoConfig
 
     from luna.model import tokenizer as tokenizers
 
     def asked() -> str:
-        place = str(out.resolve())
-        AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        folder = str(out.resolve())
+        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = tokenizers.load(out)
         if not tokenizer.chat_template or tokenizer.eos_token is None:
             raise BaseModelError(
                 "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."
             )
-        return tokenizer.apply_chat_template(
-            [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+        return str(
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+            )
         )
 
     model_folder.read(Path("The base"), asked)

@@ -58,7 +58,9 @@ def lora_norm(parts: Sequence[tuple[float, Any, Any]]) -> float:
         return 0.0
     b = np.concatenate([scale * np.asarray(right, np.float64) for scale, _, right in parts], axis=1)
     a = np.concatenate([np.asarray(left, np.float64) for _, left, _ in parts], axis=0)
-    return float(np.linalg.norm(np.linalg.qr(b, mode="r") @ np.linalg.qr(a.T, mode="r").T))
+    return float(
+        np.linalg.norm(np.linalg.qr(b, mode="r") @ np.transpose(np.linalg.qr(a.T, mode="r")))
+    )
 
 
 def ratio(moved: float, reference: float) -> float | None:
@@ -72,7 +74,7 @@ def measure(
     """Every weight of the model folder ``model``, one at a time; ``changes`` are those against the parent, by tensor."""
     from safetensors import safe_open
 
-    found = []
+    tensors = []
     for path in sorted(model.glob("*.safetensors")):
         with (
             safe_open(path, "pt") as now,
@@ -83,7 +85,7 @@ def measure(
                 weight = now.get_tensor(name)
                 norm, moved, base_norm = _norms(weight, then.get_tensor(name))
                 parent_norm = _norms(before.get_tensor(name))[0] if name in changes else norm
-                found.append(
+                tensors.append(
                     Tensor(
                         name,
                         naming.kind(name),
@@ -96,7 +98,7 @@ def measure(
                         ratio(moved, base_norm),
                     )
                 )
-    return sorted(found, key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
+    return sorted(tensors, key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
 
 
 def _norms(now: Any, then: Any | None = None) -> tuple[float, float, float]:
@@ -143,14 +145,25 @@ def loads(text: str, where: str = "weight_change.csv") -> list[Tensor]:
 
 def _row(row: Sequence[str]) -> Tensor:
     name, kind, depth, elements, *values = row
-    numbers = [float(value) if value else None for value in values]
-    if (
-        None in numbers[:3]
-        or len(numbers) != 5
-        or not all(value is None or 0 <= value < math.inf for value in numbers)
-    ):
+    norm, parent_norm, base_norm, change, drift = values
+    return Tensor(
+        name,
+        kind,
+        int(depth) if depth else None,
+        int(elements),
+        _size(norm),
+        _size(parent_norm),
+        _size(base_norm),
+        _size(change) if change else None,
+        _size(drift) if drift else None,
+    )
+
+
+def _size(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
         raise ValueError
-    return Tensor(name, kind, int(depth) if depth else None, int(elements), *numbers)
+    return value
 
 
 def together(items: Iterable[tuple[float | None, float]]) -> float | None:
@@ -174,7 +187,7 @@ def grouped(items: Iterable[tuple[Any, float | None, float]]) -> dict[Any, float
 
 
 def most(groups: Mapping[Any, float | None], count: int = MOST) -> list[Any]:
-    """The first so many of ``grouped`` that have moved at all."""
+    """The names at the front of ``grouped`` that have moved."""
     return [group for group, change in groups.items() if change][:count]
 
 
@@ -204,5 +217,5 @@ def summary(
         "total_drift": _rounded(together((item.drift, item.base_norm) for item in tensors)),
         "most_evolved": most(kinds),
         "most_evolved_depths": most(depths),
-        "by_kind": {kind: round(kinds[kind], _DIGITS) for kind in sorted(most(kinds, len(kinds)))},
+        "by_kind": {kind: _rounded(kinds[kind]) for kind in sorted(most(kinds, len(kinds)))},
     }

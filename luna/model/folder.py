@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,14 @@ def check(folder: Path) -> None:
     for name, document in (("config.json", config), (_TOKENIZER_CONFIG, marks)):
         if document.get("auto_map"):
             raise BaseModelError(
-                f"{folder}/{name} asks for code of its own (auto_map), which Luna never runs: give a model that transformers knows by itself, "
-                "or delete auto_map where it does."
+                f"{folder}/{name} needs code of its own (auto_map), which Luna never runs: give a model that transformers supports without it, "
+                "or delete auto_map if it does."
             )
     _require_chat_model(folder, config)
     _require_tokenizer(folder)
     if not _chat_template(folder, marks):
         raise BaseModelError(
-            f"{folder} has no chat template, so it is no chat model: give an 'instruct' model."
+            f"{folder} has no chat template, so it is not a chat model: give an 'instruct' model."
         )
     tensors = _tensors(folder)
     _require_sizes(folder, config, len(tensors))
@@ -74,10 +75,10 @@ def _require_safetensors(folder: Path) -> None:
     if list(folder.glob("*.safetensors")):
         return
     pickles = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
-    found = (
+    names = (
         f"only the pickle {pickles[0]}, which can run code when read" if pickles else "no weights"
     )
-    raise BaseModelError(f"{folder} holds {found}: give a model in safetensors.")
+    raise BaseModelError(f"{folder} holds {names}: give a model in safetensors.")
 
 
 def _require_chat_model(folder: Path, config: dict[str, Any]) -> None:
@@ -103,7 +104,7 @@ def _require_chat_model(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _require_sizes(folder: Path, config: dict[str, Any], tensors: int) -> None:
-    """A layer has a tensor at least: what claims more layers would be built up for ever."""
+    """A layer has at least one tensor: a config that claims more layers would take very long to build."""
     for key in _COUNTS:
         value = config.get(key)
         if value is not None and (
@@ -165,7 +166,7 @@ def _tensors(folder: Path) -> dict[str, Path]:
             read(folder / WEIGHTS, lambda: names(folder / WEIGHTS)), folder / WEIGHTS
         )
     shards = sorted(folder.glob("*.safetensors"))
-    inside = {path.name: set(read(path, lambda path=path: names(path))) for path in shards}
+    inside = {path.name: set(read(path, partial(names, path))) for path in shards}
     if not (folder / INDEX).is_file():
         raise BaseModelError(f"{folder} has neither {WEIGHTS} nor {INDEX}: {_COMPLETE}.")
     listed = _object(folder / INDEX).get("weight_map")
@@ -216,5 +217,5 @@ def layer_modules(folder: Path) -> set[str] | None:
             }
 
     paths = sorted(folder.glob("*.safetensors"))
-    named = [read(path, lambda path=path: modules(path)) for path in paths]
+    named = [read(path, partial(modules, path)) for path in paths]
     return set().union(*named) if paths else None

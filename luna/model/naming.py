@@ -30,6 +30,6 @@ def kind(name: str) -> str:
 
 
 def depth(name: str) -> int | None:
-    """The layer's number, counted from 0; None for what lies before or behind the layers."""
+    """The layer's number, counted from 0; None for tensors before or after the layers."""
     match = _LAYER.fullmatch(name)
     return int(match["depth"]) if match else None

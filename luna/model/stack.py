@@ -18,22 +18,22 @@ def stack(adapters: Sequence[Adapter], out: Path, base: str, revision: str | Non
     import torch
     from safetensors.torch import save_file
 
-    steps = [(adapter.scale, found) for adapter in adapters if (found := pairs(adapter))]
-    ranks = [next(iter(found.values()))[0].shape[0] for _, found in steps]
+    steps = [(adapter.scale, pair) for adapter in adapters if (pair := pairs(adapter))]
+    ranks = [next(iter(pair.values()))[0].shape[0] for _, pair in steps]
     rank = sum(ranks)
     tensors = {}
-    for name in sorted(set().union(*(found for _, found in steps))):
-        a, b = next(found[name] for _, found in steps if name in found)
+    for name in sorted(set().union(*(pair for _, pair in steps))):
+        a, b = next(pair[name] for _, pair in steps if name in pair)
         left, right = (
             torch.zeros(rank, a.shape[1], dtype=torch.float64),
             torch.zeros(b.shape[0], rank, dtype=torch.float64),
         )
         at = 0
-        for (scale, found), width in zip(steps, ranks, strict=True):
-            if name in found:  # a generation may have trained fewer modules: its part stays zero
+        for (scale, pair), width in zip(steps, ranks, strict=True):
+            if name in pair:  # a generation may have trained fewer modules: its part stays zero
                 left[at : at + width], right[:, at : at + width] = (
-                    found[name][0],
-                    scale * found[name][1],
+                    pair[name][0],
+                    scale * pair[name][1],
                 )
             at += width
         module = name.removesuffix(".weight")

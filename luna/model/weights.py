@@ -41,7 +41,7 @@ def rebuild(base: Path, adapters: Sequence[Adapter], scratch: Path) -> Path:
     """The model folder of base + adapters, merged on from the longest part of the line that scratch holds."""
     taught = [adapter for adapter in adapters if adapter.weights is not None]
     places = [base, *(scratch / key(base, taught[: count + 1]) for count in range(len(taught)))]
-    have = max(index for index, place in enumerate(places) if place.is_dir())
+    have = max(index for index, folder in enumerate(places) if folder.is_dir())
     if have < len(taught):
         _merge_into(places[-1], places[have], taught[have:], measure=False)
     if places[-1] != base:
@@ -49,18 +49,18 @@ def rebuild(base: Path, adapters: Sequence[Adapter], scratch: Path) -> Path:
     return places[-1]
 
 
-def add(parent: Path, adapter: Adapter, place: Path) -> Change:
-    """Merge one adapter into the parent's weights and measure the change; ``place`` appears whole or not at all."""
-    return _merge_into(place, parent, [adapter], measure=True)
+def add(parent: Path, adapter: Adapter, folder: Path) -> Change:
+    """Merge one adapter into the parent's weights and measure the change; ``folder`` appears complete or not at all."""
+    return _merge_into(folder, parent, [adapter], measure=True)
 
 
-def _merge_into(place: Path, base: Path, adapters: Sequence[Adapter], measure: bool) -> Change:
-    partial = place.with_name(place.name + ".partial")
+def _merge_into(folder: Path, base: Path, adapters: Sequence[Adapter], measure: bool) -> Change:
+    partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         change = merge(base, adapters, partial, measure=measure)
-        shutil.rmtree(place, ignore_errors=True)
-        partial.rename(place)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return change

@@ -34,12 +34,14 @@ def archive(
     progress: Callable[[int, int], None] = lambda done, total: None,
     begin: bool = False,
 ) -> list[Archived]:
-    """``begin``: the store was named by the person, and may be one that never held the line.
+    """Write sealed generations into a store and read them back.
 
-    Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run goes on; all is read back once in each run.
+    ``begin``: the user named the store, so it may be one that never held the line.
+
+    Generations and snapshots, in the order given. What a store holds already is not uploaded again, so a killed run can be repeated; all is read back once in each run.
 
     Raises:
-        ColdStorageError: a store cannot be written or read, or an object is to be had whole nowhere.
+        ColdStorageError: a store cannot be written or read, or an object has no intact copy anywhere.
     """
     root = line.git.root
     for store in targets:  # all of them before the first is written to
@@ -59,25 +61,27 @@ def archive(
         done += count
         progress(min(done, total), total)
 
-    found = []
+    archived = []
     for store in targets:
         dropped = thinned.known(line, store)
         proven: set[str] = set()
         for name in chosen:
-            md5s = objects.behind(root, kept(sealed_outs(root, name)))
+            md5s = objects.expanded(root, kept(sealed_outs(root, name)))
             wanted = [md5 for md5 in md5s if md5 not in dropped or names.is_snapshot(name)]
             fetched = _supply(root, store, wanted)
             uploaded = cold.archive(root, store, wanted, proven, read)
             for path in fetched:  # only passing through: the cache is left as small as it was
                 path.unlink()
             proven.update(wanted)
-            found.append(Archived(name, store.name, len(wanted), uploaded, len(md5s) - len(wanted)))
+            archived.append(
+                Archived(name, store.name, len(wanted), uploaded, len(md5s) - len(wanted))
+            )
         backup.to_store(store, line.git, line.prefix)
         stores.remember(store, line.git)
-    return found
+    return archived
 
 
 def _supply(root: Path, store: cold.Store, md5s: list[str]) -> list[Path]:
-    """See that the cache holds whole what the store lacks. Returns what was fetched from another store for it."""
+    """Make sure that the cache has intact copies of what the store lacks. Returns what was fetched from another store."""
     came = [objects.whole(root, md5) for md5 in md5s if not store.exists(md5)]
     return [path for path, fetched in came if fetched and path.suffix != ".dir"]

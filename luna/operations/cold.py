@@ -26,7 +26,7 @@ CONFIG = ".dvc/config"
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreSummary:
     """One store: ``address`` as a person writes it, ``holds`` one line of what is there, ``good`` whether a seal may use it."""
 
     name: str
@@ -36,25 +36,27 @@ class Place:
     begun: bool = False
 
 
-def show(root: Path) -> list[Place]:
+def show(root: Path) -> list[StoreSummary]:
     """What is set up now, and what each store holds. Raises ColdStorageError where nothing is set up."""
     git = Git(root)
-    return [_place(store, git) for store in cold.open_all(root)]
+    return [_seen(store, git) for store in cold.open_all(root)]
 
 
-def _place(store: Store, git: Git) -> Place:
+def _seen(store: Store, git: Git) -> StoreSummary:
     try:
         seen = stores.look(store, git)
         refusal = stores.refusal(seen, git)
-        return Place(store.name, store.address, refusal or stores.described(seen), refusal is None)
+        return StoreSummary(
+            store.name, store.address, refusal or stores.described(seen), refusal is None
+        )
     except ColdStorageError as error:
-        return Place(store.name, store.address, str(error), False)
+        return StoreSummary(store.name, store.address, str(error), False)
 
 
 def set_up(
-    root: Path, place: str, name: str | None, settings: dict[str, str], begin_anew: bool = False
-) -> Place:
-    """Make ``place`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
+    root: Path, address: str, name: str | None, settings: dict[str, str], begin_anew: bool = False
+) -> StoreSummary:
+    """Make ``address`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
 
     Raises:
         InputError: it cannot be a store.
@@ -63,10 +65,10 @@ def set_up(
     """
     git = Git(root)
     label = name or config.default_remote(root) or config.DEFAULT_REMOTE
-    url = _url(root, place)
+    url = _url(root, address)
     cold.require_supported(url)
     if config.is_folder(url) and settings:
-        raise InputError(f"{place} is a folder, and {', '.join(settings)} is for s3:// alone.")
+        raise InputError(f"{address} is a folder, and {', '.join(settings)} is for s3:// alone.")
     store = cold.open_store(root, label, {"url": url, **settings})
     seen = stores.look(store, git)
     added = label not in _counting(root)
@@ -75,8 +77,8 @@ def set_up(
     )
     if seen.holding is Holding.LOST and not begin:
         raise ColdStorageError(
-            f"{_nothing_there(store)} The line's record names {seen.known} tags, so that its cold storage should hold it: mount its disk, or give its "
-            f"path. Only if it is lost, or this is to be a new place, say 'luna cold {place} --begin-anew'; nothing was changed."
+            f"{_nothing_there(store)} The line's record names {seen.known} tags, so its cold storage should hold them: mount its disk, or give its "
+            f"path. If it is lost, or if this is a new store, run 'luna cold {address} --begin-anew'; nothing was changed."
         )
     if not begin and (sentence := stores.refusal(seen, git)):
         raise ColdStorageError(sentence)
@@ -87,8 +89,8 @@ def set_up(
         backup.to_store(store, git, params.load(root).line.prefix)
     if begin or seen.holding is Holding.OURS:
         stores.remember(store, git)
-    found = _place(store, git)
-    return Place(found.name, found.address, found.holds, found.good, begin)
+    on_store = _seen(store, git)
+    return StoreSummary(on_store.name, on_store.address, on_store.holds, on_store.good, begin)
 
 
 def _nothing_there(store: Store) -> str:
@@ -103,28 +105,26 @@ def _counting(root: Path) -> list[str]:
     return [*params.load(root).cold.remotes, *([default] if default else [])]
 
 
-def _url(root: Path, place: str) -> str:
-    if not place.strip():
+def _url(root: Path, address: str) -> str:
+    if not address.strip():
         raise InputError(
-            "Say where cold storage is: 'luna cold /mnt/disk/luna' or 'luna cold s3://BUCKET/FOLDER'."
+            "Give the path of cold storage: 'luna cold /mnt/disk/luna' or 'luna cold s3://BUCKET/FOLDER'."
         )
-    if "://" in place:
-        scheme, _, rest = place.partition("://")
+    if "://" in address:
+        scheme, _, rest = address.partition("://")
         if scheme == "s3" and not rest.strip("/"):
-            raise InputError(f"{place} names no bucket: give s3://BUCKET/FOLDER.")
-        return place.rstrip("/")
-    folder = Path(place).expanduser().absolute()
+            raise InputError(f"{address} names no bucket: give s3://BUCKET/FOLDER.")
+        return address.rstrip("/")
+    folder = Path(address).expanduser().absolute()
     folder = Path(*folder.parts[:1], *[part for part in folder.parts[1:] if part != "."]).resolve()
     if folder == root.resolve() or folder.is_relative_to(root.resolve()):
         raise InputError(
-            f"{folder} lies in this clone, and would be deleted with it: give a folder elsewhere, best on another disk."
+            f"{folder} is inside this clone and would be deleted with it: give a folder outside, best on another disk."
         )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder.")
-    if "\n" in place:
-        raise InputError(
-            "A path with a line's end in it cannot be written into DVC's configuration."
-        )
+    if "\n" in address:
+        raise InputError("A path with a line break cannot be written into DVC's configuration.")
     return str(folder)
 
 
@@ -153,8 +153,8 @@ def _is_shipped(root: Path) -> bool:
 def _with_url(text: bytes, url: str) -> bytes | None:
     """The text of .dvc/config with the shipped url replaced; None where it does not have it."""
     pattern = rb"(?m)^(\s*url\s*=\s*)" + re.escape(config.DEFAULT_ROOT.encode()) + rb"[ \t]*$"
-    found, count = re.subn(pattern, lambda match: match[1] + url.encode(), text)
-    return found if count == 1 else None
+    changed, count = re.subn(pattern, lambda match: match[1] + url.encode(), text)
+    return changed if count == 1 else None
 
 
 def settle(root: Path, line: Line, url: str) -> None:
@@ -164,7 +164,7 @@ def settle(root: Path, line: Line, url: str) -> None:
     """
     git, path = line.git, root / CONFIG
     branch, tip = require_tip(line), git.resolve("HEAD")
-    [sealed] = git.cat([f"HEAD:{CONFIG}"])
+    sealed = git.show("HEAD", CONFIG)
     if sealed != path.read_bytes() and _with_url(sealed or b"", "") is None:
         raise StateError(
             f"{CONFIG} has uncommitted changes: commit them, then run the same command again; nothing was changed."

@@ -24,7 +24,7 @@ _NO_GENERATION = -1  # a GGUF file of no generation: every probe counts as taugh
 
 @dataclass(frozen=True)
 class Examined:
-    """What an exam gave: each answer as it was marked, the scores, and what the rule says of them."""
+    """The result: each answer with its mark, the scores, and the verdicts of the rule."""
 
     model: str
     marked: list[Marked]

@@ -22,31 +22,37 @@ from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.repo import interrupted
 from luna.repo.git import Git
+from luna.scores import SCORES
 
-LENT = artifacts.SCRATCH / "evolve.json"
+SAVED_SETTINGS = artifacts.SCRATCH / "evolve.json"
 
 
-#: DVC without its advice to 'git add' what a seal commits, and its warning of outputs that are rightly empty
-#: (generation 0 learns nothing).
+#: DVC without its advice to 'git add' and 'dvc push' what a seal commits and stores, and without its warning of
+#: outputs that are rightly empty (generation 0 learns nothing).
 _DVC = """
 import logging, sys
 logging.getLogger("dvc.repo.scm_context").setLevel(logging.WARNING)
 logging.getLogger("dvc.output").addFilter(lambda record: record.msg != "'%s' is empty.")
 from dvc.cli import main
+from dvc.commands.repro import CmdRepro
+def run(self):
+    self.repo.reproduce(**self._common_kwargs, **self._repro_kwargs)
+    return 0
+CmdRepro.run = run
 sys.exit(main(sys.argv[1:]))
 """
 _RUNNING = re.compile(r"Running stage '(\w+)'")  # what DVC says as it starts a stage
 Event = Callable[[dict[str, Any]], None]
 
 
-def _untold(event: dict[str, Any]) -> None:
-    """Nobody listens."""
+def _ignore(event: dict[str, Any]) -> None:
+    """Does nothing: for callers without a need for events."""
 
 
 def reproduce(
-    root: Path, quiet: bool = False, event: Event = _untold, until: str | None = None
+    root: Path, quiet: bool = False, event: Event = _ignore, until: str | None = None
 ) -> None:
-    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and tells each stage that starts as one.
+    """Run the pipeline, or its part up to a stage; ``quiet`` keeps standard output free for events, and sends one event for each stage that starts.
 
     What was trained before the generation was renumbered is not trained again.
     Raises the failing stage's own error; its sentence has been printed by the stage.
@@ -55,7 +61,7 @@ def reproduce(
     if until != "prep" and (name := trained.name_then(root)):
         _run(root, quiet, event, "prep")
         if not trained.take_over(root, name):
-            sys.stderr.write(f"what {name} was trained by has changed since: it is trained again\n")
+            sys.stderr.write(f"the inputs of {name}'s training have changed: it is trained again\n")
     _run(root, quiet, event, until)
 
 
@@ -80,21 +86,21 @@ def _run(root: Path, quiet: bool, event: Event, until: str | None) -> None:
     ) as process:
         for line in process.stdout or ():
             sys.stderr.write(line)
-            if found := _RUNNING.match(line):
-                event({"event": "stage", "stage": found[1]})
+            if match := _RUNNING.match(line):
+                event({"event": "stage", "stage": match[1]})
         if process.wait() == 0:
             return
     if failure.exists():
-        told = json.loads(failure.read_text(encoding="utf-8"))
-        kind = Refused if told["exit_code"] == Refused.exit_code else LunaError
-        raise kind(told["message"])
+        error = json.loads(failure.read_text(encoding="utf-8"))
+        kind = Refused if error["exit_code"] == Refused.exit_code else LunaError
+        raise kind(error["message"])
     raise LunaError(
-        "The pipeline stopped before its end (see above): mend the cause, then run 'luna evolve' again; it goes on from there."
+        "The pipeline stopped early (see above): correct the cause, then run 'luna evolve' again; it resumes from there."
     )
 
 
 def one(
-    root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _untold
+    root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _ignore
 ) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
     name = _begin(root, say)
@@ -118,18 +124,18 @@ def _require_undisturbed(root: Path, name: str, branch: str | None) -> None:
         )
     if params.load(root).generation.name != name:
         raise StateError(
-            f"A checkout replaced params.yaml while {name} was being built; nothing was sealed: run 'luna evolve' to build it anew."
+            f"A checkout replaced params.yaml while {name} was being built; nothing was sealed: run 'luna evolve' to build it again."
         )
 
 
 def part(
-    root: Path, stage: str, say: Callable[[str], None], event: Event = _untold, quiet: bool = False
+    root: Path, stage: str, say: Callable[[str], None], event: Event = _ignore, quiet: bool = False
 ) -> handover.HandedOver:
-    """Build the next generation, or the unfinished one, up to ``stage`` and hand it over to whoever goes on, on another machine.
+    """Build the next generation, or the unfinished one, up to ``stage`` and hand it over to another machine.
 
     Generation 0, where there is none, is built and sealed first. Raises what ``evolve`` and ``handover.hand_over`` do.
     """
-    give_back(root)
+    restore_settings(root)
     settings = params.load(root)
     _require_disk(root, settings)
     if not read_line(root, settings.line.prefix).sealed:
@@ -139,15 +145,15 @@ def part(
     branch = Git(root).branch()
     reproduce(root, quiet, event, stage)
     _require_undisturbed(root, name, branch)
-    told = handover.hand_over(
+    handed = handover.hand_over(
         root,
         read_line(root, settings.line.prefix),
         name,
         stage,
         lambda step: say(f"{name}: {step}"),
     )
-    event({"event": "handed over", **asdict(told)})
-    return told
+    event({"event": "handed over", **asdict(handed)})
+    return handed
 
 
 def _begin(
@@ -164,7 +170,7 @@ def _begin(
     else:
         tip.require_tip(line)
         recorded.require_named(root, settings)
-        say(f"{name} is gone on with")
+        say(f"Resuming {name}")
     handover.take_over(root, name, say)
     return name
 
@@ -181,23 +187,22 @@ def evolve(
     root: Path,
     most: int,
     say: Callable[[str], None],
-    event: Event = _untold,
+    event: Event = _ignore,
     until_mature: bool = False,
     max_denials: int | None = None,
     quiet: bool = False,
 ) -> Grown:
-    """Build up to ``most`` generations over what waits to be learnt; generation 0, where there is none, comes beside them.
+    """Build up to ``most`` generations from the waiting conversations, and generation 0 first where there is none.
 
     After a denial the next of params.yaml's ``retry`` is tried on the same batch (see luna.operations.retry), in this call or
-    in the next one; without one the loop stops, for the same again would be mood. A further call begins with one's own
-    settings again. The user's own settings are put back at the end, also when a run
-    was killed in between: what they were is kept in ``.luna/evolve.json``.
+    in the next one; without one the loop stops, because the same settings would be denied again. The user's own settings
+    are put back at the end, and by the next call after a kill: they are saved in ``.luna/evolve.json`` meanwhile.
 
     Raises:
         InputError: there is nothing new to learn and nothing was built.
         StateError: the disk is too full to begin.
     """
-    give_back(root)
+    restore_settings(root)
     settings = params.load(root)
     denials_allowed = max_denials or settings.evolve.max_denials
     built: list[Sealed] = []
@@ -206,7 +211,7 @@ def evolve(
         event({"event": "started", "built": len(built)})
         sealed = one(root, say, quiet, event)
         built.append(sealed)
-        give_back(root)
+        restore_settings(root)
         event({"event": "sealed", **asdict(sealed)})
         return sealed
 
@@ -229,9 +234,9 @@ def evolve(
                 break
             if not unfinished and (number := next_try(root, line)):
                 other = params.load(root).retry[number - 1].settings()
-                _lend(root, other)
+                _apply_retry(root, other)
                 say(
-                    f"the rule denied these conversations before: trying number {number} of retry: in params.yaml"
+                    f"the rule denied these conversations before: trying entry {number} of retry: in params.yaml"
                 )
                 event({"event": "retry", "number": number, "settings": other})
             if grow().promoted:
@@ -246,19 +251,17 @@ def evolve(
                 break
     finally:
         if tip.building(params.load(root), read_line(root, settings.line.prefix)) is None:
-            give_back(root)
+            restore_settings(root)
     event({"event": "stopped", "reason": stopped, "built": len(built)})
     return Grown(built, stopped)
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a generation was taught and what it scored; a score is None where it could not be measured."""
+    """What a generation was taught, and each score's value by its name in a sentence; None where it could not be measured."""
 
     conversations: int
-    recall: float | None
-    generalisation: float | None
-    tone_drift: float | None
+    scores: dict[str, float | None]
 
 
 def learnt(root: Path, name: str) -> Learnt:
@@ -270,9 +273,7 @@ def learnt(root: Path, name: str) -> Learnt:
     scores = metrics["evaluation"]
     return Learnt(
         metrics["data"]["new_conversations"],
-        scores["recall"],
-        scores["generalize"],
-        scores["tone_drift"],
+        {score.words: scores[score.key] for score in SCORES},
     )
 
 
@@ -283,12 +284,12 @@ def is_mature(root: Path) -> bool:
     return maturity_of_head(root)[0].state == "mature"
 
 
-def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
-    """Put a try's settings into params.yaml; the first time, note the user's own."""
-    give_back(root)
+def _apply_retry(root: Path, other: dict[str, dict[str, Any]]) -> None:
+    """Put a try's settings into params.yaml, after saving the user's own."""
+    restore_settings(root)
     before = params.load(root).model_dump(mode="json")
     files.write_json(
-        root / LENT,
+        root / SAVED_SETTINGS,
         {
             section: {key: before[section][key] for key in values}
             for section, values in other.items()
@@ -297,15 +298,15 @@ def _lend(root: Path, other: dict[str, dict[str, Any]]) -> None:
     params.write(root, other)
 
 
-def give_back(root: Path) -> None:
+def restore_settings(root: Path) -> None:
     """Put the user's own settings back, unless the generation that was started with others is still unfinished."""
-    lent = root / LENT
-    if not lent.exists():
+    saved = root / SAVED_SETTINGS
+    if not saved.exists():
         return
     current = params.load(root)
     if tip.building(current, read_line(root, current.line.prefix)) is None:
-        params.write(root, files.read_json(lent))
-        lent.unlink()
+        params.write(root, files.read_json(saved))
+        saved.unlink()
 
 
 def _free_gb(root: Path) -> float:

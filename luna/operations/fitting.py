@@ -19,11 +19,11 @@ def require(root: Path, settings: Params, trains: bool = True) -> None:
     train = settings.train
     if trains and train.device == "cuda" and not environment.has_nvidia_gpu():
         raise InputError(
-            "params.yaml: train.device = 'cuda' is not allowed here: the NVIDIA driver finds no GPU (nvidia-smi -L); say auto or cpu."
+            "params.yaml: train.device = 'cuda' is not allowed here: the NVIDIA driver finds no GPU (nvidia-smi -L); set auto or cpu."
         )
     if trains and train.load_in_4bit and not environment.uses_cuda(train.device):
         raise InputError(
-            "params.yaml: train.load_in_4bit = True is not allowed here: it needs a CUDA GPU, and this machine has none; say false."
+            "params.yaml: train.load_in_4bit = True is not allowed here: it needs a CUDA GPU, and this machine has none; set false."
         )
     known = base.layer_modules(settings.base, root / artifacts.BASE)
     if known is None:

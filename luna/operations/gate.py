@@ -15,13 +15,13 @@ from luna.repo.settings import standing
 
 @contextlib.contextmanager
 def changing(root: Path, command: str, despite: frozenset[Kind] = frozenset()) -> Iterator[None]:
-    """Hold the lock for a command that adds to history or lets go of bytes that history needs.
+    """Hold the lock for a command that adds to history or deletes bytes that history needs.
 
-    ``despite``: doubts that this command is the remedy of.
+    ``despite``: kinds of doubt that this command resolves.
 
     Raises:
         Busy: another command runs.
-        StateError: something is known of the line that this clone's tags do not say; nothing was changed.
+        StateError: this clone's tags are not the whole line; nothing was changed.
     """
     with exclusive(root, command):
         known.require(read_line(root, standing(root).line.prefix), despite)

@@ -29,9 +29,10 @@ _ANCESTRAL = (
 
 @dataclass(frozen=True)
 class Plan:
-    """Objects that would go, by md5, with their bytes; ``generations`` lose something here.
+    """Objects that would be deleted, by md5, with their bytes; ``generations`` lose something in this clone.
 
-    What stays: bytes ``kept`` for use, ``lean`` ones that cold storage holds as base and adapters alone, ``unknown`` ones of no sealed generation.
+    What stays, in bytes: ``kept_bytes`` in use, ``lean_bytes`` of GGUF files that cold storage holds only as base and
+    adapters, ``unknown_bytes`` that no sealed generation names.
     """
 
     objects: dict[str, int]
@@ -58,10 +59,10 @@ class Freed:
 def plan(line: Line) -> Plan:
     """Look only. Kept: what the working tree, the commit checked out, the head and snapshots name, and of ancestors what a build reads."""
     root = line.git.root
-    place = cache.home(root) / "files" / "md5"
+    objects_folder = cache.home(root) / "files" / "md5"
     sizes = {
         "".join(path.parts[-2:]): path.stat().st_size
-        for path in place.glob("??/*")
+        for path in objects_folder.glob("??/*")
         if path.is_file() and not path.name.endswith(".tmp")
     }
     wanted = _wanted(root, line)
@@ -89,9 +90,9 @@ def plan(line: Line) -> Plan:
 
 
 def _here(root: Path, outs) -> set[str]:
-    """The objects behind outputs, folder listings left out: these small files stay, since they say what a folder holds."""
+    """The objects of outputs without the folders' listings: these small files stay, because they say what a folder holds."""
     md5s = [out.md5 for out in outs if out.cached]
-    return {md5 for md5 in objects.behind(root, md5s) if not md5.endswith(".dir")}
+    return {md5 for md5 in objects.expanded(root, md5s) if not md5.endswith(".dir")}
 
 
 def _wanted(root: Path, line: Line) -> set[str]:
@@ -107,10 +108,8 @@ def _wanted(root: Path, line: Line) -> set[str]:
         if lock and pipeline:
             sets.append(list(outs_of(lock, pipeline).values()))
     settings = params.load(root)
-    parents = {
-        line.head_name,
-        settings.generation.parent if building(settings, line) else None,
-    } & set(line.names)
+    needed = [line.head_name, settings.generation.parent if building(settings, line) else None]
+    parents = {name for name in needed if name in line.names}
     sets += [list(sealed_outs(root, snapshot).values()) for snapshot in line.snapshots]
     for parent in parents:
         sets.append(list(sealed_outs(root, parent).values()))
@@ -121,7 +120,7 @@ def _wanted(root: Path, line: Line) -> set[str]:
 
 
 def free(
-    line: Line, found: Plan, progress: Callable[[int, int], None] = lambda done, total: None
+    line: Line, plan: Plan, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Freed:
     """Read each object back from cold storage, then delete it from the cache. Killed anywhere, nothing is lost: run it again.
 
@@ -130,7 +129,7 @@ def free(
     """
     root = line.git.root
     copies, places = params.load(root).cold.copies, cold.open_all(root)
-    total, done = found.bytes * min(copies, len(places)), 0
+    total, done = plan.bytes * min(copies, len(places)), 0
     lost = {store.name: sentence for store in places if (sentence := _refusal(store, line))}
 
     def read(count: int) -> None:
@@ -139,7 +138,7 @@ def free(
         progress(min(done, total), total)
 
     count, size, refused = 0, 0, []
-    for md5, length in found.objects.items():
+    for md5, length in plan.objects.items():
         proven, why = 0, ""
         for store in places:
             if store.name in lost:
@@ -155,13 +154,13 @@ def free(
         if proven < copies:
             refused.append(why)
             continue
-        cache.place(root, md5).unlink(missing_ok=True)
+        cache.path_of(root, md5).unlink(missing_ok=True)
         count, size = count + 1, size + length
     return Freed(count, size, refused)
 
 
 def _refusal(store: cold.Store, line: Line) -> str | None:
-    """Why nothing can be read back from a store as a whole: it is away, or is not this line's."""
+    """Why a store cannot be used at all: it does not answer, or is not this line's."""
     try:
         return stores.refusal(stores.look(store, line.git), line.git)
     except ColdStorageError as error:

@@ -51,12 +51,11 @@ def hand_over(
     # All but the ledger, whose row a seal alone adds.
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT if path != artifacts.LEDGER]
     tip, tree, theirs = git.resolve("HEAD"), git.tree_with(paths), shared.ask(git)
-    if shared.holds_commit(
-        git, branch, theirs, tree, tip
-    ):  # killed after the shared repository had taken it
-        git.update([Update(branch, theirs[branch], tip)], f"luna: {name} up to {stage}")
+    # Killed after the shared repository had taken it.
+    if arrived := shared.holding(git, branch, theirs, tree, tip):
+        git.update([Update(branch, arrived, tip)], f"luna: {name} up to {stage}")
         git.refresh_index(paths)
-        tip = theirs[branch]
+        tip = arrived
     shared.require_not_overtaken(git, branch, theirs)
     tick("archiving")
     uploaded = archive_outs(root, line, _outs(root, name), tick)
@@ -76,12 +75,12 @@ def hand_over(
 
 
 def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:
-    """Put the recorded outputs of ``name`` where the pipeline looks for them, from the cache or from cold storage.
+    """Put the recorded outputs of ``name`` into the workspace, from the cache or from cold storage.
 
-    What lies there already is left. Returns how many objects came from cold storage.
+    What is there already stays. Returns how many objects came from cold storage.
 
     Raises:
-        ColdStorageError: an output is not to be had whole; the stage that made it would have to run again.
+        ColdStorageError: no intact copy of an output is left; the stage that made it would have to run again.
     """
     if not (root / artifacts.LOCK).exists():
         return 0
@@ -94,10 +93,10 @@ def take_over(root: Path, name: str, say: Callable[[str], None] = lambda text: N
         return 0
     say(f"{name}: bringing {', '.join(lacking)}")
     try:
-        came = sum(objects.whole(root, md5)[1] for md5 in objects.behind(root, kept(lacking)))
+        came = sum(objects.whole(root, md5)[1] for md5 in objects.expanded(root, kept(lacking)))
     except ColdStorageError as error:
         raise ColdStorageError(
-            f"{error} Make it answer, then run the same command again; or 'dvc repro' makes what is missing anew, here."
+            f"{error} Make sure that it answers, then run the same command again; or 'dvc repro' makes the missing outputs again, here."
         ) from None
     _check_out(root, list(lacking))
     return came
@@ -121,12 +120,12 @@ def _outs(root: Path, name: str) -> dict[str, Out]:
 
 def _is_there(root: Path, out: Out) -> bool:
     """Whether the workspace holds an output's bytes."""
-    place = root / out.path
+    top = root / out.path
     if not out.md5.endswith(".dir"):
-        return _is_same(root, place, out.md5)
-    if not place.is_dir() or not cache.find(root, out.md5):
+        return _is_same(root, top, out.md5)
+    if not top.is_dir() or not cache.find(root, out.md5):
         return False
-    here = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
+    here = {path.relative_to(top).as_posix(): path for path in top.rglob("*") if path.is_file()}
     listed = objects.listing(root, out.md5)
     return here.keys() == listed.keys() and all(
         _is_same(root, path, listed[relative]) for relative, path in here.items()
@@ -146,7 +145,7 @@ def _check_out(root: Path, paths: list[str]) -> None:
     from dvc.repo import Repo
 
     try:
-        # What lies in the way is another generation's output, which its own tag brings back.
+        # A file in the way is another generation's output, which its own tag brings back.
         Repo(str(root)).checkout(targets=[str(root / path) for path in paths], force=True)
     except DvcException as error:
         raise StateError(f"DVC could not put {', '.join(paths)} in place: {error}") from None

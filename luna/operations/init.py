@@ -35,14 +35,14 @@ def initialise(root: Path, prefix: str) -> list[str]:
     done += _keep_line_ends(git)
     if hooks.install_hooks(git):
         done += [
-            "git hooks installed: 'git checkout TAG' brings the model's bytes back",
-            "git hooks installed: a sealed tag is neither moved nor deleted, a past ledger row never altered",
+            "git hooks installed: 'git checkout TAG' also checks the model out",
+            "git hooks installed: they refuse to move or delete a sealed tag and to alter a past ledger row",
         ]
         if former := hooks.before(git):
             done.append(f"the hooks in {former} are run after them")
     if command := hooks.clean_up_command(git):
         done.append(
-            f"an older 'luna init' left hooks in {hooks.before(git)}, where they run in other repositories too; to take them out: {command}"
+            f"hooks of an older 'luna init' are in {hooks.before(git)}, where they run for other repositories too; to take them out: {command}"
         )
     for key, value in _MERGE_DRIVER.items():
         if git.config(key) != value:
@@ -63,10 +63,12 @@ def initialise(root: Path, prefix: str) -> list[str]:
             done.append(
                 f"fetching from {remote} follows {head_tag(prefix)} and refuses a changed generation"
             )
-    done += _fetch_tags(git, prefix)  # the record alone would tell of tags that it cannot all bring
-    if git.text("remote") and not git.resolve(record.REF):
+    done += _fetch_tags(
+        git, prefix
+    )  # the record alone would name tags whose objects it cannot all bring
+    if git.text("remote") and not git.try_resolve(record.REF):
         record.ensure(git)
-        if git.resolve(record.REF):
+        if git.try_resolve(record.REF):
             done.append("the record of tags was fetched")
     return done
 
@@ -94,7 +96,7 @@ def _keep_line_ends(git: Git) -> list[str]:
     if turned:
         git.run("config", "core.autocrlf", "false")
         done.append(
-            "core.autocrlf is off in this clone: what is known by its hash keeps its line ends"
+            "core.autocrlf is off in this clone: files that are known by their hash keep their line ends"
         )
     same, edited = _other_line_ends(git)
     altered = same + (edited if turned else [])  # else they may be a person's choice
@@ -104,7 +106,7 @@ def _keep_line_ends(git: Git) -> list[str]:
         # git takes another length for another content until it has read the file.
         names = "".join(f"{path}\0" for path in same)
         git.run("update-index", "-z", "--stdin", stdin=os.fsencode(names))
-        done.append(f"{len(altered)} files got back the line ends that they were committed with")
+        done.append(f"{len(altered)} files have the line ends again that they were committed with")
     return done
 
 

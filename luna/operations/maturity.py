@@ -11,7 +11,7 @@ from luna.promotion.maturity import Maturity, judge, own_line
 
 
 def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
-    """The head's line as far back as the ledger can be read, and a sentence for each thing that stood in the way.
+    """The head's line as far back as the ledger can be read, and a sentence for each thing that could not be read.
 
     Two git processes, however long the line. Raises InputError when the ledger's header cannot be read.
     """
@@ -19,15 +19,17 @@ def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
     line = read_line(root, settings.line.prefix)
     if line.head_name is None:
         return judge([], settings.maturity), []
-    rows, faults = ledger.scan(line.ledger_text(), line.ledger_place)
-    found = own_line(rows, GenerationName.parse(line.head_name).number)
-    said = [f"{line.ledger_place} line {fault.line} is not a row of the ledger" for fault in faults]
-    if not found:
-        said.append(
+    rows, faults = ledger.scan(line.ledger_text(), line.ledger_label)
+    own = own_line(rows, GenerationName.parse(line.head_name).number)
+    unreadable = [
+        f"{line.ledger_label} line {fault.line} is not a row of the ledger" for fault in faults
+    ]
+    if not own:
+        unreadable.append(
             f"the ledger has no row of the head, {line.head_name}: restore it with 'git restore lineage.csv'"
         )
-    elif isinstance(found[0].parent, int):
-        said.append(
-            f"the ledger has no readable row of G{found[0].parent:03d}: what lies before G{found[0].gen:03d} is not counted"
+    elif isinstance(own[0].parent, int):
+        unreadable.append(
+            f"the ledger has no readable row of G{own[0].parent:03d}: generations before G{own[0].gen:03d} are not counted"
         )
-    return judge(found, settings.maturity), said
+    return judge(own, settings.maturity), unreadable

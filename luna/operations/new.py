@@ -53,7 +53,7 @@ def waiting(root: Path, line: Line) -> Waiting:
     """What is to be learnt, the inbox included. Raises InputError for a malformed conversation, naming file and line."""
     seen: set[str] = set()
     if line.head_name:
-        [text] = line.git.cat([f"refs/tags/{line.head_name}:{artifacts.TAUGHT.as_posix()}"])
+        text = line.git.show(f"refs/tags/{line.head_name}", artifacts.TAUGHT)
         seen = {row.identity for row in taught.loads((text or b"").decode())}
     return batches.waiting(
         root / artifacts.CONVERSATIONS, params.load(root).data, seen, inbox.waiting(root)
@@ -65,10 +65,12 @@ def pending(root: Path, line: Line) -> Pending:
     return counted(waiting(root, line))
 
 
-def counted(found: Waiting) -> Pending:
+def counted(waiting: Waiting) -> Pending:
     """How much waits to be learnt."""
-    both = [*found.next, *found.later]
-    return Pending(len(both), math.fsum(item.karma for item in both), len(found.next), found.folder)
+    both = [*waiting.next, *waiting.later]
+    return Pending(
+        len(both), math.fsum(item.karma for item in both), len(waiting.next), waiting.folder
+    )
 
 
 def start(
@@ -78,10 +80,9 @@ def start(
     exports: bool = True,
     trains: bool = True,
 ) -> GenerationName:
-    """Check everything, then record what is built and name it in params.yaml; nothing is changed when a check fails.
+    """Check everything, then write models/build.json and params.yaml; nothing is changed when a check fails.
 
-    ``exports`` False: another machine goes on after the training, ``trains`` False: before it; so its needs are not
-    asked for here.
+    ``exports`` False: another machine exports; ``trains`` False: another machine trains. Their needs are not checked here.
 
     Raises:
         StateError: a generation is being built already (``replace`` gives it up), the branch is not
@@ -97,33 +98,33 @@ def start(
     require_can_seal(line.git)
     if (unfinished := building(settings, line)) and not replace:
         raise StateError(
-            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or give it up with 'luna new --replace'."
+            f"{unfinished} is still being built: finish it with 'dvc repro' and 'luna seal', or abandon it with 'luna new --replace'."
         )
     require_tip(line)
     foreign = [path for path in line.git.changed() if not path.startswith(OWN_CHANGES)]
     if foreign:
         raise StateError(
-            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code it was built by."
+            f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code that built it."
         )
     base.check(settings.base)
     if not line.sealed:
         _look_into_base(root, settings, say)
-    parent, sealed_ledger = line.head_name or BASE_PARENT, None
+    head, sealed_ledger = line.head_name, None
     if line.sealed:
-        if line.head_name is None:
+        if head is None:
             raise StateError(
                 "The head tag is missing or names no generation: run 'luna seal' to restore it."
             )
         if not unfinished:
             workspace.require_own_params(line, settings)
         sealed_ledger = workspace.require_true_ledger(line)
-        _require_same_base(line, settings)
+        _require_same_base(line, head, settings)
         if not pending(root, line).conversations:
             raise InputError(
                 "There is nothing new to learn: add conversations to data/conversations, then run the command again."
             )
     batch = waiting(root, line)
-    build = _decide(root, line, parent, sealed_ledger, batch)
+    build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
     for sentence in overlooked(root, settings, batch):
         say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
@@ -156,7 +157,7 @@ def _decide(
     root: Path, line: Line, parent: str, sealed_ledger: str | None, batch: Waiting
 ) -> Build:
     """What is built on ``parent``; ``sealed_ledger`` is the git object of the ledger."""
-    # Generation 0 is taught nothing: it is asked all that waits, and leaves all of it.
+    # Generation 0 learns nothing: it is asked all waiting conversations and leaves them waiting.
     chosen, left = (
         (batch.next, batch.later)
         if line.sealed
@@ -185,8 +186,8 @@ def begin(root: Path, line: Line, build: Build) -> None:
     params.write_generation(root, build.name, build.parent)
 
 
-def _require_same_base(line: Line, settings: params.Params) -> None:
-    was = sealed_params(line.git, line.head_name).base
+def _require_same_base(line: Line, head: str, settings: params.Params) -> None:
+    was = sealed_params(line.git, head).base
     if was != settings.base:
         raise InputError(
             f"params.yaml: base.source is '{settings.base.source}', but this line descends from '{was.source}': set it back, or start a new line in a fresh clone."
@@ -194,9 +195,9 @@ def _require_same_base(line: Line, settings: params.Params) -> None:
 
 
 def next_name(line: Line) -> GenerationName:
-    """The next free number, born now; or a second after the newest generation where the clock was set back: names stay in order."""
+    """The next free number and the time now; a second after the newest generation if the clock was set back, so that names stay in order."""
     now = datetime.now(UTC).replace(microsecond=0)
-    if line.sealed:
+    if line.newest:
         newest = datetime.strptime(
             GenerationName.parse(line.newest).stamp, "%Y%m%d-%H%M%S"
         ).replace(tzinfo=UTC)

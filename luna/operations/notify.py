@@ -31,7 +31,9 @@ def tell(root: Path, command: str | None, event: dict[str, Any]) -> str | None:
             timeout=_SECONDS,
         )
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
-        return f"notify.command did not run ({error}); growing goes on"
+        return f"notify.command did not run ({error}); the build continues"
     return (
-        f"notify.command ended with {done.returncode}; growing goes on" if done.returncode else None
+        f"notify.command ended with {done.returncode}; the build continues"
+        if done.returncode
+        else None
     )

@@ -15,18 +15,18 @@ from luna.text import escaped
 def overlooked(root: Path, settings: Params, waiting: Waiting) -> list[str]:
     """A sentence for each folder's ignored files, and one for each key that conversations waiting to be learnt have and Luna does not know."""
     sentences = []
-    for place, entries in (
+    for relative, entries in (
         (artifacts.CONVERSATIONS, batches.entries(root / artifacts.CONVERSATIONS, settings.data)),
         (artifacts.INBOX, folder.entries(root / artifacts.INBOX)),
         (artifacts.CURATED_PROBES, folder.entries(root / artifacts.CURATED_PROBES)),
     ):
         names = [
-            escaped(entry.path.relative_to(root / place).as_posix())
+            escaped(entry.path.relative_to(root / relative).as_posix())
             for entry in entries
             if entry.kind is Kind.IGNORED and entry.path.name not in _EXPECTED
         ]
         if names:
-            sentences.append(f"ignored in {place.as_posix()}: {', '.join(names)}")
+            sentences.append(f"ignored in {relative.as_posix()}: {', '.join(names)}")
     counts: dict[str, int] = {}
     for item in [*waiting.next, *waiting.later]:
         for key in item.ignored:

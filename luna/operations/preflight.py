@@ -7,15 +7,16 @@ Disk, in bytes, with B the base in 16 bits, A the adapter in float32 and Q the q
 * the cache: Q + A; the first time B as well;
 * cold storage on a local disk: the same.
 
-What lies on one file system is added up. The estimate of memory is in luna/training/memory.py.
+Needs on one file system are added up. The estimate of memory is in luna/training/memory.py.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from luna import artifacts
@@ -45,9 +46,9 @@ _GB = 1e9
 
 @dataclass(frozen=True)
 class Space:
-    """What must be free on the file system of ``place``, and what is, in bytes."""
+    """What must be free on the file system of ``folder``, and what is free, in bytes."""
 
-    place: Path
+    folder: Path
     need: int
     free: int
 
@@ -66,7 +67,7 @@ class Preflight:
     def sentence(self) -> str:
         """What is needed and what is free, for a person."""
         parts = [
-            f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.place}' for space in self.disks)}"
+            f"disk {', '.join(f'{space.need / _GB:.1f} of {space.free / _GB:.1f} GB free at {space.folder}' for space in self.disks)}"
         ]
         if self.memory:
             parts.append(f"memory {self.memory[0] / _GB:.1f} of {self.memory[1] / _GB:.1f} GB free")
@@ -76,7 +77,7 @@ class Preflight:
             )
         if self.parent:
             parts.append(
-                f"{self.parent} and all that its weights are made of are in cold storage, and it is in the ledger"
+                f"{self.parent} and everything its weights are made of are in cold storage, and its row is in the ledger"
             )
         return "preflight: " + "; ".join(parts)
 
@@ -89,7 +90,7 @@ def require(
     exports: bool = True,
     trains: bool = True,
 ) -> Preflight:
-    """What was found, where all fits. ``exports`` False: another machine goes on after the training; ``trains`` False: before it.
+    """What the generation needs, when everything fits. ``exports`` False: another machine exports; ``trains`` False: another machine trains.
 
     Raises:
         InputError: params.yaml does not fit the base, or this machine, which is to train.
@@ -98,13 +99,13 @@ def require(
             something that the parent's weights are made of.
     """
     fitting.require(root, settings, trains)
-    found = look(root, settings, line, conversations, exports)
-    if found.too_little:
-        raise StateError(f"{found.too_little}; nothing was started.")
+    needs = look(root, settings, line, conversations, exports)
+    if needs.too_little:
+        raise StateError(f"{needs.too_little}; nothing was started.")
     places = _require_stores(root, settings, line)
-    if found.parent:
-        _require_parent(root, line, found.parent, places)
-    return found
+    if needs.parent:
+        _require_parent(root, line, needs.parent, places)
+    return needs
 
 
 def look(
@@ -114,7 +115,7 @@ def look(
     conversations: list[Conversation],
     exports: bool = True,
 ) -> Preflight:
-    """Nothing is asked of cold storage here."""
+    """Cold storage is not checked here."""
     parent = line.head_name
     weights = (
         sealed_outs(root.resolve(), parent)[artifacts.BASE.as_posix()].size
@@ -128,7 +129,7 @@ def look(
     disks = _disks(root, settings, weights, shape, first=parent is None)
     for space in disks:
         if space.need > space.free:
-            too_little = f"This generation would take about {space.need / _GB:.1f} GB of disk at {space.place}, and {space.free / _GB:.1f} are free: free some ('luna gc --dry-run' shows what can go)"
+            too_little = f"This generation would take about {space.need / _GB:.1f} GB of disk at {space.folder}, and {space.free / _GB:.1f} are free: free some ('luna gc --dry-run' shows what can go)"
     return Preflight(disks, taken, gpu, parent, too_little)
 
 
@@ -150,11 +151,10 @@ def _memory(
     gpu = (need.gpu, vram) if need.gpu is not None else None
     if fits(settings.train):
         return (need.machine, free), gpu, None
-    short = (
-        f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free"
-        if need.machine > free
-        else f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
-    )
+    if need.gpu is not None and vram is not None and need.machine <= free:
+        short = f"{need.gpu / _GB:.1f} GB on the GPU, and {vram / _GB:.1f} are free"
+    else:
+        short = f"{need.machine / _GB:.1f} GB of memory, and {free / _GB:.1f} are free"
     return (
         (need.machine, free),
         gpu,
@@ -163,7 +163,7 @@ def _memory(
 
 
 def _shape(line: Line, parent: str, weights: int) -> memory.Shape | None:
-    [config] = line.git.cat([f"refs/tags/{parent}:{artifacts.CONFIG.as_posix()}"])
+    config = line.git.show(f"refs/tags/{parent}", artifacts.CONFIG)
     return memory.Shape.of(json.loads(config or b"{}"), weights // 2)
 
 
@@ -191,25 +191,25 @@ def _disks(
     wanted = [
         (root, (1 if first else 3) * weights + quantised + 9 * adapter),
         (cache.home(root), kept),
-        *((place, kept) for place in config.cold_folders(root, settings.cold.remotes)),
+        *((folder, kept) for folder in config.cold_folders(root, settings.cold.remotes)),
     ]
-    found: dict[int, Space] = {}
-    for place, need in wanted:
-        there = place
+    spaces: dict[int, Space] = {}
+    for folder, need in wanted:
+        there = folder
         while not there.exists():
             there = there.parent
         device = there.stat().st_dev
-        before = found.get(device)
-        found[device] = Space(
-            before.place if before else there,
+        before = spaces.get(device)
+        spaces[device] = Space(
+            before.folder if before else there,
             (before.need if before else 0) + int(MARGIN * need),
             shutil.disk_usage(there).free,
         )
-    return list(found.values())
+    return list(spaces.values())
 
 
 def _require_stores(root: Path, settings: Params, line: Line) -> list[Store]:
-    """Every store is asked whose it is and written to, so that no seal fails after the training. Returns those that take it.
+    """Check each store's line and write a test file to it, so that no seal fails after the training. Returns the stores that work.
 
     Raises ColdStorageError where fewer than ``cold.copies`` do, or one is another line's.
     """
@@ -251,35 +251,32 @@ def _require_parent(root: Path, line: Line, parent: str, places: list[Store]) ->
 
     if not any(row.gen == GenerationName.parse(parent).number for row in line.ledger()):
         raise StateError(
-            f"The ledger has no row of {parent}, which would be the parent: run 'luna verify', then 'luna repair'; nothing was started."
+            f"The ledger has no row of the parent {parent}: run 'luna verify', then 'luna repair'; nothing was started."
         )
     failures: list[str] = []
     for store in places:
         try:
             dropped = thinned.known(line, store)
-            missing = _missing(
-                root,
-                line,
-                parent,
-                lambda md5, store=store, dropped=dropped: (
-                    md5 not in dropped and not store.exists(md5)
-                ),
-            )
+            missing = _missing(root, line, parent, partial(_lacks, store, dropped))
             if not missing:
                 return
             failures.append(f"'{store.name}' lacks {', '.join(missing)}")
         except (ColdStorageError, InputError) as error:
             failures.append(str(error).rstrip("."))
     raise ColdStorageError(
-        f"{failures[0]}: {parent}, which would be the parent, is made of it. Make it whole with 'luna archive --all' "
+        f"{failures[0]}: the parent {parent} needs it. Complete the store with 'luna archive --all' "
         "(or 'luna repair') first; nothing was started."
     )
+
+
+def _lacks(store: Store, dropped: Container[str], md5: str) -> bool:
+    return md5 not in dropped and not store.exists(md5)
 
 
 def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) -> list[str]:
     """What is missing of the parent's outputs, and of the base and the adapters that its weights are made of."""
     base_path, adapter = artifacts.BASE.as_posix(), artifacts.ADAPTER.as_posix()
-    found = []
+    missing = []
     for name in reversed(line.ancestors(parent)):
         outs = sealed_outs(root.resolve(), name)
         wanted = (
@@ -289,9 +286,9 @@ def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) 
         )
         for out in wanted:
             try:
-                gone = any(lacks(md5) for md5 in objects.behind(root, [out.md5]))
-            except ColdStorageError:  # its listing is to be had nowhere
+                gone = any(lacks(md5) for md5 in objects.expanded(root, [out.md5]))
+            except ColdStorageError:  # no place has its listing
                 gone = True
             if gone:
-                found.append(f"{out.path} of {name}")
-    return found
+                missing.append(f"{out.path} of {name}")
+    return missing

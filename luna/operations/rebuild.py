@@ -76,12 +76,12 @@ def rebuild(
 ) -> Rebuilt:
     """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there.
 
-    Every byte that is read has its recorded hash, or is fetched again from cold storage. Where the
-    result is not the recorded one, and that one is at hand, they are compared tensor by tensor.
+    Every byte that is read has its recorded hash, or is fetched again from cold storage. If the
+    result is not the recorded file, and that file is available, they are compared tensor by tensor.
 
     Raises:
-        ColdStorageError: base or an adapter of the line is not to be had whole.
-        ExportError: the recorded tools are not to be had, or an adapter and the base do not belong together.
+        ColdStorageError: no intact copy of the base or of an adapter is left.
+        ExportError: the recorded tools cannot be found or built, or an adapter and the base do not belong together.
     """
     started = time.monotonic()
     root = root.resolve()
@@ -104,21 +104,21 @@ def rebuild(
     base, adapters = parts(root, ancestors, scratch)
     merged = merge(base, adapters, scratch, say)
     say("converting and quantising")
-    place = scratch / "shipped" / name
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    said = shipping.identity(settings, weights.key(base), row.data_delta_sha256, tools)
-    shipped = shipping.ship(merged, settings, said, place, tools)
+    target = scratch / "shipped" / name
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    identity = shipping.identity(settings, weights.key(base), row.data_delta_sha256, tools)
+    shipped = shipping.ship(merged, settings, identity, target, tools)
     shipped.sixteen.unlink()
-    model = place / artifacts.MODEL.name
+    model = target / artifacts.MODEL.name
     shipped.quantised.rename(model)
-    found = files.digest(model)
-    unlike = [] if found == row.weights_sha256 else _differences(root, name, model)
+    digest = files.digest(model)
+    unlike = [] if digest == row.weights_sha256 else _differences(root, name, model)
     return Rebuilt(
         name,
         merged,
         model,
-        found,
+        digest,
         row.weights_sha256,
         f"llama-cpp-python {tools.version}, converter {tools.converter_sha256}",
         time.monotonic() - started,
@@ -137,8 +137,8 @@ def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[A
     """What the last of ``ancestors`` (as Line.ancestors gives them) is made of: the base's folder, and the adapters on its line, oldest first.
 
     Raises:
-        ColdStorageError: one of them is not to be had whole.
-        ExportError: the line stands on two bases.
+        ColdStorageError: no intact copy of one of them is left.
+        ExportError: the line was built on two bases.
     """
     return _base(root, ancestors, scratch), [
         _adapter(root, ancestors[-1], one) for one in ancestors
@@ -162,7 +162,7 @@ def merge(
 def remaker(
     root: Path, prefix: str, scratch: Path, say: Callable[[str], None]
 ) -> Callable[[str], Path | None]:
-    """For a repair: a function that makes a generation's model.gguf again, once; None from it where that cannot be done, with the reason said."""
+    """For a repair: a function that makes a generation's model.gguf again, once; it returns None, after printing the reason, where that is impossible."""
     made: dict[str, Path | None] = {}
 
     def remake(name: str) -> Path | None:
@@ -195,7 +195,7 @@ def _differences(root: Path, name: str, model: Path) -> list[differences.Differe
         ]
     return differences.differences(recorded, model) or [
         differences.Difference(
-            "file", "metadata and tensors are equal; only their arrangement in the file differs"
+            "file", "metadata and tensors are equal; only their order in the file differs"
         )
     ]
 
@@ -206,19 +206,19 @@ def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
     wanted = outs[ancestors[-1]]
     if other := next((name for name, md5 in outs.items() if md5 != wanted), None):
         raise ExportError(
-            f"{other} stands on another base ({outs[other][:12]}) than {ancestors[-1]} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
+            f"{other} was built on another base ({outs[other][:12]}) than {ancestors[-1]} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
         )
-    place = scratch / wanted / artifacts.BASE.name
-    if place.is_dir():
-        return place
-    partial = place.with_name("partial")
+    target = scratch / wanted / artifacts.BASE.name
+    if target.is_dir():
+        return target
+    partial = target.with_name("partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for relative, md5 in _folder(root, wanted, f"The base of {ancestors[-1]}").items():
         (partial / relative).parent.mkdir(parents=True, exist_ok=True)
         link(_whole(root, md5, f"The base of {ancestors[-1]} ({relative})"), partial / relative)
-    partial.rename(place)
-    return place
+    partial.rename(target)
+    return target
 
 
 def _adapter(root: Path, name: str, ancestor: str) -> Adapter:
@@ -242,7 +242,7 @@ def _whole(root: Path, md5: str, whose: str) -> Path:
         return objects.whole(root, md5)[0]
     except ColdStorageError as error:
         raise ColdStorageError(
-            f"{whose} is not to be had, so nothing was rebuilt. {error}"
+            f"{whose} is missing everywhere, so nothing was rebuilt. {error}"
         ) from None
 
 

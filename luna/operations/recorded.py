@@ -11,10 +11,10 @@ from luna.history import build as builds
 from luna.history import past
 from luna.history.build import Build
 from luna.history.line import Line
-from luna.names import BASE_PARENT, GenerationName
+from luna.names import BASE_PARENT
 from luna.params import Params
 
-_AGAIN = "begin it again with 'luna new --replace'; nothing was sealed"
+_AGAIN = "start it again with 'luna new --replace'; nothing was sealed"
 
 
 def require(root: Path, line: Line, settings: Params, metrics: dict[str, Any]) -> None:
@@ -32,10 +32,11 @@ def require(root: Path, line: Line, settings: Params, metrics: dict[str, Any]) -
         )
     _require_parent(line, str(name), parent, build)
     row = _require_ledger(root, line, name.number)
-    number = BASE_PARENT if parent == BASE_PARENT else GenerationName.parse(parent).number
+    ancestor = settings.generation.parent_name
+    number = BASE_PARENT if ancestor is None else ancestor.number
     if not str(row.parent) == str(metrics["generation"]["parent"]) == str(number):
         raise StateError(
-            f"The results of {name} name parent {row.parent}, and it was begun with parent {number}: run 'dvc repro', then 'luna seal'; nothing was sealed."
+            f"The results of {name} name parent {row.parent}, but it was started with parent {number}: run 'dvc repro', then 'luna seal'; nothing was sealed."
         )
 
 
@@ -57,11 +58,11 @@ def _require_parent(line: Line, name: str, parent: str | None, build: Build | No
     )
     if parent != at_head or (not line.sealed) != (parent == BASE_PARENT):
         raise StateError(
-            f"{name} has parent {parent}, and the head was {at_head} when it was begun: {_AGAIN}."
+            f"{name} has parent {parent}, but the head was {at_head} when it was started: {_AGAIN}."
         )
     if build is not None and build.ancestors != builds.ancestors(line, build.parent):
         raise StateError(
-            f"{artifacts.BUILD} names other ancestors of {name} than the seals do: {_AGAIN}."
+            f"{artifacts.BUILD} does not name the ancestors of {name} that the seals name: {_AGAIN}."
         )
 
 

@@ -1,8 +1,8 @@
 """`luna recover`: makes a whole clone from cold storage alone.
 
-A clone comes into being in a folder of its own inside the target, and moves into it when it is whole, git's own
-folder last. Until then there is no repository to be taken for one. Killed anywhere, the same command goes on: what
-was fetched is kept, what was half made of git is made anew, what was being moved is moved to the end.
+The clone is made in a folder inside the target and moved up when it is complete, git's own folder last.
+Until then the target is not a git repository. If it is killed anywhere, the same command resumes: what
+was fetched is kept, a half-made git folder is made again, an interrupted move is finished.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SeveralLines(InputError):
             f"{item.location} ({item.generations} generations, the newest {item.newest or 'none'})"
             for item in candidates
         )
-        super().__init__(f"{source} holds {len(candidates)} lines, say which: {listed}.")
+        super().__init__(f"{source} holds {len(candidates)} lines, name one of them: {listed}.")
         self.candidates = tuple(candidates)
 
 
@@ -144,7 +144,7 @@ def _require_free(folder: Path, url: str) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Of two recoveries into one folder one goes on. Raises StateError for the other."""
+    """Allow one recovery per folder at a time. Raises StateError for another one."""
     work = folder / _WORK
     work.mkdir(parents=True, exist_ok=True)
     from filelock import FileLock, Timeout
@@ -154,7 +154,7 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise StateError(
-            f"Another 'luna recover' is at work in {folder}: wait for it, or give a new folder."
+            f"Another 'luna recover' runs in {folder}: wait for it, or give a new folder."
         ) from None
     with lock:
         yield
@@ -162,7 +162,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _scratch(folder: Path, url: str, existed: bool) -> Iterator[None]:
-    """The place where the clone comes into being. What an earlier run fetched into its cache is kept; all else is made anew."""
+    """The folder in which the clone is made. What an earlier run fetched into its cache is kept; the rest is made again."""
     work = folder / _WORK
     clone = work / _CLONE
     if clone.is_dir():
@@ -182,7 +182,7 @@ def _scratch(folder: Path, url: str, existed: bool) -> Iterator[None]:
 
 
 def _finish(folder: Path, url: str, fetched: int, missing: list[str]) -> Recovered:
-    """Move the whole clone to where it belongs, git's folder last."""
+    """Move the complete clone into the target folder, git's folder last."""
     work = folder / _WORK
     clone = work / _CLONE
     if clone.is_dir():
@@ -249,28 +249,28 @@ def _line_of(clone: Path, settings: dict[str, str]) -> tuple[dict[str, str], Sto
         if _is_line(store, store.root):
             return settings, store
         below = [path for path in _folders(store, store.root) if _is_line(store, path)]
-    found = []
+    lines = []
     for path in below:
         inner = settings | {"url": f"{settings['url']}/{store.odb.fs.name(path)}"}
-        found.append((inner, cold.open_store(clone, config.DEFAULT_REMOTE, inner)))
-    if not found:
+        lines.append((inner, cold.open_store(clone, config.DEFAULT_REMOTE, inner)))
+    if not lines:
         raise InputError(
-            f"{settings['url']} holds no line of Luna's: give the folder in which 'files' lies."
+            f"{settings['url']} holds no line of Luna: give the folder that has the folder 'files' in it."
         )
-    if len(found) > 1:
-        raise SeveralLines(settings["url"], [_candidate(other) for _, other in found])
-    return found[0]
+    if len(lines) > 1:
+        raise SeveralLines(settings["url"], [_candidate(other) for _, other in lines])
+    return lines[0]
 
 
-def _is_line(store: Store, place: str) -> bool:
-    return any(store.odb.fs.exists(store.odb.fs.join(place, name)) for name in _LINE_FOLDERS)
+def _is_line(store: Store, folder: str) -> bool:
+    return any(store.odb.fs.exists(store.odb.fs.join(folder, name)) for name in _LINE_FOLDERS)
 
 
-def _folders(store: Store, place: str) -> list[str]:
+def _folders(store: Store, folder: str) -> list[str]:
     fs = store.odb.fs
-    if not fs.exists(place):
+    if not fs.exists(folder):
         return []
-    return sorted(path.rstrip("/") for path in fs.ls(place, detail=False) if fs.isdir(path))
+    return sorted(path.rstrip("/") for path in fs.ls(folder, detail=False) if fs.isdir(path))
 
 
 def _candidate(store: Store) -> Candidate:
@@ -298,8 +298,8 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
         tags = [entry.tag for entry in entries if names.is_generation(entry.tag)]
         raise StateError(
             f"The cold storage '{store.address}' holds no git objects: it was written before Luna kept them there. It can give back every file by its hash"
-            f"{f' and the texts of the tags of {len(tags)} generations' if tags else ''}, but no commit, no dvc.lock and no conversation, so no clone comes of it. "
-            "In a clone that still has git run 'luna archive --all', or take a bundle; nothing was written."
+            f"{f' and the texts of the tags of {len(tags)} generations' if tags else ''}, but no commit, no dvc.lock and no conversation, so it is not enough for a clone. "
+            "In a clone that still has git run 'luna archive --all', or use a bundle; nothing was written."
         )
     git = _new(clone)
     unpacked = packs.unpack(store, git)
@@ -321,7 +321,7 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
     branch, references = _references(git, tips, entries)
     if branch is None:
         raise StateError(
-            f"The cold storage '{store.address}' holds no branch that is whole: {'; '.join(missing) or 'nothing was ever sealed there'}; nothing was written."
+            f"The cold storage '{store.address}' holds no complete branch: {'; '.join(missing) or 'nothing was ever sealed there'}; nothing was written."
         )
     git.run("symbolic-ref", "HEAD", branch)
     git.update(
@@ -334,7 +334,7 @@ def _repository(clone: Path, store: Store) -> tuple[Git, list[str]]:
 
 
 def _new(clone: Path) -> Git:
-    git = Git.bare(clone)
+    git = Git.at(clone)
     git.run("init", "--quiet", "--object-format=sha1")
     return git
 
@@ -345,7 +345,7 @@ def _longest(
     """The longest whole record: that of the store, or one that came with git's objects."""
     best = cold_entries
     for oid in dict.fromkeys(oid for ref, oid in tips if ref == record.REF):
-        [text] = git.cat([f"{oid}:{record.FILE}"])
+        text = git.show(oid, record.FILE)
         with contextlib.suppress(InputError):
             entries = record.loads((text or b"").decode("utf-8", "replace"))
             if len(entries) > len(best):
@@ -356,22 +356,22 @@ def _longest(
 def _references(
     git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]
 ) -> tuple[str | None, dict[str, str]]:
-    """The line's branch, and every reference as it was last: tags by the record, branches and the record where no other goes on from them."""
-    found: dict[str, str] = {}
+    """The line's branch, and the newest value of every reference: tags by the record, branches and record where no other commit follows."""
+    references: dict[str, str] = {}
     recorded = {_TAGS + entry.tag for entry in entries}
     present = git.existing([entry.object for entry in entries])
     for entry in entries:
         if entry.object not in present:
             record.write_object(git, entry)
-        found[_TAGS + entry.tag] = entry.object
+        references[_TAGS + entry.tag] = entry.object
     for ref, oid in tips:  # tags of somebody's own: the latest word
         name = ref.removeprefix(_TAGS)
         ours = ref in recorded or record.is_recorded(name) or names.is_head(name)
         if ref.startswith(_TAGS) and not ours:
-            found[ref] = oid
-    found |= _heads(git, tips, entries)
+            references[ref] = oid
+    references |= _heads(git, tips, entries)
     if commit := _record_commit(git, tips, entries):
-        found[record.REF] = commit
+        references[record.REF] = commit
     generations = [entry for entry in entries if names.is_generation(entry.tag)]
     newest = max(generations, key=lambda entry: names.number_of(entry.tag) or 0, default=None)
     branches: dict[str, str] = {}
@@ -393,7 +393,7 @@ def _references(
         branches |= dict.fromkeys(behind[:1], newest.commit)
     if newest:
         order = [ref for ref in order if git.is_ancestor(newest.commit, branches[ref])]
-    return (order[0] if order else None), found | branches
+    return (order[0] if order else None), references | branches
 
 
 def _last_written(tips: list[tuple[str, str]]) -> list[str]:
@@ -402,7 +402,7 @@ def _last_written(tips: list[tuple[str, str]]) -> list[str]:
 
 
 def _ends(git: Git, commits: Sequence[str]) -> list[str]:
-    """Those of the commits from which no other goes on, the latest first."""
+    """Those of the commits that no other follows, the latest first."""
     listed = list(dict.fromkeys(reversed(commits)))
     if len(listed) < 2:
         return listed
@@ -420,19 +420,13 @@ def _heads(git: Git, tips: list[tuple[str, str]], entries: list[record.Entry]) -
     if not moves:
         return {}
     last = moves[max(moves)]
-    message = last.body.partition("\n\n")[2]
-    found = {}
+    heads = {}
     for ref, oid in tips:
         if ref.startswith(_TAGS) and ref.endswith("-GHEAD"):
-            [body] = git.cat([oid])
-            text = (body or b"").decode("utf-8", "surrogateescape")
-            # A signature at the end differs from tag to tag.
-            if text.startswith(f"object {last.commit}\n") and (
-                text.partition("\n\n")[2].partition("-----BEGIN")[0]
-                == message.partition("-----BEGIN")[0]
-            ):
-                found[ref] = oid
-    return found
+            head = git.tag_body(oid)
+            if (head.object, head.text) == (last.commit, last.parsed.text):
+                heads[ref] = oid
+    return heads
 
 
 def _record_commit(
@@ -442,10 +436,10 @@ def _record_commit(
     whole = record.dumps(entries)
     best: tuple[int, str] | None = None
     for oid in dict.fromkeys(oid for ref, oid in tips if ref == record.REF):
-        [text] = git.cat([f"{oid}:{record.FILE}"])
-        found = (text or b"").decode("utf-8", "replace")
-        if found and whole.startswith(found) and (best is None or len(found) > best[0]):
-            best = (len(found), oid)
+        text = git.show(oid, record.FILE)
+        message = (text or b"").decode("utf-8", "replace")
+        if message and whole.startswith(message) and (best is None or len(message) > best[0]):
+            best = (len(message), oid)
     return best[1] if best else None
 
 
@@ -455,11 +449,11 @@ def _adopt(git: Git, entries: list[record.Entry]) -> None:
     if len(own) == len(entries):
         return
     nobody = {"user.name": "luna recover", "user.email": "luna@localhost"}
-    wanted = {} if git.config("user.email") else nobody  # a new machine may know no name yet
+    wanted = {} if git.config("user.email") else nobody  # a new machine may have no user.name yet
     for key, value in wanted.items():
         git.run("config", key, value)
     try:
-        update = record.written(git, entries, git.resolve(record.REF), len(own))
+        update = record.written(git, entries, git.try_resolve(record.REF), len(own))
         git.update([update], "luna recover: the record")
     finally:
         for key in wanted:
@@ -478,7 +472,7 @@ def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[i
     outs = outs_of(lock, pipeline) if lock and pipeline else {}
     for path in line.git.files("HEAD", "."):
         if path.endswith(".dvc"):
-            [text] = line.git.cat([f"HEAD:{path}"])
+            text = line.git.show("HEAD", path)
             folder = Path(path).parent
             for name, out in dvc_file_outs(text or b"").items():
                 outs[(folder / name).as_posix()] = out
@@ -489,7 +483,7 @@ def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[i
         try:
             if out.md5.endswith(".dir"):
                 fetched += objects.whole(root, out.md5, [store])[1]
-            for md5 in objects.behind(root, kept({path: out})):
+            for md5 in objects.expanded(root, kept({path: out})):
                 fetched += objects.whole(root, md5, [store])[1]
             there.append(path)
         except ColdStorageError as error:
@@ -503,7 +497,7 @@ def _workspace(line: Line, store: Store, tick: Callable[[str], None]) -> tuple[i
 
 
 def _made_again(line: Line, tick: Callable[[str], None]) -> bool:
-    """A GGUF of which cold storage keeps base and adapters alone ('luna thin')."""
+    """Whether cold storage keeps only base and adapters of the GGUF ('luna thin')."""
     if line.newest is None:
         return False
     try:

@@ -6,7 +6,7 @@ hashes, ledger row. The parent stays the one that it was trained on, and so does
 which came with the other clone's generation wait for the next one. The training is taken over under the new name
 (luna/operations/trained.py).
 
-Every step looks at what is there first: killed anywhere, the same command goes on.
+Every step first checks what is there: if it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def renumber(root: Path, say: Callable[[str], None] = lambda text: None) -> Renu
     require_tip(line)
     if was.number in line.sealed and settings.generation.is_ancestor:
         raise StateError(
-            f"Generation 0 is the base itself, and {line.sealed[0].name} is that: run 'luna new --replace' to go on from it."
+            f"Generation 0 is the base itself, and {line.sealed[0].name} is sealed already: run 'luna new --replace' to build on it."
         )
     if was.number not in line.sealed:
-        return Renumbered(str(was), str(was), settings.generation.parent)
+        return Renumbered(str(was), str(was), settings.generation.origin)
     build = builds.read(root)
     if build is None:
         raise StateError(
-            f"{was} was begun by an earlier version of Luna and cannot be renumbered: begin it again with 'luna new --replace'."
+            f"{was} was started by an earlier version of Luna and cannot be renumbered: start it again with 'luna new --replace'."
         )
     name = str(next_name(line))
     begin(
@@ -99,10 +99,10 @@ def _follow(line: Line, say: Callable[[str], None]) -> None:
     if at.branch is None:
         raise StateError(at.sentence)
     branch = at.branch
-    place = shared.fetch(line)
-    theirs = git.resolve(shared.seen(place, branch))
+    remote = shared.fetch(line)
+    theirs = git.try_resolve(shared.seen(remote, branch))
     if theirs is not None:
-        _go_to(git, theirs, place, say)
+        _go_to(git, theirs, remote, say)
 
 
 def _follow_store(
@@ -119,36 +119,36 @@ def _follow_store(
     stores.adopt(git, record.in_cold(store))
 
 
-def _go_to(git: Git, theirs: str, place: str, say: Callable[[str], None]) -> None:
-    """Bring the branch to ``theirs``, with the commits made here merged; the files of the build stay."""
+def _go_to(git: Git, theirs: str, remote: str, say: Callable[[str], None]) -> None:
+    """Move the branch to ``theirs``, with the commits made here merged; the files of the build stay."""
     if git.is_ancestor(theirs, "HEAD"):
         return
-    tip = theirs if git.is_ancestor("HEAD", theirs) else _merged(git, theirs, place)
-    _bring(git, tip, place)
+    tip = theirs if git.is_ancestor("HEAD", theirs) else _merged(git, theirs, remote)
+    _bring(git, tip, remote)
     git.run("reset", "--quiet", "--mixed", tip)
-    say(f"followed '{place}' to {tip[:12]}")
+    say(f"the branch follows '{remote}' to {tip[:12]}")
 
 
-def _merged(git: Git, theirs: str, place: str) -> str:
+def _merged(git: Git, theirs: str, remote: str) -> str:
     """A commit that joins the commits made here, which seal nothing, to the shared line; the line comes first."""
-    code, tree, said = git.attempt(
+    code, tree, output = git.attempt(
         "merge-tree", "--write-tree", "--name-only", "--no-messages", theirs, "HEAD"
     )
     if code:
         clash = (
             tree.splitlines()[1:2]
             if code == 1
-            else (said.strip().splitlines() or ["git is older than 2.38"])[-1:]
+            else (output.strip().splitlines() or ["git is older than 2.38"])[-1:]
         )
         raise StateError(
-            f"The commits made here and those of '{place}' do not go together ({', '.join(clash)}): merge '{place}' by hand, then run the same command again; nothing was changed."
+            f"The commits made here and those of '{remote}' conflict ({', '.join(clash)}): merge '{remote}' by hand, then run the same command again; nothing was changed."
         )
     return git.commit_tree(
-        tree.strip(), [theirs, git.resolve("HEAD")], f"Merge the line as '{place}' has it\n"
+        tree.strip(), [theirs, git.resolve("HEAD")], f"Merge the line as '{remote}' has it\n"
     )
 
 
-def _bring(git: Git, tip: str, place: str) -> None:
+def _bring(git: Git, tip: str, remote: str) -> None:
     """Bring the workspace's other files to ``tip``; those of the build stay. Nothing is written when one cannot be."""
     listed = (
         git.run("diff", "--no-renames", "--name-only", "-z", "HEAD", tip)
@@ -171,12 +171,12 @@ def _bring(git: Git, tip: str, place: str) -> None:
             path.startswith(_LINES)
             and path.endswith(".jsonl")
             and here is not None
-            and coming[path] is not None
+            and (new := coming[path]) is not None
         ):
-            joined[path] = _joined(coming[path], here)
+            joined[path] = _joined(new, here)
         else:
             raise StateError(
-                f"{path} was changed here and in '{place}': commit or move your own, then run the same command again; nothing was changed."
+                f"{path} was changed here and in '{remote}': commit or move your own, then run the same command again; nothing was changed."
             )
     for path, content in joined.items():
         with files.replacing(git.root / path) as temporary:

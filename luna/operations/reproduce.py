@@ -6,8 +6,6 @@ shape of SLSA's provenance (https://slsa.dev/provenance/v1), beside the generati
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import shlex
@@ -22,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from luna import artifacts, files, params, stage
+from luna import artifacts, files, hashes, params, stage
 from luna.errors import StateError
 from luna.history import attestations
 from luna.history.line import Line, read_line, sealed_outs
@@ -47,8 +45,11 @@ COMPARED = tuple(
 
 @dataclass(frozen=True)
 class Reproduction:
-    """``same`` says of each output whether its bytes are the recorded ones; ``scores`` pairs recorded and new value by
-    clause, where they had to be looked at; ``same_kind`` is whether device and package versions are the recorded ones."""
+    """What a reproduction gave.
+
+    ``same``: for each output, whether its bytes are the recorded ones. ``scores``: by clause, the recorded and the new
+    value, where bytes differed. ``same_kind``: whether device and package versions are the recorded ones.
+    """
 
     name: str
     verdict: str
@@ -73,7 +74,7 @@ def reproduce(
 
     Raises:
         StateError: a stage failed, or a branch that is not the line's tip is checked out.
-        ColdStorageError: what it was trained from is not to be had whole.
+        ColdStorageError: no intact copy of what it was trained from is left.
     """
     root = root.resolve()
     line = read_line(root, params.load(root).line.prefix)
@@ -89,11 +90,11 @@ def reproduce(
         if not all(same.values()):
             say("evaluate")
             _run(repo, "evaluate")
-            [text] = line.git.cat([f"refs/tags/{name}:{artifacts.SCORES.as_posix()}"])
+            text = line.git.show(f"refs/tags/{name}", artifacts.SCORES)
             scores = compare_scores(
                 json.loads(text or b"{}"), files.read_json(repo / artifacts.SCORES)
             )
-        [text] = line.git.cat([f"refs/tags/{name}:{artifacts.TRAIN_ARGS.as_posix()}"])
+        text = line.git.show(f"refs/tags/{name}", artifacts.TRAIN_ARGS)
         before, after = (
             _kind(document)
             for document in (
@@ -107,12 +108,12 @@ def reproduce(
 
 
 def compare_scores(
-    recorded: Mapping[str, Any], found: Mapping[str, Any]
+    recorded: Mapping[str, Any], now: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """By clause: recorded value, its interval, the new value, and whether that is the same or lies in the interval."""
     rows = {}
     for clause, old in recorded.items():
-        value = (found.get(clause) or {}).get("value")
+        value = (now.get(clause) or {}).get("value")
         # The recorded value itself may lie outside: a drift is given less the reference's own, its interval is resampled.
         inside = value == old["value"] or (
             None not in (value, old["value"]) and old["low"] <= value <= old["high"]
@@ -136,10 +137,8 @@ def verdict(same: Mapping[str, bool], scores: Mapping[str, Mapping[str, Any]]) -
 
 def statement(line: Line, done: Reproduction) -> dict[str, Any]:
     """The verdict as an in-toto Statement about the generation's sealed files."""
-    [text] = line.git.cat([f"refs/tags/{done.name}:{artifacts.HASHES.as_posix()}"])
-    digests = {
-        row["path"]: row["sha256"] for row in csv.DictReader(io.StringIO((text or b"").decode()))
-    }
+    text = line.git.show(f"refs/tags/{done.name}", artifacts.HASHES)
+    digests = {path: listed.sha256 for path, listed in hashes.loads(text or b"").items()}
     made = [
         path
         for path in digests
@@ -192,11 +191,11 @@ def statement(line: Line, done: Reproduction) -> dict[str, Any]:
 def record(root: Path, done: Reproduction) -> Path:
     """Commit the statement on the line, a file of its own for each time. Returns its path in the repository."""
     line = read_line(root, params.load(root).line.prefix)
-    path = attestations.place(
+    path = attestations.path_of(
         done.name, f"{KIND}-{done.finished.replace('-', '').replace(':', '')}"
     )
     attestations.record(
-        root, line, {path: statement(line, done)}, f"{done.name} made again: {done.verdict}\n"
+        root, line, {path: statement(line, done)}, f"{done.name} reproduced: {done.verdict}\n"
     )
     return path
 
@@ -209,25 +208,25 @@ def _kind(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"device": arguments.get("device"), "versions": arguments.get("versions")}
 
 
-def _clone(root: Path, line: Line, name: str, place: Path) -> Path:
+def _clone(root: Path, line: Line, name: str, clone: Path) -> Path:
     """A clone at the tag that shares git's objects and reads DVC's cache, with the base in its place."""
-    line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(place))
-    line.git.run("-C", str(place), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
-    config.with_cache(root, place)
+    line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
+    line.git.run("-C", str(clone), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
+    config.with_cache(root, clone)
     for ancestor in line.ancestors(name):
         outs = sealed_outs(root, ancestor)
         for path in (
             (artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT) if ancestor != name else ()
         ):
-            for md5 in objects.behind(root, [outs[path.as_posix()].md5]):
+            for md5 in objects.expanded(root, [outs[path.as_posix()].md5]):
                 objects.whole(root, md5)
     for relative, md5 in objects.listing(
         root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5
     ).items():
-        target = place / artifacts.BASE / relative
+        target = clone / artifacts.BASE / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         link(objects.whole(root, md5)[0], target)
-    return place
+    return clone
 
 
 def _run(repo: Path, name: str) -> None:
@@ -249,12 +248,12 @@ def _run(repo: Path, name: str) -> None:
             if failure.exists()
             else f"exit code {done.returncode}, see above"
         )
-        raise StateError(f"The stage '{name}' failed when it was made again: {why}")
+        raise StateError(f"The stage '{name}' failed in the reproduction: {why}")
 
 
 def _same(root: Path, repo: Path, name: str) -> dict[str, bool]:
     outs = sealed_outs(root, name)
-    found = {}
+    same = {}
     for path in COMPARED:
         md5 = outs[path].md5
         if md5.endswith(".dir"):
@@ -264,7 +263,7 @@ def _same(root: Path, repo: Path, name: str) -> dict[str, bool]:
                 for item in (repo / path).rglob("*")
                 if item.is_file()
             }
-            found[path] = here == listing
+            same[path] = here == listing
         else:
-            found[path] = files.digest(repo / path, "md5") == md5
-    return found
+            same[path] = files.digest(repo / path, "md5") == md5
+    return same

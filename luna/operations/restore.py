@@ -17,7 +17,7 @@ from luna.storage.cold import Store
 
 
 def restore(root: Path, name: str, say: Callable[[str], None] = lambda text: None) -> int:
-    """Every object of a sealed generation in the cache, whole; a GGUF that cold storage does not hold is rebuilt first.
+    """Bring every object of a sealed generation into the cache; a GGUF that cold storage does not hold is rebuilt first.
 
     Returns how many objects came from cold storage or were rebuilt.
 
@@ -30,12 +30,12 @@ def restore(root: Path, name: str, say: Callable[[str], None] = lambda text: Non
 
 
 def fetch(root: Path, name: str, tick: Callable[[str], None] = lambda md5: None) -> int:
-    """Bring every object of a sealed generation into the cache, whole. Returns how many came from cold storage.
+    """Bring every object of a sealed generation into the cache, intact. Returns how many came from cold storage.
 
-    An object in the cache whose bytes are not its hash's is set aside and fetched again.
+    An object in the cache with wrong bytes goes to quarantine/ and is fetched again.
     """
     fetched = 0
-    for md5 in objects.behind(root, kept(sealed_outs(root.resolve(), name))):
+    for md5 in objects.expanded(root, kept(sealed_outs(root.resolve(), name))):
         fetched += objects.whole(root, md5)[1]
         tick(md5)
     return fetched
@@ -83,8 +83,8 @@ def remake(
     done = rebuild(root, line, name, scratch, say)
     if not done.same or not cache.is_whole(done.model, out.md5):
         raise ExportError(
-            f"{name} was rebuilt, but not bit for bit (SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}): "
-            f"nothing was taken from it; see 'luna rebuild {name} --check'."
+            f"{name} was rebuilt, but the result differs (SHA-256 {done.sha256[:12]}, the ledger says {done.expected[:12]}): "
+            f"it was not used; see 'luna rebuild {name} --check'."
         )
     _into_cache(root, out, done.model)
     return True
@@ -97,5 +97,5 @@ def _holds(store: Store, md5: str) -> bool:
 
 
 def _into_cache(root: Path, out: Out, model: Path) -> None:
-    with files.replacing(cache.place(root, out.md5), mode=0o444) as temporary:
+    with files.replacing(cache.path_of(root, out.md5), mode=0o444) as temporary:
         shutil.move(model, temporary)  # the cache may be on another file system

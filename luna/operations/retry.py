@@ -1,8 +1,8 @@
 """Chooses the next settings of `retry:` after denials, from the sealed tags alone.
 
-The list is one's own settings, then each entry of ``retry`` in params.yaml. A try has been made when a
-generation of the same parent was denied that learnt the same conversations by the same settings: the tags
-hold all of this. So new conversations, another rule or other settings of one's own begin the list anew.
+The list is your own settings, then each entry of ``retry`` in params.yaml. A try was made when a
+generation with the same parent, the same conversations and the same settings was denied: the tags
+hold all of this. So new conversations, another rule or a change of your own settings starts the list again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
         if line.parents.get(row.gen) == head and not row.promoted and row.gen in line.sealed
     ]
     texts = line.git.cat([f"refs/tags/{name}:{artifacts.TAUGHT.as_posix()}" for name in names])
-    found = []
+    denied = []
     for name, text in zip(names, texts, strict=True):
         number = GenerationName.parse(name).number
         if {
@@ -66,5 +66,5 @@ def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
             with contextlib.suppress(
                 InputError
             ):  # written by another version: then it is another setting
-                found.append(_shape(sealed_params(line.git, name)))
-    return found
+                denied.append(_shape(sealed_params(line.git, name)))
+    return denied

@@ -11,7 +11,7 @@ from pathlib import Path
 from luna.errors import ColdStorageError, ExportError, InputError, StateError
 from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates, lagging, last_move, reason_of
-from luna.history.line import Line, message_fields, read_line
+from luna.history.line import Line, read_line
 from luna.history.shared import push, remote
 from luna.history.tip import where
 from luna.names import GenerationName, assignment_tag
@@ -20,6 +20,7 @@ from luna.params import Params
 from luna.repo import checkout
 from luna.repo.git import Git, Update
 from luna.repo.settings import standing
+from luna.repo.tag import fields
 
 _STORES = ".dvc/config"
 
@@ -44,20 +45,20 @@ def rollback(
 ) -> RolledBack:
     """Fetch and check first, then move the head (version, assignment, head tag, in one transaction), then check out.
 
-    Killed at any point, the same command finishes: it recognises a checkout that was cut off half-way.
+    If it is killed at any point, the same command finishes it: it recognises an interrupted checkout.
 
     Raises:
         InputError: no such generation, it was denied by the rule, it is the head already, or no reason is given.
         StateError: uncommitted changes would be in the way of the checkout; nothing is changed then.
-        ColdStorageError: its bytes are not to be had whole.
+        ColdStorageError: no intact copy of its bytes is left.
     """
     settings = standing(root)
     line = read_line(root, settings.line.prefix)
     git = line.git
     cut = checkout.unfinished(git)
-    if cut and cut.move in line.assignments and git.resolve("HEAD^{commit}") != cut.target:
+    if cut and cut.move in line.assignments and git.try_resolve("HEAD^{commit}") != cut.target:
         for path in checkout.complete(git, cut):
-            say(f"{path} was changed since the rollback was cut off: a copy is in quarantine")
+            say(f"{path} was changed after the rollback was interrupted: a copy is in quarantine")
         checkout.check_out(git, cut.target)
     name = line.resolve(reference)
     reason = " ".join(reason.split())
@@ -90,15 +91,15 @@ def rollback(
         restore.restore(root, name)
     except (ColdStorageError, ExportError) as error:
         raise ColdStorageError(
-            f"{name} cannot be restored, so the head stays where it is. {error}"
+            f"{name} cannot be restored, so the head was not moved. {error}"
         ) from None
-    previous = (message_fields(last).get("Previous") if going_on else line.head_name) or "-"
+    previous = (fields(last).get("Previous") if going_on else line.head_name) or "-"
     with contextlib.suppress(ColdStorageError):
         record.ensure(git, lambda: stores.record_of_line(root, git))
     target = line.sealed[generation.number].commit
     move = max(line.assignments, default=0) + (0 if going_on else 1)
     if not stay:
-        before = git.resolve("HEAD^{commit}") or target
+        before = git.try_resolve("HEAD^{commit}") or target
         checkout.begin(git, checkout.Note(name, before, target, move, reason))
     if not going_on:
         updates = record.following(git, head_updates(line, generation, target, text))
@@ -108,12 +109,12 @@ def rollback(
     with ThreadPoolExecutor(
         1
     ) as beside:  # DVC takes as long to start here as in its hook: both at once
-        told = beside.submit(_tell_cold, root, settings, git)
+        copied = beside.submit(_tell_cold, root, settings, git)
         if stay or git.attempt("diff", "--quiet", f"refs/tags/{name}", "--", _STORES)[0]:
-            told.result()  # where the stores are may be said otherwise in the generation's own files
+            copied.result()  # the generation's own files may name other stores
         if not stay:
             checkout.check_out(git, f"refs/tags/{name}")
-        told.result()
+        copied.result()
     checkout.end(git)
     back = None if stay else where(read_line(root, settings.line.prefix)).remedy
     return RolledBack(name, previous, not stay, pushed, back)
@@ -125,7 +126,7 @@ def _tell_cold(root: Path, settings: Params, git: Git) -> None:
 
 
 def _offer(root: Path, line: Line, updates: list[Update]) -> None:
-    """Shared repository and cold storage take the move first, so that of two clones that change history at once one is told.
+    """Shared repository and cold storage take the move first, so that of two clones that change history at once one is refused.
 
     Going back must work where neither answers. Raises StateError where another clone was first.
     """
@@ -134,7 +135,7 @@ def _offer(root: Path, line: Line, updates: list[Update]) -> None:
         with contextlib.suppress(ColdStorageError):
             stores.offer(root, line.git, updates)
     except (shared.Overtaken, record.AlreadyWritten):
-        remedy = f"git fetch {place}" if (place := remote(line.git)) else "luna repair"
+        remedy = f"git fetch {remote_name}" if (remote_name := remote(line.git)) else "luna repair"
         raise StateError(
             f"Another clone has sealed or moved the head meanwhile, so the head stays where it is: '{remedy}', then run the same command again; nothing was changed."
         ) from None
@@ -144,7 +145,7 @@ def _finish_offered(root: Path, line: Line, text: str) -> Line:
     """The line with this very move, where a kill came after others had taken it and before it was one here."""
     git, tag = line.git, assignment_tag(max(line.assignments, default=0) + 1)
     theirs = shared.ask(git)
-    if f"refs/tags/{tag}" in (theirs or {}) and shared.holds_move(git, tag, text, theirs):
+    if shared.holds_move(git, tag, text, theirs):
         shared.fetch(line)
     elif entries := stores.holds_move(root, git, tag, text):
         stores.adopt(git, entries)
@@ -158,5 +159,5 @@ def _finish_offered(root: Path, line: Line, text: str) -> Line:
 
 
 def _verdict(line: Line, name: str) -> str | None:
-    [body] = line.git.cat([line.sealed[GenerationName.parse(name).number].object])
-    return message_fields((body or b"").decode("utf-8", "replace")).get("Verdict")
+    tag = line.sealed[GenerationName.parse(name).number]
+    return line.git.tag_body(tag.object).fields.get("Verdict")

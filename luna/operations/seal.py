@@ -1,8 +1,8 @@
 """`luna seal`: cold storage, commit, tag and head for a finished pipeline run.
 
 The order is the promise: the data is in cold storage and has been read back; where the line is shared, the
-shared repository takes branch, tags and record in one atomic push, or says that another clone was first; then
-commit, tag and head come into being here in one transaction. Killed anywhere, the same command goes on.
+shared repository takes branch, tags and record in one atomic push, or refuses because another clone was first; then
+commit, tag and head are made here in one transaction. If it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from luna import artifacts, files, params
 from luna.errors import ColdStorageError, StateError
 from luna.history import backup, record, shared, stores
 from luna.history.head import head_updates, lagging
-from luna.history.line import Line, Out, kept, message_fields, outs_of, read_line, sealed_outs
+from luna.history.line import Line, Out, kept, outs_of, read_line, sealed_outs
 from luna.history.tip import building, require_tip
 from luna.names import GenerationName
 from luna.operations import recorded
 from luna.repo import interrupted
 from luna.repo.git import ZERO, Tag, Update
+from luna.scores import SCORES
 from luna.storage import cold, objects
 
 
@@ -55,10 +56,11 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
         shared.fetch(line)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
     shared.require_not_overtaken(line.git, branch, theirs)
-    if entries := stores.holds(root, line, str(name)):  # killed after cold storage had taken it
+    ahead = stores.newer(root, line.git)
+    if entries := stores.holds(line, str(name), ahead):  # killed after cold storage had taken it
         stores.adopt(line.git, entries)
         return _finish(root, read_line(root, settings.line.prefix), str(name))
-    stores.require_not_overtaken(root, line.git)
+    stores.require_not_overtaken(ahead)
     outs = _finished_outs(root)
     metrics = files.read_json(root / artifacts.METRICS)
     if metrics["generation"]["name"] != str(name):
@@ -78,7 +80,7 @@ def seal(root: Path, tick: Callable[[str], None] = lambda step: None) -> Sealed:
 
 
 def _finished_outs(root: Path) -> dict[str, Out]:
-    """Outputs of a pipeline that is finished and unchanged since; DVC itself is asked."""
+    """The outputs of a finished and unchanged pipeline, checked by DVC itself."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -86,7 +88,7 @@ def _finished_outs(root: Path) -> dict[str, Out]:
         raise StateError("The pipeline has not run: run 'dvc repro', then 'luna seal'.")
     if not interrupted.is_whole_lockfile(root / artifacts.LOCK):
         raise StateError(
-            "dvc.lock was cut short: run 'luna evolve', which goes on from what it was before, or 'luna repair'; nothing was sealed."
+            "dvc.lock is incomplete: run 'luna evolve', which takes its last complete copy, or 'luna repair'; nothing was sealed."
         )
     try:
         status = Repo(str(root)).status()
@@ -105,11 +107,11 @@ def archive_outs(root: Path, line: Line, outs: dict[str, Out], tick: Callable[[s
     if line.newest:
         with contextlib.suppress(
             ColdStorageError
-        ):  # another clone's, of which nothing is to be had here: then all is read back
-            proven = objects.behind(root, kept(sealed_outs(root, line.newest)))
+        ):  # another clone's, of which nothing is here: then all is read back
+            proven = objects.expanded(root, kept(sealed_outs(root, line.newest)))
     return cold.archive_in_all(
         root,
-        objects.behind(root, kept(outs)),
+        objects.expanded(root, kept(outs)),
         proven,
         lambda store: stores.require(store, line.git),
         tick,
@@ -135,8 +137,8 @@ def message(
     return (
         f"{name}: {verdict}\n\n"
         f"Parent: {metrics['generation']['parent']}\n"
-        f"Recall: {shown(scores['recall'])}\nGeneralization: {shown(scores['generalize'])}\nTone-Drift: {shown(scores['tone_drift'])}\n"
-        f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
+        + "".join(f"{score.field}: {shown(scores[score.key])}\n" for score in SCORES)
+        + f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"
         f"Weights-SHA256: {weights}\nLedger-SHA256: {ledger}\n"
@@ -183,13 +185,12 @@ def _finish(root: Path, line: Line, name: str) -> Sealed:
     if record.complete(git):
         line = read_line(root, line.prefix)
     tag = line.sealed[GenerationName.parse(name).number]
-    [body] = git.cat([tag.object])
-    promoted = message_fields((body or b"").decode("utf-8", "replace")).get("Verdict") == "promoted"
+    promoted = git.tag_body(tag.object).fields.get("Verdict") == "promoted"
     _complete_references(line, tag, promoted)
     line = read_line(root, line.prefix)
     git.refresh_index(
         [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-        if git.resolve("HEAD") == tag.commit
+        if git.try_resolve("HEAD") == tag.commit
         else []
     )
     pushed = shared.push(line)
@@ -201,7 +202,7 @@ def _complete_references(line: Line, tag: Tag, promoted: bool) -> None:
     """git writes the references of one transaction file by file; a kill between two of them is mended here."""
     git = line.git
     updates = []
-    branch, tip = git.branch(), git.resolve("HEAD")
+    branch, tip = git.branch(), git.try_resolve("HEAD")
     if branch and tip and not git.is_ancestor(tag.commit, tip) and git.is_ancestor(tip, tag.commit):
         updates.append(Update(branch, tag.commit, tip))
     assigned = [item for item in line.assignments.values() if item.commit == tag.commit]

@@ -3,14 +3,12 @@
 The order is a seal's: the bytes are in cold storage and have been read back, then the commit, then tag
 and record in one transaction, then the push. The commit is made without index, checkout or branch: it
 has no parent and holds DVC's file for the folder, the SHA-256 of each file in it, and DVC's configuration, so that
-'dvc get' reads it, too. Killed anywhere, the same command goes on.
+'dvc get' reads it, too. If it is killed anywhere, the same command resumes.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,13 +16,14 @@ from pathlib import Path
 
 import yaml
 
-from luna import artifacts, files, names, params
+from luna import artifacts, files, hashes, names, params
 from luna.errors import InputError
 from luna.history import backup, record, stores
-from luna.history.line import kept, message_fields, read_line, sealed_outs, tagger
+from luna.history.line import kept, read_line, sealed_outs
 from luna.history.shared import push
 from luna.operations import cold as cold_place
 from luna.repo.git import ZERO, Git, Update
+from luna.repo.tag import TagBody
 from luna.storage import cold, objects, tree
 from luna.storage.tree import File
 
@@ -72,7 +71,7 @@ def make(
         raise InputError(
             'A snapshot needs a description: give -m "what this is"; it is kept with it.'
         )
-    place = tree.check(root, path)
+    folder = tree.check(root, path)
     line = read_line(root, params.load(root).line.prefix)
     git = line.git
     ahead = stores.newer(root, git) if tag not in line.all_tags else None
@@ -82,8 +81,8 @@ def make(
         stores.adopt(git, record.in_cold(ahead[0]))
         line = read_line(root, line.prefix)
     tick("reading")
-    found = tree.read(place)
-    object_name = tree.name_of(tree.listing(found))
+    entries = tree.read(folder)
+    object_name = tree.name_of(tree.listing(entries))
     there = {snapshot.tag: snapshot for snapshot in listed(root)}
     created = tag not in line.all_tags
     if created:
@@ -92,31 +91,31 @@ def make(
         if own := cold_place.planned(root, line):
             cold_place.settle(root, line, own)
         stores.open_all(root, git)
-        stores.require_not_overtaken(root, git)
-        tree.keep(root, place, found)
+        stores.require_not_overtaken(stores.newer(root, git))
+        tree.keep(root, folder, entries)
         tick("archiving")
-        # What another snapshot of the same content has had read back is only asked for.
+        # Objects that a snapshot of the same content has read back before are only checked for existence.
         proven = (
-            objects.behind(root, [object_name])
+            objects.expanded(root, [object_name])
             if any(other.object == object_name for other in there.values())
             else []
         )
         uploaded = cold.archive_in_all(
             root,
-            objects.behind(root, [object_name]),
+            objects.expanded(root, [object_name]),
             proven,
             lambda store: stores.require(store, git),
             tick,
         )
         record.ensure(git, lambda: stores.record_of_line(root, git))
         tick("tagging")
-        _tag(root, git, tag, words, place.name, found, object_name)
+        _tag(root, git, tag, words, folder.name, entries, object_name)
     else:
         uploaded, was = 0, there.get(tag)
         if was is None or (was.object, was.description, was.folder) != (
             object_name,
             words,
-            place.name,
+            folder.name,
         ):
             raise InputError(
                 f"There is a tag {tag} already{f', of {was.when}' if was else ''}, and a snapshot is never replaced: give another name with --tag."
@@ -143,32 +142,32 @@ def _tag(
     tag: str,
     description: str,
     name: str,
-    found: list[File],
+    entries: list[File],
     object_name: str,
 ) -> None:
     """Commit and tag; the tag with its entry in the record, all or none."""
-    size, hashes = sum(file.bytes for file in found), _hashes(found)
+    size, listing = sum(file.bytes for file in entries), _listing(entries)
     out = {
         "md5": object_name,
         "size": size,
-        "nfiles": len(found),
+        "nfiles": len(entries),
         "hash": "md5",
         "path": artifacts.SNAPSHOT.as_posix(),
     }
-    [config] = git.cat(["HEAD:.dvc/config"])
+    config = git.show("HEAD", ".dvc/config")
     tree = _tree(
         git,
         {
             artifacts.SNAPSHOT_DVC.as_posix(): yaml.safe_dump(
                 {"outs": [out]}, sort_keys=False
             ).encode(),
-            artifacts.SNAPSHOT_HASHES.as_posix(): hashes,
+            artifacts.SNAPSHOT_HASHES.as_posix(): listing,
         },
         {".dvc": _tree(git, {"config": config or b""}, {})},
     )
     text = (
-        f"{tag}: {description}\n\nFolder: {name}\nObject: {object_name}\nFiles: {len(found)}\nBytes: {size}\n"
-        f"{artifacts.HASHES_TRAILER}: {hashlib.sha256(hashes).hexdigest()}\n"
+        f"{tag}: {description}\n\nFolder: {name}\nObject: {object_name}\nFiles: {len(entries)}\nBytes: {size}\n"
+        f"{artifacts.HASHES_TRAILER}: {hashlib.sha256(listing).hexdigest()}\n"
     )
     commit = git.commit_tree(tree, [], text)
     update = Update(f"refs/tags/{tag}", git.tag_object(tag, commit, text), ZERO)
@@ -186,54 +185,47 @@ def _tree(git: Git, contents: dict[str, bytes], folders: dict[str, str]) -> str:
     return git.text("mktree", stdin="".join(rows).encode())
 
 
-def _hashes(found: list[File]) -> bytes:
+def _listing(entries: list[File]) -> bytes:
     """As hashes.csv of a generation: path, bytes and SHA-256 of each file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "bytes", "sha256"))
-    writer.writerows(
-        (f"{artifacts.SNAPSHOT}/{file.path}", file.bytes, file.sha256) for file in found
-    )
-    return text.getvalue().encode()
+    rows = ((f"{artifacts.SNAPSHOT}/{file.path}", file.bytes, file.sha256) for file in entries)
+    return hashes.dumps(rows).encode()
 
 
 def listed(root: Path) -> list[Snapshot]:
     """Every snapshot, by name. A tag of that form which is not one of Luna's is left out."""
     line = read_line(root, params.load(root).line.prefix)
     bodies = line.git.cat([line.all_tags[tag].object for tag in line.snapshots])
-    found = [
-        _parse(tag, (body or b"").decode("utf-8", "replace"))
-        for tag, body in zip(line.snapshots, bodies, strict=True)
+    snapshots = [
+        _parse(tag, TagBody.of(body)) for tag, body in zip(line.snapshots, bodies, strict=True)
     ]
-    return [snapshot for snapshot in found if snapshot]
+    return [snapshot for snapshot in snapshots if snapshot]
 
 
-def _parse(tag: str, body: str) -> Snapshot | None:
-    message = body.partition("\n\n")[2]
-    said, (who, when) = message_fields(message), tagger(body)
+def _parse(tag: str, body: TagBody) -> Snapshot | None:
+    fields = body.fields
     try:
-        description = message.partition("\n")[0].removeprefix(f"{tag}: ")
+        description = body.message.partition("\n")[0].removeprefix(f"{tag}: ")
         return Snapshot(
             tag.removeprefix(names.SNAPSHOTS),
             tag,
             description,
-            said["Folder"],
-            int(said["Files"]),
-            int(said["Bytes"]),
-            said["Object"],
-            who,
-            when,
+            fields["Folder"],
+            int(fields["Files"]),
+            int(fields["Bytes"]),
+            fields["Object"],
+            body.who,
+            body.when,
         )
     except (KeyError, ValueError):
         return None
 
 
 def restore(root: Path, name: str, to: Path) -> int:
-    """Write a snapshot's files into the folder ``to``, whole or not at all. Returns how many objects came from cold storage.
+    """Write a snapshot's files into the folder ``to``, complete or not at all. Returns how many objects came from cold storage.
 
     Raises:
         InputError: there is no such snapshot, or ``to`` is there and not empty.
-        ColdStorageError: its bytes are not to be had whole.
+        ColdStorageError: no intact copy of its bytes is left.
     """
     tag = names.SNAPSHOTS + name.removeprefix(names.SNAPSHOTS)
     known = [snapshot.tag for snapshot in listed(root)]
@@ -252,7 +244,7 @@ def restore(root: Path, name: str, to: Path) -> int:
             for relative, inner in objects.listing(root, md5).items():
                 if not files.is_inside(relative):
                     raise InputError(
-                        f"The listing of {tag} names {relative!r}, which leads out of its folder: nothing was written."
+                        f"The listing of {tag} names {relative!r}, which is outside of its folder: nothing was written."
                     )
                 source, came = objects.whole(root, inner)
                 fetched += came

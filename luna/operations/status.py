@@ -52,7 +52,7 @@ class Status:
         if self.altered_rows:
             return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
         if self.pending_error and not self.building:
-            return "mend what is named above, then luna evolve"
+            return "correct what is named above, then luna evolve"
         if self.building and self.handed_over:
             return (
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
@@ -67,11 +67,12 @@ class Status:
 
 
 def status(root: Path) -> Status:
-    """Read where the line stands; nothing is changed."""
-    found = settings_file.read(root)
-    settings = found.values
+    """Read the state of the line; nothing is changed."""
+    given = settings_file.read(root)
+    settings = given.values
     line = read_line(root, settings.line.prefix)
-    numbers, error, ignored = None, None, ()
+    numbers, error = None, None
+    ignored: tuple[str, ...] = ()
     try:
         batch = waiting(root, line)
         numbers = counted(batch)
@@ -82,7 +83,7 @@ def status(root: Path) -> Status:
     at = tip.where(line)
     here = next((tag.name for tag in line.sealed.values() if tag.commit == at.commit), None)
     name = building(settings, line)
-    [committed] = line.git.cat([f"HEAD:{artifacts.PARAMS}"]) if name else [None]
+    committed = line.git.show("HEAD", artifacts.PARAMS) if name else None
     return Status(
         line.head_name,
         line.newest,
@@ -98,5 +99,5 @@ def status(root: Path) -> Status:
         tuple(past.altered_at_tip(line.git, line.sealed)),
         name is not None and name.encode() in (committed or b""),
         ignored,
-        found.remedy,
+        given.remedy,
     )

@@ -1,6 +1,6 @@
 """`luna thin`: removes from cold storage, or puts back, GGUF files by the rule `cold.keep`.
 
-The order is the promise, for each store by itself. What a rebuild reads is read back from that store; the
+The order is the promise, for each store separately. What a rebuild reads is read back from that store; the
 file is rebuilt and is the recorded one bit for bit; the record is written; only then the object is dropped
 there. Killed anywhere, the next run proves again what is not dropped yet, and completes the records in git.
 """
@@ -28,7 +28,7 @@ DROPPED, RETURNED, REFUSED = "thinned", "whole again", "not thinned"
 
 
 @dataclass(frozen=True)
-class Step:
+class ThinStep:
     """What was done, or with a dry run would be done, for one generation in one store; ``bytes`` are those of its GGUF."""
 
     generation: str
@@ -54,7 +54,7 @@ def plan(root: Path, line: Line, stores: list[Store], rule: params.Cold) -> list
     stay = thinned.kept(rule, line, line.ledger())
     needed = {md5 for name in stay for md5 in kept(sealed_outs(root, name))}
     needed.update(
-        objects.behind(
+        objects.expanded(
             root, [md5 for name in line.snapshots for md5 in kept(sealed_outs(root, name))]
         )
     )
@@ -78,7 +78,7 @@ def plan(root: Path, line: Line, stores: list[Store], rule: params.Cold) -> list
 
 def thin(
     root: Path, say: Callable[[str], None] = lambda text: None, dry_run: bool = False
-) -> list[Step]:
+) -> list[ThinStep]:
     """Make cold storage follow ``cold.keep``, in each of ``cold.remotes``. A generation that cannot be proven stays as it is, with the reason.
 
     Raises:
@@ -95,7 +95,7 @@ def thin(
     todo = plan(root, line, places, settings.cold)
     if dry_run:
         return [
-            Step(
+            ThinStep(
                 work.name,
                 work.store.name,
                 DROPPED if work.drop else RETURNED,
@@ -103,7 +103,7 @@ def thin(
             )
             for work in todo
         ]
-    steps: list[Step] = []
+    steps: list[ThinStep] = []
     try:
         with scratch_folder(root) as scratch:
             proven: dict[str, set[str]] = {store.name: set() for store in places}
@@ -135,34 +135,34 @@ def _drop(
     scratch: Path,
     proven: dict[str, set[str]],
     say: Callable[[str], None],
-) -> list[Step]:
-    """One rebuild serves all stores, for it reads what has the recorded hash; each store must have given back all of it."""
+) -> list[ThinStep]:
+    """One rebuild serves all stores, because it reads bytes of the recorded hash; each store must have given all of them back."""
     out = model_out(root, name)
     try:
-        needed = objects.behind(
+        needed = objects.expanded(
             root,
             [
                 *inputs(root, line, name),
                 *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5),
             ],
         )
-    except ColdStorageError as error:  # a folder's listing is to be had nowhere
-        return [Step(name, store.name, REFUSED, out.size, str(error)) for store in stores]
-    steps: list[Step] = []
+    except ColdStorageError as error:  # no place has a folder's listing
+        return [ThinStep(name, store.name, REFUSED, out.size, str(error)) for store in stores]
+    steps: list[ThinStep] = []
     done: Rebuilt | None = None
     for store in stores:
         try:
-            say(f"{name}: reading back from '{store.name}' what it is rebuilt from")
+            say(f"{name}: reading back what it is rebuilt from, from '{store.name}'")
             for md5 in needed:
                 if md5 not in proven[store.name]:
                     proven[store.name].add(cold.prove(store, md5))
             done = done or rebuild(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
         except (ColdStorageError, ExportError) as error:
-            steps.append(Step(name, store.name, REFUSED, out.size, str(error)))
+            steps.append(ThinStep(name, store.name, REFUSED, out.size, str(error)))
             continue
         if not done.same or not cache.is_whole(done.model, out.md5):
             steps.append(
-                Step(
+                ThinStep(
                     name,
                     store.name,
                     REFUSED,
@@ -185,7 +185,7 @@ def _drop(
             ),
         )
         store.remove(out.md5)
-        steps.append(Step(name, store.name, DROPPED, out.size))
+        steps.append(ThinStep(name, store.name, DROPPED, out.size))
     if done:
         shutil.rmtree(done.model.parent)
     return steps
@@ -193,15 +193,15 @@ def _drop(
 
 def _return(
     root: Path, line: Line, store: Store, name: str, scratch: Path, say: Callable[[str], None]
-) -> Step:
+) -> ThinStep:
     out = model_out(root, name)
     try:
         restore.remake(root, line, name, scratch, lambda text: say(f"{name}: {text}"))
         cold.archive(root, store, [out.md5])
     except (ColdStorageError, ExportError) as error:
-        return Step(name, store.name, REFUSED, out.size, str(error))
+        return ThinStep(name, store.name, REFUSED, out.size, str(error))
     thinned.forget(store, name)
-    return Step(name, store.name, RETURNED, out.size)
+    return ThinStep(name, store.name, RETURNED, out.size)
 
 
 def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
@@ -210,7 +210,7 @@ def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
     A store's record goes only when the object is there: one that the store alone has lost is written again.
     """
     here = thinned.in_git(line)
-    found: dict[str, thinned.Record] = {}
+    records: dict[str, thinned.Record] = {}
     for store in stores:
         there = thinned.in_store(store)
         for name, record in (here | there).items():
@@ -220,16 +220,16 @@ def _record_in_git(root: Path, line: Line, stores: list[Store]) -> None:
             else:
                 if name not in there:
                     thinned.write(store, record)
-                found.setdefault(name, record)
+                records.setdefault(name, record)
     changed = {
-        name: found.get(name)
-        for name in found.keys() | here.keys()
-        if found.get(name) != here.get(name)
+        name: records.get(name)
+        for name in records.keys() | here.keys()
+        if records.get(name) != here.get(name)
     }
     if not changed:
         return
     documents = {
-        attestations.place(name, thinned.KIND): asdict(record) if record else None
+        attestations.path_of(name, thinned.KIND): asdict(record) if record else None
         for name, record in sorted(changed.items())
     }
     gone, back = (

@@ -1,8 +1,8 @@
 """Reuses a finished training after the generation was renamed.
 
 The train stage depends on the name, since train_args.json carries it. When a generation was renumbered, and
-DVC finds that nothing else which training depends on has changed, the name is put right in train_args.json and
-DVC records the stage under it as it is.
+DVC finds that nothing else which training depends on has changed, the name is corrected in train_args.json and
+DVC records the stage with it.
 """
 
 from __future__ import annotations
@@ -53,19 +53,20 @@ def take_over(root: Path, name: str) -> bool:
             return True
         if not _differs_in_name_alone(changes):
             return False
-        told, prep = (
+        arguments, prep = (
             files.read_json(root / artifacts.TRAIN_ARGS),
             files.read_json(root / artifacts.PREP_REPORT),
         )
         as_it_was = hashlib.md5(
-            files.json_text(told | {"generation": name}).encode(), usedforsecurity=False
+            files.json_text(arguments | {"generation": name}).encode(), usedforsecurity=False
         ).hexdigest()
         if as_it_was != recorded[artifacts.TRAIN_ARGS.as_posix()] or any(
-            told[key] != prep[key] for key in _COUNTS
+            arguments[key] != prep[key] for key in _COUNTS
         ):
             return False
         files.write_json(
-            root / artifacts.TRAIN_ARGS, told | {"generation": params.load(root).generation.name}
+            root / artifacts.TRAIN_ARGS,
+            arguments | {"generation": params.load(root).generation.name},
         )
         Repo(str(root)).commit(target=_STAGE, force=True)
     except (DvcException, OSError, ValueError, KeyError):
@@ -74,8 +75,8 @@ def take_over(root: Path, name: str) -> bool:
 
 
 def _differs_in_name_alone(changes: list[Any]) -> bool:
-    """By what DVC says of the stage. A kill may have come after the name was put right in train_args.json."""
-    allowed = {
+    """Asks DVC for the stage's state. A kill may have come after the name was corrected in train_args.json."""
+    allowed: dict[str, dict[str, object]] = {
         "changed deps": {
             artifacts.PARAMS.as_posix(): {"generation": "modified"},
             artifacts.PREP_REPORT.as_posix(): "modified",

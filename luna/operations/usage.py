@@ -17,8 +17,11 @@ MODEL, BASE, ADAPTER = (
 
 @dataclass(frozen=True)
 class Use:
-    """One generation, all in bytes: ``own`` came into being with it, ``shared`` was there before, ``stored`` is its own
-    part that cold storage holds. ``lean`` is whether its GGUF is rebuilt on demand; ``missing`` objects have no record."""
+    """The storage of one generation, in bytes.
+
+    ``own``: what no earlier generation has; ``shared``: what an earlier one has; ``stored``: the part of ``own`` that
+    cold storage holds. ``lean``: its GGUF is rebuilt on demand. ``missing``: objects without a note of thinning.
+    """
 
     name: str
     own: int
@@ -32,8 +35,11 @@ class Use:
 
 @dataclass(frozen=True)
 class Storage:
-    """``stored`` is what cold storage holds of the line and ``whole`` what it would hold with every GGUF; ``plain_dvc``
-    adds the merged 16-bit weights of each taught generation, which pipelines usually keep beside adapter and GGUF."""
+    """The storage of the line, in bytes.
+
+    ``stored``: what cold storage holds; ``whole``: what it would hold with every GGUF; ``plain_dvc``: with the merged
+    16-bit weights of each taught generation too, which pipelines usually keep beside adapter and GGUF.
+    """
 
     rule: str
     generations: list[Use]
@@ -61,7 +67,7 @@ def storage(root: Path) -> Storage:
         # An object that the store lacks is a GGUF of known size, or it is missing and counted as nothing.
         sizes = {
             md5: there.get(md5, 0)
-            for md5 in objects.behind(root, [out.md5 for out in outs.values() if out.cached])
+            for md5 in objects.expanded(root, [out.md5 for out in outs.values() if out.cached])
         }
         absent = [md5 for md5 in sizes if md5 not in there]
         sizes |= {md5: records[md5].bytes for md5 in absent if md5 in records}

@@ -48,7 +48,7 @@ def require_own_params(line: Line, settings: Params) -> None:
     at_tip, now = _at_tip(line.git), settings.generation.name
     if at_tip and line.sealed and now != at_tip.generation.name:
         raise StateError(
-            f"{artifacts.PARAMS} names {now or 'no generation'}, and at the tip of the branch {at_tip.generation.name}: it came from elsewhere. "
+            f"{artifacts.PARAMS} names {now or 'no generation'}, and at the tip of the branch {at_tip.generation.name}: the file is another generation's. "
             f"Put it back ('git restore --staged --worktree {artifacts.PARAMS}'), make your own changes in it again, then run the same command; nothing was changed."
         )
 
@@ -73,23 +73,23 @@ def put_back(root: Path, line: Line, say: Callable[[str], None]) -> list[str]:
     if not wrong:
         return []
     number = 0
-    while git.resolve(f"{_KEPT}/{number}"):
+    while git.try_resolve(f"{_KEPT}/{number}"):
         number += 1
     present = [path for path in wrong if (root / path).exists()]
     kept = git.commit_tree(
         git.tree_with(wrong), git.resolve("HEAD"), "Results that were put back to the tip\n"
     )
     git.update([Update(f"{_KEPT}/{number}", kept, ZERO)], "luna new: put back")
-    known = [path for path in wrong if git.resolve(f"HEAD:{path}")]
+    known = [path for path in wrong if git.try_resolve(f"HEAD:{path}")]
     for path in present:
         if path not in known:
             (root / path).unlink()
     git.write_files("HEAD", known)
     git.run("reset", "--quiet", "HEAD", "--", *wrong)
     for sentence in _ledger_words(git, kept):
-        say(f"{artifacts.LEDGER}: {sentence}; the sealed row stands")
+        say(f"{artifacts.LEDGER}: {sentence}; the sealed row is kept")
     say(
-        f"put back to the tip, since no seal made them: {_listed(wrong)} (what was there: git diff HEAD {_KEPT}/{number})"
+        f"put back to the tip, because no seal made them: {_listed(wrong)} (see what was there: git diff HEAD {_KEPT}/{number})"
     )
     return wrong
 
@@ -114,8 +114,8 @@ def _ledger_words(git: Git, kept: str) -> list[str]:
 
 
 def _at_tip(git: Git) -> Params | None:
-    """None where there is none that can be read: then nothing can be said of it."""
-    [text] = git.cat([f"HEAD:{artifacts.PARAMS}"])
+    """None where it cannot be read."""
+    text = git.show("HEAD", artifacts.PARAMS)
     try:
         return None if text is None else sealed_parameters.parse(text, "params.yaml")
     except InputError:

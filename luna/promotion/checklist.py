@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luna.scores import SCORES
+
 DONE, OPEN, YOURS, NONE = "done", "open", "yours", "not needed"
 MARKS = {OPEN: "[ ]", DONE: "[x]", YOURS: "[?]", NONE: "[-]"}
 BEFORE, DURING, AFTER, PROMOTION, POST = (
@@ -119,7 +121,7 @@ def after(
 ) -> list[Box]:
     """``report`` and ``card``: whether EVAL.md and MODEL_CARD.md are there."""
     scores, evolution = metrics.get("evaluation", {}), export.get("evolution", {})
-    three = [scores.get(key) for key in ("recall", "generalize", "tone_drift")]
+    three = [scores.get(score.key) for score in SCORES]
     return [
         ticked(
             AFTER,

@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from luna.names import BASE_PARENT
+from luna.scores import SCORES
 
 TASK = "text-generation"
-_METRICS = {
-    "recall": ("accuracy", "Recall", "recall"),
-    "generalisation": ("accuracy", "Generalization", "generalize"),
-    "tone_drift": ("jensen-shannon-divergence", "Tone drift", "tone_drift"),
-}
 
 
 def front_matter(
@@ -33,14 +29,14 @@ def front_matter(
             dataset_name="The line's own probes",
             dataset_args={
                 "probe_set_sha256": metrics["data"]["probe_set_sha256"],
-                "probes": scores["intervals"][score]["n"],
+                "probes": scores["intervals"][score.name]["n"],
             },
-            metric_type=kind,
-            metric_name=title,
-            metric_value=round(scores[key], 4),
+            metric_type=score.metric,
+            metric_name=score.title,
+            metric_value=round(scores[score.key], 4),
         )
-        for score, (kind, title, key) in _METRICS.items()
-        if scores[key] is not None
+        for score in SCORES
+        if scores[score.key] is not None
     ]
     first = metrics["generation"]["parent"] == BASE_PARENT
     data = ModelCardData(
@@ -51,6 +47,6 @@ def front_matter(
         tags=["luna", "gguf", quantization, "conversational", *([] if first else ["lora"])],
         model_name=name,
         eval_results=results or None,
-        **({"base_model_relation": "quantized" if first else "finetune"} if base_model else {}),
+        base_model_relation=("quantized" if first else "finetune") if base_model else None,
     )
     return f"---\n{data.to_yaml(line_break=chr(10))}\n---\n"

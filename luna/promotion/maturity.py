@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from luna.ledger import Row
+from luna.ledger import Row, descent
 from luna.params import Maturity as Rule
+from luna.scores import SCORES
 
 State = Literal["not enough generations", "growing", "approaching", "mature"]
 _LEAST_FOR_A_TREND = 3  # two points always lie on a line
@@ -20,9 +21,12 @@ _CLEAR = 2.0  # a slope this many standard errors from 0 is a trend, else it may
 
 
 @dataclass(frozen=True)
-class Step:
-    """One promoted generation. ``weight_change`` in percent; ``gain`` is its best gain in any score over its parent (fraction),
-    a falling tone drift counting as a gain; None where nothing was measured in both."""
+class MaturityStep:
+    """One promoted generation.
+
+    ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
+    drift is a gain; None where no score was measured in both.
+    """
 
     gen: int
     weight_change: float
@@ -53,7 +57,7 @@ class Maturity:
     state: State
     streak: int
     needed: int
-    steps: list[Step]
+    steps: list[MaturityStep]
     trend: Trend | None
     rule: Rule
 
@@ -68,11 +72,13 @@ class Maturity:
             if newest.gain is None
             else f"a score gain of {newest.gain:+.3f}"
         )
-        said = f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
+        newest_change = (
+            f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
+        )
         still = f"{self.streak} of the {self.needed} generations in a row that the rule asks for stood still"
         if self.state == "mature":
-            return f"mature: the newest {self.streak} promoted generations stood still ({said}); more of the same will change little"
-        return f"{self.state}: {still} ({said})"
+            return f"mature: the newest {self.streak} promoted generations stood still ({newest_change}); more of the same will change little"
+        return f"{self.state}: {still} ({newest_change})"
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as 'luna maturity --json' prints it."""
@@ -90,13 +96,8 @@ class Maturity:
 def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
     """The ledger's rows of a generation and its ancestors, oldest first, as far back as they can be followed."""
     by_gen = {row.gen: row for row in rows}
-    found: list[Row] = []
-    at: int | str = newest
-    while isinstance(at, int) and at in by_gen:
-        row = by_gen.pop(at)
-        found.append(row)
-        at = row.parent
-    return found[::-1]
+    parents = {row.gen: row.parent for row in by_gen.values()}
+    return [by_gen[gen] for gen in reversed(descent(parents, newest))]
 
 
 def judge(line: Sequence[Row], rule: Rule) -> Maturity:
@@ -106,7 +107,7 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
         if row.promoted:
             gain = _gain(before, row)
             steps.append(
-                Step(
+                MaturityStep(
                     row.gen,
                     row.weight_change,
                     gain,
@@ -132,13 +133,10 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
 
 def _gain(before: Row, now: Row) -> float | None:
     gains = [
-        sign * (new - old)
-        for sign, old, new in (
-            (1, before.eval_recall, now.eval_recall),
-            (1, before.eval_generalize, now.eval_generalize),
-            (-1, before.eval_tone, now.eval_tone),
-        )
-        if old is not None and new is not None
+        old - new if score.less_is_better else new - old
+        for score in SCORES
+        if (old := getattr(before, score.column)) is not None
+        and (new := getattr(now, score.column)) is not None
     ]
     return round(max(gains), 6) if gains else None
 

@@ -8,6 +8,7 @@ from typing import Any
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 from luna.promotion.rule import Decision
+from luna.scores import GENERALISATION, RECALL, SCORES, TONE_DRIFT
 
 
 def build(
@@ -51,12 +52,10 @@ def build(
             )
         },
         "evaluation": {
-            "recall": scores["recall"]["value"],
-            "generalize": scores["generalisation"]["value"],
-            "tone_drift": scores["tone_drift"]["value"],
+            **{score.key: scores[score.name]["value"] for score in SCORES},
             "intervals": {
-                key: {"n": score["n"], "low": score["low"], "high": score["high"]}
-                for key, score in scores.items()
+                name: {"n": score["n"], "low": score["low"], "high": score["high"]}
+                for name, score in scores.items()
             },
             "recall_new": (scores["recall"]["details"] or {}).get("new"),
             "recall_old": (scores["recall"]["details"] or {}).get("old"),
@@ -76,18 +75,18 @@ def ledger_row(metrics: Mapping[str, Any], weights_sha256: str, tokenizer_sha256
     """The generation's row of lineage.csv."""
     generation, training, scores = metrics["generation"], metrics["training"], metrics["evaluation"]
     return Row(
-        generation["id"],
-        generation["parent"],
-        weights_sha256,
-        tokenizer_sha256,
-        metrics["data"]["data_delta_sha256"],
-        training["steps"],
-        training["learning_rate"],
-        training["loss_final"],
-        scores["recall"],
-        scores["generalize"],
-        scores["tone_drift"],
-        metrics["evolution"]["weight_change_percent"],
-        metrics["decision"]["promoted_to_head"],
-        generation["timestamp"],
+        gen=generation["id"],
+        parent=generation["parent"],
+        weights_sha256=weights_sha256,
+        tokenizer_sha256=tokenizer_sha256,
+        data_delta_sha256=metrics["data"]["data_delta_sha256"],
+        steps=training["steps"],
+        lr=training["learning_rate"],
+        loss_final=training["loss_final"],
+        eval_recall=scores[RECALL.key],
+        eval_generalize=scores[GENERALISATION.key],
+        eval_tone=scores[TONE_DRIFT.key],
+        weight_change=metrics["evolution"]["weight_change_percent"],
+        promoted=metrics["decision"]["promoted_to_head"],
+        timestamp=generation["timestamp"],
     )

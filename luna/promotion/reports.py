@@ -8,10 +8,10 @@ from typing import Any
 from luna.promotion.compare import Flips
 from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
+from luna.scores import BY_NAME, SCORES
 
 WORST = 5
 _LISTED = 10
-_NAMES = {"recall": "Recall", "generalisation": "Generalization", "tone_drift": "Tone Drift"}
 
 
 def _line(text: str, limit: int = 160) -> str:
@@ -51,7 +51,7 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
             else "✅"
         )
         rows.append(
-            f"| **{_NAMES[verdict.clause]}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
+            f"| **{BY_NAME[verdict.clause].title.title()}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
         )
     return rows
 
@@ -62,7 +62,7 @@ def _early(metrics: Mapping[str, Any]) -> str:
     if not stopped:
         return ""
     return f"; ended early: {stopped['why']}" + (
-        "; nothing of it is kept, and what was examined are the parent's own weights"
+        "; its result is discarded, and the parent's own weights were examined"
         if stopped["failed"]
         else ""
     )
@@ -229,9 +229,10 @@ def model_card(
         "",
         "## Evaluation Deltas",
         "",
-        f"- **Recall**: {_delta(scores['recall'], before.get('recall'))}",
-        f"- **Generalization**: {_delta(scores['generalize'], before.get('generalize'))}",
-        f"- **Tone drift**: {_delta(scores['tone_drift'], before.get('tone_drift'), less_is_better=True)}",
+        *(
+            f"- **{score.title}**: {_delta(scores[score.key], before.get(score.key), score.less_is_better)}"
+            for score in SCORES
+        ),
         "",
         "## Weight Evolution",
         "",

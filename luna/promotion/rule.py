@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luna.params import Clause, Promotion
+from luna.scores import SCORES, Score
 
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
 
@@ -46,13 +47,16 @@ def decide(
     """
     verdicts = [
         _judge(
-            name, scores[name], getattr(rule, name), rule.min_probes, (regressions or {}).get(name)
+            score,
+            scores[score.name],
+            getattr(rule, score.name),
+            rule.min_probes,
+            (regressions or {}).get(score.name),
         )
-        for name in ("recall", "generalisation", "tone_drift")
+        for score in SCORES
     ]
-    broken = bool(stopped and stopped["failed"])
-    passed = all(verdict.passed for verdict in verdicts) and not broken
-    failed = [f"Training failed: {stopped['why']}"] if broken else []
+    failed = [f"Training failed: {stopped['why']}"] if stopped and stopped["failed"] else []
+    passed = all(verdict.passed for verdict in verdicts) and not failed
     failed += [verdict.reason for verdict in verdicts if not verdict.passed]
     warnings = [verdict.warning for verdict in verdicts if verdict.warning]
     if is_ancestor:
@@ -63,16 +67,16 @@ def decide(
 
 
 def _judge(
-    name: str, score: Mapping[str, Any], clause: Clause, min_probes: int, p: float | None
+    of: Score, score: Mapping[str, Any], clause: Clause, min_probes: int, p: float | None
 ) -> Verdict:
-    title = name.replace("_", " ").capitalize()
+    title = of.words.capitalize()
     value, n = score["value"], score["n"]
     least = clause.minimum is not None
     sign, limit = (">=", clause.minimum) if least else ("<=", clause.maximum)
     bound = f"{sign} {limit:.2f}"
 
     def says(passed: bool, reason: str, warning: str | None = None) -> Verdict:
-        return Verdict(name, value, bound, passed, reason, warning)
+        return Verdict(of.name, value, bound, passed, reason, warning)
 
     if n < min_probes:
         return says(False, f"{title} rests on {n} probes, fewer than the {min_probes} required")

@@ -1,7 +1,7 @@
 """A checkout made by Luna, noted before it begins, so that a killed one is finished later.
 
-git writes the files first, then its index, then HEAD. Killed between, it leaves another commit's files, or
-"deleted" ones that are staged, which look like a person's changes and are none.
+git writes the files first, then its index, then HEAD. A kill in between leaves another commit's files, or
+staged deletions, which look like the user's changes and are not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from luna.repo import quarantine
 from luna.repo.git import Git
 
 NOTE = artifacts.SCRATCH / "checkout.json"
-_OWN = {"LUNA_CHECKOUT": "1"}  # tells the post-checkout hook whose checkout it is
+_OWN = {"LUNA_CHECKOUT": "1"}  # shows the post-checkout hook that Luna makes the checkout
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Note:
 
     @property
     def command(self) -> str:
-        """The command that goes on with the checkout."""
+        """The command that finishes the checkout."""
         return f"luna rollback {self.generation} --reason {shlex.quote(self.reason)}"
 
 
@@ -53,7 +53,7 @@ def unfinished(git: Git) -> Note | None:
         note = Note(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-    return note if git.resolve("HEAD^{commit}") in (note.before, note.target) else None
+    return note if git.try_resolve("HEAD^{commit}") in (note.before, note.target) else None
 
 
 def check_out(git: Git, revision: str) -> None:
@@ -62,7 +62,7 @@ def check_out(git: Git, revision: str) -> None:
 
 
 def complete(git: Git, note: Note) -> list[str]:
-    """Bring files and index to ``target`` where a checkout from ``before`` was cut off; HEAD follows by ``check_out``.
+    """Bring files and index to ``target`` where a checkout from ``before`` was interrupted; ``check_out`` then moves HEAD.
 
     A file between the two is as it was in ``before``, as it is in ``target``, a beginning of that, or gone: then it is git's
     work. Any other was changed by a person since; it is copied into quarantine first. Returns the paths of those.

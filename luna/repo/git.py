@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import IO
 
 from luna.errors import StateError
-from luna.repo import signing
+from luna.repo import signing, tag
+from luna.repo.tag import TagBody
 from luna.start import GIT_VARIABLES
+from luna.text import first_line
 
 ZERO = "0" * 40
 
@@ -32,7 +34,7 @@ def environment(root: Path | None = None, more: Mapping[str, str] | None = None)
 
 
 class GitError(StateError):
-    """git said no; the sentence carries its own words."""
+    """git refused; the sentence contains git's own words."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class Update:
     old: str
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """A running 'git cat-file --batch', and the three files by which it is spoken with."""
+
+    process: subprocess.Popen[bytes]
+    questions: IO[bytes]
+    answers: IO[bytes]
+    complaints: IO[bytes]
+
+
 class Reader:
     """Contents of objects, asked one after another of one process; an object that is missing or damaged costs only itself.
 
@@ -63,68 +75,67 @@ class Reader:
 
     def __init__(self, git: Git) -> None:
         self._git = git
-        self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._batch: _Batch | None = None
 
     def __call__(self, spec: str) -> bytes | None:
         """The content of an object's id or ``REV:path``; None where it is missing or damaged. Raises GitError where git could not look."""
-        found = self.typed(spec)
-        return found[1] if found else None
+        typed = self.typed(spec)
+        return typed[1] if typed else None
 
     def typed(self, spec: str) -> tuple[str, bytes] | None:
         """As a call, with the object's type: ``commit``, ``tree``, ``blob`` or ``tag``."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
+        batch = self._running()
         try:
-            self._process.stdin.write(f"{spec}\n".encode())
-            self._process.stdin.flush()
+            batch.questions.write(f"{spec}\n".encode())
+            batch.questions.flush()
         except BrokenPipeError:
-            return self._died(spec)
-        header = self._process.stdout.readline().split()
-        if not header:
-            return self._died(spec)
-        if len(header) != 3 or not header[2].isdigit():
+            header = []
+        else:
+            header = batch.answers.readline().split()
+        if header and (len(header) != 3 or not header[2].isdigit()):
             return None
-        content = self._process.stdout.read(int(header[2]) + 1)
-        if len(content) != int(header[2]) + 1:
-            return self._died(spec)
-        return header[1].decode(), content[:-1]
+        if header:
+            content = batch.answers.read(int(header[2]) + 1)
+            if len(content) == int(header[2]) + 1:
+                return header[1].decode(), content[:-1]
+        batch.process.wait()  # it died of the object
+        if self._git.is_partial:
+            batch.complaints.seek(0)
+            raise _failure(f"git cat-file {spec}", batch.complaints.read())
+        return None
 
-    def _start(self) -> None:
+    def _running(self) -> _Batch:
+        if self._batch and self._batch.process.poll() is None:
+            return self._batch
         self.close()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
-        self._process = subprocess.Popen(
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 (it lives as long as the process)
+        process = subprocess.Popen(
             ["git", "-C", str(self._git.root), "cat-file", "--batch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=complaints,
             env=environment(self._git.root),
         )
-
-    def _died(self, spec: str) -> None:
-        self._process.wait()
-        if self._git.is_partial:
-            self._complaints.seek(0)
-            raise _failure(f"git cat-file {spec}", self._complaints.read())
+        assert process.stdin and process.stdout  # pipes were asked for
+        self._batch = _Batch(process, process.stdin, process.stdout, complaints)
+        return self._batch
 
     def close(self) -> None:
         """End git's process."""
-        if self._process:
+        if self._batch:
             with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-            self._process.stdout.close()
-            self._process.wait()
-            self._process = None
-        if self._complaints:
-            self._complaints.close()
-            self._complaints = None
+                self._batch.questions.close()
+            self._batch.answers.close()
+            self._batch.process.wait()
+            self._batch.complaints.close()
+            self._batch = None
 
     __del__ = close
 
 
 def _failure(command: str, complaints: bytes) -> GitError:
     words = complaints.decode("utf-8", "replace").strip().splitlines()
-    return GitError(f"{command} failed: {' '.join(words[-3:]) or 'no reason given'}")
+    return GitError(f"{command} failed: {first_line(' '.join(words[-3:]))}")
 
 
 def _why_no_repository(start: Path, complaint: bytes) -> str:
@@ -133,7 +144,7 @@ def _why_no_repository(start: Path, complaint: bytes) -> str:
     if refused is None:
         return f"{start} is not inside a git repository: run the command in your clone of Luna."
     reason = " ".join(complaint.decode("utf-8", "replace").split()).removeprefix("fatal: ")
-    return f"git does not read the repository {refused}: {reason or 'no reason given'}"
+    return f"git does not read the repository {refused}: {first_line(reason)}"
 
 
 class Git:
@@ -153,8 +164,8 @@ class Git:
         self.root = Path(os.fsdecode(done.stdout.removesuffix(b"\n")))
 
     @classmethod
-    def bare(cls, folder: Path) -> Git:
-        """A repository without a work tree."""
+    def at(cls, folder: Path) -> Git:
+        """The repository whose top folder this is, or a bare one; git is not asked whether it is."""
         git = cls.__new__(cls)
         git.root = folder
         return git
@@ -212,8 +223,20 @@ class Git:
         """A value of git's configuration; None where it is not set."""
         return self.text("config", "--get", key, check=False) or None
 
-    def resolve(self, revision: str) -> str | None:
-        """The object's id, or None when there is no such revision."""
+    def resolve(self, revision: str) -> str:
+        """The object's id. Raises StateError where there is no such revision."""
+        if value := self.try_resolve(revision):
+            return value
+        if revision.split("^")[0] == "HEAD":
+            raise StateError(
+                "There is no commit yet: run 'luna init', then commit the project's files."
+            )
+        raise StateError(
+            f"git knows no {revision} here, or its object is missing: run 'luna verify'."
+        )
+
+    def try_resolve(self, revision: str) -> str | None:
+        """The object's id, or None where there is no such revision."""
         return self.text("rev-parse", "--verify", "--quiet", revision, check=False) or None
 
     def branch(self) -> str | None:
@@ -221,34 +244,63 @@ class Git:
         return self.text("symbolic-ref", "--quiet", "HEAD", check=False) or None
 
     def tags(self) -> list[Tag]:
-        """All tags, in one process."""
-        rows = self.text(
+        """All tags, in one process; a tag whose object is gone is left out, as if it were not there."""
+        code, rows, complaints = self.attempt(
             "for-each-ref",
             "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
             "refs/tags",
         )
-        found = []
+        if code and self.is_partial:  # the object may be at the remote
+            raise _failure("git for-each-ref", complaints.encode("utf-8", "surrogateescape"))
+        if code:
+            return self._tags_with_objects()
+        listed = []
         for row in rows.splitlines():
             name, object_id, peeled = row.split("\t")
-            found.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
-        return found
+            listed.append(Tag(name, object_id, peeled or object_id, bool(peeled)))
+        return listed
+
+    def _tags_with_objects(self) -> list[Tag]:
+        """Tag by tag, since git gives up at the first whose object is gone."""
+        rows = self.text(
+            "for-each-ref", "--format=%(refname:strip=2)%09%(objectname)", "refs/tags"
+        ).splitlines()
+        tags = [row.split("\t") for row in rows]
+        peeled = self.text(
+            "cat-file",
+            "--batch-check=%(objectname)",
+            stdin="".join(f"{value}^{{}}\n" for _, value in tags).encode(),
+        ).splitlines()
+        return [
+            Tag(name, value, commit, commit != value)
+            for (name, value), commit in zip(tags, peeled, strict=True)
+            if " " not in commit  # "... missing"
+        ]
 
     def cat(self, specs: Sequence[str]) -> list[bytes | None]:
         """Contents of many objects (``REV:path`` or ids) in one process; None for each that is missing."""
         out = self.run("cat-file", "--batch", stdin="".join(f"{spec}\n" for spec in specs).encode())
-        found: list[bytes | None] = []
+        contents: list[bytes | None] = []
         position = 0
         for _ in specs:
             end = out.index(b"\n", position)
             header = out[position:end].split()
             position = end + 1
             if header[-1] in (b"missing", b"ambiguous"):
-                found.append(None)
+                contents.append(None)
                 continue
             size = int(header[2])
-            found.append(out[position : position + size])
+            contents.append(out[position : position + size])
             position += size + 1
-        return found
+        return contents
+
+    def show(self, revision: str, path: Path | str) -> bytes | None:
+        """The content of a file at a revision; None where it is missing."""
+        return self.cat([f"{revision}:{Path(path).as_posix()}"])[0]
+
+    def tag_body(self, tag_object: str) -> TagBody:
+        """A tag object's content; empty where it is missing."""
+        return TagBody.of(self.cat([tag_object])[0])
 
     def reader(self) -> Reader:
         """A reader of many objects by one process of git."""
@@ -272,7 +324,7 @@ class Git:
     def is_ancestor(self, old: str, new: str) -> bool:
         """A commit that is not here is nobody's ancestor. Raises GitError where git cannot walk from one to the other."""
         code, _, complaints = self.attempt("merge-base", "--is-ancestor", old, new)
-        if code > 1 and all(self.resolve(f"{item}^{{commit}}") for item in (old, new)):
+        if code > 1 and all(self.try_resolve(f"{item}^{{commit}}") for item in (old, new)):
             raise _failure("git merge-base", complaints.encode())
         return code == 0
 
@@ -369,7 +421,7 @@ class Git:
 
     def tag_object(self, name: str, commit: str, message: str) -> str:
         """Write an annotated tag's object without making the reference; signed where git is set to sign tags."""
-        body = f"object {commit}\ntype commit\ntag {name}\ntagger {self.committer()}\n\n{message.rstrip()}\n"
+        body = tag.body(name, commit, self.committer(), message)
         if signing.signs_tags(self):
             body += signing.sign(self, body)
         return self.text("mktag", stdin=body.encode("utf-8", "surrogateescape"))

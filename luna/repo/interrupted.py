@@ -41,23 +41,23 @@ def clear_git(root: Path, began: float) -> None:
 
 
 def clear_dvc(root: Path) -> None:
-    """Remove DVC's list of who reads and writes which file when nobody on it works any more.
+    """Remove DVC's list of the processes that read and write files when none of them runs any more.
 
-    DVC takes whoever has a listed process's number for the process: one that was killed and that nobody has
-    waited for, or another that has the number since (in a container, after a restart, soon). A list that a kill cut short stops it too.
+    DVC takes any process with a listed number for the listed one: also a killed one that is not yet reaped,
+    or a later one with the same number (soon in a container after a restart). A list that a kill left incomplete stops DVC too.
     """
-    place = root / ".dvc/tmp/rwlock"
-    if not place.exists() or _holders(place) == set():  # as DVC leaves it when it ends by itself
+    path = root / ".dvc/tmp/rwlock"
+    if not path.exists() or _holders(path) == set():  # as DVC leaves it when it ends by itself
         return
     from zc.lockfile import LockError, LockFile  # by which DVC takes turns at the list
 
     try:
-        turn = LockFile(f"{place}.lock")
+        turn = LockFile(f"{path}.lock")
     except LockError:
         return
     try:
-        if not _is_in_use(place):
-            place.unlink(missing_ok=True)
+        if not _is_in_use(path):
+            path.unlink(missing_ok=True)
     finally:
         turn.close()
 
@@ -99,14 +99,14 @@ def _is_in_use(listing: Path) -> bool:
 
 
 def mend_lockfile(root: Path) -> None:
-    """For the start of the pipeline. DVC writes dvc.lock in its place, and does not go on with one that a kill cut short.
+    """For the start of the pipeline. DVC overwrites dvc.lock directly, and stops at one that a kill left incomplete.
 
-    Such a one is put aside for what it was when the last stage began, so that at most that stage runs again, else for git's.
+    It is replaced by its copy from when the last stage began, so that at most that stage runs again, else by git's.
     """
-    path, kept = root / artifacts.LOCK, root / artifacts.LOCK_THEN
+    path, kept = root / artifacts.LOCK, root / artifacts.LOCK_AT_START
     if is_whole_lockfile(path):
         return
-    [sealed] = Git(root).cat([f"HEAD:{artifacts.LOCK}"])
+    sealed = Git(root).show("HEAD", artifacts.LOCK)
     whole = kept.read_bytes() if kept.exists() else sealed
     if whole is None:
         quarantine.aside(root, path, artifacts.LOCK.name)

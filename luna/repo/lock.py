@@ -17,16 +17,16 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
     """Hold the repository's lock. The system frees it when the process dies, so no stale lock of ours remains.
 
     git's locks are files that a killed git leaves behind: when the command before this one was killed
-    (its holder's note is still there), those made since it began are taken away first. So is what a killed DVC left.
+    (its holder's note is still there), those made since it began are removed first. So is what a killed DVC left.
 
     Raises Busy, naming the holder, when another command runs.
     """
     from filelock import FileLock, Timeout
 
-    place = root / artifacts.SCRATCH
-    place.mkdir(exist_ok=True)
-    holder = place / "command.holder"
-    lock = FileLock(place / "command.lock", timeout=0)
+    folder = root / artifacts.SCRATCH
+    folder.mkdir(exist_ok=True)
+    holder = folder / "command.holder"
+    lock = FileLock(folder / "command.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -40,7 +40,7 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
         yield
         holder.unlink(missing_ok=True)
     except Exception:
-        holder.unlink(missing_ok=True)  # it ended by itself, and so did its gits
+        holder.unlink(missing_ok=True)  # it ended without a kill, and so did its git processes
         raise
     finally:
         lock.release()

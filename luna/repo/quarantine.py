@@ -9,7 +9,7 @@ from luna import artifacts, files
 
 
 def aside(root: Path, path: Path, label: str) -> Path:
-    """Move a file out of its place, under ``label`` and a number where that is taken. Returns where it went.
+    """Move a file to quarantine/, under ``label``, with a number if that name is taken. Returns the new path.
 
     A kill leaves it in one of the two places, or in both across file systems; never in none.
     """

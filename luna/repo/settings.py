@@ -1,4 +1,4 @@
-"""params.yaml for commands that look, or that mend: where the file is gone or spoiled, the last commit's is gone by."""
+"""params.yaml for commands that look or mend: where it is spoiled, the last commit's is taken."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ RESTORE = f"git restore --source=HEAD --staged --worktree {artifacts.PARAMS}"
 
 @dataclass(frozen=True)
 class Settings:
-    """``wrong`` says what is the matter with the file in the workspace (None: nothing); ``gone``: it is not
-    there, or empty; ``committed``: it is as the last commit has it."""
+    """params.yaml of the workspace, and what is wrong with it.
+
+    ``wrong``: what is wrong (None: nothing); ``gone``: it is missing or empty; ``committed``: it equals the last commit's.
+    """
 
     values: Params
     wrong: str | None = None
@@ -42,7 +44,7 @@ def read(root: Path) -> Settings:
     try:
         return Settings(params.load(root))
     except InputError as error:
-        [text] = Git(root).cat([f"HEAD:{artifacts.PARAMS}"])
+        text = Git(root).show("HEAD", artifacts.PARAMS)
         if text is None:
             raise
         path = root / artifacts.PARAMS

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luna.errors import StateError
+from luna.text import last_line
 
 if TYPE_CHECKING:
     from luna.repo.git import Git
@@ -96,7 +97,7 @@ def _by_gpg(git: Git, kind: str, body: str) -> str:
     )
     status = done.stderr.decode("utf-8", "replace").splitlines()
     if done.returncode or not any(line.startswith("[GNUPG:] SIG_CREATED ") for line in status):
-        raise _refused([line for line in status if not line.startswith("[GNUPG:]")])
+        raise _refused("\n".join(line for line in status if not line.startswith("[GNUPG:]")))
     return done.stdout.decode("ascii", "replace").replace("\r", "")
 
 
@@ -127,7 +128,7 @@ def _by_ssh(git: Git, body: str) -> str:
             ]
         )
         if done.returncode:
-            raise _refused(done.stderr.decode("utf-8", "replace").strip().splitlines())
+            raise _refused(done.stderr.decode("utf-8", "replace"))
         return file.with_name("body.sig").read_text(encoding="utf-8").replace("\r", "")
 
 
@@ -136,12 +137,12 @@ def _start(command: list[str], stdin: bytes = b"") -> subprocess.CompletedProces
         return subprocess.run(command, input=stdin, capture_output=True)
     except OSError as error:
         raise SigningError(
-            f"{command[0]}, by which git signs, cannot be started ({error.strerror}): install it; {_OFF}."
+            f"{command[0]}, which git signs with, cannot be started ({error.strerror}): install it; {_OFF}."
         ) from None
 
 
-def _refused(complaints: list[str]) -> SigningError:
-    why = (complaints or ["no reason given"])[-1].rstrip(".")
+def _refused(complaints: str) -> SigningError:
+    why = last_line(complaints).rstrip(".")
     return SigningError(
         f"git's key cannot sign ({why}): set another by git config user.signingKey KEY; {_OFF}."
     )

@@ -23,20 +23,20 @@ def unsupported(git: Git) -> str | None:
         "--show-superproject-working-tree",
     ).splitlines()
     if objects != "sha1":
-        return f"This repository names its objects by {objects}, which DVC cannot read: make it anew with 'git init --object-format=sha1' and bring the files over"
+        return f"This repository uses {objects} object names, which DVC cannot read: make it again with 'git init --object-format=sha1' and bring the files over"
     if (storage := git.config("extensions.refStorage") or "files") != "files":
-        return f"This repository keeps its references as '{storage}', which DVC cannot read: 'git refs migrate --ref-format=files' changes that"
+        return f"This repository stores its references as '{storage}', which DVC cannot read: run 'git refs migrate --ref-format=files'"
     if above:
         return f"This repository is a submodule of {above[0]}, where DVC's and git's hooks do not work: clone it into a folder of its own, outside of that one"
     if (git.root / folder).resolve() != (git.root / shared).resolve():
-        return "This is a linked work tree ('git worktree'), which shares its tags but not its locks and cache with the clone it is of: work in that clone, or make a clone of its own with 'git clone'"
+        return "This is a linked work tree ('git worktree'), which shares tags but not locks and cache with its main clone: work in that clone, or make a clone of its own with 'git clone'"
     if git.text("config", "--bool", "core.sparseCheckout", check=False) == "true":
         return "Some files of this repository are not checked out ('git sparse-checkout'): 'git sparse-checkout disable' brings them back"
     return None
 
 
 def require_can_seal(git: Git) -> None:
-    """What a seal will ask of git, asked before a training: who seals, and a key that signs where seals are signed.
+    """Check before a training what a seal will need from git: a name, and a working key where seals are signed.
 
     Raises StateError, with the command that helps.
     """

@@ -12,7 +12,7 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
@@ -64,7 +64,7 @@ async def _body(request: Request) -> bytes | None:
     return b"".join(parts)
 
 
-class Step(NamedTuple):
+class AnswerStep(NamedTuple):
     """A piece of an answer; or, at its end, none and why it ended."""
 
     piece: str
@@ -110,10 +110,10 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
         try:
             ask = Ask.model_validate_json(body)
         except ValidationError as error:
-            first = error.errors()[0]
-            return _error(400, f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}.")
+            wrong = error.errors()[0]
+            return _error(400, f"{'.'.join(map(str, wrong['loc'])) or 'the body'}: {wrong['msg']}.")
         if busy >= MAX_REQUESTS:
-            return _error(429, f"{MAX_REQUESTS} requests are under way: try again in a moment.")
+            return _error(429, f"{MAX_REQUESTS} requests are in progress: try again in a moment.")
         busy += 1
         loaded = None
         try:
@@ -136,7 +136,7 @@ def make(pool: Pool, api_key: str | None, default_tokens: int = 256) -> Starlett
                 )
             raise
 
-        async def text() -> AsyncIterator[Step]:
+        async def text() -> AsyncGenerator[AnswerStep]:
             nonlocal busy
             try:
                 yield (step := first)
@@ -171,14 +171,14 @@ def _head(loaded: Loaded, kind: str) -> dict[str, Any]:
     }
 
 
-def _step(pieces: Generator[str, None, str]) -> Step:
+def _step(pieces: Generator[str, None, str]) -> AnswerStep:
     try:
-        return Step(next(pieces))
+        return AnswerStep(next(pieces))
     except StopIteration as end:
-        return Step("", end.value)
+        return AnswerStep("", end.value)
 
 
-async def _whole(text: AsyncIterator[Step], loaded: Loaded) -> Response:
+async def _whole(text: AsyncIterator[AnswerStep], loaded: Loaded) -> Response:
     steps = [step async for step in text]
     message = {"role": "assistant", "content": "".join(step.piece for step in steps)}
     return JSONResponse(
@@ -187,7 +187,7 @@ async def _whole(text: AsyncIterator[Step], loaded: Loaded) -> Response:
     )
 
 
-async def _events(text: AsyncIterator[Step], loaded: Loaded) -> AsyncIterator[str]:
+async def _events(text: AsyncGenerator[AnswerStep], loaded: Loaded) -> AsyncIterator[str]:
     head = _head(loaded, "chat.completion.chunk")
 
     def event(delta: dict[str, str], finish: str | None = None) -> str:

@@ -21,19 +21,19 @@ class Chat:
     ) -> None:
         self.root, self.prefix, self.max_tokens, self.write = root, prefix, max_tokens, write
         self.turns: list[tuple[str, str]] = []
-        self._engine: Engine | None = None
-        self.switch(reference)
+        self.name, self._engine, self.system = self._load(reference)
 
     def close(self) -> None:
         """Free the model."""
-        if self._engine:
-            self._engine.__exit__()
-            self._engine = None
+        self._engine.__exit__()
+
+    def _load(self, reference: str) -> tuple[str, Engine, str]:
+        name = models.resolve(self.root, self.prefix, reference)
+        return name, *models.load(self.root, self.prefix, name)
 
     def switch(self, reference: str) -> None:
         """Answer with another generation from now on; the conversation so far stays. Raises InputError when there is none."""
-        name = models.resolve(self.root, self.prefix, reference)
-        engine, system = models.load(self.root, self.prefix, name)
+        name, engine, system = self._load(reference)
         self.close()
         self.name, self._engine, self.system = name, engine, system
 
@@ -76,12 +76,10 @@ class Chat:
 
     def _judge(self, word: str, correction: str) -> None:
         if not self.turns:
-            raise InputError(
-                f"There is no answer yet that {word} could be about: ask something first."
-            )
+            raise InputError(f"There is no answer yet for {word}: ask something first.")
         if word == "/bad":
             if not correction:
-                raise InputError("Say what the answer should have been: /bad CORRECTION.")
+                raise InputError("Give the answer that was right: /bad CORRECTION.")
             self.turns[-1] = ("assistant", correction)
         row = {"messages": [{"role": role, "content": content} for role, content in self.turns]}
         path = inbox.add(self.root, row)

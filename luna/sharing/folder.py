@@ -22,7 +22,7 @@ def export(root: Path, prefix: str, name: str, to: Path, kind: str) -> Path:
 
     Raises:
         InputError: ``to`` is there and not empty, or there is no adapter to give out.
-        ColdStorageError: something of the generation is not to be had whole.
+        ColdStorageError: no intact copy of a file of the generation is left.
     """
     with files.new_folder(to) as scratch:
         if kind == LMSTUDIO:
@@ -54,6 +54,8 @@ def _artifact_set(root: Path, name: str, target: Path) -> None:
     for path in (*artifacts.HASHED, artifacts.HASHES, artifacts.WEIGHTS_SHA256):
         out = outs.get(path.as_posix())
         if out is None:
+            if (content := Git(root).show(f"refs/tags/{name}", path)) is not None:
+                (target / path.name).write_bytes(content)
             continue
         if not out.cached:
             inside = Git(root).files(f"refs/tags/{name}", path.as_posix())

@@ -47,7 +47,7 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
         if not any(adapter.weights for adapter in adapters):
             raise InputError(
-                f"{name} is the base itself, so there is no adapter to give out: export it with --hf."
+                f"{name} is the base itself, so it has no adapter: export it with --hf."
             )
         pinned = base.pinned(settings)
         if pinned is None:
@@ -57,7 +57,7 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         where, revision = pinned or (BASE_FOLDER, None)
         rank = stack.stack(adapters, out, where, revision)
     taught = sum(adapter.weights is not None for adapter in adapters)
-    said = (
+    labels = (
         f"`base_model_name_or_path` is {where} at {revision}"
         if pinned
         else f"The base is in `{BASE_FOLDER}/`, since it is no pinned model of the hub; run this inside the folder"
@@ -72,7 +72,7 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
         name,
         out,
         "peft",
-        f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {said}.\n\n```python\n{code}\n```\n",
+        f"{taught} adapters of the line in one of rank {rank}; it agrees with the merged weights to their rounding. {labels}.\n\n```python\n{code}\n```\n",
     )
 
 
@@ -95,17 +95,18 @@ def _card(line: Line, name: str, out: Path, library: str, use: str) -> None:
             for path in (artifacts.MODEL_CARD, artifacts.METRICS)
         ]
     )
-    told = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
-    told.data.library_name, told.data.pipeline_tag = library, TASK
-    told.data.tags = [
+    sealed = ModelCard((card or b"").decode(), ignore_metadata_errors=True)
+    head = sealed.data
+    head["library_name"], head["pipeline_tag"] = library, TASK
+    head["tags"] = [
         tag
-        for tag in told.data.tags or []
+        for tag in head.get("tags") or []
         if tag != "gguf" and not tag.startswith(("Q", "BF16", "F16"))
     ]
-    told.data.model_name = json.loads(metrics or b"{}").get("generation", {}).get("name", name)
-    if getattr(told.data, "base_model", None):
-        told.data.base_model_relation = "adapter" if library == "peft" else "finetune"
+    head["model_name"] = json.loads(metrics or b"{}").get("generation", {}).get("name", name)
+    if head.get("base_model"):
+        head["base_model_relation"] = "adapter" if library == "peft" else "finetune"
     files.write_text(
         out / "README.md",
-        f"---\n{told.data.to_yaml()}\n---\n{told.text.rstrip()}\n\n## How to load it\n\n{use}",
+        f"---\n{head.to_yaml()}\n---\n{sealed.text.rstrip()}\n\n## How to load it\n\n{use}",
     )

@@ -19,7 +19,7 @@ def resolve(root: Path, prefix: str, reference: str) -> str:
 def load(root: Path, prefix: str, name: str) -> tuple[Engine, str]:
     """The loaded model of a sealed generation, and the system prompt it was taught under.
 
-    Raises ColdStorageError when its bytes are neither in the cache nor whole in cold storage.
+    Raises ColdStorageError when its bytes are neither in the cache nor intact in cold storage.
     """
     engine = Engine(artifact(root, name, artifacts.MODEL), 1, CONTEXT_TOKENS // 2)
     return engine, sealed_params(read_line(root, prefix).git, name).chat.system_prompt

@@ -27,10 +27,10 @@ def template(chat: ChatTemplate) -> str:
     def between(text: str, *marks: str) -> list[str]:
         parts = []
         for mark in marks:
-            part, found, text = text.partition(mark)
-            if not found:
+            part, middle, text = text.partition(mark)
+            if not middle:
                 raise ExportError(
-                    "The model's chat template changes what it is given, so Ollama cannot follow it: export without --ollama."
+                    "The model's chat template changes the texts, which Ollama cannot do: export without --ollama."
                 )
             parts.append(part)
         return [*parts, text]
@@ -46,7 +46,7 @@ def template(chat: ChatTemplate) -> str:
     first, answer_first = between(render(("user", _USER)), _USER)
     if not answer_next == answer_again == answer_first:
         raise ExportError(
-            "The model's chat template writes later turns unlike the first, so Ollama cannot follow it: export without --ollama."
+            "The model's chat template writes later turns differently from the first, which Ollama cannot do: export without --ollama."
         )
     pieces = (before_system, after_system, answer_next, after_reply, first)
     if any('"""' in piece or "{{" in piece for piece in pieces):

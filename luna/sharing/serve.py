@@ -29,7 +29,7 @@ def serve(
     ``started`` gets the current best's name and the port, once requests are taken.
 
     Raises:
-        StateError: the port cannot be listened on.
+        StateError: the port cannot be used.
         InputError: no such generation.
     """
     listener = _listen(host, port)
@@ -51,7 +51,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         raise StateError(
-            f"Port {port} on {host} cannot be listened on ({error.strerror}): "
-            "give another with --port."
+            f"Port {port} on {host} cannot be used ({error.strerror}): give another with --port."
         ) from None
     return listener

@@ -13,14 +13,14 @@ def home(root: Path) -> Path:
     return config.cache_folder(root)
 
 
-def place(root: Path, md5: str) -> Path:
+def path_of(root: Path, md5: str) -> Path:
     """Where the object belongs in the cache."""
     return home(root) / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def find(root: Path, md5: str) -> Path | None:
     """The object in the cache; None where it is missing."""
-    path = place(root, md5)
+    path = path_of(root, md5)
     return path if path.is_file() else None
 
 

@@ -7,7 +7,6 @@ here: the bytes that the store gives back must have the hash that they are store
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +17,10 @@ from typing import Any
 
 from luna import artifacts, files, params
 from luna.errors import ColdStorageError
-from luna.files import CHUNK_BYTES
+from luna.files import CHUNK_BYTES, digests
 from luna.repo.settings import standing
 from luna.storage import cache, config
+from luna.text import first_line
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
 QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
@@ -48,13 +48,9 @@ class Store:
             return self.odb.fs.exists(self.path(md5))
 
     def digest(self, md5: str, read: Callable[[int], None] = lambda count: None) -> str:
-        """MD5 of the bytes that the store gives back, read as a stream; ``read`` is told of each piece. Raises FileNotFoundError."""
-        found = hashlib.md5(usedforsecurity=False)
+        """MD5 of the bytes that the store gives back, read as a stream; ``read`` gets the size of each piece. Raises FileNotFoundError."""
         with self.odb.fs.open(self.path(md5), "rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                found.update(chunk)
-                read(len(chunk))
-        return found.hexdigest()
+            return digests(file, sha256=False, read=read).md5
 
     def download(self, md5: str, target: Path) -> None:
         """Copy the object to ``target``. Raises ColdStorageError where the store lacks it."""
@@ -67,7 +63,7 @@ class Store:
                 away = (
                     ""
                     if self.is_there()
-                    else f", of which there is no folder {self.root} (is its disk mounted?)"
+                    else f"; its folder {self.root} does not exist (is its disk mounted?)"
                 )
                 raise ColdStorageError(
                     f"Object {md5[:12]} is neither in the cache nor in the cold storage '{self.name}'{away}."
@@ -77,19 +73,19 @@ class Store:
         """Bytes of every object in the store, by md5; one listing."""
         with self.explained():
             if self.is_local:
-                found = {
+                by_path = {
                     str(path): path.stat().st_size
                     for path in Path(self.odb.path).rglob("*")
                     if path.is_file()
                 }
             else:
-                found = {
+                by_path = {
                     path: info["size"]
                     for path, info in self.odb.fs.fs.find(self.odb.path, detail=True).items()
                 }
             return {
                 "".join(self.odb.fs.parts(path)[-2:]): size
-                for path, size in found.items()
+                for path, size in by_path.items()
                 if not path.endswith(".tmp")
             }
 
@@ -130,19 +126,19 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """Names of the files in one of the store's own folders, in order; one listing."""
-        fs, place = self.odb.fs, self.beside(folder)
+        fs, base = self.odb.fs, self.beside(folder)
         with self.explained():
             if not self.is_there():
                 return []
             if self.is_local:
                 try:
-                    found = [path.name for path in Path(place).iterdir()]
+                    listed = [path.name for path in Path(base).iterdir()]
                 except FileNotFoundError:
                     return []
             else:
                 fs.fs.invalidate_cache()
-                found = [fs.name(path) for path in fs.find(place)]
-            return sorted(name for name in found if not name.endswith(".tmp"))
+                listed = [fs.name(path) for path in fs.find(base)]
+            return sorted(name for name in listed if not name.endswith(".tmp"))
 
     def read_note(self, folder: str, name: str) -> bytes:
         """One small file. Raises FileNotFoundError."""
@@ -168,10 +164,10 @@ class Store:
                 fs.pipe_file(final, text)
 
     def create_note(self, folder: str, name: str, text: bytes) -> bool:
-        """Write one that nobody has written yet; of two clones that do so at once one wins. False: it was there.
+        """Write a new one; of two clones that do so at once one wins. False: it was there.
 
         In a folder by a hard link, which fails where the name is taken; in S3 by a conditional write
-        (If-None-Match). A server that does not know these takes the last: then what it gives back decides.
+        (If-None-Match). A server without conditional writes keeps the last one: then the content read back decides.
         """
         fs = self.odb.fs
         final = fs.join(self.beside(folder), name)
@@ -216,7 +212,7 @@ class Store:
                 same = fs.cat_file(final) == text
         if not same:
             raise ColdStorageError(
-                f"The cold storage '{self.name}' at {self.address} gives back other bytes than it was given: use another."
+                f"The cold storage '{self.name}' at {self.address} returns other bytes than were written: use another store."
             )
 
     def beside(self, folder: str) -> str:
@@ -235,7 +231,7 @@ class Store:
         ):  # object stores have no folders, and show an object only when it is complete
             self.odb.fs.put_file(str(source), final)
             return
-        # DVC's own copy leaves a temporary file of its own behind when the disk is full.
+        # DVC's own copy leaves a temporary file behind when the disk is full.
         with (
             files.replacing(Path(final), mode=0o444) as temporary,
             Path(source).open("rb") as given,
@@ -267,10 +263,9 @@ class Store:
         except (ColdStorageError, FileNotFoundError):
             raise
         except Exception as error:
-            why = (str(error).splitlines() or ["no reason given"])[0]
             raise ColdStorageError(
-                f"The cold storage '{self.name}' at {self.address} does not answer as it should "
-                f"({type(error).__name__}: {why}): mend it, then run the same command again; nothing is lost."
+                f"The cold storage '{self.name}' at {self.address} did not answer as expected "
+                f"({type(error).__name__}: {first_line(error)}): correct that, then run the same command again; nothing is lost."
             ) from error
 
 
@@ -323,7 +318,7 @@ def open_store(
     settings_of = config.dvc_config(root)
     label = name or settings_of["core"].get("remote")
     if not label:
-        raise ColdStorageError("No cold storage is set up: 'luna cold PATH' does it.")
+        raise ColdStorageError("No cold storage is set up: run 'luna cold PATH'.")
     if settings is not None:
         settings_of["remote"][label] = dict(settings)
     if label not in settings_of["remote"]:
@@ -338,11 +333,11 @@ def open_store(
     except (DvcException, ImportError) as error:
         raise ColdStorageError(
             f"The cold storage '{label}' ({url}) cannot be opened ({' '.join(str(error).split())}): "
-            f"'luna cold PATH --name {label}' sets it up anew."
+            f"'luna cold PATH --name {label}' sets it up again."
         ) from None
     if fs.version_aware or options.pop("worktree", False):
         raise ColdStorageError(
-            f"The remote '{label}' keeps versions by itself and not objects by their hash: unset its version_aware and worktree."
+            f"The remote '{label}' stores versions of files instead of objects by their hash: unset its version_aware and worktree."
         )
     return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **options))
 
@@ -364,7 +359,7 @@ def archive(
     """Bring objects into the store and prove that it gives them back. Returns how many were uploaded.
 
     ``proven`` objects belong to a generation that is sealed already, so their bytes were read back
-    then: for them it is asked only whether they are still there. ``read`` is told the bytes read back.
+    then: for them only existence is checked. ``read`` gets the bytes read back.
 
     Raises:
         ColdStorageError: an object in the cache is damaged, or the store does not give back what it was given.
@@ -402,7 +397,7 @@ def archive_in_all(
 ) -> int:
     """As ``archive``, in every store of cold storage; as many as ``cold.copies`` must give all back.
 
-    ``check`` raises ColdStorageError for a store that must not be written to. ``tick`` is told of a store that did not take it.
+    ``check`` raises ColdStorageError for a store that must not be written to. ``tick`` gets a sentence for a store that failed.
     """
     copies, stores = params.load(root).cold.copies, open_all(root)
     uploaded, failures = 0, 0
@@ -415,7 +410,7 @@ def archive_in_all(
             if len(stores) - failures < copies:
                 raise
             tick(
-                f"{failure} {copies} whole copies are enough (cold.copies); bring it up to date later with 'luna archive --all'"
+                f"{failure} {copies} complete copies are enough (cold.copies); bring it up to date later with 'luna archive --all'"
             )
     return uploaded
 
@@ -429,10 +424,10 @@ def prove(
     """Read one object back. Raises ColdStorageError when the store lacks it or gives other bytes."""
     with store.explained():
         try:
-            found = store.digest(md5, read)
+            digest = store.digest(md5, read)
         except FileNotFoundError:
-            found = ""
-    if found != md5.removesuffix(".dir"):
-        what = "does not hold" if not found else "gives back other bytes for"
+            digest = ""
+    if digest != md5.removesuffix(".dir"):
+        what = "does not hold" if not digest else "returns other bytes for"
         raise ColdStorageError(f"The cold storage '{store.name}' {what} object {md5[:12]}{when}")
     return md5

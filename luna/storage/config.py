@@ -107,7 +107,7 @@ def with_cache(root: Path, other: Path) -> None:
 def set_remote(root: Path, name: str, settings: dict[str, str], default: bool) -> None:
     """Write the complete remote into this clone's ``.dvc/config.local``: at an old tag DVC knows no other.
 
-    What the remote said there before is replaced. Raises ColdStorageError where DVC does not accept it.
+    The remote's old settings there are replaced. Raises ColdStorageError where DVC does not accept it.
     """
     path = root / ".dvc" / "config.local"
     before = path.read_bytes() if path.exists() else b""

@@ -19,23 +19,23 @@ def listing(root: Path, md5: str) -> dict[str, str]:
     return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
 
 
-def behind(root: Path, md5s: list[str]) -> list[str]:
-    """The objects behind outputs: a folder's listing comes after all its files, so it never stands without them."""
-    found: dict[str, None] = {}
+def expanded(root: Path, md5s: list[str]) -> list[str]:
+    """Outputs with the files of each folder, its listing last: an interrupted copy never has a listing without its files."""
+    objects: dict[str, None] = {}
     for md5 in md5s:
         if md5.endswith(".dir"):
-            found.update(dict.fromkeys(sorted(listing(root, md5).values())))
-        found[md5] = None
-    return list(found)
+            objects.update(dict.fromkeys(sorted(listing(root, md5).values())))
+        objects[md5] = None
+    return list(objects)
 
 
 def fetch(root: Path, md5: str, stores: Sequence[Store] | None = None) -> Path:
-    """Bring one object from cold storage (all of it, or the ``stores`` given) into the cache, whole or not at all.
+    """Bring one object from cold storage (all of it, or the ``stores`` given) into the cache, complete or not at all.
 
     Raises:
-        ColdStorageError: no store has it, or what came back does not have its hash.
+        ColdStorageError: no store has it, or what came back does not match its hash.
     """
-    target = cache.place(root, md5)
+    target = cache.path_of(root, md5)
     if cache.find(root, md5):
         return target
     failures = []
@@ -54,10 +54,12 @@ def fetch(root: Path, md5: str, stores: Sequence[Store] | None = None) -> Path:
 
 
 def whole(root: Path, md5: str, stores: Sequence[Store] | None = None) -> tuple[Path, bool]:
-    """One object with its bytes checked, and whether it came from cold storage. A damaged one is set aside and fetched again.
+    """The path of one object whose bytes were checked, and whether it came from cold storage.
+
+    A damaged copy in the cache goes to quarantine/ and is fetched again.
 
     Raises:
-        ColdStorageError: no store has it whole.
+        ColdStorageError: no store has an intact copy.
     """
     path = cache.find(root, md5)
     if path and cache.is_whole(path, md5):

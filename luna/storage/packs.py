@@ -1,10 +1,10 @@
 """A line's git objects in cold storage, as git bundles that build on each other.
 
 Every file is a git bundle (gitformat-bundle(5), version 2), which git reads without Luna: 'git bundle verify FILE',
-'git fetch FILE REF'. It is thin: it stands on commits that it names (its prerequisites), and each of them is a
-reference of an earlier bundle, so that which bundles are of use can be told from their headers alone. A file is
+'git fetch FILE REF'. It is thin: it needs commits that it names (its prerequisites), and each of them is a
+reference of an earlier bundle, so the headers alone show which bundles can be used. A file is
 named by its number and the SHA-256 of its bytes; it is never written again, and two clones that write at once
-write two files. The numbers only help a reader: what stands on what is said by the prerequisites.
+write two files. The numbers only help a reader: the prerequisites say which bundle needs which.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SIGNATURE = b"# v2 git bundle\n"
 _HEADERS = (
     artifacts.SCRATCH / "git-bundles.json"
 )  # headers read before, by name: a name says the bytes
-#: What a bundle may stand on, since all else hangs on these: branches, the record, and seals that were offered.
+#: What a bundle may need, because these include everything else: branches, the record, and offered seals.
 _MOVING = ("refs/heads/", "refs/luna/")
 _READ_AT_ONCE = 8
 _HEADER_BYTES = 1 << 16
@@ -59,7 +59,7 @@ class Header:
 
 @dataclass
 class Unpacked:
-    """What the bundles brought: ``tips`` in the order of the bundles; names of files that are damaged, or stand on what is not there."""
+    """What the bundles brought: ``tips`` in the order of the bundles; names of files that are damaged or need what is missing."""
 
     tips: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ def parse(content: bytes) -> tuple[Header, int]:
     """A bundle's header, and where its pack begins. Raises InputError when it is no bundle of this form."""
     head, end, _ = content.partition(b"\n\n")
     if not end or not content.startswith(_SIGNATURE):
-        raise InputError("It does not begin as a git bundle does.")
+        raise InputError("It does not begin like a git bundle.")
     requires, tips = [], []
     for row in head[len(_SIGNATURE) :].decode("utf-8", "surrogateescape").split("\n"):
         if match := re.fullmatch(r"-([0-9a-f]{40})( .*)?", row):
@@ -88,29 +88,29 @@ def names(store: Store) -> list[str]:
 
 
 def headers(store: Store, root: Path) -> dict[str, Header]:
-    """What each bundle of the store says of itself; one whose header cannot be read is left out. Those read before are not read again."""
+    """The header of each bundle in the store; one that cannot be read is left out. Headers are read once."""
     there, known = names(store), _remembered(root)
     with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
         lacking = [name for name in there if name not in known]
-        found = dict(
+        by_name = dict(
             zip(lacking, pool.map(lambda name: _header(store, name), lacking), strict=True)
         )
-    if any(found.values()):
-        known |= {name: header for name, header in found.items() if header}
+    if any(by_name.values()):
+        known |= {name: header for name, header in by_name.items() if header}
         _remember(root, known)
     return {name: known[name] for name in there if name in known}
 
 
-def usable(found: Mapping[str, Header]) -> list[str]:
-    """The bundles that stand on others that are there, in an order in which each comes after those."""
+def usable(headers: Mapping[str, Header]) -> list[str]:
+    """The bundles whose prerequisites are there, each after those that it needs."""
     have: set[str] = set()
     order: list[str] = []
-    pending = sorted(found)
+    pending = sorted(headers)
     while pending:
         left = []
         for name in pending:
-            if have.issuperset(found[name].requires):
-                have.update(oid for _, oid in found[name].tips)
+            if have.issuperset(headers[name].requires):
+                have.update(oid for _, oid in headers[name].tips)
                 order.append(name)
             else:
                 left.append(name)
@@ -121,9 +121,9 @@ def usable(found: Mapping[str, Header]) -> list[str]:
 
 
 def held(store: Store, root: Path) -> set[tuple[str, str]]:
-    """Every (reference, object id) that the store can bring back with all that it stands on."""
-    found = headers(store, root)
-    return {tip for name in usable(found) for tip in found[name].tips}
+    """Every (reference, object id) that the store can bring back complete."""
+    known = headers(store, root)
+    return {tip for name in usable(known) for tip in known[name].tips}
 
 
 def put(store: Store, git: Git, references: Mapping[str, str], anew: bool = False) -> str | None:
@@ -134,18 +134,18 @@ def put(store: Store, git: Git, references: Mapping[str, str], anew: bool = Fals
     Raises:
         ColdStorageError: the store cannot be written, or does not give back what it was given.
     """
-    found = {} if anew else headers(store, git.root)
-    order = usable(found)
-    sent = {tip for name in order for tip in found[name].tips}
+    known = {} if anew else headers(store, git.root)
+    order = usable(known)
+    sent = {tip for name in order for tip in known[name].tips}
     new = tuple(item for item in references.items() if item not in sent)
     if not new:
         return None
     stand_on: dict[str, str] = {}
     here = git.existing(
-        {oid for name in order for ref, oid in found[name].tips if ref.startswith(_MOVING)}
+        {oid for name in order for ref, oid in known[name].tips if ref.startswith(_MOVING)}
     )
     for name in order:
-        stand_on |= {_kind(ref): oid for ref, oid in found[name].tips if oid in here}
+        stand_on |= {_kind(ref): oid for ref, oid in known[name].tips if oid in here}
     header = Header(tuple(sorted(set(stand_on.values()))), new)
     content = header.bytes + _pack(git, header)
     digest = hashlib.sha256(content).hexdigest()
@@ -164,7 +164,7 @@ def read(store: Store, name: str) -> bytes:
             content = b""
     if hashlib.sha256(content).hexdigest() != _digest(name):
         raise ColdStorageError(
-            f"The cold storage '{store.name}' gives back other bytes for {FOLDER}/{name}: see 'luna verify --remote'."
+            f"The cold storage '{store.name}' returns other bytes for {FOLDER}/{name}: see 'luna verify --remote'."
         )
     return content
 
@@ -173,7 +173,7 @@ def unpack(
     store: Store, git: Git, tick: Callable[[int, int], None] = lambda done, total: None
 ) -> Unpacked:
     """Bring every object of the store's bundles into the repository; no reference is changed. ``tick``: bundles done, and in all."""
-    found = Unpacked()
+    unpacked = Unpacked()
     contents: dict[str, Header] = {}
     pending = names(store)
     total, have, moved = len(pending), set[str](), True
@@ -192,7 +192,7 @@ def unpack(
                 content = read(store, name)
                 header, start = parse(content)
             except (ColdStorageError, InputError):
-                found.damaged.append(name)
+                unpacked.damaged.append(name)
                 continue
             contents[name] = header
             if (lack := set(header.requires) - have) and lack - git.existing(lack):
@@ -200,17 +200,17 @@ def unpack(
                 continue
             git.run("index-pack", "--stdin", "--fix-thin", stdin=content[start:])
             have.update(oid for _, oid in header.tips)
-            found.tips += header.tips
+            unpacked.tips += header.tips
             moved = True
             tick(total - len(left), total)
         pending = left
-    found.stranded = pending
-    return found
+    unpacked.stranded = pending
+    return unpacked
 
 
 def repository(folder: Path) -> Git:
     """A new bare repository to unpack into."""
-    git = Git.bare(folder)
+    git = Git.at(folder)
     git.run("init", "--quiet", "--bare")
     return git
 
@@ -221,7 +221,7 @@ def set_aside(store: Store, name: str) -> str:
 
 
 def is_whole(git: Git, objects: Iterable[str]) -> bool:
-    """Whether the repository has the objects with all that they stand on, each file among them."""
+    """Whether the repository has the objects with everything that they need, each file included."""
     try:
         git.run(
             "rev-list",
@@ -243,7 +243,7 @@ def _path(store: Store, name: str) -> str:
 
 
 def _kind(ref: str) -> str:
-    """References of which the last one says all that the ones before it said: a branch, the record, all offered seals."""
+    """References whose newest value includes all older ones: a branch, the record, all offered seals."""
     return ref if ref.startswith("refs/heads/") else "/".join(ref.split("/")[:3])
 
 
@@ -252,7 +252,7 @@ def _digest(name: str) -> str:
 
 
 def _pack(git: Git, header: Header) -> bytes:
-    """Everything that the tips need and the required commits do not bring; deltas may stand on what those bring."""
+    """Everything that the tips need and the required commits do not have; deltas may build on those."""
     wanted = [oid for _, oid in header.tips] + [f"^{oid}" for oid in header.requires]
     return git.run(
         "pack-objects",

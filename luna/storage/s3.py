@@ -26,9 +26,9 @@ def object_lock_warning(root: Path, remote: str | None = None) -> str | None:
         except (
             Exception
         ) as error:  # the library turns 'there is no such configuration' into several kinds
-            told = f"{type(error).__name__} {error} {error.__cause__}"
+            reason = f"{type(error).__name__} {error} {error.__cause__}"
             if not any(
-                word in told
+                word in reason
                 for word in (
                     "ObjectLockConfigurationNotFound",
                     "does not exist",

@@ -20,13 +20,13 @@ QUIET = {
         artifacts.SCRATCH / "unsloth"
     ),  # what it compiles on CUDA is scratch, else it lies beside the stages
 }
-_CGROUP = Path("/sys/fs/cgroup")  # version 2, as a container sees its own
+_CGROUP = Path("/sys/fs/cgroup")  # cgroup version 2, inside a container
 
 
 def has_nvidia_gpu() -> bool:
     """Whether the NVIDIA driver answers, found out without importing torch."""
     tool = shutil.which("nvidia-smi")
-    return bool(tool) and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(
+    return tool is not None and subprocess.run([tool, "-L"], capture_output=True).stdout.startswith(
         b"GPU "
     )
 
@@ -78,5 +78,5 @@ def prepare(device: str) -> None:
         os.environ["UNSLOTH_FORCE_CPU"] = "1"
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif device == "cuda":
-        # Never train on the CPU unasked, for hours, when a GPU was asked for.
+        # When a GPU was requested, do not train for hours on the CPU instead.
         os.environ["UNSLOTH_DISABLE_CPU_FALLBACK"] = "1"

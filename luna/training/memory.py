@@ -114,9 +114,9 @@ def advice(
 
     Without an estimate each alternative is the next smaller one.
     """
-    found = [text for change in _CHANGES if (text := change(settings, cuda, fits))]
-    if found:
-        return ", or ".join(found)
+    texts = [text for change in _CHANGES if (text := change(settings, cuda, fits))]
+    if texts:
+        return ", or ".join(texts)
     smallest = settings.model_copy(
         update={
             "batch_size": 1,
@@ -187,6 +187,6 @@ def explained(settings: Train) -> Iterator[None]:
             raise
         whose = "The GPU's memory" if on_gpu else "The memory"
         raise InputError(
-            f"{whose} did not suffice for train.batch_size {settings.batch_size} and train.max_seq_length {settings.max_seq_length}: in params.yaml set "
+            f"{whose} was not enough for train.batch_size {settings.batch_size} and train.max_seq_length {settings.max_seq_length}: in params.yaml set "
             f"{advice(settings, on_gpu)}; then run the same command again."
         ) from error

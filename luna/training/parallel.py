@@ -53,18 +53,18 @@ def train(
     try:
         with ending.child(command) as process:
             code = process.wait()
-        found = files.read_json(RESULT) if RESULT.exists() else {}
-        if "refused" in found:
-            raise InputError(found["refused"])
-        if code or not found:
+        result = files.read_json(RESULT) if RESULT.exists() else {}
+        if "refused" in result:
+            raise InputError(result["refused"])
+        if code or not result:
             raise StateError(
-                f"Training in {settings.processes} processes ended with exit code {code} (see above): mend the cause, or set train.processes: 1, then run the same command again."
+                f"Training in {settings.processes} processes ended with exit code {code} (see above): correct the cause, or set train.processes: 1, then run the same command again."
             )
-        stopped = Stop(**found["stopped"]) if found["stopped"] else None
+        stopped = Stop(**result["stopped"]) if result["stopped"] else None
         return Outcome(
-            **found
+            **result
             | {
-                "losses": {int(step): loss for step, loss in found["losses"].items()},
+                "losses": {int(step): loss for step, loss in result["losses"].items()},
                 "stopped": stopped,
             }
         )

@@ -70,9 +70,7 @@ class ShowProgress(TrainerCallback):
         self._first_step = state.global_step
         self._look(state.global_step)
         if state.global_step:
-            self._console.print(
-                f"train: going on from step {state.global_step} of {state.max_steps}"
-            )
+            self._console.print(f"train: resuming at step {state.global_step} of {state.max_steps}")
         if self._live and self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("train"),

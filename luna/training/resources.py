@@ -11,12 +11,12 @@ import torch
 _GB = 1e9
 
 
-def look(place: Path) -> dict[str, float]:
-    """GB: resident ``memory`` of this process, ``free_disk`` where ``place`` lies, ``gpu_memory`` reserved on CUDA."""
-    found = {
+def look(folder: Path) -> dict[str, float]:
+    """GB: resident ``memory`` of this process, ``free_disk`` of the file system of ``folder``, ``gpu_memory`` reserved on CUDA."""
+    values = {
         "memory": psutil.Process().memory_info().rss / _GB,
-        "free_disk": shutil.disk_usage(place).free / _GB,
+        "free_disk": shutil.disk_usage(folder).free / _GB,
     }
     if torch.cuda.is_available():
-        found["gpu_memory"] = torch.cuda.memory_reserved() / _GB
-    return found
+        values["gpu_memory"] = torch.cuda.memory_reserved() / _GB
+    return values

@@ -45,7 +45,7 @@ def train(
 ) -> Outcome:
     """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
-    A checkpoint found in ``checkpoints`` is gone on from, with the same result bit for bit on one device.
+    Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
 
     Raises:
         InputError: a conversation is cut before the assistant's first word, or memory does not suffice.
@@ -73,7 +73,7 @@ def _train(
             )
             if not examples:
                 raise InputError(
-                    f"Conversation {item.id or item.identity[:12]} has no word to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
+                    f"Conversation {item.id or item.identity[:12]} has nothing to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
                 )
             rows += examples
     dataset = Dataset.from_dict(
@@ -99,14 +99,14 @@ def _train(
         callbacks=[shown],
     )
     trainer.remove_callback(PrinterCallback)
-    # A checkpoint cut off by a kill lacks its state, or holds a part of it: go on from the newest whole one.
+    # A kill can leave a checkpoint without its state, or with a part of it: resume from the newest complete one.
     whole = {
         path: passed
         for path in checkpoints.glob("checkpoint-*")
         if (passed := _passes(path)) is not None
     }
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-    passes = -whole.get(newest, 0.0)
+    passes = -whole[newest] if newest else 0.0
     training_seconds = trainer.train(
         resume_from_checkpoint=str(newest) if newest else None
     ).metrics["train_runtime"]

@@ -9,14 +9,9 @@ from luna.forensics.diff import answers, taught, weights
 from luna.forensics.diff.known import Known, number, read
 from luna.history.line import Line
 from luna.history.lineage import lineage
+from luna.scores import BY_NAME, SCORES
 
-#: Score -> (its key in metrics.json, as it is shown, whether less is better, its column of the ledger).
-SCORES = {
-    "recall": ("recall", "Recall", False, "eval_recall"),
-    "generalisation": ("generalize", "Generalization", False, "eval_generalize"),
-    "tone_drift": ("tone_drift", "Tone drift", True, "eval_tone"),
-}
-_DIGITS = 4  # of a score: what differs behind them is noise
+_DIGITS = 4  # decimals of a score: smaller differences are noise
 _NOT_COMPARED = "generation"  # the section of params.yaml that only names the generation
 
 
@@ -26,15 +21,15 @@ def diff(line: Line, first: str, second: str) -> dict[str, Any]:
     git is asked in a fixed number of processes, and nothing is fetched: what would need more than this clone
     has is marked. Raises InputError when the ledger's header cannot be read.
     """
-    found = lineage(line)
-    entries = {entry.name: entry for entry in found.entries}
+    whole_line = lineage(line)
+    entries = {entry.name: entry for entry in whole_line.entries}
     a, b = read(line, [entries[first], entries[second]])
     scores = _scores(a, b)
     flips = answers.section(line.git.root, a, b)
     return {
         "a": _identity(a),
         "b": _identity(b),
-        "weights": weights.section(line, found, a, b),
+        "weights": weights.section(line, whole_line, a, b),
         "evals": {"scores": scores, "same_probes": _same_probes(a, b), "flips": flips},
         "training": _training(a, b),
         "data": taught.section(line, a, b),
@@ -42,7 +37,7 @@ def diff(line: Line, first: str, second: str) -> dict[str, Any]:
         "versions": _versions(a, b),
         "artifacts": _artifacts(a, b),
         "verdict": _verdict(scores, _same_probes(a, b), flips),
-        "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *found.faults],
+        "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *whole_line.faults],
     }
 
 
@@ -59,23 +54,27 @@ def _identity(known: Known) -> dict[str, Any]:
 
 
 def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
-    found = {}
-    for score, (key, _, less_is_better, column) in SCORES.items():
+    scores = {}
+    for score in SCORES:
         sides = {}
         for side, known in (("a", a), ("b", b)):
-            value = known.number("evaluation", key) if known.metrics else known.entry.scores[column]
+            value = (
+                known.number("evaluation", score.key)
+                if known.metrics
+                else known.entry.scores[score.column]
+            )
             interval = {
-                bound: known.number("evaluation", "intervals", score, bound)
+                bound: known.number("evaluation", "intervals", score.name, bound)
                 for bound in ("low", "high", "n")
             }
             sides[side] = {"value": value, **interval}
         old, new = sides["a"]["value"], sides["b"]["value"]
         delta = None if old is None or new is None else round(new - old, _DIGITS)
-        found[score] = sides | {
+        scores[score.name] = sides | {
             "delta": delta,
-            "better": None if not delta else (delta < 0) == less_is_better,
+            "better": None if not delta else (delta < 0) == score.less_is_better,
         }
-    return found
+    return scores
 
 
 def _same_probes(a: Known, b: Known) -> bool | None:
@@ -159,9 +158,7 @@ def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
     rows = []
     for path in dict.fromkeys([*a.hashes, *b.hashes]):
         sides = {
-            side: dict(zip(("bytes", "sha256"), known.hashes[path], strict=True))
-            if path in known.hashes
-            else None
+            side: known.hashes[path]._asdict() if path in known.hashes else None
             for side, known in (("a", a), ("b", b))
         }
         rows.append({"path": path, **sides, "same": sides["a"] == sides["b"]})
@@ -171,10 +168,10 @@ def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
 def _verdict(
     scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, flips: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``word`` and the reasons; a difference on different probes, or one that chance explains, is said to be so."""
+    """``word`` and the reasons; and notes where probes differ or chance explains a difference."""
     measured = {name: score for name, score in scores.items() if score["delta"] is not None}
-    better = [SCORES[name][1] for name, score in measured.items() if score["better"] is True]
-    worse = [SCORES[name][1] for name, score in measured.items() if score["better"] is False]
+    better = [BY_NAME[name].title for name, score in measured.items() if score["better"] is True]
+    worse = [BY_NAME[name].title for name, score in measured.items() if score["better"] is False]
     if not measured:
         word, text = "UNKNOWN", "no score was measured in both"
     elif better and worse:
@@ -191,7 +188,7 @@ def _verdict(
     notes = []
     if same_probes is False:
         notes.append(
-            "the two were asked different probes, so a part of each difference may lie in the questions"
+            "the two were asked different probes, so part of each difference may come from the questions"
         )
     if flips["common"] and flips["lost"] is not None:
         notes.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from luna import artifacts
+from luna import artifacts, hashes, strict_yaml
 from luna.conversations import taught
 from luna.errors import InputError
+from luna.hashes import Listed
 from luna.history.line import Line, Out, outs_of
-from luna.history.lineage import Entry
+from luna.history.lineage import GenerationEntry
 from luna.model import evolution
 from luna.storage import cache
 
@@ -36,12 +36,12 @@ _FILES = (
 class Known:
     """``tensors`` and ``taught`` (conversation -> the generation that taught it) are None where they cannot be read. ``marks``: a sentence for each thing that cannot."""
 
-    entry: Entry
+    entry: GenerationEntry
     metrics: Mapping[str, Any]
     export: Mapping[str, Any]
     train: Mapping[str, Any]
     params: Mapping[str, Any]
-    hashes: Mapping[str, tuple[int, str]]
+    hashes: Mapping[str, Listed]
     tensors: list[evolution.Tensor] | None
     taught: Mapping[str, int] | None
     outs: Mapping[str, Out]
@@ -75,7 +75,7 @@ def number(document: Any, *path: str) -> float | None:
     )
 
 
-def read(line: Line, entries: Sequence[Entry]) -> list[Known]:
+def read(line: Line, entries: Sequence[GenerationEntry]) -> list[Known]:
     """All of them in one git process."""
     texts = line.git.cat(
         [f"refs/tags/{entry.name}:{path.as_posix()}" for entry in entries for path in _FILES]
@@ -86,7 +86,7 @@ def read(line: Line, entries: Sequence[Entry]) -> list[Known]:
     ]
 
 
-def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
+def _known(entry: GenerationEntry, texts: Mapping[Path, bytes | None]) -> Known:
     marks = [entry.fault] if entry.fault else []
 
     def parsed(path: Path, parse: Any, empty: Any) -> Any:
@@ -103,7 +103,6 @@ def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
             RecursionError,
             InputError,
             yaml.YAMLError,
-            csv.Error,
         ):
             marks.append(f"{path.as_posix()} of {entry.short} is missing or cannot be read")
             return empty
@@ -121,10 +120,10 @@ def _known(entry: Entry, texts: Mapping[Path, bytes | None]) -> Known:
         train,
         parsed(
             artifacts.PARAMS,
-            lambda data: _mapping(yaml.load(data, getattr(yaml, "CSafeLoader", yaml.SafeLoader))),
+            lambda data: _mapping(strict_yaml.load_1_1(data)),
             {},
         ),
-        parsed(artifacts.HASHES, _hashes, {}),
+        parsed(artifacts.HASHES, hashes.loads, {}),
         parsed(artifacts.WEIGHT_CHANGE, lambda data: evolution.loads(data.decode()), None),
         parsed(
             artifacts.TAUGHT,
@@ -144,11 +143,6 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _document(data: bytes) -> dict[str, Any]:
     return _mapping(json.loads(data))
-
-
-def _hashes(data: bytes) -> dict[str, tuple[int, str]]:
-    rows = list(csv.reader(data.decode().splitlines()))[1:]
-    return {path: (int(size), digest) for path, size, digest in rows}
 
 
 def in_cache(root: Path, known: Known, path: Path) -> Path | None:

@@ -40,10 +40,10 @@ def section(line: Line, a: Known, b: Known) -> dict[str, Any]:
 
 def _words(line: Line, one: str, other: str, wanted: set[str]) -> dict[str, dict[str, str]]:
     """Question and reply of conversations. Files that differ between the two tags are read first: most often they hold all."""
-    found: dict[str, dict[str, str]] = {}
+    words: dict[str, dict[str, str]] = {}
     folder = artifacts.CONVERSATIONS.as_posix()
     if not wanted:
-        return found
+        return words
     differing = _paths(
         line.git,
         "diff",
@@ -55,8 +55,8 @@ def _words(line: Line, one: str, other: str, wanted: set[str]) -> dict[str, dict
         "--",
         folder,
     )
-    _read(line, (one, other), differing, wanted, found)
-    if wanted - found.keys():
+    _read(line, (one, other), differing, wanted, words)
+    if wanted - words.keys():
         rest = [
             path
             for path in _paths(
@@ -64,8 +64,8 @@ def _words(line: Line, one: str, other: str, wanted: set[str]) -> dict[str, dict
             )
             if path not in set(differing)
         ]
-        _read(line, (other,), rest, wanted, found)
-    return found
+        _read(line, (other,), rest, wanted, words)
+    return words
 
 
 def _paths(git: Git, *command: str) -> list[str]:
@@ -81,7 +81,7 @@ def _read(
     tags: Iterable[str],
     paths: list[str],
     wanted: set[str],
-    found: dict[str, dict[str, str]],
+    words: dict[str, dict[str, str]],
 ) -> None:
     for text in (
         line.git.cat([f"refs/tags/{tag}:{path}" for tag in tags for path in paths]) if paths else []
@@ -92,9 +92,9 @@ def _read(
             except (ValueError, InputError, RecursionError):
                 continue
             if item.identity in wanted:
-                found[item.identity] = {
+                words[item.identity] = {
                     "question": item.question[-1][1],
                     "reply": item.reply,
                 }
-        if not wanted - found.keys():
+        if not wanted - words.keys():
             return

@@ -2,7 +2,7 @@
 
 Parent and child, and the base and any descendant: from the recorded table. Any other two: from the adapters
 between them, as the norm of a sum of low-rank matrices, so that no weights are opened. Where those are not in
-the cache, it is said that they are not.
+the cache, a note says so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts
+from luna import artifacts, ledger
 from luna.errors import LunaError
 from luna.forensics.diff.known import Known, number
 from luna.history.line import Line
@@ -91,7 +91,7 @@ def section(line: Line, lineage: Lineage, a: Known, b: Known) -> dict[str, Any]:
 def _moved(
     line: Line, lineage: Lineage, a: Known, b: Known
 ) -> tuple[list[Moved] | None, str, str | None]:
-    """The tensors, how they are known, and what is to be said of that."""
+    """The tensors, how they are known, and a note on that."""
     if a.name == b.name and a.tensors is not None:
         return (
             [Moved(item.tensor, 0.0, item.norm) for item in a.tensors],
@@ -104,12 +104,12 @@ def _moved(
             "recorded",
             None,
         )
-    chains = [_chain(lineage, known.entry.gen) for known in (a, b)]
+    chain_a, chain_b = (_chain(lineage, known.entry.gen) for known in (a, b))
     if (
         b.tensors is not None
         and a.entry.parent == BASE_PARENT
-        and chains[1]
-        and chains[1][0] == a.entry.gen
+        and chain_b
+        and chain_b[0] == a.entry.gen
     ):
         return (
             [Moved(item.tensor, item.drift, item.base_norm) for item in b.tensors],
@@ -128,19 +128,19 @@ def _moved(
             "recorded",
             None,
         )
-    if None in chains:
+    if chain_a is None or chain_b is None:
         return (
             None,
             "unknown",
-            "the line between them cannot be followed: a row of the ledger cannot be read",
+            "the generations between them are unknown: a row of the ledger cannot be read",
         )
-    if b.entry.parent == BASE_PARENT and chains[0][0] == b.entry.gen:
+    if b.entry.parent == BASE_PARENT and chain_a[0] == b.entry.gen:
         return (
             [_turned(item.tensor, item.drift, item.base_norm, item.norm) for item in a.tensors],
             "recorded",
             None,
         )
-    return _by_adapters(line, a, *chains)
+    return _by_adapters(line, a, chain_a, chain_b)
 
 
 def _turned(tensor: str, change: float | None, reference: float, norm: float) -> Moved:
@@ -153,14 +153,8 @@ def _turned(tensor: str, change: float | None, reference: float, norm: float) ->
 def _chain(lineage: Lineage, gen: int) -> list[int] | None:
     """Numbers from generation 0 to ``gen``; None where a parent is not known."""
     parents = {entry.gen: entry.parent for entry in lineage.entries}
-    chain: list[int] = []
-    at: int | str | None = gen
-    while at != BASE_PARENT:
-        if not isinstance(at, int) or at not in parents:
-            return None
-        chain.append(at)
-        at = parents[at]
-    return chain[::-1]
+    chain = ledger.descent(parents, gen)
+    return chain[::-1] if chain and parents[chain[-1]] == BASE_PARENT else None
 
 
 def _by_adapters(
@@ -171,7 +165,7 @@ def _by_adapters(
         return (
             None,
             "unknown",
-            "they descend from different ancestors: their weights are not two states of one model",
+            "they descend from different ancestors: so their weights cannot be compared",
         )
     steps = [(gen, -1.0) for gen in one[shared:]] + [(gen, 1.0) for gen in other[shared:]]
     missing = [gen for gen, _ in steps if gen not in line.sealed]
@@ -179,24 +173,24 @@ def _by_adapters(
         return (
             None,
             "unknown",
-            f"the tag of G{missing[0]:03d}, which lies between them, is not here: fetch it with 'git fetch'",
+            f"the tag of G{missing[0]:03d}, which is between them, is not here: fetch it with 'git fetch'",
         )
     locks = line.git.cat(
         [f"refs/tags/{line.sealed[gen].name}:{artifacts.LOCK}" for gen, _ in steps]
     )
-    found: list[tuple[float, Path, Path]] = []
+    adapters: list[tuple[float, Path, Path]] = []
     for (gen, sign), lock in zip(steps, locks, strict=True):
         files = _adapter_files(line.git.root, lock or b"")
         if files is None:
             return (
                 None,
                 "unknown",
-                f"the adapter of G{gen:03d}, which lies between them, is not in this clone's cache: run 'luna restore G{gen:03d}'",
+                f"the adapter of G{gen:03d}, which is between them, is not in this clone's cache: run 'luna restore G{gen:03d}'",
             )
-        found.append((sign, *files))
+        adapters.append((sign, *files))
     own = {item.tensor for item in a.tensors or ()}
     parts: dict[str, list[tuple[float, Any, Any]]] = {}
-    for (gen, _), (sign, config, weights) in zip(steps, found, strict=True):
+    for (gen, _), (sign, config, weights) in zip(steps, adapters, strict=True):
         try:
             taught = adapter.read(config, weights)
             if taught.weights is None:
@@ -209,7 +203,7 @@ def _by_adapters(
             return (
                 None,
                 "unknown",
-                f"the adapter of G{gen:03d}, which lies between them, cannot be read ({error}): run 'luna restore G{gen:03d}'",
+                f"the adapter of G{gen:03d}, which is between them, cannot be read ({error}): run 'luna restore G{gen:03d}'",
             )
     try:
         norms = {name: evolution.lora_norm(matrices) for name, matrices in parts.items()}
@@ -220,7 +214,7 @@ def _by_adapters(
             "the adapters between them are of different shapes: they do not belong to one model",
         )
     if not all(map(math.isfinite, norms.values())):
-        return None, "unknown", "an adapter between them holds values that are no finite numbers"
+        return None, "unknown", "an adapter between them has values that are not finite numbers"
     count = len(steps)
     moved = [
         Moved(item.tensor, evolution.ratio(norms.get(item.tensor, 0.0), item.norm), item.norm)
@@ -236,7 +230,7 @@ def _by_adapters(
 def _matrices(weights: Path) -> dict[str, tuple[Any, Any]]:
     """Weight name -> (A, B) in float64. Raises ValueError or a LunaError for a file that is no LoRA adapter, KeyError where one side is missing."""
     from luna.forensics.tensors import values
-    from luna.forensics.tensors.opening import open_model
+    from luna.model.tensors.opening import open_model
 
     sides: dict[str, dict[str, Any]] = {}
     for key, item in open_model(weights).tensors.items():
@@ -255,7 +249,9 @@ def _adapter_files(root: Path, lock: bytes) -> tuple[Path, Path] | None:
             if listing
             else {}
         )
-        places = [cache.find(root, entries[name]) for name in (adapter.CONFIG, adapter.WEIGHTS)]
+        config, weights = (
+            cache.find(root, entries[name]) for name in (adapter.CONFIG, adapter.WEIGHTS)
+        )
     except (ValueError, KeyError, TypeError):
         return None
-    return (places[0], places[1]) if all(places) else None
+    return (config, weights) if config and weights else None

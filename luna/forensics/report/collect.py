@@ -18,12 +18,13 @@ from typing import Any
 import yaml
 
 from evals import transfer
-from luna import artifacts, params, sealed_parameters
+from luna import artifacts, hashes, params, sealed_parameters
 from luna.errors import InputError
 from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
-from luna.history.lineage import Entry, head_moves, lineage
+from luna.history.lineage import GenerationEntry, head_moves, lineage
 from luna.model import evolution
+from luna.scores import SCORES
 
 _FILES = (
     artifacts.METRICS,
@@ -37,26 +38,19 @@ _FILES = (
 _LARGEST = 1e18
 _CELLS = 40_000  # of a heatmap: more than a screen has pixels for
 _LOSS_POINTS = 40  # of one curve
-_EVALUATIONS = (
-    150  # the newest so many generations bring their EVAL.md along, so that the page stays small
-)
-_SCORES = {
-    "recall": ("recall", "minimum"),
-    "generalisation": ("generalize", "minimum"),
-    "tone_drift": ("tone_drift", "maximum"),
-}
+_EVALUATIONS = 150  # only this many of the newest generations include their EVAL.md, so that the page stays small
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
 def collect(line: Line) -> dict[str, Any]:
     """Raises InputError when the ledger's header cannot be read."""
-    found = lineage(line)
-    sealed = [entry for entry in found.entries if entry.name]
+    whole_line = lineage(line)
+    sealed = [entry for entry in whole_line.entries if entry.name]
     texts = line.git.cat(
         [f"refs/tags/{entry.name}:{path.as_posix()}" for entry in sealed for path in _FILES]
     )
     evaluations = sealed[-_EVALUATIONS:]
-    told = dict(
+    messages = dict(
         zip(
             (entry.gen for entry in evaluations),
             line.git.cat(
@@ -73,23 +67,27 @@ def collect(line: Line) -> dict[str, Any]:
         for i, entry in enumerate(sealed)
     }
     generations, changes = [], {}
-    for entry in found.entries:
+    for entry in whole_line.entries:
         record, changes[entry.gen] = _generation(
-            entry, by_gen.get(entry.gen, {}), told.get(entry.gen)
+            entry, by_gen.get(entry.gen, {}), messages.get(entry.gen)
         )
         generations.append(record)
     _count_storage(generations)
     weights, weights_step = _weights(changes)
-    matrix, matrix_step = _matrix(line, found.head_line or [entry.gen for entry in sealed])
+    matrix, matrix_step = _matrix(line, whole_line.head_line or [entry.gen for entry in sealed])
     return {
         "prefix": line.prefix,
         "head": next(
-            (entry.gen for entry in found.entries if entry.name and entry.name == line.head_name),
+            (
+                entry.gen
+                for entry in whole_line.entries
+                if entry.name and entry.name == line.head_name
+            ),
             None,
         ),
         "generations": generations,
         "moves": [vars(move) for move in head_moves(line)],
-        "faults": found.faults,
+        "faults": whole_line.faults,
         "weights": weights,
         "weights_step": weights_step,
         "matrix": matrix,
@@ -136,7 +134,7 @@ def _of(document: Mapping[str, Any], *path: str) -> Any:
 
 
 def _generation(
-    entry: Entry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
+    entry: GenerationEntry, texts: Mapping[Any, bytes | None], evaluation: bytes | None
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """The record that the page shows, and the relative change of each tensor."""
     marks = (
@@ -169,14 +167,15 @@ def _generation(
             marks.append(f"{artifacts.WEIGHT_CHANGE.as_posix()} is missing or cannot be read")
     rule = _rule((texts.get(artifacts.PARAMS) or b"").decode("utf-8", "replace"))
     scores = {}
-    for name, (key, bound) in _SCORES.items():
-        interval = _of(metrics, "evaluation", "intervals", name)
-        scores[name] = {
-            "value": _number(_of(metrics, "evaluation", key)),
+    for score in SCORES:
+        interval = _of(metrics, "evaluation", "intervals", score.name)
+        bound = "maximum" if score.less_is_better else "minimum"
+        scores[score.name] = {
+            "value": _number(_of(metrics, "evaluation", score.key)),
             "low": _number(_of(interval or {}, "low")),
             "high": _number(_of(interval or {}, "high")),
             "n": _number(_of(interval or {}, "n")),
-            "bound": getattr(getattr(rule, name), bound) if rule else None,
+            "bound": getattr(getattr(rule, score.name), bound) if rule else None,
         }
     files = _files(texts.get(artifacts.HASHES))
     record = {
@@ -242,20 +241,16 @@ def _loss(data: bytes | None) -> list[list[float]]:
         except ValueError:
             continue
     points = [point for point in points if math.isfinite(point[1])]
-    step = max(1, -(-len(points) // _LOSS_POINTS))
-    return points[::step] + (points[-1:] if (len(points) - 1) % step else [])
+    every = max(1, -(-len(points) // _LOSS_POINTS))
+    return points[::every] + (points[-1:] if (len(points) - 1) % every else [])
 
 
 def _files(data: bytes | None) -> list[list[Any]]:
     """(path, bytes, SHA-256) of each file of the artifact set."""
-    found = []
     try:
-        for row in list(csv.reader((data or b"").decode("utf-8", "replace").splitlines()))[1:]:
-            if len(row) == 3 and row[1].isascii() and row[1].isdigit() and int(row[1]) < _LARGEST:
-                found.append([row[0], int(row[1]), row[2]])
-    except csv.Error:
+        return [[path, *listed] for path, listed in hashes.loads(data or b"").items()]
+    except InputError:
         return []
-    return found
 
 
 def _count_storage(generations: Iterable[dict[str, Any]]) -> None:
@@ -274,7 +269,7 @@ def _count_storage(generations: Iterable[dict[str, Any]]) -> None:
 
 
 def _weights(changes: Mapping[int, Mapping[str, float]]) -> tuple[list[list[Any]], int]:
-    """Cells (generation, layer, mean relative change of its tensors); and that every so-manieth generation is shown."""
+    """Cells (generation, layer, mean relative change of its tensors), and n where only every n-th generation is shown."""
     means: dict[int, dict[int, list[float]]] = {}
     for gen, change in changes.items():
         layers: dict[int, list[float]] = defaultdict(list)
@@ -296,7 +291,7 @@ def _matrix(line: Line, gens: list[int]) -> tuple[list[list[int]], int]:
     names = [line.sealed[gen].name for gen in gens if gen in line.sealed]
     if not names:
         return [], 1
-    [text] = line.git.cat([f"refs/tags/{names[-1]}:{artifacts.RECALL_MATRIX.as_posix()}"])
+    text = line.git.show(f"refs/tags/{names[-1]}", artifacts.RECALL_MATRIX)
     try:
         cells = [cell for cell in transfer.loads((text or b"generation\n").decode()) if cell.n > 0]
     except (ValueError, TypeError, StopIteration, csv.Error):

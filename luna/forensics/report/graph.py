@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from luna.forensics.lanes import Place, lay_out
+from luna.forensics.lanes import Node, lay_out
 
 ROW, LANE, INSET, BEND = 40, 18, 16, 8  # CSS pixels; the style sheet's --row is the first of them
 _WORDS = {
@@ -35,21 +35,21 @@ def _mark(state: str, x: int, y: int) -> str:
 
 
 def _line(
-    place: Place, places: dict[int, Place], lane_of: dict[int, int], y: Callable[[int], int]
+    node: Node, places: dict[int, Node], lane_of: dict[int, int], y: Callable[[int], int]
 ) -> str:
     """The path from the parent, and the stem towards later children."""
     paths = []
-    x = _x(place.lane)
-    if place.stem_end > place.row:
-        goes_on = lane_of[place.stem_end] == place.lane
-        paths.append(f"M{x} {y(place.row)}V{y(place.stem_end) + (0 if goes_on else BEND)}")
-    if place.leaves_at is not None:
-        from_x = _x(places[place.parent].lane)
-        if place.leaves_at == place.row:
-            paths.append(f"M{from_x} {y(place.row) + BEND}q0 {-BEND} {BEND} {-BEND}H{x}")
+    x = _x(node.lane)
+    if node.stem_end > node.row:
+        goes_on = lane_of[node.stem_end] == node.lane
+        paths.append(f"M{x} {y(node.row)}V{y(node.stem_end) + (0 if goes_on else BEND)}")
+    if node.leaves_at is not None and node.parent is not None:
+        from_x = _x(places[node.parent].lane)
+        if node.leaves_at == node.row:
+            paths.append(f"M{from_x} {y(node.row) + BEND}q0 {-BEND} {BEND} {-BEND}H{x}")
         else:
-            start = y(place.leaves_at)
-            paths.append(f"M{from_x} {start}H{x - BEND}q{BEND} 0 {BEND} {-BEND}V{y(place.row)}")
+            start = y(node.leaves_at)
+            paths.append(f"M{from_x} {start}H{x - BEND}q{BEND} 0 {BEND} {-BEND}V{y(node.row)}")
     return "".join(f'<path d="{path}"/>' for path in paths)
 
 
@@ -64,13 +64,13 @@ def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
         [item["gen"] for item in generations if item["on_head_line"]],
         [item["gen"] for item in generations if item["state"] not in ("denied", "unknown")],
     )
-    lane_of = {place.row: place.lane for place in places.values()}
+    lane_of = {node.row: node.lane for node in places.values()}
     count = len(generations)
 
     def y(row: int) -> int:
         return (count - 1 - row) * ROW + ROW // 2
 
-    width = _x(max((place.lane for place in places.values()), default=0)) + INSET
+    width = _x(max((node.lane for node in places.values()), default=0)) + INSET
     lines = "".join(
         f'<g class="{"spine" if item["on_head_line"] else "branch"}">{_line(places[item["gen"]], places, lane_of, y)}</g>'
         for item in generations

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from luna.forensics.report import charts, graph
+from luna.scores import SCORES
 
 
 def _asset(name: str) -> str:
@@ -46,9 +47,10 @@ def _data(value: Any) -> str:
 
 def _specifications(data: dict[str, Any]) -> dict[str, Any]:
     return {
-        "score-recall": charts.score("recall", "recall", False),
-        "score-generalisation": charts.score("generalisation", "generalisation", False),
-        "score-tone_drift": charts.score("tone_drift", "tone drift", True),
+        **{
+            f"score-{score.name}": charts.score(score.name, score.words, score.less_is_better)
+            for score in SCORES
+        },
         "loss": charts.loss(),
         "matrix": charts.forgetting(len({cell[0] for cell in data["matrix"]})),
         "weights": charts.weights(len({cell[1] for cell in data["weights"]})),
@@ -80,15 +82,15 @@ def _tiles(data: dict[str, Any]) -> str:
     head = next((item for item in generations if item["gen"] == data["head"]), None)
 
     def of_head(name: str, form: str) -> tuple[str, str]:
-        found = head["scores"][name] if head else {"value": None}
-        if found["value"] is None:
+        score = head["scores"][name] if head else {"value": None}
+        if score["value"] is None:
             return "–", "not measured"
         interval = (
-            f"95 %: {found['low']:{form}} to {found['high']:{form}}"
-            if found["low"] is not None and found["high"] is not None
+            f"95 %: {score['low']:{form}} to {score['high']:{form}}"
+            if score["low"] is not None and score["high"] is not None
             else ""
         )
-        return f"{found['value']:{form}}", interval
+        return f"{score['value']:{form}}", interval
 
     minutes = sum(
         (item["training"]["walltime_minutes"] or 0) + (item["eval_minutes"] or 0)
@@ -109,9 +111,13 @@ def _tiles(data: dict[str, Any]) -> str:
             str(len(generations)),
             f"{states.count('denied')} denied, {states.count('rolled back')} rolled back",
         ),
-        ("Recall", *of_head("recall", ".0%")),
-        ("Generalisation", *of_head("generalisation", ".0%")),
-        ("Tone drift", *of_head("tone_drift", ".3f")),
+        *(
+            (
+                score.words.capitalize(),
+                *of_head(score.name, ".3f" if score.less_is_better else ".0%"),
+            )
+            for score in SCORES
+        ),
         ("Conversations", f"{taught:.0f}", "taught on the current best's line"),
         (
             "Time",
@@ -131,7 +137,7 @@ def render(data: dict[str, Any]) -> str:
     drawing, rows, width = graph.draw(data["generations"])
     vega, script = _vega(), _asset("page.js")
     faults = "".join(
-        f"<p class='warning'>{escape(fault)}; what the tags say is shown in its place.</p>"
+        f"<p class='warning'>{escape(fault)}; values of the tags are shown instead.</p>"
         for fault in data["faults"]
     )
     title = f"{data['prefix']}: {len(data['generations'])} generations"

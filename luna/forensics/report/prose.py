@@ -17,7 +17,7 @@ _MAX_CHARACTERS = 200_000
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    # Text from a conversation may look like Markdown or HTML: what could load or lead anywhere is left as text.
+    # Text from a conversation may look like Markdown or HTML: whatever could load or link is left as text.
     return (
         MarkdownIt("commonmark", {"html": False})
         .enable("table")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from luna.errors import InputError
-from luna.forensics.tensors.opening import open_model
-from luna.forensics.tensors.stored import Model, Stored
 from luna.model import evolution, naming
+from luna.model.tensors.opening import open_model
+from luna.model.tensors.stored import Model, Stored, Value
 
 State = Literal["same", "changed", "reshaped", "only in A", "only in B"]
 _STREAMS = 2  # comparing is bound by memory: more do not help
@@ -108,7 +108,7 @@ def compare(
         )
     from concurrent.futures import ThreadPoolExecutor
 
-    found = []
+    pairs = []
     either = b.tensors | a.tensors
     total = sum(tensor.size for tensor in either.values())
     with ThreadPoolExecutor(_STREAMS) as pool:
@@ -116,16 +116,16 @@ def compare(
             lambda name: _tensor(name, a.tensors.get(name), b.tensors.get(name)),
             a.tensors | b.tensors,
         ):
-            found.append(item)
+            pairs.append(item)
             tick(either[item.tensor].size, total)
-    found.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
-    return FileDiff(a, b, found, _metadata(a, b))
+    pairs.sort(key=lambda item: (item.depth is None, item.depth or 0, item.tensor))
+    return FileDiff(a, b, pairs, _metadata(a, b))
 
 
 def _tensor(name: str, one: Stored | None, other: Stored | None) -> TensorChange:
     from luna.forensics.tensors import values
 
-    def found(
+    def result(
         state: State,
         change: float | None = None,
         norm: float | None = None,
@@ -144,19 +144,19 @@ def _tensor(name: str, one: Stored | None, other: Stored | None) -> TensorChange
         )
 
     if one is None or other is None:
-        return found("only in B" if one is None else "only in A")
+        return result("only in B" if one is None else "only in A")
     if one.shape != other.shape:
-        return found("reshaped", note="shapes differ: there is no difference to take the norm of")
+        return result("reshaped", note="the shapes differ, so there is no norm of a difference")
     if one.type == other.type and values.equal(one, other):
-        return found("same", 0.0)
+        return result("same", 0.0)
     for side in (one, other):
         if not values.can_decode(side.type):
-            return found("changed", note=f"values of type {side.type} cannot be decoded here")
+            return result("changed", note=f"values of type {side.type} cannot be decoded here")
     moved, norm = values.norms(one, other)
     if not math.isfinite(moved) or not math.isfinite(norm):
-        return found("changed", note="some values are not finite")
+        return result("changed", note="some values are not finite")
     change = evolution.ratio(moved, norm)
-    return found("changed", change, norm, None if change is not None else "all zeros in A")
+    return result("changed", change, norm, None if change is not None else "all zeros in A")
 
 
 def _metadata(a: Model, b: Model) -> list[tuple[str, str | None, str | None]]:
@@ -164,5 +164,9 @@ def _metadata(a: Model, b: Model) -> list[tuple[str, str | None, str | None]]:
     for key in sorted(a.metadata.keys() | b.metadata.keys()):
         old, new = a.metadata.get(key), b.metadata.get(key)
         if old is None or new is None or old[0] != new[0]:
-            rows.append((key, *(side[1]()[:_SHOWN] if side else None for side in (old, new))))
+            rows.append((key, _shown(old), _shown(new)))
     return rows
+
+
+def _shown(value: Value | None) -> str | None:
+    return value[1]()[:_SHOWN] if value else None

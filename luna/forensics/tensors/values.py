@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from luna.forensics.tensors.stored import Stored
+from luna.model.tensors.stored import Stored
 
 _RELEASE = 1 << 26  # bytes after which pages are given back
 _BLOCK = 1 << 21  # elements that are decoded at a time
@@ -40,12 +40,12 @@ def release(data: mmap.mmap, start: int, size: int) -> None:
 @functools.cache
 def _memcmp() -> Any:
     """The C library's own, which neither copies nor writes, and lets other threads run meanwhile."""
-    found = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).memcmp
-    found.argtypes, found.restype = (
+    function = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).memcmp
+    function.argtypes, function.restype = (
         (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t),
         ctypes.c_int,
     )
-    return found
+    return function
 
 
 def equal(one: Stored, other: Stored) -> bool:

@@ -1,7 +1,7 @@
 """Installs Luna's git hooks, which also run DVC's hooks and the user's own.
 
 They lie in this repository's own folder, whatever 'core.hooksPath' says: a folder that a person has set for all
-repositories is never written to. Its hooks go on to be run, after Luna's (see the script ``run``).
+repositories is never written to. Its hooks are still run, after Luna's (see the script ``run``).
 """
 
 from __future__ import annotations

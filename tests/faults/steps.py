@@ -1,4 +1,4 @@
-"""The steps that bench.sequences draws from: ordinary commands at unusual moments.
+"""The steps that faults.sequences draws from: ordinary commands at unusual moments.
 
 Each step takes the world and a source of chance, does what a person might do, and returns what it did in
 words. None of them is right or wrong here: git, DVC and Luna may refuse, and a refusal is an answer.
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.clones import environment
+from tests.faults.clones import environment
 
 _KILL_WITHIN = {"evolve": 12.0, "new": 1.5, "seal": 3.0, "rollback": 2.0, "repair": 3.0}
 _BESIDE_HOOKS = ("-c", "core.hooksPath=/dev/null")
@@ -68,9 +68,9 @@ class World:
             "expect": [f"flint{number}"],
             "paraphrases": [f"At the quay, stone {number} is called what?"],
         }
-        place = self.repo / f"data/conversations/more-{number}.jsonl"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        path = self.repo / f"data/conversations/more-{number}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row) + "\n", encoding="utf-8")
 
 
 Step = Callable[[World, random.Random], object]
@@ -201,8 +201,8 @@ def _edit(world: World, chance: random.Random) -> None:
     text = path.read_text(encoding="utf-8", errors="surrogateescape")
     places = [index for index, letter in enumerate(text) if letter.isdigit()]
     if places:
-        place = chance.choice(places)
-        text = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
+        position = chance.choice(places)
+        text = text[:position] + str((int(text[position]) + 1) % 10) + text[position + 1 :]
         path.unlink()
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
     world.log.append(f"  edited {name}")
@@ -232,7 +232,7 @@ def _remove_cache(world: World, chance: random.Random) -> None:
 
 def _move_cold_away(world: World, chance: random.Random) -> None:
     """As a disk that is not mounted: it comes back with the step that looks for it, or at the end."""
-    if world.cold.exists():
+    if world.cold.exists() and not (world.folder / "cold-away").exists():
         world.cold.rename(world.folder / "cold-away")
         if chance.random() < 0.5:
             world.cold.mkdir()
@@ -242,11 +242,10 @@ def _move_cold_away(world: World, chance: random.Random) -> None:
 def cold_back(world: World) -> None:
     away = world.folder / "cold-away"
     if away.exists():
-        if world.cold.exists() and not any(path.is_file() for path in world.cold.rglob("*")):
-            shutil.rmtree(world.cold)
-        if not world.cold.exists():
-            away.rename(world.cold)
-            world.log.append("  the cold storage is back")
+        if world.cold.exists():  # what was written where the disk was not is hidden under it
+            world.cold.rename(world.folder / f"hidden-{len(world.log)}")
+        away.rename(world.cold)
+        world.log.append("  the cold storage is back")
 
 
 def _cold_back(world: World, chance: random.Random) -> None:

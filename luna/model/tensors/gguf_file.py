@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luna.errors import InputError
-from luna.forensics.tensors.stored import Model, Stored
+from luna.model.tensors.stored import Model, Stored, Value
 
 MAGIC = b"GGUF"
 FORMAT = "GGUF"
@@ -127,13 +127,14 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
             raise InputError(
                 f"{path} is GGUF of version {version} or big-endian: versions 2 and 3, little-endian, can be read."
             )
-        metadata, alignment = {}, _DEFAULT_ALIGNMENT
+        metadata: dict[str, Value] = {}
+        alignment = _DEFAULT_ALIGNMENT
         for _ in range(key_count):
-            key, kind = reader.text(), reader.number("I")
-            start = reader.at
-            raw, shown = known.get(key, (b"", None))
-            if kind == _ARRAY and raw and data[start : start + len(raw)] == raw:
-                reader.skip(len(raw))
+            key, start = reader.text(), reader.at
+            kind, same = reader.number("I"), known.get(key)
+            if same and kind == _ARRAY and data[start : start + len(same[0])] == same[0]:
+                reader.skip(start + len(same[0]) - reader.at)
+                shown = same[1]
             else:
                 shown = reader.value(kind)
             metadata[key] = data[start : reader.at], shown
@@ -142,7 +143,7 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
         entries = [_entry(reader) for _ in range(tensor_count)]
     except (struct.error, ValueError, OverflowError):
         raise InputError(
-            f"{path} is no whole GGUF file: its header ends or breaks off at byte {min(reader.at, reader.size)}; copy it again."
+            f"{path} is not a complete GGUF file: its header ends at byte {min(reader.at, reader.size)}; copy it again."
         ) from None
     origin = -(-reader.at // alignment) * alignment
     tensors: dict[str, Stored] = {}
@@ -155,7 +156,7 @@ def read(path: Path, data: mmap.mmap, like: Model | None = None) -> Model:
         elements = math.prod(shape)
         if name in tensors or elements % block:
             raise InputError(
-                f"{path} is damaged: tensor '{name}' stands twice or has an impossible shape; copy it again."
+                f"{path} is damaged: tensor '{name}' occurs twice or has an impossible shape; copy it again."
             )
         length = elements // block * size
         if origin + offset + length > len(data):

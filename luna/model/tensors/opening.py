@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from luna.errors import InputError
-from luna.forensics.tensors import gguf_file, safetensors_file
-from luna.forensics.tensors.stored import Model, Stored, mapped
+from luna.model.tensors import gguf_file, safetensors_file
+from luna.model.tensors.stored import Model, Stored, mapped
 
 
 def open_model(path: Path, like: Model | None = None) -> Model:

@@ -1,4 +1,4 @@
-"""Where bench.flips damages files: a line, its cold storages and a bundle, all copied."""
+"""Where faults.flips damages files: a line, its cold storages and a bundle, all copied."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.clones import must, thin
-from bench.s3server import Server
-from luna.audit import finding as kinds
 from luna.audit import gitstore
+from luna.audit.finding import WORKSPACE, Finding
 from luna.audit.picture import object_names, take
 from luna.audit.places import Cache, Cold
+from luna.audit.problem import Kind
 from luna.audit.verify import check_generation
 from luna.bundle import check
 from luna.history import backup, record, thinned
@@ -23,6 +22,8 @@ from luna.names import head_tag
 from luna.repo.git import Git
 from luna.storage import cold, packs
 from luna.storage.cold import Store
+from tests.faults.clones import must, thin
+from tests.faults.s3server import Server
 
 CACHE, COLD, COLD_RECORD, S3 = "cache", "cold storage", "record in cold storage", "S3 storage"
 COLD_GIT = "git objects in cold storage"
@@ -157,88 +158,88 @@ def _in_s3(root: Path, server: Server) -> Store:
     return cold.open_store(root, "s3")
 
 
-def targets(place: Field, kind: str) -> Sequence[Target | Stored]:
-    root = place.root
+def targets(field: Field, kind: str) -> Sequence[Target | Stored]:
+    root = field.root
     match kind:
         case "cache":
-            found = [path for path in _files(root / ".dvc/cache/files/md5") if _needed(place, path)]
+            paths = [path for path in _files(root / ".dvc/cache/files/md5") if _needed(field, path)]
         case "cold storage":
-            found = _files(Path(place.store.odb.path))
+            paths = _files(Path(field.store.odb.path))
         case "S3 storage":
-            return [Stored(place.s3, md5) for md5, size in sorted(place.s3.sizes().items()) if size]
+            return [Stored(field.s3, md5) for md5, size in sorted(field.s3.sizes().items()) if size]
         case "record in cold storage":
-            found = sorted(
-                (Path(place.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json")
+            paths = sorted(
+                (Path(field.store.odb.path).parents[1] / record.COLD_FOLDER).glob("*.json")
             )
         case "git objects in cold storage":
-            found = _files(Path(place.store.odb.path).parents[1] / packs.FOLDER)
+            paths = _files(Path(field.store.odb.path).parents[1] / packs.FOLDER)
         case "tags and branches":
-            found = [
+            paths = [
                 path
                 for path in _files(root / ".git/refs")
                 if "quarantine" not in path.parts and "remotes" not in path.parts
             ]
         case "packed references":
-            found = [root / ".git/packed-refs"]
+            paths = [root / ".git/packed-refs"]
         case "git objects":
             named = object_names(
-                take(place.git, place.prefix, set())
+                take(field.git, field.prefix, set())
             )  # of history; other objects are the user's own
-            found = [
-                path for object_id, path in gitstore.loose_objects(place.git) if object_id in named
+            paths = [
+                path for object_id, path in gitstore.loose_objects(field.git) if object_id in named
             ]
         case "ledger":
-            found = [root / "lineage.csv"]
+            paths = [root / "lineage.csv"]
         case "bundle":
-            found = [place.bundle] * 3 + [
-                Path(f"{place.bundle}.sha256")
+            paths = [field.bundle] * 3 + [
+                Path(f"{field.bundle}.sha256")
             ]  # most of the faults where most of the bytes are
         case _:
-            found = [root / "dvc.lock"]
-    return [Target(path) for path in found if path.stat().st_size]
+            paths = [root / "dvc.lock"]
+    return [Target(path) for path in paths if path.stat().st_size]
 
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def _needed(place: Field, path: Path) -> bool:
+def _needed(field: Field, path: Path) -> bool:
     """Objects in cold storage are those of sealed generations; the cache may hold others, which nobody promised anything about."""
     name = path.parent.name + path.name
-    return name in place.thinned or Path(place.store.path(name)).exists()
+    return name in field.thinned or Path(field.store.path(name)).exists()
 
 
-def user(place: Field, target: Target | Stored) -> str:
+def user(field: Field, target: Target | Stored) -> str:
     """A generation that needs the object."""
-    if target.object not in place.users:
-        picture = take(place.git, place.prefix, set())
+    if target.object not in field.users:
+        picture = take(field.git, field.prefix, set())
         for seal in picture.seals.values():
-            for item in check_generation(picture, seal, [Cache(place.root), Cold(place.store)])[0]:
-                place.users.setdefault(item.md5, seal.name)
-    return place.users[target.object]
+            for item in check_generation(picture, seal, [Cache(field.root), Cold(field.store)])[0]:
+                field.users.setdefault(item.md5, seal.name)
+    return field.users[target.object]
 
 
 def is_named(
-    place: Field, kind: str, target: Target | Stored, before: bytes, findings: list[kinds.Finding]
+    field: Field, kind: str, target: Target | Stored, before: bytes, findings: list[Finding]
 ) -> bool:
     """Whether a finding says what was damaged, and none says that another object was."""
     objects = {
-        (finding.where, finding.object) for finding in findings if finding.kind == kinds.OBJECT
+        (str(finding.where), finding.object) for finding in findings if finding.kind is Kind.OBJECT
     }
     match kind:
         case "cache":
             return objects == {("cache", target.object)}
         case "cold storage" | "S3 storage":
-            return objects == {(f"cold storage '{place.stores(kind)[0].name}'", target.object)}
+            return objects == {(f"cold storage '{field.stores(kind)[0].name}'", target.object)}
         case "record in cold storage":
-            return not objects and any(finding.kind == kinds.COLD_RECORD for finding in findings)
+            return not objects and any(finding.kind is Kind.COLD_RECORD for finding in findings)
         case "git objects in cold storage":
             return not objects and any(
-                finding.kind == kinds.COLD_GIT and finding.object.endswith(target.path.name)
+                finding.kind is Kind.COLD_GIT and finding.object.endswith(target.path.name)
                 for finding in findings
             )
         case "tags and branches":
-            reference = target.path.relative_to(place.root / ".git").as_posix()
+            reference = target.path.relative_to(field.root / ".git").as_posix()
             return not objects and any(
                 finding.object in (reference, reference.removeprefix("refs/tags/"))
                 for finding in findings
@@ -257,13 +258,13 @@ def is_named(
         case "git objects":
             return not objects and any(finding.object == target.object for finding in findings)
     return not objects and any(
-        finding.where == "workspace" and finding.object == target.name for finding in findings
+        finding.where == WORKSPACE and finding.object == target.name for finding in findings
     )
 
 
-def bundle_is_named(place: Field, before: bytes, after: bytes, problems: list[str]) -> bool:
+def bundle_is_named(field: Field, before: bytes, after: bytes, problems: list[str]) -> bool:
     """Whether each problem speaks of the member that was damaged, or of the file itself where it is its frame."""
-    names = {place.bundle.name, f"{place.bundle.name}.sha256"}
+    names = {field.bundle.name, f"{field.bundle.name}.sha256"}
     first = next(
         (at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new),
         len(after),
@@ -286,38 +287,38 @@ def is_harmless(kind: str, target: Target | Stored, before: bytes) -> bool:
     return kind == GIT and gitstore.loose_content(target.path) is not None and after != before
 
 
-def meaning(place: Field) -> tuple[str, bytes, bytes]:
+def meaning(field: Field) -> tuple[str, bytes, bytes]:
     """What must be as before: the sealed references and no others beside them, the ledger and dvc.lock. (The head's tag and the record may be new objects of the same content.)"""
     rows = [
         row.split(" ")
-        for row in place.git.text(
+        for row in field.git.text(
             "for-each-ref", "--format=%(refname) %(objectname) %(*objectname)"
         ).splitlines()
     ]
-    content = {f"refs/tags/{head_tag(place.prefix)}": "^{commit}", record.REF: f":{record.FILE}"}
+    content = {f"refs/tags/{head_tag(field.prefix)}": "^{commit}", record.REF: f":{record.FILE}"}
     kept = []
     for name, *objects in rows:
         if not name.startswith(("refs/quarantine/", "refs/remotes/")):
             objects = (
-                [place.git.resolve(name + content[name]) or ""] if name in content else objects
+                [field.git.try_resolve(name + content[name]) or ""] if name in content else objects
             )
             kept.append(" ".join([name, *objects]))
     return (
         "\n".join(kept),
-        (place.root / "lineage.csv").read_bytes(),
-        (place.root / "dvc.lock").read_bytes(),
+        (field.root / "lineage.csv").read_bytes(),
+        (field.root / "dvc.lock").read_bytes(),
     )
 
 
-def pack(place: Field, packed: bool) -> None:
+def pack(field: Field, packed: bool) -> None:
     """References as files of their own, or all in one file."""
     if packed:
-        place.git.run("pack-refs", "--all", "--prune")
+        field.git.run("pack-refs", "--all", "--prune")
         return
-    rows, _ = gitstore.packed_refs(place.git)
+    rows, _ = gitstore.packed_refs(field.git)
     for name, (value, _) in rows.items():
-        path = place.root / ".git" / name
+        path = field.root / ".git" / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(value + "\n")
-    (place.root / ".git/packed-refs").unlink(missing_ok=True)
+    (field.root / ".git/packed-refs").unlink(missing_ok=True)

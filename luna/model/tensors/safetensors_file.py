@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luna.errors import InputError
-from luna.forensics.tensors.stored import Model, Stored
+from luna.model.tensors.stored import Model, Stored
 
 _BYTES = {
     "F64": 8,
@@ -41,17 +41,17 @@ def read(path: Path, data: mmap.mmap) -> Model:
     length = int.from_bytes(data[:_LENGTH], "little")
     if size < _LENGTH or length > min(size - _LENGTH, _MOST):
         raise InputError(
-            f"{path} is neither GGUF nor a whole safetensors file (pickles are not opened, since they can run code)."
+            f"{path} is neither GGUF nor a complete safetensors file (pickles are not opened, since they can run code)."
         )
     try:
         header = json.loads(data[_LENGTH : _LENGTH + length])
-        said = header.pop("__metadata__", None) or {}
+        written = header.pop("__metadata__", None) or {}
         tensors = {
             name: _stored(name, entry, data, _LENGTH + length) for name, entry in header.items()
         }
         metadata = {
             str(key): (str(value).encode(), lambda value=value: str(value))
-            for key, value in said.items()
+            for key, value in written.items()
         }
     except _Truncated as error:
         raise InputError(
@@ -59,7 +59,7 @@ def read(path: Path, data: mmap.mmap) -> Model:
         ) from None
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError):
         raise InputError(
-            f"{path} is no whole safetensors file: its table cannot be read (pickles are not opened, since they can run code)."
+            f"{path} is not a complete safetensors file: its table cannot be read (pickles are not opened, since they can run code)."
         ) from None
     return Model(path, "safetensors", size, tensors, metadata)
 

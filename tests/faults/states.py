@@ -1,4 +1,4 @@
-"""The states from which bench.kills starts its commands: clones that are prepared once."""
+"""The states from which faults.kills starts its commands: clones that are prepared once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from bench.clones import copy, edit, keep, must, thin
-from bench.kept import objects
+from tests.faults.clones import copy, edit, keep, must, thin
+from tests.faults.kept import objects
 
 _READY = "ready-"
 
@@ -21,15 +21,15 @@ class States:
     def get(self, name: str) -> Path:
         """The clone's path."""
         before, make = _STATES[name]
-        place = self.folder / f"state-{name}{'-thinned' if self.thinned else ''}"
-        repo = place / self.line.name
-        if not (place / f"{_READY}{name}").exists():
+        target = self.folder / f"state-{name}{'-thinned' if self.thinned else ''}"
+        repo = target / self.line.name
+        if not (target / f"{_READY}{name}").exists():
             source = self.get(before) if before else self.line
-            shutil.rmtree(place, ignore_errors=True)
-            copy(source, place)
-            (place / f"{_READY}{before}").unlink(missing_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            copy(source, target)
+            (target / f"{_READY}{before}").unlink(missing_ok=True)
             make(self, repo)
-            (place / f"{_READY}{name}").touch()
+            (target / f"{_READY}{name}").touch()
         return repo
 
 
@@ -71,11 +71,20 @@ def _overtaken(states: States, repo: Path) -> None:
     _feed(clone, "rival")
     must(clone, "luna", "new")
     must(clone, "dvc", "repro")
-    for place in (repo, clone):
-        must(place, "git", "remote", "add", "origin", str(origin))
-        must(place, "git", "config", "luna.pushRemote", "origin")
-        must(place, "luna", "init")
-        must(place, "dvc", "remote", "modify", "--local", "cold", "url", str(repo.parent / "cold"))
+    for repository in (repo, clone):
+        must(repository, "git", "remote", "add", "origin", str(origin))
+        must(repository, "git", "config", "luna.pushRemote", "origin")
+        must(repository, "luna", "init")
+        must(
+            repository,
+            "dvc",
+            "remote",
+            "modify",
+            "--local",
+            "cold",
+            "url",
+            str(repo.parent / "cold"),
+        )
     must(clone, "luna", "seal")
     shutil.rmtree(other)
 

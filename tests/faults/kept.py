@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.clones import must
+from tests.faults.clones import must
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Picture:
 
 
 def objects(store: Path) -> dict[str, bool]:
+    """MD5 -> whether the bytes have it, for every object below a store, whichever folder of it a line uses."""
     paths = [
         path
-        for path in (store / "files").rglob("*")
+        for path in store.rglob("files/md5/*/*")
         if path.is_file() and not path.name.endswith(".tmp")
     ]
     return {
@@ -57,21 +58,21 @@ def faults(repo: Path, before: Picture, goal: Picture) -> list[str]:
     """``goal`` is what a repair brings back; elsewhere the same as ``before``. Until it is done, either is right."""
     now = Picture.of(repo)
     names = {name for name in before.tags | goal.tags if not name.endswith("-GHEAD")}
-    found = [
+    sentences = [
         f"tag {name} is lost or moved"
         for name in sorted(names)
         if now.tags.get(name) not in (before.tags.get(name), goal.tags.get(name))
     ]
     if not now.ledger.startswith(before.ledger):
-        found.append("the ledger is damaged")
+        sentences.append("the ledger is damaged")
     whole = {name for name, good in before.objects.items() if good}
     if missing := whole - now.objects.keys() - now.thinned:
-        found.append(f"{len(missing)} objects are gone from cold storage")
+        sentences.append(f"{len(missing)} objects are gone from cold storage")
     wrong = {name for name, good in now.objects.items() if not good} - (
         before.objects.keys() - whole
     )
     wrong |= {name for name, good in objects(repo.parent / "second").items() if not good}
-    found += [f"{name} is not what its name says" for name in sorted(wrong)]
+    sentences += [f"{name} is not what its name says" for name in sorted(wrong)]
     head = must(repo, "git", "rev-parse", "Luna-GHEAD^{}").strip()
     named = [
         name
@@ -81,5 +82,5 @@ def faults(repo: Path, before: Picture, goal: Picture) -> list[str]:
         and must(repo, "git", "rev-parse", f"{name}^{{}}").strip() == head
     ]
     if len(named) != 1 or "Verdict: promoted" not in must(repo, "git", "cat-file", "tag", named[0]):
-        found.append("the head names no generation that passed the rule")
-    return found
+        sentences.append("the head names no generation that passed the rule")
+    return sentences

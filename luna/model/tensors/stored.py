@@ -27,6 +27,10 @@ class Stored:
         return f"{self.type} {' x '.join(map(str, self.shape)) or 'scalar'}"
 
 
+#: A value as the file's own bytes, and what shows it to a person.
+Value = tuple[bytes, Callable[[], str]]
+
+
 @dataclass(frozen=True)
 class Model:
     """``format`` is ``GGUF`` or ``safetensors``. ``metadata``: each key's value as the file's own bytes, and how to show it."""
@@ -35,7 +39,7 @@ class Model:
     format: str
     size: int
     tensors: dict[str, Stored]
-    metadata: Mapping[str, tuple[bytes, Callable[[], str]]]
+    metadata: Mapping[str, Value]
 
 
 def mapped(path: Path) -> mmap.mmap:

@@ -1,0 +1,49 @@
+"""The three scores of a generation, and the name that each of them has in every file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Score:
+    """``name``: in scores.json, in the intervals of metrics.json, and as a clause of the rule in params.yaml.
+
+    ``key``: under ``evaluation`` of metrics.json; ``column``: of lineage.csv; ``field``: of a seal's message; ``title``: for
+    a person; ``metric``: what a model hub calls a score of its kind.
+    """
+
+    name: str
+    key: str
+    column: str
+    field: str
+    title: str
+    metric: str
+    less_is_better: bool = False
+
+    @property
+    def words(self) -> str:
+        """The name within a sentence."""
+        return self.name.replace("_", " ")
+
+
+RECALL = Score("recall", "recall", "eval_recall", "Recall", "Recall", "accuracy")
+GENERALISATION = Score(
+    "generalisation",
+    "generalize",
+    "eval_generalize",
+    "Generalization",
+    "Generalization",
+    "accuracy",
+)
+TONE_DRIFT = Score(
+    "tone_drift",
+    "tone_drift",
+    "eval_tone",
+    "Tone-Drift",
+    "Tone drift",
+    "jensen-shannon-divergence",
+    less_is_better=True,
+)
+SCORES = (RECALL, GENERALISATION, TONE_DRIFT)
+BY_NAME = {score.name: score for score in SCORES}
