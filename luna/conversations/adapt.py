@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from luna.conversations.chat_template import ChatTemplate
+from luna.conversations.chat_template import PATIENCE, ChatTemplate
 from luna.errors import BaseModelError, ExportError
 
 _DAY_CALL = re.compile(r"""\bstrftime_now\s*\(\s*(?:"([^"]*)"|'([^']*)')?""")
@@ -84,11 +84,11 @@ def adapt(source: str, bos: str, eos: str, day: date) -> Adapted:
         changes.append(Change.DAY)
     two = [_row("user", question) for question, _ in _TURNS[:2]]
     with contextlib.ExitStack() as stack:
-        chat = stack.enter_context(ChatTemplate(before + _SEAM + source, bos, eos))
+        chat = stack.enter_context(ChatTemplate(before + _SEAM + source, bos, eos, PATIENCE))
         takes_system = _takes(chat, _rows(1, system=True))
         if not (takes_system and _takes(chat, two)):
             joined = before + _JOIN.replace("FOLDS", "false" if takes_system else "true")
-            other = stack.enter_context(ChatTemplate(joined + _SEAM + source, bos, eos))
+            other = stack.enter_context(ChatTemplate(joined + _SEAM + source, bos, eos, PATIENCE))
             if _takes(other, two):
                 before, chat = joined, other
                 changes.append(Change.JOINED if takes_system else Change.SYSTEM)

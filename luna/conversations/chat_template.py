@@ -17,6 +17,7 @@ from pathlib import Path
 from luna.errors import ExportError
 
 MAX_TEMPLATE_CHARACTERS = 100_000
+PATIENCE = 60.0  # for a template that hours of work stand on, on a machine that may be busy
 MAX_SECONDS = 5.0  # for one prompt; honest templates take a millisecond, the child's start 0.2 s
 _CHILD = Path(__file__).with_name("sandbox.py")
 

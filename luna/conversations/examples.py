@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luna.conversations import template
-from luna.conversations.chat_template import ChatTemplate
+from luna.conversations.chat_template import PATIENCE, ChatTemplate
 from luna.conversations.marks import Transformers, Vocabulary, encode
 from luna.conversations.template import Messages
 from luna.errors import BaseModelError
@@ -124,5 +124,8 @@ def reply_tokens(form: Reply, reply: str, vocabulary: Vocabulary) -> list[int]:
 def chat_template_of(tokenizer: Any) -> ChatTemplate:
     """The chat template of a tokenizer of transformers, rendered as everywhere."""
     return ChatTemplate(
-        tokenizer.get_chat_template(), tokenizer.bos_token or "", tokenizer.eos_token or ""
+        tokenizer.get_chat_template(),
+        tokenizer.bos_token or "",
+        tokenizer.eos_token or "",
+        PATIENCE,
     )
