@@ -219,7 +219,7 @@ def conversations() -> list[dict[str, Any]]:
 
 def repository(folder: Path, base: Path) -> None:
     """A project on the base, with small settings and a bar that a random model passes."""
-    project.copy(folder, without=("data/", "tests/", "docs/", ".dvc/config"))
+    project.copy(folder, without=("data/", "tests/", "docs/"))
     data = folder / "data/conversations/first.jsonl"
     data.parent.mkdir(parents=True)
     data.write_text("".join(json.dumps(row) + "\n" for row in conversations()), encoding="utf-8")
