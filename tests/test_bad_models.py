@@ -268,5 +268,5 @@ def test_a_probe_set_that_was_tampered_with_is_refused(line: Repo, tmp_path, cha
         json.loads(text) for text in (line.path / "models/probes.jsonl").read_text().splitlines()
     ]
     write_jsonl(tmp_path / "probes.jsonl", [rows[0], change(rows[1])])
-    with pytest.raises(InputError, match="line 2 is no probe"):
+    with pytest.raises(InputError, match="line 2 is not a probe"):
         probes.load(tmp_path / "probes.jsonl")

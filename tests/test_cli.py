@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import os
 import re
 import shlex
@@ -34,6 +35,7 @@ CALLS = (
     ("cold", ()),
     ("gc", ("--dry-run",)),
     ("thin", ("--dry-run",)),
+    ("import", ("--dry-run", "data/conversations")),
     ("snapshot", ("evals", "--tag", "one", "-m", "text")),
     ("snapshot list", ()),
     ("snapshot restore", ("one", "--to", "../out")),
@@ -48,13 +50,15 @@ CALLS = (
 
 @pytest.mark.parametrize("name", main.NAMES)
 def test_a_command_lies_in_the_file_of_its_name(name):
-    assert (SOURCE / "luna/cli" / f"{name.replace('-', '_')}.py").is_file()
+    """With _ for -, and _ after a word of Python's own, which cannot be imported."""
+    stem = f"{name}_" if keyword.iskeyword(name) else name.replace("-", "_")
+    assert (SOURCE / "luna/cli" / f"{stem}.py").is_file() and main.stem(name) == stem
 
 
 def test_every_file_of_the_command_line_is_a_command_or_a_shared_one():
-    files = {path.stem.replace("_", "-") for path in (SOURCE / "luna/cli").glob("*.py")}
-    shared = {"--init--", "main", "common", "table", "progress", "events", "docs", "errorlog"}
-    assert files - shared == set(main.NAMES)
+    files = {path.stem for path in (SOURCE / "luna/cli").glob("*.py")}
+    shared = {"__init__", "main", "common", "table", "progress", "events", "docs", "errorlog"}
+    assert files - shared == set(map(main.stem, main.NAMES))
 
 
 @pytest.mark.parametrize("name", main.NAMES)

@@ -143,10 +143,10 @@ def test_another_line_s_store_gives_nothing_and_gets_nothing(line, empty, tmp_pa
         ("cold", str(theirs.cold)),
     ):
         said = other.luna(*call, code=2).stderr
-        assert "holds a line already (Luna-G000" in said, (call, said)
+        assert "already holds another line (Luna-G000" in said, (call, said)
     for call in (("repair",), ("verify", "--remote"), ("doctor",)):
         said = other.luna(*call, code=1).stdout
-        assert "holds a line already (Luna-G000" in said, (call, said)
+        assert "already holds another line (Luna-G000" in said, (call, said)
     assert other.references() == before and everything(theirs.cold) == there
 
 

@@ -77,7 +77,7 @@ QA = '{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"'
         ('{"instruction": "x", "output": "y", "weight": 0}', "on an assistant's message"),
         ('{"instruction": "x", "output": "y", "system": "z"}', "first of the messages"),
         ('{"instruction": "x", "output": "y", "tool_calls": [1]}', "tool calls are not learnt"),
-        ('{"instruction": "x", "output": "y", "output": "z"}', "'output' stands twice"),
+        ('{"instruction": "x", "output": "y", "output": "z"}', "'output' occurs twice"),
         ('{"instruction": "x", "output": "y", "input": 3}', "must be text"),
         ('{"instruction": "x", "output": "y\\u0000"}', "NUL"),
         (f'{{"messages": [{QA}}}], "instruction": "x", "output": "z"}}', "two forms"),

@@ -13,7 +13,7 @@ from conftest import SOURCE
 ORDER = (
     ("plain",),  # the files that lie in luna/ itself
     ("repo", "conversations", "model", "promotion"),
-    ("storage", "training", "answering"),
+    ("storage", "training", "answering", "importing"),
     ("history", "export", "evals"),
     ("bundle", "stages"),
     ("operations",),

@@ -138,7 +138,7 @@ def test_a_first_generation_is_not_started_beside_another_line_s_record(line, tm
     other.dvc("remote", "modify", "--local", "cold", "url", str(line.cold))
     before = other.snapshot()
     assert (
-        "holds a line already (Luna-G000" in other.luna("new", code=2).stderr
+        "already holds another line (Luna-G000" in other.luna("new", code=2).stderr
         and other.snapshot() == before
     )
 

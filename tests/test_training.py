@@ -194,7 +194,7 @@ def test_too_little_memory_or_disk_starts_nothing_and_says_the_numbers(line, tmp
     assert (
         "preflight: disk " in said.stderr
         and "memory " in said.stderr
-        and "is in cold storage and in the ledger" in said.stderr
+        and "are in cold storage, and its row is in the ledger" in said.stderr
     )
 
 

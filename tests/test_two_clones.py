@@ -130,9 +130,7 @@ def gone_on(contest) -> GoneOn:
     loser = contest.loser
     before = trained(loser)
     process = start(loser, "luna", "seal", "--renumber")
-    for row in process.stderr:
-        if "followed 'origin'" in row:
-            break
+    assert any("the branch follows 'origin'" in row for row in process.stderr)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     output = loser.luna("seal", "--renumber").stdout

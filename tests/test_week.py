@@ -214,7 +214,7 @@ def friday(sunday, thursday) -> Evening:
 
 
 def test_a_folder_is_not_read_until_params_yaml_says_so(sunday):
-    assert "2026-w14 is a folder, and no folder is read here" in sunday[1]
+    assert "2026-w14 is a folder, and folders are not read here" in sunday[1]
 
 
 def test_too_little_karma_is_refused_with_what_is_missing(morning):

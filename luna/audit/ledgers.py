@@ -61,8 +61,8 @@ def true_text(picture: Picture) -> str:
 
 def _at_tip(picture: Picture) -> str | None:
     """The ledger of the commit checked out where it holds the newest generation, else of a branch that does; None where none does."""
-    if picture.newest is None:
-        return None
+    if picture.newest is None or picture.unreadable:
+        return None  # git walks no history with holes; the holes are named
     git, newest = picture.git, picture.newest.commit
     if not git.try_resolve(f"{newest}^{{commit}}"):
         return None

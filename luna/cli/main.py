@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import keyword
 import logging
 import shlex
 import sys
@@ -27,9 +28,9 @@ _log = logging.getLogger(__name__)
 FAULT = 3
 INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
 
-#: The commands as people think of them; each lies in the file of its name, with _ for -.
+#: The commands as people think of them; each lies in the file of its name (see ``stem``).
 GROUPS = {
-    "Grow": ("init", "evolve", "age-up", "new", "seal"),
+    "Grow": ("init", "import", "evolve", "age-up", "new", "seal"),
     "Look": ("status", "log", "report", "diff", "bisect", "blame", "eval", "maturity"),
     "Go back": ("rollback", "restore", "recover", "rebuild", "reproduce"),
     "Keep safe": ("verify", "repair", "doctor", "cold", "archive", "snapshot", "gc", "thin"),
@@ -38,6 +39,7 @@ GROUPS = {
 }
 #: What people type who come from git or another tool, and the command that does it here.
 MEANT = {
+    "add": "import",
     "ask": "chat",
     "backup": "archive",
     "check": "verify",
@@ -50,6 +52,7 @@ MEANT = {
     "grow": "evolve",
     "history": "log",
     "list": "log",
+    "load": "import",
     "ls": "log",
     "prune": "gc",
     "pull": "restore",
@@ -67,6 +70,11 @@ MEANT = {
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 
 
+def stem(name: str) -> str:
+    """The name of a command's file, without .py: with _ for -, and _ after a word of Python's own (import)."""
+    return name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+
+
 class Commands(MutableMapping[str, Any]):
     """Every command by its name; looking one up imports its file. None is added or taken away."""
 
@@ -74,7 +82,7 @@ class Commands(MutableMapping[str, Any]):
         """The command, made from the function ``command`` of its file."""
         if name not in NAMES:
             raise KeyError(name)
-        file = importlib.import_module(f"luna.cli.{name.replace('-', '_')}")
+        file = importlib.import_module(f"luna.cli.{stem(name)}")
         alone = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
@@ -100,7 +108,7 @@ class Commands(MutableMapping[str, Any]):
 
 def summary(name: str) -> str:
     """The first line of a command's help, read from its file without importing it."""
-    source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    source = Path(__file__).with_name(f"{stem(name)}.py").read_text(encoding="utf-8")
     [function] = [
         node
         for node in ast.parse(source).body

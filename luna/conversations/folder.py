@@ -25,9 +25,7 @@ from luna.text import escaped
 SUFFIX = ".jsonl"
 _OLD_LIST = "batch.txt"  # of a renumbered generation, as earlier versions of Luna left it
 _DOCUMENTS = ("readme", "license", "licence")
-_TO_JSONL = (
-    "put its conversations into a .jsonl file, one JSON object per line, or move it elsewhere"
-)
+_ELSEWHERE = "move it elsewhere, and take its conversations from there with 'luna import'"
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -177,10 +175,10 @@ def _unread(lower: str) -> str:
     if lower.endswith(SUFFIX):
         return "is not read, because its name does not end in lower-case .jsonl: rename it"
     if lower.endswith(_PACKED):
-        return "is not read, because it is compressed: decompress it, or move it elsewhere"
+        return f"is not read, because it is compressed: decompress it, or {_ELSEWHERE}"
     if lower.endswith((".ndjson", ".jsonlines")):
         return "is not read: rename it to end in .jsonl, or move it elsewhere"
-    return f"is not read, because its name does not end in .jsonl: {_TO_JSONL}"
+    return f"is not read, because its name does not end in .jsonl: {_ELSEWHERE}"
 
 
 def _reason(error: Exception) -> str:

@@ -8,12 +8,14 @@ Luna's rendering is tested.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, cast
 
 from luna import files
 from luna.errors import ExportError
@@ -95,8 +97,11 @@ def unpack(sdist: Path, out: Path, sha256: str = SDIST_SHA256) -> None:
             below = member.name.partition("/")[2]
             inside = below.removeprefix(_INSIDE)
             if member.isfile() and inside != below and inside.startswith(_NEEDED):
-                member.name = inside
-                archive.extract(member, out, filter="data")
+                # By hand: 'filter' of extract is not in every Python 3.11.
+                target = out / inside
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(cast(IO[bytes], archive.extractfile(member)), file)
 
 
 def fingerprint(folder: Path | None = None) -> str:

@@ -106,8 +106,8 @@ def start(
         raise StateError(
             f"{foreign[0]} has uncommitted changes: commit or stash them, so that the generation records the code that built it."
         )
-    base.check(settings.base)
-    if not line.sealed:
+    if not line.sealed:  # afterwards the line keeps its base itself, and its source may be gone
+        base.check(settings.base)
         _look_into_base(root, settings, say)
     head, sealed_ledger = line.head_name, None
     if line.sealed:

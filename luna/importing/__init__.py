@@ -1,0 +1,1 @@
+"""Importing: other programs' conversations, read by content and mended by stated rules."""
