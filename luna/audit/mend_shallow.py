@@ -24,7 +24,8 @@ def mend(git: Git, available: Sequence[Store]) -> str | None:
             return f"the older commits came from {remote}"
     for store in available:
         try:
-            # By entries of the record and not by ``stores.look``: that asks for history which is cut here.
+            # Whose a store is cannot be told while history is cut. Objects alone come, without a reference,
+            # and they count only where they join this clone's own commits.
             packs.unpack(store, git)
         except (ColdStorageError, GitError):
             continue

@@ -319,7 +319,8 @@ def holds_move(root: Path, git: Git, tag: str, message: str) -> list[Entry]:
         return []
     moves = [entry for entry in ahead[1] if entry.tag == tag]
     others = [entry for entry in ahead[1] if names.is_generation(entry.tag)]
-    if others or not moves or not git.existing([entry.commit for entry in ahead[1]]):
+    commits = {entry.commit for entry in ahead[1]}
+    if others or not moves or git.existing(commits) != commits:
         return []
     words = moves[0].parsed.message
     return record.in_cold(ahead[0]) if words.startswith(message) else []
