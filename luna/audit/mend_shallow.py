@@ -15,7 +15,7 @@ from luna.storage.cold import Store
 def mend(git: Git, available: Sequence[Store]) -> str | None:
     """Bring the commits that the clone lacks. Returns where they came from; None where nobody has them all.
 
-    No reference is changed but by git's own fetch; git's list of cut commits is put aside only once every
+    No reference is changed but by git's own fetch; git's list of cut commits is removed only once every
     commit, tree and file that HEAD stands on is here.
     """
     if remote := known.fetch_remote(git):
@@ -36,11 +36,7 @@ def mend(git: Git, available: Sequence[Store]) -> str | None:
 
 def _joined(git: Git) -> bool:
     """Take the cut away where nothing is lacking behind it."""
-    cut = Path(git.text("rev-parse", "--path-format=absolute", "--git-path", "shallow"))
-    aside = cut.with_name("shallow.before-repair")
-    cut.replace(aside)
-    if packs.is_whole(git, ["HEAD"]):
-        aside.unlink()
-        return True
-    aside.replace(cut)
-    return False
+    if not packs.is_whole(git, ["HEAD"], past_cut=True):
+        return False
+    Path(git.text("rev-parse", "--path-format=absolute", "--git-path", "shallow")).unlink()
+    return True

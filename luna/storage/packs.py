@@ -220,8 +220,11 @@ def set_aside(store: Store, name: str) -> str:
     return store.set_aside(_path(store, name))
 
 
-def is_whole(git: Git, objects: Iterable[str]) -> bool:
-    """Whether the repository has the objects with everything that they need, each file included."""
+def is_whole(git: Git, objects: Iterable[str], past_cut: bool = False) -> bool:
+    """Whether the repository has the objects with everything that they need, each file included.
+
+    ``past_cut``: in a shallow clone, also what lies before the commits where it was cut.
+    """
     try:
         git.run(
             "rev-list",
@@ -229,6 +232,7 @@ def is_whole(git: Git, objects: Iterable[str]) -> bool:
             "--stdin",
             "--quiet",
             stdin="".join(f"{oid}\n" for oid in objects).encode(),
+            env={"GIT_SHALLOW_FILE": os.devnull} if past_cut else None,
         )
     except GitError:
         return False
