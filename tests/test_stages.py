@@ -41,14 +41,18 @@ def outputs(repo: Repo, stage: str) -> list[Path]:
 def linked_in_the_way(sealed: Path, paths: list[Path]):
     """As DVC's hook does at a checkout: before the stage begins, and again and again while it runs."""
     ended = threading.Event()
+    beside = sealed.with_name(
+        "link"
+    )  # moved in place in one step: a stage never sees no file at all
 
     def link() -> None:
         for path in paths:
             with contextlib.suppress(OSError):
                 if not (path.exists() and path.samefile(sealed)):
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    path.unlink(missing_ok=True)
-                    os.link(sealed, path)
+                    beside.unlink(missing_ok=True)
+                    os.link(sealed, beside)
+                    beside.replace(path)
 
     def keep_on() -> None:
         while not ended.wait(0.02):
