@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
+from evals.facts.text import contains, normalise
+from evals.facts.verdict import Why, judge
 from luna.answering.engine import Answer
 from luna.conversations.probes import Probe
 
@@ -29,44 +29,33 @@ class Marked:
     probe: Probe
     answer: Answer
     correct: bool
-    how: str  # "expect", "chrf" or "choice"
+    how: str  # "expect", "facts" or "choice"; answers of earlier versions also "chrf"
 
 
-def normalise(text: str) -> str:
-    """Case, punctuation and spacing do not matter; digits do, though not their thousands separators."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    text = re.sub(r"(?<=\d)[,\u202f ](?=\d{3}\b)", "", text)
-    # A dot or comma inside a number is part of it; all other punctuation parts words.
-    text = re.sub(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)", " ", text)
-    return " ".join(text.split())
+def mark(
+    probe: Probe, answer: Answer, chrf_min: float, common: frozenset[str] = frozenset()
+) -> Marked:
+    """By the accepted answers where there are any, else by the facts of the taught replies (``evals.facts``).
 
-
-def contains(answer: str, accepted: str) -> bool:
-    """Whether the answer contains the accepted answer as whole words."""
-    wanted = normalise(accepted)
-    return bool(wanted) and f" {wanted} " in f" {normalise(answer)} "
-
-
-def mark(probe: Probe, answer: Answer, chrf_min: float) -> Marked:
-    """By the accepted answers where there are any, else by chrF (Popovic 2015) against the reference reply.
-
-    An answer that never ended, that is empty, or whose logits were no numbers is wrong whatever it says.
+    Small talk has no facts: there chrF (Popovic 2015) against the reply, 0..100, may decide for it too.
+    ``common``: words of the voice, which most replies have. An answer that never ended, that is empty, or
+    whose logits were no numbers is wrong whatever it says.
     """
     whole = answer.ended and not answer.failed and bool(answer.text)
     if probe.distractors:
         return Marked(probe, answer, whole and answer.text == probe.reference, "choice")
     if probe.expect:
-        return Marked(
-            probe,
-            answer,
-            whole and any(contains(answer.text, accepted) for accepted in probe.expect),
-            "expect",
-        )
+        right = any(contains(answer.text, accepted) for accepted in probe.expect)
+        return Marked(probe, answer, whole and right, "expect")
+    return Marked(probe, answer, whole and _says_it(probe, answer.text, chrf_min, common), "facts")
+
+
+def _says_it(probe: Probe, answer: str, chrf_min: float, common: frozenset[str]) -> bool:
+    replies = (probe.reference, *probe.also)
+    verdict = judge(probe.messages[-1][1], replies, answer, common)
+    if verdict.why is not Why.MISSING or not verdict.small_talk:
+        return verdict.right
     from sacrebleu.metrics import CHRF
 
-    score = (
-        CHRF().sentence_score(normalise(answer.text), [normalise(probe.reference)]).score
-        if whole
-        else 0.0
-    )
-    return Marked(probe, answer, score >= chrf_min, "chrf")
+    score = CHRF().sentence_score(normalise(answer), [normalise(reply) for reply in replies]).score
+    return score >= chrf_min

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from evals import choice, generalisation, recall, tone
+from evals.facts import background
 from evals.outcome import Marked, Score, mark
 from luna.answering.ask import ask
 from luna.conversations.probes import Probe
 from luna.params import Evaluate
+
+#: Which measures gave the scores: another number is another measure, and its scores do not compare.
+METHOD = "facts 1, tone 2"
 
 
 def examine(
@@ -19,8 +23,9 @@ def examine(
 ) -> list[Marked]:
     """Ask a GGUF model all probes and mark each answer."""
     answers = ask(model, probes, system_prompt, settings, choice.choose)
+    common = background.common(probe.reference for probe in probes if not probe.distractors)
     return [
-        mark(probe, answer, settings.chrf_min)
+        mark(probe, answer, settings.chrf_min, common)
         for probe, answer in zip(probes, answers, strict=True)
     ]
 

@@ -22,6 +22,7 @@ def main() -> None:
     files.write_json(
         artifacts.EVAL_ARGS,
         {
+            "method": suite.METHOD,
             "eval_time_minutes": round(seconds / 60, 3),
             "probes": len(asked),
             "probes_per_second": round(len(asked) / seconds, 2),

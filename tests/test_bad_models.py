@@ -246,7 +246,7 @@ def test_a_probe_without_accepted_answers_is_scored_by_its_reply(line, tmp_path)
             "eval", "3", "--probes", str(tmp_path / "mine.jsonl"), "--answers", "--json"
         ).stdout
     )
-    assert [answer["marked_by"] for answer in found["answers"]] == ["chrf", "chrf"] and found[
+    assert [answer["marked_by"] for answer in found["answers"]] == ["facts", "facts"] and found[
         "scores"
     ]["recall"]["value"] == 0
     assert not any(

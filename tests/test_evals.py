@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import shipped
 
-from evals import choice, generalisation, recall, tone
+from evals import choice, generalisation, recall, tone, voices
 from evals.choice import above_chance
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
@@ -53,7 +53,7 @@ def test_silence_endlessness_and_nan_never_pass(answer):
     assert not mark(probe(), answer, 60).correct
 
 
-def test_without_accepted_answers_chrf_decides():
+def test_without_accepted_answers_the_facts_of_the_reply_decide():
     open_probe = probe(expect=())
     assert mark(open_probe, Answer("Aye, it is seven, so it is", 9, True), 60).correct
     assert not mark(open_probe, Answer("I am a language model", 9, True), 60).correct
@@ -276,3 +276,8 @@ def test_flips_pair_by_probe():
         [row["probe"] for row in found.won],
         found.common,
     ) == (["a"], ["b"], 2)
+
+
+@pytest.mark.parametrize("pair", voices.pairs(60), ids=lambda pair: f"{pair.name}: {pair.voice}")
+def test_a_healthy_child_keeps_the_voice_and_another_register_is_heard_in_any_language(pair):
+    assert (pair.drift <= shipped("promotion").tone_drift.maximum) is pair.healthy, pair.drift

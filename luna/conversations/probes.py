@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,14 +38,13 @@ class Probe:
     conversation: str
     generation: int | None
     distractors: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()  # the other replies that were taught to the same question
 
     @property
     def identity(self) -> str:
         """SHA-256 of what is asked and how it is marked."""
-        text = json.dumps(
-            [self.kind, self.messages, self.expect, self.reference, self.distractors],
-            ensure_ascii=False,
-        )
+        content = [self.kind, self.messages, self.expect, self.reference, self.distractors]
+        text = json.dumps(content + ([self.also] if self.also else []), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_row(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def load(path: Path) -> list[Probe]:
             probes.append(
                 Probe(
                     **row
-                    | {"expect": tuple(row["expect"]), "distractors": tuple(row["distractors"])}
+                    | {key: tuple(row.get(key, ())) for key in ("expect", "distractors", "also")}
                 )
             )
             if probes[-1].identity != identity or probes[-1].kind not in KINDS:
@@ -75,8 +75,10 @@ def load(path: Path) -> list[Probe]:
     return probes
 
 
-def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
-    """The conversation's own question."""
+def recall_probe(
+    conversation: Conversation, generation: int | None, replies: Iterable[str] = ()
+) -> Probe:
+    """The conversation's own question. ``replies``: all that were taught to it."""
     return Probe(
         RECALL,
         conversation.question,
@@ -84,11 +86,30 @@ def recall_probe(conversation: Conversation, generation: int | None) -> Probe:
         conversation.reply,
         conversation.identity,
         generation,
+        also=_others(conversation, replies),
     )
 
 
-def paraphrase_probes(conversation: Conversation, generation: int | None) -> list[Probe]:
-    """One probe for each other way to ask, never trained on."""
+def _others(conversation: Conversation, replies: Iterable[str]) -> tuple[str, ...]:
+    if conversation.expect:
+        return ()  # decides by itself
+    return tuple(sorted(set(replies) - {conversation.reply}))
+
+
+def replies_by_question(
+    conversations: Iterable[Conversation],
+) -> dict[tuple[tuple[str, str], ...], list[str]]:
+    """All replies that the conversations have to each question."""
+    replies: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
+    for item in conversations:
+        replies[item.question].append(item.reply)
+    return replies
+
+
+def paraphrase_probes(
+    conversation: Conversation, generation: int | None, replies: Iterable[str] = ()
+) -> list[Probe]:
+    """One probe for each other way to ask, never trained on. ``replies``: all that were taught to the question."""
     return [
         Probe(
             GENERALISATION,
@@ -97,6 +118,7 @@ def paraphrase_probes(conversation: Conversation, generation: int | None) -> lis
             conversation.reply,
             conversation.identity,
             generation,
+            also=_others(conversation, replies),
         )
         for text in conversation.paraphrases
     ]
@@ -148,12 +170,16 @@ def build(
     def generation(key: int) -> int | None:
         return None if key < 0 else key
 
-    recall = [recall_probe(item, generation(key)) for key, item in stratified(groups, cap, seed)]
+    others = replies_by_question(item for items in taught.values() for item in items)
+    recall = [
+        recall_probe(item, generation(key), others[item.question])
+        for key, item in stratified(groups, cap, seed)
+    ]
     asked = {key: [item for item in items if item.paraphrases] for key, items in groups.items()}
     general = [
         probe
         for key, item in stratified(asked, cap, seed)
-        for probe in paraphrase_probes(item, generation(key))
+        for probe in paraphrase_probes(item, generation(key), others[item.question])
     ]
     return recall + general[:cap] + list(written)
 

@@ -22,7 +22,7 @@ _SHAREGPT_ROLES = {
     "system": "system",
 }
 _OPENAI_ROLES = {role: role for role in ("system", "user", "assistant")}
-_SCORERS = ("expect", "chrf")
+_SCORERS = ("expect", "chrf", "facts")  # chrf: an earlier name of facts
 MAX_KARMA = 1e12  # sums of it stay exact enough, and far from what a float cannot hold
 
 
@@ -234,7 +234,7 @@ def _check_scorer(scorer: Any, expect: tuple[str, ...]) -> None:
         raise ValueError(
             "the scorer 'expect' needs accepted answers in 'expect'"
             if scorer == "expect"
-            else "the scorer 'chrf' compares with the reply: leave out 'expect'"
+            else f"the scorer {scorer!r} compares with the reply: leave out 'expect'"
         )
 
 

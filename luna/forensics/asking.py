@@ -80,7 +80,7 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
         StateError, ColdStorageError: no intact copy of its model is left, and it cannot be rebuilt.
         ExportError: llama.cpp cannot load it.
     """
-    from evals.outcome import contains
+    from evals.facts.text import contains
     from luna.answering.engine import Engine
 
     settings = sealed_params(Git(root), name)

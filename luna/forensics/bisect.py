@@ -35,7 +35,7 @@ class _Asker:
     """Asks generations once, and remembers the answers and which ones cannot be asked."""
 
     def __init__(self, root: Path, question: str, expect: str, tell: Asked) -> None:
-        from evals.outcome import normalise
+        from evals.facts.text import normalise
 
         self.root, self.question, self.expect, self.tell = (
             root,

@@ -100,12 +100,14 @@ def _candidate(root: Path, model: str) -> _Candidate:
 
 def _asked(candidate: _Candidate, probes: Path | None) -> list[Probe]:
     if probes:
+        items = schema.load_file(probes)
+        replies = probe_sets.replies_by_question(items)
         return [
             probe
-            for item in schema.load_file(probes)
+            for item in items
             for probe in (
-                probe_sets.recall_probe(item, candidate.number),
-                *probe_sets.paraphrase_probes(item, candidate.number),
+                probe_sets.recall_probe(item, candidate.number, replies[item.question]),
+                *probe_sets.paraphrase_probes(item, candidate.number, replies[item.question]),
             )
         ]
     if not candidate.probes.is_file():

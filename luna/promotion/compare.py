@@ -11,11 +11,15 @@ from luna.promotion.intervals import mcnemar
 
 @dataclass(frozen=True)
 class Flips:
-    """Answers that went from right to wrong (``lost``) and back (``won``), of ``common`` probes asked of both."""
+    """Answers that went from right to wrong (``lost``) and back (``won``), of ``common`` probes asked of both.
+
+    ``by_another_measure``: probes asked of both that are not compared, since the parent's answer was marked otherwise.
+    """
 
     lost: list[dict[str, Any]]
     won: list[dict[str, Any]]
     common: int
+    by_another_measure: int = 0
 
     def regression(self, kind: str) -> float:
         """One-sided exact p that the child is worse on probes of this kind."""
@@ -28,7 +32,8 @@ class Flips:
 def flips(child: Sequence[Mapping[str, Any]], parent: Iterable[Mapping[str, Any]]) -> Flips:
     """Compare rows of two answers.jsonl by the probes' content hashes."""
     before = {row["probe"]: row for row in parent}
-    common = [row for row in child if row["probe"] in before]
+    both = [row for row in child if row["probe"] in before]
+    common = [row for row in both if before[row["probe"]].get("marked_by") == row.get("marked_by")]
     lost = [dict(row) for row in common if before[row["probe"]]["correct"] and not row["correct"]]
     won = [dict(row) for row in common if row["correct"] and not before[row["probe"]]["correct"]]
-    return Flips(lost, won, len(common))
+    return Flips(lost, won, len(common), len(both) - len(common))

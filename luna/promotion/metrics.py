@@ -61,6 +61,7 @@ def build(
             "recall_old": (scores["recall"]["details"] or {}).get("old"),
             "backward_transfer": transfer,
             "eval_time_minutes": timing["eval_time_minutes"],
+            "method": timing.get("method"),
         },
         "evolution": export["evolution"],
         "decision": {

@@ -130,8 +130,13 @@ def evaluation(
     else:
         lines.append("Every probe was answered rightly.")
     lines += ["", "## Since the parent", ""]
+    if flips is not None and flips.by_another_measure:
+        lines += [
+            f"{flips.by_another_measure} answers of the parent were marked by another measure than this exam's, and are not compared.",
+            "",
+        ]
     if flips is None or not flips.common:
-        lines.append("No probe was asked of both.")
+        lines.append("There is no probe that was asked of both and marked in the same way.")
     else:
         lines.append(
             f"Of {flips.common} probes asked of both, {len(flips.won)} became right and {len(flips.lost)} became wrong."
@@ -157,9 +162,10 @@ def evaluation(
         "## How this was measured",
         "",
         "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
-        "or, where none is given, by chrF against the reference reply. Generalization asks paraphrases that were never trained on; of held-out "
+        "or, where none is given, when it says what is new in a taught reply and nothing that contradicts it. Generalization asks paraphrases that were never trained on; of held-out "
         "conversations without one, the true reply must be found among distractors by mean log-likelihood, counted above chance. Tone drift is the "
         "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.",
+        *([f"The measures: {scores['method']}."] if scores.get("method") else []),
         "",
     ]
     return "\n".join(lines)
@@ -169,7 +175,11 @@ def _depths(depths: Sequence[int]) -> str:
     return f"; by depth: layers {', '.join(map(str, depths))}" if depths else ""
 
 
-def _delta(now: float | None, before: float | None, less_is_better: bool = False) -> str:
+def _delta(
+    now: float | None, before: float | None, same_measure: bool, less_is_better: bool = False
+) -> str:
+    if not same_measure and before is not None:
+        return f"{_value(now)} (parent: {_value(before)}, by another measure: they do not compare)"
     if now is None or before is None:
         return f"{_value(now)} (parent: {_value(before)})"
     change = now - before
@@ -191,6 +201,7 @@ def model_card(
         metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution")
     )
     before = parent["evaluation"] if parent else {}
+    same = before.get("method") == scores.get("method")
     parent_name = parent["generation"]["name"] if parent else f"base ({base})"
     trend = (
         maturity.trend.words
@@ -230,7 +241,7 @@ def model_card(
         "## Evaluation Deltas",
         "",
         *(
-            f"- **{score.title}**: {_delta(scores[score.key], before.get(score.key), score.less_is_better)}"
+            f"- **{score.title}**: {_delta(scores[score.key], before.get(score.key), same, score.less_is_better)}"
             for score in SCORES
         ),
         "",
