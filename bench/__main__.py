@@ -24,6 +24,7 @@ from bench import (
     bare,
     generations,
     gpu_check,
+    keyframes,
     long_times,
     project,
     queries,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "long-line": long_times.report,
     "verify": reading.report,
     "weights": weights.report,
+    "keyframes": keyframes.report,
     "rails": rails.report,
     "gpu": lambda folder: gpu_check.section(read_json(gpu_check.OUT)),
 }

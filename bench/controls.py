@@ -131,7 +131,8 @@ def build(
                 target / "adapter",
             )
             adapter.tidy(target / "adapter")
-            merge.merge(weights, [adapter.read_folder(target / "adapter")], target / "merged")
+            own = adapter.read_folder(target / "adapter")
+            merge.merge(merge.Recipe(weights, ((own,),)), target / "merged")
             files.write_json(
                 target / "trained.json", {"steps": outcome.steps, "train_seconds": outcome.seconds}
             )

@@ -16,7 +16,7 @@ from bench import project
 from luna import files
 
 SOURCE = project.SOURCE
-STAGES = ("base", "prep", "train", "export", "evaluate", "promote")
+STAGES = ("base", "prep", "keyframe", "train", "export", "evaluate", "promote")
 REPEATS = 5
 
 

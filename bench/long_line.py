@@ -64,9 +64,11 @@ _PROJECTIONS = (
 
 
 @dataclass
-class _Generation:
+class Generation:
+    """``objects`` are its files by path, ``line`` itself and its ancestors, newest first."""
+
     name: GenerationName
-    parent: _Generation | None
+    parent: Generation | None
     born: datetime
     batch: list[schema.Conversation]
     cells: list[transfer.Cell]
@@ -75,8 +77,8 @@ class _Generation:
     objects: dict[str, bytes]
 
     @property
-    def line(self) -> Iterator[_Generation]:
-        at: _Generation | None = self
+    def line(self) -> Iterator[Generation]:
+        at: Generation | None = self
         while at:
             yield at
             at = at.parent
@@ -107,12 +109,12 @@ def _jsonl(rows: list[dict[str, Any]]) -> bytes:
 
 def _make(
     number: int,
-    parent: _Generation | None,
+    parent: Generation | None,
     settings: Params,
     chance: random.Random,
     model_of: Callable[[int], bytes],
     bare: bool,
-) -> _Generation:
+) -> Generation:
     born = FIRST + _BETWEEN * number
     name = GenerationName.born(number, settings.line.prefix, born)
     batch = _conversations(number) if parent else []
@@ -224,7 +226,7 @@ def _make(
         document, hashlib.sha256(model).hexdigest(), hashlib.sha256(tokenizer).hexdigest()
     )
     if bare:
-        return _Generation(
+        return Generation(
             name, parent, born, batch, transfer.row(number, by_generation), document, row, {}
         )
     answers = _jsonl(
@@ -248,6 +250,8 @@ def _make(
     ]
     objects = {
         "models/base/config.json": b'{"stand-in": "base"}',
+        artifacts.KEYFRAME_RECIPE.as_posix(): _json({"keyframe": None}),
+        f"{artifacts.KEYFRAME.as_posix()}/base.txt": b"stand-in\n",
         "models/adapter/adapter_config.json": b'{"r": 16}',
         "models/adapter/adapter_model.safetensors": f"adapter of {name}".encode(),
         artifacts.MODEL.as_posix(): model,
@@ -274,18 +278,18 @@ def _make(
         artifacts.EVAL_REPORT.as_posix(): f"# Generation {number} Evaluation\n\n{decision.notes}\n".encode(),
         artifacts.MODEL_CARD.as_posix(): f"# {name} Model Card\n\n- **Parent**: {parent.name if parent else BASE_PARENT}\n- **Verdict**: {decision.notes}\n".encode(),
     }
-    return _Generation(
+    return Generation(
         name, parent, born, batch, transfer.row(number, by_generation), document, row, objects
     )
 
 
 def _moves(
     count: int, settings: Params, chance: random.Random, model_of: Callable[[int], bytes], bare: int
-) -> tuple[list[_Generation], list[tuple[_Generation, datetime, str, _Generation | None]]]:
+) -> tuple[list[Generation], list[tuple[Generation, datetime, str, Generation | None]]]:
     """The generations, and the head's moves: (whereto, when, why, from)."""
-    made: list[_Generation] = []
+    made: list[Generation] = []
     moves = []
-    head: _Generation | None = None
+    head: Generation | None = None
     for number in range(count):
         made.append(new := _make(number, head, settings, chance, model_of, number < bare))
         if new.row.promoted:
@@ -322,11 +326,12 @@ def make(
     model_of: Callable[[int], bytes] = _stand_in,
     settings: Mapping[str, str] = MappingProxyType({}),
     whole: int | None = None,
+    finish: Callable[[list[Generation], Params], None] = lambda made, settings: None,
 ) -> Path:
     """The repository at ``folder``/luna, its cold storage beside it. Returns the repository.
 
     ``model_of`` gives each generation's model.gguf; ``settings`` are texts to replace in params.yaml; ``whole``: how many of
-    the newest generations have files (None: all).
+    the newest generations have files (None: all). ``finish`` may change what was made before it is written.
     """
     repo = folder / "luna"
     repo.mkdir(parents=True)
@@ -352,6 +357,7 @@ def make(
         git("config", key, value)
     bare = count - (count if whole is None else whole)
     made, moves = _moves(count, parsed, random.Random(7), model_of, bare)
+    finish(made, parsed)
     with into(repo) as stream:
         stream.commit(
             "refs/heads/main",
@@ -381,7 +387,7 @@ def make(
 
 def _write(
     stream: Stream,
-    made: list[_Generation],
+    made: list[Generation],
     moves: list,
     shipped: Mapping[str, bytes],
     prefix: str,
@@ -457,7 +463,7 @@ def _write(
 
 
 def _growing(
-    stream: Stream, made: list[_Generation], bare: int
+    stream: Stream, made: list[Generation], bare: int
 ) -> tuple[dict[int, dict[str, int]], dict[int, dict[str, File]]]:
     """Blobs and hashes, by generation and path, of the files that grow with the line: the ledger from one to the next, the others from the parent's."""
     blobs: dict[int, dict[str, int]] = {generation.name.number: {} for generation in made}

@@ -132,7 +132,7 @@ def main() -> None:
     from luna import artifacts, params
     from luna.conversations import schema
     from luna.history import build as builds
-    from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
+    from luna.history.adapters import WEIGHTS_SCRATCH, of_parent
     from luna.model import weights
     from luna.training import environment
 
@@ -140,9 +140,7 @@ def main() -> None:
     settings = params.load(repo)
     environment.prepare(settings.train.device)
     build = builds.of_stage(repo, settings)
-    parent = weights.rebuild(
-        repo / artifacts.BASE, line_adapters(repo, build), repo / WEIGHTS_SCRATCH
-    )
+    parent = weights.rebuild(of_parent(repo, build), repo / WEIGHTS_SCRATCH)
     print(
         json.dumps(
             train(

@@ -16,9 +16,13 @@ HELD_OUT = MODELS / "held_out.jsonl"
 DELTA_SHA256 = MODELS / "data_delta.sha256"
 PARENT = MODELS / "parent_gen.txt"
 TAUGHT = MODELS / "taught.csv"
+#: Which generation's weights the adapters are added to, and what those are made of: see luna/history/build.py.
+KEYFRAME_RECIPE = MODELS / "keyframe.json"
 TRAINING_SET = MODELS / "training_set.jsonl"
 PROBES = MODELS / "probes.jsonl"
 PREP_REPORT = MODELS / "prep.json"
+# keyframe
+KEYFRAME = MODELS / "keyframe"
 # train
 ADAPTER = MODELS / "adapter"
 TRAIN_ARGS = MODELS / "train_args.json"

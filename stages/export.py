@@ -11,7 +11,7 @@ from luna.conversations import schema
 from luna.conversations.schema import Conversation
 from luna.export import fidelity, shipping
 from luna.history import build as builds
-from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
+from luna.history.adapters import WEIGHTS_SCRATCH, of_child, of_parent
 from luna.model import adapter, evolution, weights
 from luna.params import Params
 from luna.training import environment
@@ -44,12 +44,11 @@ def main() -> None:
     settings, tools = params.sections("export", "chat", "generation"), shipping.installed()
     environment.prepare("cpu")
     build = builds.of_stage(Path(), settings)
-    line, own = line_adapters(Path(), build), adapter.read_folder(artifacts.ADAPTER)
-    merged = parent = weights.rebuild(artifacts.BASE, line, WEIGHTS_SCRATCH)
+    own = adapter.read_folder(artifacts.ADAPTER)
+    merged = parent = weights.rebuild(of_parent(Path(), build), WEIGHTS_SCRATCH)
     change = None
     if own.weights is not None:
-        merged = WEIGHTS_SCRATCH / weights.key(artifacts.BASE, [*line, own])
-        change = weights.add(parent, own, merged)
+        merged, change = weights.child(of_child(Path(), build, own), parent, WEIGHTS_SCRATCH)
 
     artifacts.SCRATCH.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=artifacts.SCRATCH) as scratch:

@@ -1,6 +1,7 @@
 """The prep stage: new data, replay, the training set, and the probes to judge by."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 from luna import artifacts, files, params, stage
@@ -98,6 +99,8 @@ def main() -> None:
         artifacts.DELTA_SHA256, files.sha256_line(artifacts.DELTA, artifacts.DELTA.as_posix())
     )
     files.write_text(artifacts.PARENT, f"{generation.origin}\n")
+    keyframe = asdict(build.keyframe) if build.keyframe else None
+    files.write_json(artifacts.KEYFRAME_RECIPE, {"keyframe": keyframe})
     replayed = {
         str(key): sum(1 for group, _ in replay if group == key)
         for key in sorted({key for key, _ in replay})

@@ -10,7 +10,7 @@ from pathlib import Path
 from luna import artifacts, files, params, stage
 from luna.conversations import schema
 from luna.history import build as builds
-from luna.history.adapters import WEIGHTS_SCRATCH, line_adapters
+from luna.history.adapters import WEIGHTS_SCRATCH, of_parent
 from luna.model import adapter, weights
 from luna.params import Params
 from luna.training import environment, parallel
@@ -90,7 +90,7 @@ def main() -> None:
         teach_nothing(settings, prep)
         return
 
-    parent = weights.rebuild(artifacts.BASE, line_adapters(Path(), build), WEIGHTS_SCRATCH)
+    parent = weights.rebuild(of_parent(Path(), build), WEIGHTS_SCRATCH)
     checkpoints = artifacts.CHECKPOINTS / checkpoint_key(settings)
     checkpoints.mkdir(parents=True, exist_ok=True)
     for stale in artifacts.CHECKPOINTS.iterdir():

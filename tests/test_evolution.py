@@ -11,6 +11,7 @@ from test_model import make_adapter
 
 from luna.errors import InputError
 from luna.model import adapter, evolution, merge, naming
+from luna.model.merge import Recipe
 
 sizes = st.integers(1, 24)
 
@@ -71,8 +72,10 @@ def test_a_line_of_two_is_measured_as_its_weights_say(tiny_base, tmp_path):
         adapter.read_folder(make_adapter(tmp_path / f"a{seed}", tiny_base, seed=seed, size=0.1))
         for seed in (1, 2)
     ]
-    merge.merge(tiny_base, adapters[:1], tmp_path / "parent")
-    change = merge.merge(tmp_path / "parent", adapters[1:], tmp_path / "child")
+    merge.merge(Recipe(tiny_base, (tuple(adapters[:1]),)), tmp_path / "parent")
+    change = merge.merge(
+        Recipe(tiny_base, (tuple(adapters),)), tmp_path / "child", tmp_path / "parent"
+    )
     found = evolution.measure(tiny_base, tmp_path / "parent", tmp_path / "child", change.relative)
     base, parent, child = (
         load_file(folder / "model.safetensors")

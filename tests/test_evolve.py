@@ -30,7 +30,8 @@ def test_a_denial_is_tried_again_then_batches_go_on_and_own_settings_come_back(l
     done = repo.luna("evolve", "--max", "5", "--json", code=1)
     events = [json.loads(row) for row in done.stdout.splitlines()]
     stages = [event["stage"] for event in events if event["event"] == "stage"]
-    assert stages == ["prep", "train", "export", "evaluate", "promote"] * 2
+    rest = ["train", "export", "evaluate", "promote"]
+    assert stages == ["prep", "keyframe", *rest, "prep", *rest]  # one parent has one keyframe
     events = [event for event in events if event["event"] != "stage"]
     assert [event["event"] for event in events] == [
         "started",

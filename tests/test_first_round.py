@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -73,9 +74,21 @@ def test_it_grows_under_the_code_of_today(old, tmp_path):
     )
     new_params = (fresh.path / "params.yaml").read_text().partition("\ndata:")[2]
     old_head = mine.path.joinpath("params.yaml").read_text().partition("\ndata:")[0]
+    old_head = old_head.replace("\ngeneration:", "  keyframe_every: 2\n\ngeneration:", 1)
     (mine.path / "params.yaml").write_text(f"{old_head}\ndata:{new_params}")
     mine.commit("Luna's code of today")
     write_jsonl(mine.path / "data/conversations/third.jsonl", facts("valley", range(4)))
     mine.luna("evolve")
     assert [row["parent"] for row in mine.json("log")] == ["base", 0, 1, 1, 3]
     assert mine.json("verify", "--all", "--remote")["clean"]
+
+    # What was rounded after each adapter stays so, and is what the sums of today begin at.
+    made = json.loads(mine.git("show", "HEAD:models/build.json"))
+    keyframe = mine.json("log")[3]["name"]
+    assert (made["merge_rule"], made["keyframe"]["name"]) == (2, keyframe)
+    assert (made["keyframe"]["rule"], made["keyframe"]["before"]) == (1, None)
+    mine.luna("rebuild", "3", "--out", str(tmp_path / "third"))
+    for name in ("3", "4"):
+        assert mine.json("rebuild", name, "--check")["same"]
+    weights = [tmp_path / "third/weights", mine.path / "models/keyframe"]
+    assert len({(folder / "model.safetensors").read_bytes() for folder in weights}) == 1

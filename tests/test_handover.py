@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from conftest import Repo, facts, write_jsonl
 
-STAGES = ("base", "prep", "train", "export", "evaluate", "promote")
+STAGES = ("base", "prep", "keyframe", "train", "export", "evaluate", "promote")
 
 
 def adapter_of(repo: Repo) -> str:

@@ -19,6 +19,7 @@ from luna.conversations import schema
 from luna.errors import BaseModelError, ExportError
 from luna.export import converter, fidelity, gguf
 from luna.model import adapter, base, merge, weights
+from luna.model.merge import Recipe
 from luna.params import Fidelity
 
 
@@ -53,8 +54,18 @@ def taught(tmp_path, tiny_base):
     return make_adapter(tmp_path / "adapter", tiny_base)
 
 
+def once(fixed, *folders) -> Recipe:
+    """All adapters in one sum."""
+    return Recipe(fixed, (tuple(adapter.read_folder(folder) for folder in folders),))
+
+
+def each(fixed, *folders) -> Recipe:
+    """Rounded after each adapter, as lines were sealed before."""
+    return Recipe(fixed, tuple((adapter.read_folder(folder),) for folder in folders))
+
+
 def test_merge_is_the_formula_rounded_once(tiny_base, taught, tmp_path):
-    change = merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "out")
+    change = merge.merge(once(tiny_base, taught), tmp_path / "out", tiny_base)
     before, after = (
         load_file(tiny_base / "model.safetensors"),
         load_file(tmp_path / "out/model.safetensors"),
@@ -74,26 +85,91 @@ def test_merge_is_the_formula_rounded_once(tiny_base, taught, tmp_path):
     assert change.total_tensors == len(before) and len(change.relative) == 14
 
 
-def test_merge_does_not_depend_on_threads_and_continues_a_line(tiny_base, taught, tmp_path):
+@pytest.mark.parametrize("rule", [once, each])
+def test_merge_does_not_depend_on_threads_and_continues_a_line(rule, tiny_base, taught, tmp_path):
     second = make_adapter(tmp_path / "second", tiny_base, seed=2)
-    both = [adapter.read_folder(taught), adapter.read_folder(second)]
-    merge.merge(tiny_base, both, tmp_path / "at-once")
-    code = f"import torch; torch.set_num_threads(1); from pathlib import Path; from luna.model import adapter, merge; merge.merge(Path({str(tiny_base)!r}), [adapter.read_folder(Path(p)) for p in ({str(taught)!r}, {str(second)!r})], Path({str(tmp_path / 'one-thread')!r}))"
+    both = rule(tiny_base, taught, second)
+    merge.merge(both, tmp_path / "at-once")
+    code = f"""
+import torch
+from pathlib import Path
+from luna.model import adapter, merge
+torch.set_num_threads(1)
+a, b = (adapter.read_folder(Path(path)) for path in ({str(taught)!r}, {str(second)!r}))
+rounds = {"((a, b),)" if rule is once else "((a,), (b,))"}
+merge.merge(merge.Recipe(Path({str(tiny_base)!r}), rounds), Path({str(tmp_path / "one-thread")!r}))
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
-    stepwise = weights.rebuild(tiny_base, both, tmp_path / "scratch")
+    parent = weights.rebuild(rule(tiny_base, taught), tmp_path / "scratch")
+    stepwise = weights.rebuild(both, tmp_path / "scratch")
+    made, change = weights.child(both, parent, tmp_path / "scratch")
+    assert made == stepwise and len(change.relative) == 14
     digests = {
         files.digest(folder / "model.safetensors")
         for folder in (tmp_path / "at-once", tmp_path / "one-thread", stepwise)
     }
     assert len(digests) == 1
-    assert weights.rebuild(tiny_base, both, tmp_path / "scratch") == stepwise
-    assert weights.rebuild(tiny_base, [], tmp_path / "scratch") == tiny_base
+    assert weights.rebuild(both, tmp_path / "scratch") == stepwise
+    assert weights.rebuild(Recipe(tiny_base), tmp_path / "scratch") == tiny_base
+
+
+def test_several_adapters_are_summed_in_float64_and_rounded_once(tiny_base, taught, tmp_path):
+    second = make_adapter(tmp_path / "second", tiny_base, seed=2, rank=2)
+    merge.merge(once(tiny_base, taught, second), tmp_path / "once")
+    merge.merge(each(tiny_base, taught, second), tmp_path / "each")
+    before, summed, stepped = (
+        load_file(folder / "model.safetensors")
+        for folder in (tiny_base, tmp_path / "once", tmp_path / "each")
+    )
+    name = "model.layers.0.self_attn.q_proj.weight"
+    exact = before[name].double()
+    rounded = before[name]
+    for folder in (taught, second):
+        delta = product(folder, name)
+        exact, rounded = exact + delta, (rounded.double() + delta).to(torch.bfloat16)
+    assert torch.equal(summed[name], exact.to(torch.bfloat16))
+    assert torch.equal(stepped[name], rounded) and not torch.equal(stepped[name], summed[name])
+
+
+def product(folder, name):
+    """s * (B @ A) of one weight, in float64."""
+    found, scale = load_file(folder / adapter.WEIGHTS), adapter.read_folder(folder).scale
+    a, b = (
+        found[f"base_model.model.{name.removesuffix('.weight')}.lora_{side}.weight"].double()
+        for side in "AB"
+    )
+    return scale * (b @ a)
+
+
+@pytest.mark.parametrize(("rule", "least", "most"), [(once, 0.99, 1.01), (each, 0.0, 0.6)])
+def test_a_lesson_cut_into_a_hundred_small_ones_is_not_rounded_away(
+    rule, least, most, tiny_base, tmp_path
+):
+    """The projection of the effective change on the intended one, with a keyframe every 32 adapters."""
+    whole = make_adapter(tmp_path / "whole", tiny_base, size=0.02)
+    part = make_adapter(tmp_path / "part", tiny_base, size=0.02)
+    tensors = load_file(part / adapter.WEIGHTS)
+    save_file(
+        {key: value / 100 if "lora_B" in key else value for key, value in tensors.items()},
+        part / adapter.WEIGHTS,
+    )
+    fixed = tiny_base
+    for number, count in enumerate((32, 32, 32, 4)):
+        merge.merge(rule(fixed, *[part] * count), tmp_path / f"keyframe-{number}")
+        fixed = tmp_path / f"keyframe-{number}"
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_base, fixed))
+    along = length = 0.0
+    for name in (name for name in before if "proj" in name):
+        intended, effective = product(whole, name), after[name].double() - before[name].double()
+        along += (effective * intended).sum().item()
+        length += (intended * intended).sum().item()
+    assert least <= along / length <= most
 
 
 def test_a_merge_that_changes_nothing_is_an_error(tiny_base, tmp_path):
     weak = make_adapter(tmp_path / "weak", tiny_base, size=1e-6)
     with pytest.raises(ExportError, match="changed nothing"):
-        merge.merge(tiny_base, [adapter.read_folder(weak)], tmp_path / "out")
+        merge.merge(once(tiny_base, weak), tmp_path / "out", tiny_base)
 
 
 def test_an_adapter_of_another_model_is_refused(tiny_base, tmp_path):
@@ -104,7 +180,7 @@ def test_an_adapter_of_another_model_is_refused(tiny_base, tmp_path):
         strange / adapter.WEIGHTS,
     )
     with pytest.raises(ExportError, match="do not belong together"):
-        merge.merge(tiny_base, [adapter.read_folder(strange)], tmp_path / "out")
+        merge.merge(once(tiny_base, strange), tmp_path / "out")
     save_file(
         {
             key: value[:, :-1].contiguous() if "lora_A" in key else value
@@ -113,7 +189,7 @@ def test_an_adapter_of_another_model_is_refused(tiny_base, tmp_path):
         strange / adapter.WEIGHTS,
     )
     with pytest.raises(ExportError, match="do not belong together"):
-        merge.merge(tiny_base, [adapter.read_folder(strange)], tmp_path / "out2")
+        merge.merge(once(tiny_base, strange), tmp_path / "out2")
 
 
 def export(folder, out, name="Luna-G001-20250101-000000", kind="Q8_0"):
@@ -125,7 +201,7 @@ def export(folder, out, name="Luna-G001-20250101-000000", kind="Q8_0"):
 
 
 def test_exporting_twice_gives_the_same_bytes(tiny_base, taught, tmp_path):
-    merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "here")
+    merge.merge(once(tiny_base, taught), tmp_path / "here")
     shutil.copytree(tmp_path / "here", tmp_path / "another-place")
     one, two = (
         export(tmp_path / "here", tmp_path / "one"),
@@ -146,7 +222,7 @@ def test_fidelity_accepts_the_merge_and_refuses_a_model_that_forgot_its_training
         for i in range(4)
     ]
     expected = fidelity.reference(tiny_base, taught, conversations, "You are Luna.")
-    merge.merge(tiny_base, [adapter.read_folder(taught)], tmp_path / "merged")
+    merge.merge(once(tiny_base, taught), tmp_path / "merged")
     bounds = Fidelity(prompts=6, min_agreement=0.9, max_divergence=0.02)
     with Engine(export(tmp_path / "merged", tmp_path / "good") / "16.gguf", parallel=1) as engine:
         fidelity.check_tokens(engine, tiny_base, fidelity.TRICKY)

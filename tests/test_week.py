@@ -21,7 +21,7 @@ from luna.repo import tag
 
 # Four steps teach the tiny model no voice (a drift of 0.6 and more), eighty do (0.03).
 ANY, STRICT = "tone_drift: {maximum: 1.0}", "tone_drift: {maximum: 0.30}"
-STAGES = ["base", "prep", "train", "export", "evaluate", "promote"]
+STAGES = ["base", "prep", "keyframe", "train", "export", "evaluate", "promote"]
 
 
 def sealed(repo: Repo, name: str, path: str) -> dict:

@@ -19,8 +19,9 @@ from luna.history.line import outs_of
 from luna.repo import quarantine
 from luna.storage import cache
 
-#: Makes a generation's model.gguf again from base and adapters; a path in scratch, or None where it cannot.
-Remake = Callable[[str], Path | None]
+#: Makes an output of a generation again from base and adapters: its model.gguf, or a file of its keyframe. A path in scratch, or None where it cannot.
+Remake = Callable[[str, str], Path | None]
+_KEYFRAME = f"{artifacts.KEYFRAME.as_posix()}/"
 
 
 @dataclass
@@ -97,9 +98,9 @@ def _elsewhere(bench: ObjectBench, item: Wanted) -> Iterable[tuple[str, Path]]:
         if content.is_inside(path) and (file := bench.root / path).is_file():
             yield f"the workspace's {path}", file
     if (
-        item.path == artifacts.MODEL.as_posix()
+        (item.path == artifacts.MODEL.as_posix() or item.path.startswith(_KEYFRAME))
         and bench.remake
-        and (made := bench.remake(item.generation))
+        and (made := bench.remake(item.generation, item.path))
     ):
         yield "a rebuild from base and adapters", made
 

@@ -106,7 +106,7 @@ def _sources(line: Line, name: str) -> dict[str, _Source]:
     outs = {
         path: out
         for path, out in sealed_outs(root, name).items()
-        if path != artifacts.BASE.as_posix()
+        if path not in (artifacts.BASE.as_posix(), artifacts.KEYFRAME.as_posix())
     }
     for path, out in outs.items():
         if not out.cached:

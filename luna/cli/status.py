@@ -99,6 +99,7 @@ def _show_storage(use: usage.Storage) -> None:
     for title, size in (
         ("in cold storage:", use.stored),
         ("with every GGUF:", use.whole),
+        ("keyframes:", sum(row.keyframe for row in use.generations)),
         ("plain DVC:", use.plain_dvc),
     ):
         typer.echo(f"{title:<22}{size / 1e6:.1f} MB")

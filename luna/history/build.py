@@ -8,8 +8,11 @@ generation, and since it names commits, not tags, DVC's temporary clones, which 
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from luna import artifacts, files, ledger
 from luna.errors import InputError, StateError
@@ -27,6 +30,27 @@ class Ancestor:
 
     name: str
     commit: str
+
+
+class MergeRule(IntEnum):
+    """How the adapters of a line become 16-bit weights; the number is sealed with each generation."""
+
+    EACH = 1  # W = bfloat16(W_parent + s * B A): rounded after every adapter. A seal that names no rule has this one.
+    ONCE = 2  # W = bfloat16(W_keyframe + the sum of s * B A of all adapters since)
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A generation whose weights are the fixed point that adapters are added to, and what these weights are made of.
+
+    By ``rule``, of the keyframe before it (``before``; None: the base) and the ``adapters`` since, oldest first.
+    """
+
+    name: str
+    commit: str
+    rule: MergeRule
+    before: str | None
+    adapters: tuple[Ancestor, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,14 @@ class Build:
     karma_left: float
     folder: str | None
     renumbered: bool = False
+    merge_rule: MergeRule = MergeRule.EACH
+    keyframe: Keyframe | None = None
+
+    @property
+    def summed(self) -> tuple[Ancestor, ...]:
+        """The ancestors whose adapters are added to the fixed point, oldest first. Generation 0 has none."""
+        names = [one.name for one in self.ancestors]
+        return self.ancestors[names.index(self.keyframe.name) + 1 if self.keyframe else 1 :]
 
 
 def read(root: Path) -> Build | None:
@@ -57,14 +89,49 @@ def read(root: Path) -> Build | None:
     if not path.is_file():
         return None
     try:
-        document = files.read_json(path)
-        document["ancestors"] = tuple(Ancestor(**item) for item in document["ancestors"])
-        for key in ("conversations", "probes"):
-            document[key] = tuple(document[key])
-        return Build(**document)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return _parse(files.read_json(path))
+    except _MALFORMED:
         raise InputError(
             f"{artifacts.BUILD} was changed after 'luna new' wrote it: put it back ('git restore {artifacts.BUILD}'), or {_AGAIN}."
+        ) from None
+
+
+_MALFORMED = (ValueError, TypeError, KeyError, AttributeError)
+
+
+def _parse(document: dict[str, Any]) -> Build:
+    document["ancestors"] = tuple(Ancestor(**item) for item in document["ancestors"])
+    for key in ("conversations", "probes"):
+        document[key] = tuple(document[key])
+    document["merge_rule"] = MergeRule(document.get("merge_rule", MergeRule.EACH))
+    document["keyframe"] = keyframe_of(document.get("keyframe"))
+    build = Build(**document)
+    _ = build.summed  # raises ValueError where the keyframe is none of the ancestors
+    return build
+
+
+def keyframe_of(document: dict[str, Any] | None) -> Keyframe | None:
+    """As ``asdict`` wrote it."""
+    if document is None:
+        return None
+    given = dict(document)
+    adapters = tuple(Ancestor(**item) for item in given.pop("adapters"))
+    return Keyframe(rule=MergeRule(given.pop("rule")), adapters=adapters, **given)
+
+
+def sealed(git: Git, name: str) -> Build | None:
+    """The record that was sealed with a generation; None for one that was begun before there were such records.
+
+    Raises StateError where it cannot be read.
+    """
+    [text] = git.cat([f"refs/tags/{name}:{artifacts.BUILD.as_posix()}"])
+    if text is None:
+        return None
+    try:
+        return _parse(json.loads(text))
+    except _MALFORMED:
+        raise StateError(
+            f"{artifacts.BUILD} of {name} cannot be read, so it is not known what its weights are made of: run 'luna verify'."
         ) from None
 
 

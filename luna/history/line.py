@@ -206,11 +206,12 @@ def sealed_outs(root: Path, name: str) -> dict[str, Out]:
                 f"There is no snapshot {name} here, or its commit is damaged: see 'luna verify'."
             )
         return dvc_file_outs(text)
-    return _outs_at(root, name, f"refs/tags/{name}")
+    return outs_at(root, name, f"refs/tags/{name}")
 
 
 @functools.lru_cache(maxsize=4096)
-def _outs_at(root: Path, name: str, revision: str) -> dict[str, Out]:
+def outs_at(root: Path, name: str, revision: str) -> dict[str, Out]:
+    """Outputs of the generation ``name`` by the commit that seals it. Raises StateError when that is not here."""
     lock, pipeline = Git(root).cat(
         [f"{revision}:{artifacts.LOCK}", f"{revision}:{artifacts.PIPELINE}"]
     )
@@ -258,7 +259,7 @@ def artifact(root: Path, name: str, path: Path, commit: str | None = None) -> Pa
     root = root.resolve()
     wanted = path.as_posix()
     revision = commit or f"refs/tags/{name}"
-    outs = _outs_at(root, name, revision)
+    outs = outs_at(root, name, revision)
     out = outs.get(wanted)
     if out and out.cached:
         try:

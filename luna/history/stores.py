@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from luna import artifacts, names, params
+from luna import artifacts, names
 from luna.errors import ColdStorageError, InputError, LunaError, StateError
 from luna.history import record, shared
 from luna.history.line import Line, kept, sealed_outs
 from luna.history.record import Entry
 from luna.repo.git import Git, Update
+from luna.repo.settings import standing
 from luna.storage import cold, packs
 from luna.storage.cold import Store
 
@@ -363,7 +364,9 @@ def offer(root: Path, git: Git, updates: Sequence[Update]) -> None:
         return
     text = git.show(commit, record.FILE)
     entries = record.loads((text or b"").decode("utf-8", "replace"))
-    copies = params.load(root).cold.copies
+    copies = standing(
+        root
+    ).cold.copies  # a rollback may have brought the settings of an earlier Luna
     # The commits first, so that the record never names what is nowhere but here.
     offered = {
         f"{OFFERED}{item.new}": item.new for item in updates if item.ref.startswith("refs/heads/")

@@ -77,16 +77,35 @@ def part(key: str) -> tuple[str, str]:
     return match["module"] + ".weight", match["side"]
 
 
-def pairs(adapter: Adapter) -> dict[str, tuple[Any, Any]]:
-    """Weight name -> (A of shape r x in, B of shape out x r), as float64 arrays."""
-    import torch
+@dataclass(frozen=True)
+class Matrices:
+    """The matrices of one adapter, read from its file one tensor at a time. ``names`` are the weights that it changes."""
+
+    scale: float
+    names: dict[str, dict[str, str]]
+    tensors: Any
+
+    def of(self, name: str) -> tuple[Any, Any]:
+        """A of shape r x in and B of shape out x r, in float64."""
+        import torch
+
+        a, b = (self.tensors.get_tensor(self.names[name][side]).to(torch.float64) for side in "AB")
+        return a, b
+
+
+def matrices(adapter: Adapter) -> Matrices:
+    """Look into an adapter's file; nothing but the names is read yet. Raises ExportError for what is no LoRA matrix."""
     from safetensors import safe_open
 
+    names: dict[str, dict[str, str]] = {}
     if adapter.weights is None:
-        return {}
-    sides: dict[str, dict[str, Any]] = {}
-    with safe_open(adapter.weights, "pt") as tensors:
-        for key in tensors.keys():
-            name, side = part(key)
-            sides.setdefault(name, {})[side] = tensors.get_tensor(key).to(torch.float64)
-    return {name: (sides[name]["A"], sides[name]["B"]) for name in sorted(sides)}
+        return Matrices(adapter.scale, names, None)
+    tensors = safe_open(adapter.weights, "pt")
+    for key in tensors.keys():
+        name, side = part(key)
+        names.setdefault(name, {})[side] = key
+    if lacking := [name for name, sides in names.items() if len(sides) < 2]:
+        raise ExportError(
+            f"The adapter holds one matrix of two for '{min(lacking)}': it cannot be merged exactly."
+        )
+    return Matrices(adapter.scale, names, tensors)

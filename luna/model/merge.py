@@ -1,4 +1,4 @@
-"""Merges adapters exactly: W + s * (B @ A) in float64, rounded to bfloat16.
+"""Merges adapters exactly: W + sum of s * (B @ A) in float64, rounded to bfloat16 once for each sum.
 
 In float64 the order of summation does not reach the bits that bfloat16 keeps but in ties one in
 2**44 or so, so the result does not depend on threads, vector width or machine.
@@ -13,8 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from luna.errors import ExportError
-from luna.model.adapter import Adapter, pairs
+from luna.model.adapter import Adapter, Matrices, matrices
 from luna.model.evolution import lora_norm, ratio
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What weights are made of: the model folder ``fixed`` and rounds of adapters, oldest first.
+
+    The adapters of one round are summed up on what the round before left, and the sum is rounded once.
+    """
+
+    fixed: Path
+    rounds: tuple[tuple[Adapter, ...], ...] = ()
+
+    @property
+    def taught(self) -> Recipe:
+        """Without the adapters that change nothing."""
+        rounds = (tuple(one for one in some if one.weights is not None) for some in self.rounds)
+        return Recipe(self.fixed, tuple(some for some in rounds if some))
 
 
 @dataclass(frozen=True)
@@ -23,35 +40,34 @@ class Change:
 
     relative: dict[str, float | None]
     total_tensors: int
-    rounded_away: int  # tensors that an adapter touches but bfloat16 rounds back to what they were
+    rounded_away: int  # tensors that the adapter touches and that are, in bfloat16, what they were
 
 
 def merge(
-    base: Path,
-    adapters: Sequence[Adapter],
+    recipe: Recipe,
     out: Path,
+    parent: Path | None = None,
     tick: Callable[[str], None] = lambda name: None,
-    measure: bool = True,
 ) -> Change:
-    """Write the model folder ``base`` with ``adapters`` merged in, oldest first, into ``out``.
+    """Write the model folder that ``recipe`` makes into ``out``. Of adapters, one tensor's matrices are in memory at a time.
 
-    ``measure`` False leaves out how far the last adapter moved the weights: the bytes are the same, sooner.
+    ``parent``: the weights before the last adapter, which its change is measured against; None measures nothing.
 
     Raises:
         ExportError: an adapter names a tensor that the base lacks, of another shape, or the last
-            adapter leaves every tensor as it was.
+            adapter leaves every tensor of the parent as it was.
     """
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
-    steps = [(adapter.scale, pairs(adapter)) for adapter in adapters if adapter.weights is not None]
-    last = steps[-1][1] if measure and steps and adapters[-1].weights is not None else {}
+    rounds = [[matrices(adapter) for adapter in some] for some in recipe.taught.rounds]
+    last = rounds[-1][-1] if parent and rounds else None
     relative: dict[str, float | None] = {}
     unchanged = total = 0
     names: set[str] = set()
-    for path in sorted(base.iterdir()):
+    for path in sorted(recipe.fixed.iterdir()):
         if path.suffix != ".safetensors":
             shutil.copyfile(path, out / path.name)
             continue
@@ -59,25 +75,23 @@ def merge(
         with safe_open(path, "pt") as tensors:
             for name in tensors.keys():
                 weight = tensors.get_tensor(name)
-                total += 1
-                names.add(name)
-                for index, (scale, matrices) in enumerate(steps):
-                    if name not in matrices:
-                        continue
-                    before, delta = weight, _delta(name, weight, scale, *matrices[name])
-                    measured = index == len(steps) - 1 and last
-                    if measured:
-                        norm = torch.linalg.vector_norm(before.to(torch.float64)).item()
-                        relative[name] = ratio(lora_norm([(scale, *matrices[name])]), norm)
-                    weight = delta.add_(before).to(
-                        torch.bfloat16
-                    )  # in place: memory is what takes the time
-                    if measured:
-                        unchanged += bool(torch.equal(before, weight))
+                for some in rounds:
+                    delta = _delta(name, weight, some)
+                    if delta is not None:  # in place: memory is what takes the time
+                        weight = delta.add_(weight).to(torch.bfloat16)
                 merged[name] = weight.contiguous()
                 tick(name)
+        total += len(merged)
+        names |= merged.keys()
+        if parent and last:
+            with safe_open(parent / path.name, "pt") as before:
+                for name in merged.keys() & last.names.keys():
+                    was = before.get_tensor(name)
+                    norm = torch.linalg.vector_norm(was.to(torch.float64)).item()
+                    relative[name] = ratio(lora_norm([(last.scale, *last.of(name))]), norm)
+                    unchanged += bool(torch.equal(was, merged[name]))
         save_file(merged, out / path.name, {"format": "pt"})
-    if missing := set().union(*(matrices for _, matrices in steps)) - names:
+    if missing := set().union(*(one.names for some in rounds for one in some)) - names:
         raise ExportError(
             f"The adapter changes '{min(missing)}', which the base does not have: base and adapter do not belong together."
         )
@@ -85,12 +99,25 @@ def merge(
         raise ExportError(
             "The merge changed nothing: the adapter is too weak for 16-bit weights; raise train.learning_rate or the number of steps."
         )
-    return Change(relative, total, unchanged)
+    return Change(dict(sorted(relative.items())), total, unchanged)
 
 
-def _delta(name: str, weight: Any, scale: float, a: Any, b: Any) -> Any:
-    if weight.shape != (b.shape[0], a.shape[1]):
-        raise ExportError(
-            f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together."
-        )
-    return (b @ a).mul_(scale)
+def _delta(name: str, weight: Any, adapters: Sequence[Matrices]) -> Any:
+    """The sum of s * (B @ A) over the adapters that change a tensor, in one product; None where none does.
+
+    W + s1 B1 A1 + s2 B2 A2 = W + B A with A = [A1; A2] and B = [s1 B1, s2 B2].
+    """
+    import torch
+
+    parts = [(one.scale, *one.of(name)) for one in adapters if name in one.names]
+    for _, a, b in parts:
+        if weight.shape != (b.shape[0], a.shape[1]):
+            raise ExportError(
+                f"The adapter's '{name}' is {b.shape[0]} x {a.shape[1]}, the base's {' x '.join(map(str, weight.shape))}: they do not belong together."
+            )
+    if not parts:
+        return None
+    if len(parts) == 1:
+        [(scale, a, b)] = parts
+        return (b @ a).mul_(scale)
+    return torch.cat([scale * b for scale, _, b in parts], 1) @ torch.cat([a for _, a, _ in parts])

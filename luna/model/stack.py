@@ -1,7 +1,7 @@
 """Several adapters, each trained on the result of the one before, as one adapter on the base.
 
 W + s1 B1 A1 + s2 B2 A2 = W + B A with A = [A1; A2] and B = [s1 B1, s2 B2]: PEFT's 'cat' combination (add_weighted_adapter
-in peft's documentation). The line rounds to bfloat16 after each adapter and this sum once, so the two agree to that rounding.
+in peft's documentation). The line rounds to bfloat16 at each keyframe and this sum once, so the two agree to that rounding.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from luna.files import write_json
-from luna.model.adapter import CONFIG, WEIGHTS, Adapter, pairs
+from luna.model.adapter import CONFIG, WEIGHTS, Adapter, matrices
 
 
 def stack(adapters: Sequence[Adapter], out: Path, base: str, revision: str | None) -> int:
@@ -18,23 +18,21 @@ def stack(adapters: Sequence[Adapter], out: Path, base: str, revision: str | Non
     import torch
     from safetensors.torch import save_file
 
-    steps = [(adapter.scale, pair) for adapter in adapters if (pair := pairs(adapter))]
-    ranks = [next(iter(pair.values()))[0].shape[0] for _, pair in steps]
+    taught = [matrices(adapter) for adapter in adapters if adapter.weights is not None]
+    ranks = [one.of(next(iter(one.names)))[0].shape[0] for one in taught]
     rank = sum(ranks)
     tensors = {}
-    for name in sorted(set().union(*(pair for _, pair in steps))):
-        a, b = next(pair[name] for _, pair in steps if name in pair)
+    for name in sorted(set().union(*(one.names for one in taught))):
+        parts = [one.of(name) if name in one.names else None for one in taught]
+        a, b = next(part for part in parts if part)
         left, right = (
             torch.zeros(rank, a.shape[1], dtype=torch.float64),
             torch.zeros(b.shape[0], rank, dtype=torch.float64),
         )
         at = 0
-        for (scale, pair), width in zip(steps, ranks, strict=True):
-            if name in pair:  # a generation may have trained fewer modules: its part stays zero
-                left[at : at + width], right[:, at : at + width] = (
-                    pair[name][0],
-                    scale * pair[name][1],
-                )
+        for one, part, width in zip(taught, parts, ranks, strict=True):
+            if part:  # a generation may have trained fewer modules: its part stays zero
+                left[at : at + width], right[:, at : at + width] = part[0], one.scale * part[1]
             at += width
         module = name.removesuffix(".weight")
         (

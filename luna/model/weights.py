@@ -1,4 +1,4 @@
-"""Rebuilds a generation's 16-bit weights from base and adapters, in scratch."""
+"""Makes a generation's 16-bit weights again from a fixed point and adapters, in scratch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from luna import files
-from luna.model.adapter import Adapter
-from luna.model.merge import Change, merge
+from luna.model.merge import Change, Recipe, merge
 
 _KEPT = 2  # the parent's and the child's
 
@@ -26,41 +24,65 @@ def _file_digest(path: Path) -> str:
     return _digest(path.resolve(), status.st_size, status.st_mtime_ns)
 
 
-def key(base: Path, adapters: Sequence[Adapter] = ()) -> str:
-    """What merged weights depend on: the base's files, and each adapter's scale and bytes in their order."""
+def key(folder: Path) -> str:
+    """SHA-256 over a model folder's files."""
+    return _keys(Recipe(folder))[0]
+
+
+def _keys(recipe: Recipe) -> list[str]:
+    """What merged weights depend on, after none of the rounds, after one, after two ..: each file is hashed once.
+
+    A merged folder is called so, and llama.cpp's converter may take its general.finetune from that name: keys of lines that
+    are rounded after each adapter must stay what they were.
+    """
     total = hashlib.sha256()
-    for path in sorted(base.iterdir()):
+    for path in sorted(recipe.fixed.iterdir()):
         total.update(f"{path.name} {_file_digest(path)}\n".encode())
-    for adapter in adapters:
-        if adapter.weights is not None:
+    keys = [total.hexdigest()]
+    for some in recipe.rounds:
+        if len(some) > 1:
+            total.update(f"sum of {len(some)}\n".encode())
+        for adapter in some:
+            if adapter.weights is None:
+                continue
             total.update(f"{adapter.scale!r} {_file_digest(adapter.weights)}\n".encode())
-    return total.hexdigest()
+        keys.append(total.hexdigest())
+    return keys
 
 
-def rebuild(base: Path, adapters: Sequence[Adapter], scratch: Path) -> Path:
-    """The model folder of base + adapters, merged on from the longest part of the line that scratch holds."""
-    taught = [adapter for adapter in adapters if adapter.weights is not None]
-    places = [base, *(scratch / key(base, taught[: count + 1]) for count in range(len(taught)))]
-    have = max(index for index, folder in enumerate(places) if folder.is_dir())
-    if have < len(taught):
-        _merge_into(places[-1], places[have], taught[have:], measure=False)
-    if places[-1] != base:
-        os.utime(places[-1])
-    return places[-1]
+def rebuild(recipe: Recipe, scratch: Path) -> Path:
+    """The model folder that the recipe makes, gone on with from as many whole rounds as scratch holds."""
+    recipe = recipe.taught
+    rest, out = _start(recipe, scratch, len(recipe.rounds))
+    if rest.rounds:
+        _merge_into(out, rest)
+    if out != recipe.fixed:
+        os.utime(out)
+    return out
 
 
-def add(parent: Path, adapter: Adapter, folder: Path) -> Change:
-    """Merge one adapter into the parent's weights and measure the change; ``folder`` appears complete or not at all."""
-    return _merge_into(folder, parent, [adapter], measure=True)
+def child(recipe: Recipe, parent: Path, scratch: Path) -> tuple[Path, Change]:
+    """The model folder that the recipe makes, and how its last adapter moved the weights of the folder ``parent``."""
+    recipe = recipe.taught
+    rest, out = _start(recipe, scratch, len(recipe.rounds) - 1)
+    return out, _merge_into(out, rest, parent)
 
 
-def _merge_into(folder: Path, base: Path, adapters: Sequence[Adapter], measure: bool) -> Change:
-    partial = folder.with_name(folder.name + ".partial")
+def _start(recipe: Recipe, scratch: Path, most: int) -> tuple[Recipe, Path]:
+    """What is left to be done after the rounds that scratch holds (``most`` of them), and the folder that it makes."""
+    folders = [recipe.fixed, *(scratch / name for name in _keys(recipe)[1:])]
+    have = max(index for index, folder in enumerate(folders[: most + 1]) if folder.is_dir())
+    return Recipe(folders[have], recipe.rounds[have:]), folders[-1]
+
+
+def _merge_into(out: Path, recipe: Recipe, parent: Path | None = None) -> Change:
+    """``out`` appears whole or not at all."""
+    partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        change = merge(base, adapters, partial, measure=measure)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        change = merge(recipe, partial, parent)
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return change
@@ -68,8 +90,8 @@ def _merge_into(folder: Path, base: Path, adapters: Sequence[Adapter], measure: 
 
 def prune(scratch: Path) -> None:
     """Keep the newest weights only: all others can be rebuilt."""
-    places = sorted(
+    folders = sorted(
         (path for path in scratch.glob("*") if path.is_dir()), key=lambda path: path.stat().st_mtime
     )
-    for path in places[:-_KEPT]:
+    for path in folders[:-_KEPT]:
         shutil.rmtree(path, ignore_errors=True)

@@ -12,19 +12,13 @@ from pathlib import Path
 
 from luna import artifacts, params
 from luna.errors import ColdStorageError
-from luna.history import stores, thinned
+from luna.history import keyframes, stores, thinned
 from luna.history.line import Line, Out, outs_of, sealed_outs
 from luna.history.tip import building
 from luna.storage import cache, cold, objects
 
-#: What a build reads of each ancestor: the adapters that its weights are made of, and what was taught.
-_ANCESTRAL = (
-    artifacts.BASE,
-    artifacts.ADAPTER,
-    artifacts.DELTA,
-    artifacts.HELD_OUT,
-    artifacts.ANSWERS,
-)
+#: What a build reads of each ancestor beside what the parent's weights are made of: what was taught.
+_ANCESTRAL = (artifacts.DELTA, artifacts.HELD_OUT, artifacts.ANSWERS)
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,8 @@ def _wanted(root: Path, line: Line) -> set[str]:
         for ancestor in line.ancestors(parent):
             outs = sealed_outs(root, ancestor)
             sets.append([outs[path.as_posix()] for path in _ANCESTRAL if path.as_posix() in outs])
-    return set().union(*(_here(root, outs) for outs in sets))
+    weights = [item.md5 for parent in parents for item in keyframes.inputs(line, parent)]
+    return set(objects.expanded(root, weights)).union(*(_here(root, outs) for outs in sets))
 
 
 def free(

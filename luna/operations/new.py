@@ -18,7 +18,8 @@ from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
 from luna.history import build as builds
-from luna.history.build import Build
+from luna.history import keyframes
+from luna.history.build import Build, MergeRule
 from luna.history.line import Line, read_line, sealed_params
 from luna.history.tip import building, require_tip
 from luna.model import base
@@ -146,16 +147,20 @@ def _decide(
         if line.sealed
         else (schema.distinct([*batch.next, *batch.later]), [*batch.next, *batch.later])
     )
+    ancestors = builds.ancestors(line, parent)
+    every = params.load(root).line.keyframe_every
     return Build(
         name=str(next_name(line)),
         parent=parent,
         head_move=max(line.assignments, default=0),
-        ancestors=builds.ancestors(line, parent),
+        ancestors=ancestors,
         ledger=sealed_ledger,
         conversations=tuple(item.identity for item in chosen),
         probes=tuple(item.conversation for item in probes.curated(root / artifacts.CURATED_PROBES)),
         karma_left=math.fsum(item.karma for item in left),
         folder=batch.folder if line.sealed else None,
+        merge_rule=MergeRule.ONCE,
+        keyframe=keyframes.choose(line, ancestors, every),
     )
 
 

@@ -4,7 +4,7 @@ Disk, in bytes, with B the base in 16 bits, A the adapter in float32 and Q the q
 
 * the workspace: the weights of parent and child (2 B), the 16-bit GGUF (B), Q, and three checkpoints (3 A each: adapter and
   Adam's moments), the third being written before the first is deleted;
-* the cache: Q + A; the first time B as well;
+* the cache: Q + A; the first time, and where a keyframe is made, B as well (and B more in the workspace, until it is a link);
 * cold storage on a local disk: the same.
 
 Needs on one file system are added up. The estimate of memory is in luna/training/memory.py.
@@ -22,6 +22,8 @@ from pathlib import Path
 from luna import artifacts
 from luna.conversations.schema import Conversation
 from luna.errors import ColdStorageError, InputError, StateError
+from luna.history import build as builds
+from luna.history import keyframes
 from luna.history.line import Line, sealed_outs
 from luna.model import base
 from luna.names import GenerationName
@@ -126,7 +128,10 @@ def look(
     taken, gpu, too_little = (
         _memory(shape, settings, conversations, exports) if shape else (None, None, None)
     )
-    disks = _disks(root, settings, weights, shape, first=parent is None)
+    ancestors = builds.ancestors(line, parent) if parent else ()
+    made = keyframes.choose(line, ancestors, settings.line.keyframe_every)
+    own = keyframes.made_of(line, parent).keyframe if parent else None
+    disks = _disks(root, settings, weights, shape, parent is None, made != own)
     for space in disks:
         if space.need > space.free:
             too_little = f"This generation would take about {space.need / _GB:.1f} GB of disk at {space.folder}, and {space.free / _GB:.1f} are free: free some ('luna gc --dry-run' shows what can go)"
@@ -183,13 +188,18 @@ def _longest(conversations: list[Conversation], system_prompt: str) -> int:
 
 
 def _disks(
-    root: Path, settings: Params, weights: int, shape: memory.Shape | None, first: bool
+    root: Path,
+    settings: Params,
+    weights: int,
+    shape: memory.Shape | None,
+    first: bool,
+    keyframe: bool,
 ) -> list[Space]:
     quantised = int(weights * _BITS[settings.export.quantization] / 16)
     adapter = 4 * shape.adapter(settings.train) if shape else 0
-    kept = quantised + adapter + (weights if first else 0)
+    kept = quantised + adapter + (weights if first or keyframe else 0)
     wanted = [
-        (root, (1 if first else 3) * weights + quantised + 9 * adapter),
+        (root, (1 if first else 3 + keyframe) * weights + quantised + 9 * adapter),
         (cache.home(root), kept),
         *((folder, kept) for folder in config.cold_folders(root, settings.cold.remotes)),
     ]
@@ -274,21 +284,16 @@ def _lacks(store: Store, dropped: Container[str], md5: str) -> bool:
 
 
 def _missing(root: Path, line: Line, parent: str, lacks: Callable[[str], bool]) -> list[str]:
-    """What is missing of the parent's outputs, and of the base and the adapters that its weights are made of."""
-    base_path, adapter = artifacts.BASE.as_posix(), artifacts.ADAPTER.as_posix()
+    """What is missing of the parent's outputs, and of what its weights are made of."""
+    own = sealed_outs(root.resolve(), parent).values()
+    wanted = [keyframes.Input(parent, out.path, out.md5) for out in own if out.cached]
+    wanted += [item for item in keyframes.inputs(line, parent) if item not in wanted]
     missing = []
-    for name in reversed(line.ancestors(parent)):
-        outs = sealed_outs(root.resolve(), name)
-        wanted = (
-            [out for out in outs.values() if out.cached]
-            if name == parent
-            else [out for out in outs.values() if out.path in (base_path, adapter)]
-        )
-        for out in wanted:
-            try:
-                gone = any(lacks(md5) for md5 in objects.expanded(root, [out.md5]))
-            except ColdStorageError:  # no place has its listing
-                gone = True
-            if gone:
-                missing.append(f"{out.path} of {name}")
+    for item in wanted:
+        try:
+            gone = any(lacks(md5) for md5 in objects.expanded(root, [item.md5]))
+        except ColdStorageError:  # its listing is to be had nowhere
+            gone = True
+        if gone:
+            missing.append(f"{item.path} of {item.name}")
     return missing

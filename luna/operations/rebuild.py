@@ -15,9 +15,12 @@ from pathlib import Path
 from luna import artifacts, files
 from luna.errors import ColdStorageError, ExportError, LunaError
 from luna.export import differences, shipping, toolchain
+from luna.history import keyframes
+from luna.history.adapters import recipe
 from luna.history.line import Line, Out, read_line, sealed_outs, sealed_params
 from luna.model import adapter, weights
 from luna.model.adapter import Adapter
+from luna.model.merge import Recipe
 from luna.names import GenerationName
 from luna.storage import objects
 
@@ -58,23 +61,10 @@ def model_out(root: Path, name: str) -> Out:
     return sealed_outs(root.resolve(), name)[artifacts.MODEL.as_posix()]
 
 
-def inputs(root: Path, line: Line, name: str) -> list[str]:
-    """The hashes of all outputs that a rebuild reads: the base, and the adapters of the generation's line."""
-    chain = [sealed_outs(root.resolve(), one) for one in line.ancestors(name)]
-    return list(
-        dict.fromkeys(
-            [
-                chain[-1][artifacts.BASE.as_posix()].md5,
-                *(outs[artifacts.ADAPTER.as_posix()].md5 for outs in chain),
-            ]
-        )
-    )
-
-
 def rebuild(
     root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None] = lambda text: None
 ) -> Rebuilt:
-    """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there.
+    """Rebuild into ``scratch``, which may hold what an earlier rebuild on this line left there, by the rule that the generation was sealed under.
 
     Every byte that is read has its recorded hash, or is fetched again from cold storage. If the
     result is not the recorded file, and that file is available, they are compared tensor by tensor.
@@ -85,7 +75,6 @@ def rebuild(
     """
     started = time.monotonic()
     root = root.resolve()
-    ancestors = line.ancestors(name)
     report, code = line.git.cat(
         [
             f"refs/tags/{name}:{artifacts.EXPORT_REPORT.as_posix()}",
@@ -101,8 +90,8 @@ def rebuild(
         say,
     )
 
-    base, adapters = parts(root, ancestors, scratch)
-    merged = merge(base, adapters, scratch, say)
+    base = base_of(root, line, name, scratch)
+    merged = merge(parts(root, line, name, scratch), scratch, say)
     say("converting and quantising")
     target = scratch / "shipped" / name
     shutil.rmtree(target, ignore_errors=True)
@@ -133,54 +122,72 @@ def copy_out(rebuilt: Rebuilt, target: Path) -> None:
     shutil.copyfile(rebuilt.model, target / artifacts.MODEL.name)
 
 
-def parts(root: Path, ancestors: list[str], scratch: Path) -> tuple[Path, list[Adapter]]:
-    """What the last of ``ancestors`` (as Line.ancestors gives them) is made of: the base's folder, and the adapters on its line, oldest first.
+def parts(root: Path, line: Line, name: str, scratch: Path) -> Recipe:
+    """What a generation's 16-bit weights are made of, every byte of it checked; ``scratch`` holds its folders.
 
     Raises:
-        ColdStorageError: no intact copy of one of them is left.
+        ColdStorageError: no intact copy of a part is left.
         ExportError: the line was built on two bases.
+        StateError: the line is broken, or a record in it cannot be read.
     """
-    return _base(root, ancestors, scratch), [
-        _adapter(root, ancestors[-1], one) for one in ancestors
-    ]
+    made = keyframes.made_of(line, name)
+    fixed = base_of(root, line, name, scratch)
+    if made.keyframe:
+        fixed = _folder_at(root, name, artifacts.KEYFRAME, "keyframe", scratch)
+    return recipe(made.rule, fixed, [_adapter(root, name, one) for one in made.generations])
 
 
-def merge(
-    base: Path,
-    adapters: list[Adapter],
-    scratch: Path,
-    say: Callable[[str], None] = lambda text: None,
-) -> Path:
-    """The 16-bit weights, a model folder in ``scratch`` (or the base itself, where nothing was taught)."""
-    taught = sum(adapter.weights is not None for adapter in adapters)
-    say(f"merging {taught} adapters into the base" if taught else "the base as it is")
-    merged = weights.rebuild(base, adapters, scratch / "weights")
+def adapters_on_base(root: Path, line: Line, name: str) -> list[Adapter]:
+    """The adapters of a generation and of all its ancestors, oldest first, whether or not keyframes lie between."""
+    return [_adapter(root, name, one) for one in line.ancestors(name)[1:]]
+
+
+def merge(made: Recipe, scratch: Path, say: Callable[[str], None] = lambda text: None) -> Path:
+    """The 16-bit weights, a model folder in ``scratch`` (or the fixed point itself, if nothing was taught since)."""
+    taught = sum(len(some) for some in made.taught.rounds)
+    on = "the base" if made.fixed.name == artifacts.BASE.name else "the keyframe"
+    say(f"merging {taught} adapters into {on}" if taught else f"{on} as it is")
+    merged = weights.rebuild(made, scratch / "weights")
     weights.prune(scratch / "weights")
     return merged
 
 
 def remaker(
     root: Path, prefix: str, scratch: Path, say: Callable[[str], None]
-) -> Callable[[str], Path | None]:
-    """For a repair: a function that makes a generation's model.gguf again, once; it returns None, after printing the reason, where that is impossible."""
-    made: dict[str, Path | None] = {}
+) -> Callable[[str, str], Path | None]:
+    """For a repair: a function that makes a generation's model.gguf, or a file of its keyframe, again.
 
-    def remake(name: str) -> Path | None:
-        if name not in made:
-            try:
-                made[name] = rebuild(
-                    root,
-                    read_line(root, prefix),
-                    name,
-                    scratch,
-                    lambda text: say(f"rebuild: {text}"),
-                ).model
-            except LunaError as error:
-                say(f"luna: {name} cannot be rebuilt: {error}")
-                made[name] = None
-        return made[name]
+    It returns None, after printing the reason, where that is impossible.
+    """
+    made: dict[tuple[str, str], Path | None] = {}
+
+    def tell(text: str) -> None:
+        say(f"rebuild: {text}")
+
+    def remake(name: str, path: str) -> Path | None:
+        known = made.get((name, path))
+        if (name, path) in made and (known is None or known.is_file()):
+            return known
+        try:
+            line = read_line(root, prefix)
+            if path == artifacts.MODEL.as_posix():
+                made[name, path] = rebuild(root, line, name, scratch, tell).model
+            else:
+                made[name, path] = _keyframe(root, line, name, scratch, tell) / Path(path).name
+        except LunaError as error:
+            say(f"luna: {path} of {name} cannot be rebuilt: {error}")
+            made[name, path] = None
+        return made[name, path]
 
     return remake
+
+
+def _keyframe(root: Path, line: Line, name: str, scratch: Path, say: Callable[[str], None]) -> Path:
+    """The weights that the adapters of ``name`` are added to, made again from what they were made of."""
+    keyframe = keyframes.made_of(line, name).keyframe
+    if keyframe is None:
+        return base_of(root, line, name, scratch)
+    return merge(parts(root, line, keyframe.name, scratch), scratch, say)
 
 
 def _differences(root: Path, name: str, model: Path) -> list[differences.Difference]:
@@ -200,25 +207,32 @@ def _differences(root: Path, name: str, model: Path) -> list[differences.Differe
     ]
 
 
-def _base(root: Path, ancestors: list[str], scratch: Path) -> Path:
-    """The base's folder with the name that the export stage knows it by; links to checked objects."""
-    outs = {name: sealed_outs(root, name)[artifacts.BASE.as_posix()].md5 for name in ancestors}
-    wanted = outs[ancestors[-1]]
-    if other := next((name for name, md5 in outs.items() if md5 != wanted), None):
-        raise ExportError(
-            f"{other} was built on another base ({outs[other][:12]}) than {ancestors[-1]} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
-        )
-    target = scratch / wanted / artifacts.BASE.name
-    if target.is_dir():
-        return target
-    partial = target.with_name("partial")
+def base_of(root: Path, line: Line, name: str, scratch: Path) -> Path:
+    """The base's folder. Raises ExportError where a generation between the keyframe and ``name`` was built on another one."""
+    wanted = sealed_outs(root, name)[artifacts.BASE.as_posix()].md5
+    for one in keyframes.made_of(line, name).generations:
+        other = sealed_outs(root, one)[artifacts.BASE.as_posix()].md5
+        if other != wanted:
+            raise ExportError(
+                f"{one} was built on another base ({other[:12]}) than {name} ({wanted[:12]}): what was merged into one cannot be rebuilt from the other."
+            )
+    return _folder_at(root, name, artifacts.BASE, "base", scratch)
+
+
+def _folder_at(root: Path, name: str, path: Path, word: str, scratch: Path) -> Path:
+    """A folder of ``name`` under the name that the export stage knows it by; links to checked objects."""
+    wanted = sealed_outs(root, name)[path.as_posix()].md5
+    folder = scratch / wanted / path.name
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name("partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for relative, md5 in _folder(root, wanted, f"The base of {ancestors[-1]}").items():
+    for relative, md5 in _folder(root, wanted, f"The {word} of {name}").items():
         (partial / relative).parent.mkdir(parents=True, exist_ok=True)
-        link(_whole(root, md5, f"The base of {ancestors[-1]} ({relative})"), partial / relative)
-    partial.rename(target)
-    return target
+        link(_whole(root, md5, f"The {word} of {name} ({relative})"), partial / relative)
+    partial.rename(folder)
+    return folder
 
 
 def _adapter(root: Path, name: str, ancestor: str) -> Adapter:

@@ -8,7 +8,7 @@ from typing import Any
 from luna import artifacts, ledger
 from luna.errors import StateError
 from luna.history import build as builds
-from luna.history import past
+from luna.history import keyframes, past
 from luna.history.build import Build
 from luna.history.line import Line
 from luna.names import BASE_PARENT
@@ -64,6 +64,8 @@ def _require_parent(line: Line, name: str, parent: str | None, build: Build | No
         raise StateError(
             f"{artifacts.BUILD} does not name the ancestors of {name} that the seals name: {_AGAIN}."
         )
+    if build is not None:
+        keyframes.require(line, build)
 
 
 def _require_ledger(root: Path, line: Line, number: int) -> ledger.Row:

@@ -22,7 +22,7 @@ import yaml
 
 from luna import artifacts, files, hashes, params, stage
 from luna.errors import StateError
-from luna.history import attestations
+from luna.history import attestations, keyframes
 from luna.history.line import Line, read_line, sealed_outs
 from luna.history.tip import require_tip
 from luna.operations.rebuild import link, scratch_folder
@@ -209,23 +209,25 @@ def _kind(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clone(root: Path, line: Line, name: str, clone: Path) -> Path:
-    """A clone at the tag that shares git's objects and reads DVC's cache, with the base in its place."""
+    """A clone at the tag that shares git's objects and reads DVC's cache, with base and keyframe in their places."""
     line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
     line.git.run("-C", str(clone), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
     config.with_cache(root, clone)
-    for ancestor in line.ancestors(name):
+    merged = keyframes.made_of(line, name).generations
+    for ancestor in line.ancestors(name)[:-1]:
         outs = sealed_outs(root, ancestor)
-        for path in (
-            (artifacts.ADAPTER, artifacts.DELTA, artifacts.HELD_OUT) if ancestor != name else ()
-        ):
+        taught = (artifacts.DELTA, artifacts.HELD_OUT)
+        for path in (*taught, artifacts.ADAPTER) if ancestor in merged else taught:
             for md5 in objects.expanded(root, [outs[path.as_posix()].md5]):
                 objects.whole(root, md5)
-    for relative, md5 in objects.listing(
-        root, sealed_outs(root, name)[artifacts.BASE.as_posix()].md5
-    ).items():
-        target = clone / artifacts.BASE / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link(objects.whole(root, md5)[0], target)
+    outs = sealed_outs(root, name)
+    for path in (artifacts.BASE, artifacts.KEYFRAME):
+        if path.as_posix() not in outs:  # a generation of before there were keyframes
+            continue
+        for relative, md5 in objects.listing(root, outs[path.as_posix()].md5).items():
+            target = clone / path / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(objects.whole(root, md5)[0], target)
     return clone
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from luna import params
 from luna.errors import ColdStorageError, ExportError
 from luna.export.differences import Difference
-from luna.history import attestations, stores, thinned
+from luna.history import attestations, keyframes, stores, thinned
 from luna.history.line import Line, kept, read_line, sealed_outs
 from luna.history.tip import require_tip
 from luna.operations import restore
-from luna.operations.rebuild import Rebuilt, inputs, model_out, rebuild, scratch_folder
+from luna.operations.rebuild import Rebuilt, model_out, rebuild, scratch_folder
 from luna.storage import cache, cold, objects
 from luna.storage.cold import Store
 
@@ -142,7 +142,7 @@ def _drop(
         needed = objects.expanded(
             root,
             [
-                *inputs(root, line, name),
+                *(item.md5 for item in keyframes.inputs(line, name)),
                 *(md5 for md5 in kept(sealed_outs(root, name)) if md5 != out.md5),
             ],
         )

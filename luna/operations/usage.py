@@ -10,8 +10,9 @@ from luna.history import stores, thinned
 from luna.history.line import Line, Out, outs_of, read_line
 from luna.storage import cold, objects
 
-MODEL, BASE, ADAPTER = (
-    path.as_posix() for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER)
+MODEL, BASE, ADAPTER, KEYFRAME = (
+    path.as_posix()
+    for path in (artifacts.MODEL, artifacts.BASE, artifacts.ADAPTER, artifacts.KEYFRAME)
 )
 
 
@@ -20,7 +21,8 @@ class Use:
     """The storage of one generation, in bytes.
 
     ``own``: what no earlier generation has; ``shared``: what an earlier one has; ``stored``: the part of ``own`` that
-    cold storage holds. ``lean``: its GGUF is rebuilt on demand. ``missing``: objects without a note of thinning.
+    cold storage holds; ``keyframe``: the part of ``own`` that is the weights of a keyframe. ``lean``: its GGUF is
+    rebuilt on demand. ``missing``: objects without a note of thinning.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Use:
     stored: int
     model: int
     adapter: int
+    keyframe: int
     lean: bool
     missing: int
 
@@ -81,6 +84,7 @@ def storage(root: Path) -> Storage:
                 sum(there.get(md5, 0) for md5 in new),
                 outs[MODEL].size,
                 outs[ADAPTER].size,
+                sum(sizes[md5] for md5 in _keyframe(root, outs) & new),
                 outs[MODEL].md5 in records and outs[MODEL].md5 not in there,
                 sum(md5 not in records for md5 in absent),
             )
@@ -89,7 +93,15 @@ def storage(root: Path) -> Storage:
         merged += outs[BASE].size if outs[BASE].md5 in seen else 0
         seen |= sizes.keys()
     whole = sum(row.own for row in rows)
-    return Storage(settings.cold.keep, rows, sum(row.stored for row in rows), whole, whole + merged)
+    # A keyframe's weights are merged weights, which plain DVC would keep of every generation.
+    plain = whole + merged - sum(row.keyframe for row in rows)
+    return Storage(settings.cold.keep, rows, sum(row.stored for row in rows), whole, plain)
+
+
+def _keyframe(root: Path, outs: dict[str, Out]) -> set[str]:
+    """The weights in the generation's keyframe; none where the base is it."""
+    listed = objects.listing(root, outs[KEYFRAME].md5) if KEYFRAME in outs else {}
+    return {md5 for name, md5 in listed.items() if name.endswith(".safetensors")}
 
 
 def _outs(line: Line) -> dict[str, dict[str, Out]]:

@@ -24,8 +24,7 @@ _NEVER = ("model.safetensors.index.json",)
 def write_merged(root: Path, line: Line, name: str, out: Path) -> None:
     """Weights as 'luna rebuild' makes them (bfloat16), config, tokenizer with chat template, generation settings, card."""
     with rebuild.scratch_folder(root) as scratch:
-        source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
-        _copy(rebuild.merge(source, adapters, scratch), out)
+        _copy(rebuild.merge(rebuild.parts(root, line, name, scratch), scratch), out)
     code = 'model = AutoModelForCausalLM.from_pretrained(".", dtype="bfloat16")\ntokenizer = AutoTokenizer.from_pretrained(".")'
     _card(
         line,
@@ -44,7 +43,8 @@ def write_adapter(root: Path, line: Line, name: str, out: Path) -> None:
     """
     settings = sealed_params(line.git, line.ancestors(name)[0]).base
     with rebuild.scratch_folder(root) as scratch:
-        source, adapters = rebuild.parts(root, line.ancestors(name), scratch)
+        source = rebuild.base_of(root, line, name, scratch)
+        adapters = rebuild.adapters_on_base(root, line, name)
         if not any(adapter.weights for adapter in adapters):
             raise InputError(
                 f"{name} is the base itself, so it has no adapter: export it with --hf."
