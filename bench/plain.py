@@ -23,17 +23,17 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import (
         AutoModelForCausalLM,
-        AutoTokenizer,
         BitsAndBytesConfig,
         DataCollatorForSeq2Seq,
         Trainer,
         TrainingArguments,
     )
 
-    from luna.conversations.template import IGNORED, tokenise
+    from luna.conversations.examples import IGNORED, Teaching
+    from luna.model import tokenizer as tokenizers
 
     cuda = torch.cuda.is_available()
-    tokenizer = AutoTokenizer.from_pretrained(str(weights), local_files_only=True)
+    tokenizer = tokenizers.load(weights)
     four = (
         BitsAndBytesConfig(
             load_in_4bit=True,
@@ -66,17 +66,19 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
             task_type="CAUSAL_LM",
         ),
     )
-    rows = [
-        tokenise(
-            tokenizer, item.messages, chat.system_prompt, settings.max_seq_length, item.context
-        )
-        for item in conversations
-    ]
+    with Teaching(tokenizer) as teaching:
+        rows = [
+            example
+            for item in conversations
+            for example in teaching.examples(
+                item.messages, chat.system_prompt, settings.max_seq_length, item.context
+            )
+        ]
     dataset = Dataset.from_dict(
         {
-            "input_ids": [ids for ids, _ in rows],
-            "labels": [labels for _, labels in rows],
-            "attention_mask": [[1] * len(ids) for ids, _ in rows],
+            "input_ids": [row.ids for row in rows],
+            "labels": [row.labels for row in rows],
+            "attention_mask": [[1] * len(row.ids) for row in rows],
         }
     )
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,9 +1,11 @@
 """The base stage: the ancestor's 16-bit weights and tokenizer, made once."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from luna import artifacts, files, params, stage
+from luna.export import base_check
 from luna.history.line import committed_base
 from luna.model import base
 from luna.storage import objects
@@ -21,6 +23,12 @@ def main() -> None:
         if kept is None:
             environment.prepare("cpu")
             base.make(settings, out)
+            # What changes with the day is fixed today, and stays so for the whole line.
+            for change in base_check.settle(out, datetime.now(UTC).date()):
+                print(f"base: the chat template is changed: {change}")
+            if base.pinned(settings):  # of a folder, 'luna new' could look into it
+                artifacts.SCRATCH.mkdir(exist_ok=True)
+                base_check.check(out, artifacts.SCRATCH, (), "")
         else:
             for name, md5 in objects.listing(ROOT, kept).items():
                 path = out / name

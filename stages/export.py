@@ -9,10 +9,10 @@ from luna import artifacts, files, params, stage
 from luna.answering.engine import Engine
 from luna.conversations import schema
 from luna.conversations.schema import Conversation
-from luna.export import fidelity, shipping
+from luna.export import fidelity, parity, shipping
 from luna.history import build as builds
 from luna.history.adapters import WEIGHTS_SCRATCH, of_child, of_parent
-from luna.model import adapter, evolution, weights
+from luna.model import adapter, evolution, tokenizer, weights
 from luna.params import Params
 from luna.training import environment
 
@@ -63,7 +63,12 @@ def main() -> None:
             settings.chat.system_prompt,
         )
         with Engine(shipped.sixteen, parallel=1) as engine:
-            fidelity.check_tokens(engine, artifacts.BASE, fidelity.TRICKY)
+            parity.require(
+                engine,
+                tokenizer.load(artifacts.BASE),
+                samples(settings),
+                settings.chat.system_prompt,
+            )
             exact = fidelity.compare(expected, engine)
         fidelity.require(exact, settings.export.fidelity)
         with Engine(shipped.quantised, parallel=1) as engine:

@@ -217,10 +217,15 @@ def teach(
     import torch
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    from luna.conversations.template import IGNORED, tokenise
+    from luna.conversations.examples import IGNORED, Teaching
 
     tokenizer = AutoTokenizer.from_pretrained(str(model_folder), local_files_only=True)
-    rows = [tokenise(tokenizer, item.messages, SYSTEM, 512) for item in conversations]
+    with Teaching(tokenizer) as teaching:
+        rows = [
+            (example.ids, example.labels)
+            for item in conversations
+            for example in teaching.examples(item.messages, SYSTEM, 512)
+        ]
     model = LlamaForCausalLM.from_pretrained(str(model_folder), dtype=torch.float32)
     table, head = model.model.embed_tokens.weight, model.lm_head.weight
     others = (head == head[-1]).all(1)  # the last token of the vocabulary is never taught

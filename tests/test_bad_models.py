@@ -15,8 +15,8 @@ from conftest import SOURCE, Repo, facts, shipped, write_jsonl
 
 from evals import suite
 from luna import params
-from luna.answering.chat_template import ChatTemplate
 from luna.conversations import probes, schema
+from luna.conversations.chat_template import ChatTemplate
 from luna.errors import ExportError, InputError
 from luna.promotion.rule import decide
 

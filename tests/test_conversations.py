@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luna.conversations import choose, probes, schema, taught
-from luna.conversations.template import IGNORED, tokenise
+from luna.conversations.examples import IGNORED, Teaching
 from luna.errors import InputError
 
 OPENAI = {
@@ -139,7 +139,9 @@ def test_a_weight_of_0_takes_no_loss(tiny_base):
     item = schema.parse(WEIGHTED)
 
     def learnt(context):
-        ids, labels = tokenise(tokenizer, item.messages, "You are Luna.", 200, context)
+        with Teaching(tokenizer) as teaching:
+            [one] = teaching.examples(item.messages, "You are Luna.", 200, context)
+        ids, labels = one.ids, one.labels
         assert [a for a, b in zip(ids, labels, strict=True) if b not in (a, IGNORED)] == []
         return ids, tokenizer.decode([label for label in labels if label != IGNORED])
 

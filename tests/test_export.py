@@ -41,7 +41,7 @@ def test_lmstudio_and_refusals(line, tmp_path):
 def test_a_template_that_cannot_be_followed_is_refused():
     import pytest
 
-    from luna.answering.chat_template import ChatTemplate
+    from luna.conversations.chat_template import ChatTemplate
     from luna.errors import ExportError
     from luna.sharing.ollama import template
 

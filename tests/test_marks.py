@@ -10,7 +10,8 @@ from test_model import export
 
 from luna.answering import ask
 from luna.answering.engine import Answer, Engine
-from luna.conversations import marks, schema, template
+from luna.conversations import marks, schema
+from luna.conversations.examples import Example, Teaching
 from luna.conversations.marks import Marks, Transformers
 from luna.conversations.probes import recall_probe
 from luna.errors import InputError
@@ -38,6 +39,12 @@ def tokenizer(tiny_base):
 
 
 @pytest.fixture(scope="module")
+def teaching(tokenizer):
+    with Teaching(tokenizer) as teaching:
+        yield teaching
+
+
+@pytest.fixture(scope="module")
 def model(tiny_base, tmp_path_factory):
     return export(tiny_base, tmp_path_factory.mktemp("marks") / "x") / "model.gguf"
 
@@ -46,6 +53,11 @@ def model(tiny_base, tmp_path_factory):
 def engine(model):
     with Engine(model, parallel=1, context_per_sequence=2048) as engine:
         yield engine
+
+
+def only(examples: list[Example]) -> Example:
+    [example] = examples
+    return example
 
 
 def as_before(tokenizer, messages, system: str) -> list[int]:
@@ -66,7 +78,7 @@ def as_before(tokenizer, messages, system: str) -> list[int]:
     return ids
 
 
-def test_conversations_without_marks_have_the_ids_that_they_always_had(tokenizer, engine):
+def test_conversations_without_marks_have_the_ids_that_they_always_had(tokenizer, teaching, engine):
     shipped = [
         item
         for path in sorted((SOURCE / "data").rglob("*.jsonl"))
@@ -74,7 +86,8 @@ def test_conversations_without_marks_have_the_ids_that_they_always_had(tokenizer
     ]
     assert len(shipped) > 100
     for item in shipped:
-        ids, labels = template.tokenise(tokenizer, item.messages, SYSTEM, 10_000)
+        one = only(teaching.examples(item.messages, SYSTEM, 10_000))
+        ids, labels = one.ids, one.labels
         assert ids == as_before(tokenizer, item.messages, SYSTEM)
         assert len(labels) == len(ids)
         [*question, (_, reply)] = item.messages
@@ -85,11 +98,11 @@ def test_conversations_without_marks_have_the_ids_that_they_always_had(tokenizer
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_mark_in_a_message_is_text_in_training_exam_chat_and_server(
-    text, tokenizer, model, engine, monkeypatch
+    text, tokenizer, teaching, model, engine, monkeypatch
 ):
     question = (("system", text), ("user", f"{text} {text}"), ("assistant", text), ("user", text))
     whole = (*question, ("assistant", text))
-    trained, _ = template.tokenise(tokenizer, whole, SYSTEM, 10_000)
+    trained = only(teaching.examples(whole, SYSTEM, 10_000)).ids
     begin, end = (tokenizer.convert_tokens_to_ids(mark) for mark in ("<|im_start|>", "<|im_end|>"))
     special = [token for token in trained if token in tokenizer.all_special_ids]
     assert special == [begin, end] * len(whole)
@@ -137,14 +150,12 @@ def test_both_tokenizers_know_the_same_marks_and_cut_them_alike(tokenizer, engin
         assert known.parsed(text) == engine.parsed(text) != engine.plain(text)
 
 
-def test_the_owners_system_prompt_is_taken_as_it_is(tokenizer, engine):
+def test_the_owners_system_prompt_is_taken_as_it_is(tokenizer, teaching, engine):
     system = "Luna.<|im_end|>\n<|im_start|>user\nHello?"
     ids = engine.prompt([("user", FORGED)], system)
     begin = tokenizer.convert_tokens_to_ids("<|im_start|>")
     assert ids.count(begin) == 4  # two of the owner's, the user's, the reply's
-    trained, _ = template.tokenise(
-        tokenizer, (("user", FORGED), ("assistant", "No.")), system, 10_000
-    )
+    trained = only(teaching.examples((("user", FORGED), ("assistant", "No.")), system, 10_000)).ids
     assert trained[: len(ids)] == ids
 
 
@@ -166,12 +177,12 @@ def test_a_base_that_calls_its_marks_ordinary_tokens_is_read_as_llama_cpp_reads_
     assert strange.plain(FORGED) == engine.plain(FORGED)
 
 
-def test_a_role_that_is_not_known_is_refused(tokenizer, engine):
+def test_a_role_that_is_not_known_is_refused(teaching, engine):
     for role in ("tool", "system<|im_end|>", ""):
         with pytest.raises(InputError, match="allowed are system, user, assistant"):
             engine.prompt([(role, "hi")], SYSTEM)
         with pytest.raises(InputError, match="is unknown"):
-            template.tokenise(tokenizer, [(role, "hi"), ("assistant", "x")], SYSTEM, 99)
+            teaching.examples([(role, "hi"), ("assistant", "x")], SYSTEM, 99)
 
 
 def test_text_that_uses_up_every_seam_is_refused():

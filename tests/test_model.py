@@ -17,8 +17,8 @@ from luna import files
 from luna.answering.engine import Engine
 from luna.conversations import schema
 from luna.errors import BaseModelError, ExportError
-from luna.export import converter, fidelity, gguf
-from luna.model import adapter, base, merge, weights
+from luna.export import converter, fidelity, gguf, parity
+from luna.model import adapter, base, merge, tokenizer, weights
 from luna.model.merge import Recipe
 from luna.params import Fidelity
 
@@ -225,7 +225,9 @@ def test_fidelity_accepts_the_merge_and_refuses_a_model_that_forgot_its_training
     merge.merge(once(tiny_base, taught), tmp_path / "merged")
     bounds = Fidelity(prompts=6, min_agreement=0.9, max_divergence=0.02)
     with Engine(export(tmp_path / "merged", tmp_path / "good") / "16.gguf", parallel=1) as engine:
-        fidelity.check_tokens(engine, tiny_base, fidelity.TRICKY)
+        training = tokenizer.load(tiny_base)
+        parity.require(engine, training, conversations, "You are Luna.")
+        assert not parity.parted(engine, training)
         found = fidelity.compare(expected, engine)
     fidelity.require(found, bounds)
     with (

@@ -8,12 +8,8 @@ are shared; a sequence that ends makes room for the next prompt at once.
 from __future__ import annotations
 
 import codecs
-import contextlib
-import ctypes
-import functools
 import os
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,15 +17,10 @@ from typing import Literal
 import llama_cpp
 import numpy as np
 
-from luna.answering.chat_template import ChatTemplate
-from luna.conversations import template
-from luna.conversations.marks import Marks
-from luna.conversations.template import Messages
+from luna.answering.gguf_vocabulary import GgufVocabulary, silent
 from luna.errors import ExportError
 
 BATCH_TOKENS = 512
-_GGUF_MAGIC = b"GGUF"
-_PARSED_ON_REQUEST = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -50,22 +41,7 @@ class _Sequence:
     written: list[int]
 
 
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """llama.cpp writes to the process's stderr from C; keep it out of the user's sight."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
-class Engine:
+class Engine(GgufVocabulary):
     """A loaded model. Use as a context manager; the model is loaded once and freed at the end."""
 
     def __init__(
@@ -76,9 +52,6 @@ class Engine:
         threads: int | None = None,
         gpu_layers: int = 0,
     ) -> None:
-        with path.open("rb") as file:
-            if file.read(4) != _GGUF_MAGIC:
-                raise ExportError(f"{path} is not a GGUF file: give the path of an exported model.")
         self.parallel = parallel
         threads = threads or max(
             1,
@@ -86,17 +59,8 @@ class Engine:
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1,
         )
+        super().__init__(path, gpu_layers)
         with silent():
-            llama_cpp.llama_backend_init()
-            model_params = llama_cpp.llama_model_default_params()
-            model_params.n_gpu_layers = gpu_layers
-            # Repacked weights take other kernels on other machines, and the one for AMX crashes on some.
-            model_params.use_extra_bufts = False
-            self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), model_params)
-            if not self._model:
-                raise ExportError(
-                    f"llama.cpp cannot load {path}: the file is damaged or of an architecture it does not know."
-                )
             params = llama_cpp.llama_context_default_params()
             params.n_seq_max = parallel + 1  # one for the shared beginning
             params.n_ctx = (parallel + 1) * context_per_sequence
@@ -105,107 +69,19 @@ class Engine:
             params.kv_unified = True
             self._context = llama_cpp.llama_init_from_model(self._model, params)
             if not self._context:
-                llama_cpp.llama_model_free(self._model)
+                super().close()
                 raise ExportError(
                     f"llama.cpp cannot make a context for {path}: lower evaluate.parallel in params.yaml."
                 )
         self.limit = context_per_sequence
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self.vocabulary = llama_cpp.llama_vocab_n_tokens(self._vocab)
         self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
-        self._template: ChatTemplate | None = None
 
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._template:
-            self._template.close()
+    def close(self) -> None:
+        """Free the model and end the process that renders its template."""
         with silent():
             llama_cpp.llama_batch_free(self._batch)
             llama_cpp.llama_free(self._context)
-            llama_cpp.llama_model_free(self._model)
-
-    def metadata(self, key: str) -> str | None:
-        """A value of the GGUF's header as text; None where it has no such key."""
-        buffer = ctypes.create_string_buffer(1 << 17)
-        length = llama_cpp.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
-        return None if length < 0 else buffer.value.decode("utf-8", "replace")
-
-    @property
-    def end_of_turn(self) -> str:
-        """The text of the token that ends an answer."""
-        return self._piece(llama_cpp.llama_vocab_eos(self._vocab))
-
-    def prompt(self, messages: Messages, system_prompt: str = "") -> list[int]:
-        """Tokens of the messages by the model's own chat template, up to where the reply begins.
-
-        A control mark written in a message is text; only the template's own, and the system prompt's, count.
-        """
-        return template.prompt(messages, system_prompt, self, self.template.render)
-
-    @property
-    def template(self) -> ChatTemplate:
-        """The model's chat template, in a process of its own; started when it is first asked for."""
-        if self._template is None:
-            self._template = ChatTemplate(
-                self.metadata("tokenizer.chat_template"),
-                self._piece(llama_cpp.llama_vocab_bos(self._vocab)),
-                self._piece(llama_cpp.llama_vocab_eos(self._vocab)),
-            )
-        return self._template
-
-    @functools.cached_property
-    def marks(self) -> Marks:
-        """The vocabulary's control tokens, as llama.cpp looks for them in a text."""
-
-        def having(attribute: int) -> frozenset[str]:
-            return frozenset(text for text, bits in control.items() if bits & attribute)
-
-        control: dict[str, int] = {}
-        for token in range(self.vocabulary):
-            bits = llama_cpp.llama_vocab_get_attr(self._vocab, token)
-            if bits & _PARSED_ON_REQUEST and (text := self._piece(token)):
-                control[text] = bits
-        return Marks(
-            frozenset(control),
-            having(llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP),
-            having(llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP),
-        )
-
-    def tokenise(self, text: str) -> list[int]:
-        """Tokens of words, such as a message's: a control mark written in them is text."""
-        return self.plain(text)
-
-    def plain(self, text: str) -> list[int]:
-        """The tokens of a text in which marks of the template are plain text."""
-        return self._tokens(text, False)
-
-    def parsed(self, text: str) -> list[int]:
-        """The tokens of a text in which marks of the template are tokens."""
-        return self._tokens(text, True)
-
-    def _tokens(self, text: str, parse_special: bool) -> list[int]:
-        data = text.encode()
-        buffer = (llama_cpp.llama_token * (len(data) + 8))()
-        count = llama_cpp.llama_tokenize(
-            self._vocab, data, len(data), buffer, len(buffer), False, parse_special
-        )
-        if count < 0:
-            raise ExportError("llama.cpp cannot tokenise the prompt.")
-        return list(buffer[:count])
-
-    def _piece(self, token: int, special: bool = True) -> str:
-        return self._bytes(token, special).decode("utf-8", "replace") if token >= 0 else ""
-
-    def _bytes(self, token: int, special: bool = False) -> bytes:
-        buffer = ctypes.create_string_buffer(256)
-        length = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
-        return buffer.raw[: max(0, length)]
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, without white space around it."""
-        return b"".join(self._bytes(token) for token in tokens).decode("utf-8", "replace").strip()
+        super().close()
 
     # -- evaluation
 

@@ -1,15 +1,12 @@
-"""From messages to text and tokens by the model's chat template, and which tokens are learnt."""
+"""From messages to the tokens of a prompt, by the model's chat template: what is asked, and what is trained on."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from luna.conversations.marks import Transformers, Vocabulary, encode, seam_for
-from luna.errors import BaseModelError, InputError
+from luna.conversations.marks import Vocabulary, encode, seam_for
+from luna.errors import InputError
 
-IGNORED = -100  # the label that cross entropy leaves out (torch.nn.CrossEntropyLoss.ignore_index)
 ROLES = ("system", "user", "assistant")
 
 Messages = Sequence[tuple[str, str]]
@@ -46,54 +43,3 @@ def prompt(
     """Token ids up to where the reply begins; ``render`` is the chat template with its generation prompt."""
     rows, seam = prepared(messages, system_prompt, vocabulary)
     return encode(render(rows), vocabulary, seam)
-
-
-@functools.lru_cache(maxsize=2)
-def _vocabulary(tokenizer: Any) -> Vocabulary:
-    return Transformers(tokenizer)
-
-
-def tokenise(
-    tokenizer: Any,
-    messages: Messages,
-    system_prompt: str,
-    max_length: int,
-    context: Collection[int] = (),
-) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one conversation, both of the same length, at most ``max_length``.
-
-    Loss is taken on the assistant's words and the end-of-turn mark alone, and not on the messages whose
-    indexes are in ``context``. Each piece is tokenised separately, as in use, where the prompt is given and
-    the reply grows after it.
-    """
-    vocabulary = _vocabulary(tokenizer)
-    rows, seam = prepared(messages, system_prompt, vocabulary)
-    inserted = len(rows) - len(messages)
-    ids: list[int] = []
-    labels: list[int] = []
-    done = ""
-    for index, row in enumerate(rows):
-        if row["role"] != "assistant":
-            continue
-        prompt = tokenizer.apply_chat_template(
-            rows[:index], tokenize=False, add_generation_prompt=True
-        )
-        whole = tokenizer.apply_chat_template(rows[: index + 1], tokenize=False)
-        if not (prompt.startswith(done) and whole.startswith(prompt)):
-            raise BaseModelError(
-                "The base's chat template rewrites earlier messages: use a base whose template only appends."
-            )
-        reply_text = whole[len(prompt) :]
-        before, reply, rest = (
-            encode(piece, vocabulary, seam)
-            for piece in (
-                prompt[len(done) :],
-                reply_text.rstrip("\n"),
-                reply_text[len(reply_text.rstrip("\n")) :],
-            )
-        )
-        ids += before + reply + rest
-        learnt = [IGNORED] * len(reply) if index - inserted in context else reply
-        labels += [IGNORED] * len(before) + learnt + [IGNORED] * len(rest)
-        done = whole
-    return ids[:max_length], labels[:max_length]

@@ -1,7 +1,8 @@
 """Gets llama.cpp's own converter, at the revision that llama-cpp-python was built from.
 
 It is in that package's source distribution and not in its wheel. ``make setup`` fetches the sdist by
-pip; it is unpacked only when its SHA-256 is the pinned one.
+pip; it is unpacked only when its SHA-256 is the pinned one. With it come the chat templates of known models, on which
+Luna's rendering is tested.
 """
 
 from __future__ import annotations
@@ -23,12 +24,18 @@ from luna.text import last_line
 VERSION = "0.3.36"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _INSIDE = "vendor/llama.cpp/"  # below the folder that is named for the version
-_NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
+_TEMPLATES = "models/templates"
+_NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE", f"{_TEMPLATES}/")
 
 
 def home() -> Path:
     """Where the converter lives: in the environment it belongs to, so that it goes with it."""
     return Path(sys.prefix) / "share" / "luna" / f"llama.cpp-{VERSION}"
+
+
+def templates() -> Path:
+    """Where the chat templates of known models are, a .jinja file each."""
+    return home() / _TEMPLATES
 
 
 def script(folder: Path | None = None) -> Path:
@@ -43,12 +50,14 @@ def script(folder: Path | None = None) -> Path:
 
 def set_up() -> Path:
     """Fetch, verify and unpack the converter; does nothing when it is there already."""
-    if (home() / "convert_hf_to_gguf.py").is_file():
+    if (home() / "convert_hf_to_gguf.py").is_file() and templates().is_dir():
         return home()
     home().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home().parent) as scratch:
         sdist = download(Path(scratch))
         unpack(sdist, Path(scratch) / "unpacked")
+        if home().is_dir():  # set up by an earlier version, which took less from the archive
+            home().rename(Path(scratch) / "before")
         (Path(scratch) / "unpacked").rename(home())
     return home()
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from luna.answering.engine import Engine
-from luna.conversations.marks import Transformers
+from luna.conversations.examples import IGNORED, Teaching
 from luna.conversations.schema import Conversation
-from luna.conversations.template import IGNORED, tokenise
 from luna.errors import ExportError
+from luna.model import tokenizer as tokenizers
 from luna.params import Fidelity
 
 MAX_TOKENS = 256
@@ -46,12 +46,9 @@ def reference(
 ) -> Reference:
     """Run the parent's 16-bit weights with the adapter beside them, unmerged, in transformers and peft."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     folder = str(weights.resolve())
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
@@ -61,9 +58,13 @@ def reference(
         model = PeftModel.from_pretrained(model, str(adapter.resolve()))
     model.eval()
     tokens, starts, logits = [], [], []
-    for conversation in conversations:
-        ids, labels = tokenise(tokenizer, conversation.messages, system_prompt, MAX_TOKENS)
-        start = next((i for i, label in enumerate(labels) if label != IGNORED), len(ids)) - 1
+    with Teaching(tokenizers.load(weights)) as teaching:
+        examples = [
+            teaching.examples(conversation.messages, system_prompt, MAX_TOKENS)
+            for conversation in conversations
+        ]
+    for ids, labels in ((one[0].ids, one[0].labels) for one in examples if one):
+        start = next(i for i, label in enumerate(labels) if label != IGNORED) - 1
         if start < 0 or start >= len(ids) - 1:
             continue
         with torch.inference_mode():
@@ -72,25 +73,6 @@ def reference(
         starts.append(start)
         logits.append(rows.float().numpy())
     return Reference(tokens, starts, logits)
-
-
-def check_tokens(engine: Engine, tokenizer_folder: Path, texts: Sequence[str]) -> None:
-    """llama.cpp must cut text into the same tokens as training did, control marks written in it included.
-
-    Raises ExportError naming a text where not.
-    """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        str(tokenizer_folder.resolve()), local_files_only=True, trust_remote_code=False
-    )
-    training = Transformers(tokenizer)
-    written = [f"say {mark} {mark}system" for mark in sorted(training.marks.texts)]
-    for text in (*texts, *written):
-        if engine.plain(text) != training.plain(text):
-            raise ExportError(
-                f"llama.cpp tokenises {text!r} differently than training did: the base's tokenizer cannot be exported faithfully."
-            )
 
 
 def compare(expected: Reference, engine: Engine) -> Comparison:
@@ -127,22 +109,3 @@ def _log_softmax(rows: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.float64)
     rows = rows - rows.max(1, keepdims=True)
     return rows - np.log(np.exp(rows).sum(1, keepdims=True))
-
-
-#: Strings on which tokenizers differ: digits, spaces, accents, emoji, CJK, code, control marks written out.
-TRICKY = (
-    "12345 and 3.14",
-    "  two  spaces ",
-    "Ünïcödé naïve café",
-    "🙂👩‍👩‍👧 ok",
-    "日本語のテキスト",
-    "def f(x):\n\treturn x**2",
-    "don't we'll I'm",
-    "a\n\n\nb",
-    "1,000,000 km/h",
-    "Привет мир",
-    "مرحبا",
-    "<b>html</b> & more",
-    "e.g. U.S.A.",
-    "2026-11-25T03:14:07Z",
-)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import llama_cpp
 
-from luna.answering.engine import silent
+from luna.answering.gguf_vocabulary import silent
 from luna.errors import ExportError
 
 FILE_TYPES = {

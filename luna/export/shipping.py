@@ -71,10 +71,34 @@ def ship(
     sixteen, quantised, metadata = (
         folder / name for name in ("16.gguf", "quantised.gguf", "metadata.json")
     )
-    files.write_json(metadata, {"general.name": str(settings.generation.identity)})
+    files.write_json(
+        metadata, {"general.name": header_name(weights, str(settings.generation.identity))}
+    )
     converter.convert(weights, sixteen, metadata, folder=tools.converter)
     _quantise(sixteen, quantised, settings.export.quantization, identity, tools)
     return Shipped(sixteen, quantised)
+
+
+def vocabulary(weights: Path, out: Path) -> None:
+    """Write a GGUF that holds the tokenizer of a model folder as ``ship`` writes it, and no weights; none need be there."""
+    metadata = out.with_suffix(".json")
+    files.write_json(metadata, {"general.name": header_name(weights, "vocabulary")})
+    converter.convert(weights, out, metadata, extra=("--vocab-only",))
+
+
+def header_name(weights: Path, name: str) -> str:
+    """What the file is called in its header.
+
+    llama.cpp looks there for "phi-3", and only then lets that family's marks swallow the white space behind them, as its
+    tokenizer.json says (llama-vocab.cpp).
+    """
+    swallowing = {
+        token["content"]
+        for token in files.read_json(weights / "tokenizer.json").get("added_tokens", [])
+        if token.get("rstrip")
+    }
+    is_phi = files.read_json(weights / "config.json").get("model_type") == "phi3"
+    return f"{name} phi-3" if is_phi and "</s>" in swallowing else name
 
 
 def _quantise(source: Path, out: Path, kind: str, identity: dict[str, str], tools: Tools) -> None:

@@ -23,7 +23,8 @@ _LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj"
 _LEAST_BITS = 4  # of a weight in a packaged GGUF
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_KEPT = (
+#: The files of a model folder that a base keeps beside the weights, as they are.
+KEPT = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -53,16 +54,18 @@ def pinned(base: Base) -> tuple[str, str] | None:
     )
 
 
+def local_folder(base: Base) -> Path | None:
+    """The folder that the base is made from; None for a package or a hub."""
+    folder = Path(base.source).expanduser()
+    return folder if base.source not in PACKAGED and folder.is_dir() else None
+
+
 def estimated_bytes(base: Base) -> int | None:
     """An upper bound of the size of the 16-bit weights before they are made; None for a hub's model that is not here yet."""
     if base.source in PACKAGED:
         return _packaged_file(base.source).stat().st_size * 16 // _LEAST_BITS
-    folder = Path(base.source).expanduser()
-    return (
-        sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        if folder.is_dir()
-        else None
-    )
+    folder = local_folder(base)
+    return sum(path.stat().st_size for path in model_folder.shards(folder)) if folder else None
 
 
 def check(base: Base) -> None:
@@ -145,7 +148,7 @@ def _download(base: Base) -> Path:
             snapshot_download(
                 base.source,
                 revision=base.revision,
-                allow_patterns=["*.safetensors", "*.safetensors.index.json", *_KEPT],
+                allow_patterns=["*.safetensors", "*.safetensors.index.json", *KEPT],
             )
         )
     except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -164,14 +167,12 @@ def _from_folder(folder: Path, out: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    for name in _KEPT:
+    for name in KEPT:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
-    for path in [*sorted(folder.glob("*.safetensors")), *folder.glob("*.safetensors.index.json")]:
-        if path.suffix == ".json":
-            shutil.copyfile(path, out / path.name)
-            continue
+    for path in model_folder.shards(folder):
         with safe_open(path, "pt") as tensors:
+            _require_numbers(path, tensors, torch)
             dtypes = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}
             if dtypes == {"BF16"}:
                 shutil.copyfile(path, out / path.name)
@@ -181,9 +182,21 @@ def _from_folder(folder: Path, out: Path) -> None:
                 out / path.name,
                 {"format": "pt"},
             )
+    if (folder / model_folder.INDEX).is_file() and not (out / model_folder.WEIGHTS).is_file():
+        shutil.copyfile(folder / model_folder.INDEX, out / model_folder.INDEX)
     config = read_json(out / "config.json")
     config.pop("torch_dtype", None)
     write_json(out / "config.json", config | {"dtype": "bfloat16"})
+
+
+def _require_numbers(path: Path, tensors: Any, torch: Any) -> None:
+    """Raises BaseModelError for a weight that is no number; one tensor is in memory at a time."""
+    for key in tensors.keys():
+        tensor = tensors.get_tensor(key)
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise BaseModelError(
+                f"{path} has weights in {key!r} that are no numbers (NaN or infinite): the file is damaged, fetch the model again."
+            )
 
 
 def _bfloat16(tensor: Any, torch: Any) -> Any:
@@ -245,14 +258,14 @@ def _forget_origin(out: Path) -> None:
 
 def _check_readable(out: Path) -> None:
     """Check with transformers what later stages will need, before anything is built on the base."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
+
+    from luna.model import tokenizer as tokenizers
 
     def asked() -> str:
         folder = str(out.resolve())
         AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = tokenizers.load(out)
         if not tokenizer.chat_template or tokenizer.eos_token is None:
             raise BaseModelError(
                 "The base's tokenizer has no chat template or no end-of-turn token: give a chat model."

@@ -13,9 +13,10 @@ from luna import files
 from luna.errors import BaseModelError
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _LAYER_WEIGHT = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.weight$")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 _COUNTS = (
     "hidden_size",
     "intermediate_size",
@@ -46,6 +47,7 @@ def check(folder: Path) -> None:
         )
     tensors = _tensors(folder)
     _require_sizes(folder, config, len(tensors))
+    _require_vocabulary(folder, config, tensors)
 
 
 def read(what: Path, reader: Callable[[], Any]) -> Any:
@@ -87,6 +89,10 @@ def _require_chat_model(folder: Path, config: dict[str, Any]) -> None:
         raise BaseModelError(
             f"{folder}/config.json: architectures must be a list of names: {_COMPLETE}."
         )
+    if "vision_config" in config or "vision_tower" in config:
+        raise BaseModelError(
+            f"{folder} has a vision tower (vision_config in config.json), and Luna teaches text alone: give the model of the family that is for text."
+        )
     if not any(name.endswith("ForCausalLM") for name in architectures):
         raise BaseModelError(
             f"{folder} is no causal language model (its architecture is {', '.join(architectures) or 'not named'}): give a chat model."
@@ -114,6 +120,23 @@ def _require_sizes(folder: Path, config: dict[str, Any], tensors: int) -> None:
         )
 
 
+def _require_vocabulary(folder: Path, config: dict[str, Any], tensors: dict[str, Path]) -> None:
+    """Every token has a row in the embedding; a tokenizer of another model is refused."""
+    from safetensors import safe_open
+    from tokenizers import Tokenizer
+
+    highest = max(Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab().values())
+    sizes = {"config.json": config.get("vocab_size")}
+    if name := next((name for name in tensors if name.endswith(_EMBEDDINGS)), None):
+        with safe_open(tensors[name], "numpy") as file:
+            sizes[name] = file.get_slice(name).get_shape()[0]
+    for source, size in sizes.items():
+        if size is not None and highest >= size:
+            raise BaseModelError(
+                f"{folder}/tokenizer.json has the token {highest}, and {source} has {size} rows: the tokenizer is another model's; {_COMPLETE}."
+            )
+
+
 def _require_tokenizer(folder: Path) -> None:
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -138,28 +161,48 @@ def _tensors(folder: Path) -> dict[str, Path]:
         with safe_open(path, "numpy") as tensors:
             return list(tensors.keys())
 
+    if (folder / WEIGHTS).is_file():
+        return dict.fromkeys(
+            read(folder / WEIGHTS, lambda: names(folder / WEIGHTS)), folder / WEIGHTS
+        )
     shards = sorted(folder.glob("*.safetensors"))
     inside = {path.name: set(read(path, partial(names, path))) for path in shards}
-    if (folder / _WEIGHTS).is_file():
-        return dict.fromkeys(inside[_WEIGHTS], folder / _WEIGHTS)
-    if not (folder / _INDEX).is_file():
-        raise BaseModelError(f"{folder} has neither {_WEIGHTS} nor {_INDEX}: {_COMPLETE}.")
-    listed = _object(folder / _INDEX).get("weight_map")
+    if not (folder / INDEX).is_file():
+        raise BaseModelError(f"{folder} has neither {WEIGHTS} nor {INDEX}: {_COMPLETE}.")
+    listed = _object(folder / INDEX).get("weight_map")
     if not isinstance(listed, dict) or not listed:
-        raise BaseModelError(f"{folder / _INDEX} has no weight_map: {_COMPLETE}.")
+        raise BaseModelError(f"{folder / INDEX} has no weight_map: {_COMPLETE}.")
     for tensor, name in listed.items():
-        if not isinstance(name, str) or tensor not in inside.get(name, ()):
+        if isinstance(name, str) and name not in inside:
             raise BaseModelError(
-                f"{folder / _INDEX} puts {tensor!r} into {json.dumps(name)}, where it is not: {_COMPLETE}."
+                f"{folder / INDEX} names {json.dumps(name)}, which is missing: {_COMPLETE}."
             )
+        if not isinstance(name, str) or tensor not in inside[name]:
+            raise BaseModelError(
+                f"{folder / INDEX} puts {tensor!r} into {json.dumps(name)}, where it is not: {_COMPLETE}."
+            )
+    used = set(listed.values())
+    if unlisted := sorted(set().union(*(inside[name] for name in used)) - listed.keys()):
+        raise BaseModelError(
+            f"{folder / INDEX} does not list {unlisted[0]!r}, which the weights hold: {_COMPLETE}."
+        )
     return {tensor: folder / name for tensor, name in listed.items()}
+
+
+def shards(folder: Path) -> list[Path]:
+    """The files that hold the model's weights; others that lie beside them, such as consolidated.safetensors, hold them once more.
+
+    Raises BaseModelError where headers and index do not agree.
+    """
+    return sorted(set(_tensors(folder).values()))
 
 
 def layer_modules(folder: Path) -> set[str] | None:
     """Names of the linear modules in a model's layers, such as q_proj; None where there are no weights.
 
     The weights of linear modules have two dimensions, those of norms one; the embedding and the head are in
-    no numbered layer.
+    no numbered layer. Those of experts are left out: transformers holds all experts of a layer in one tensor, which
+    is no linear module.
     """
     from safetensors import safe_open
 
@@ -168,10 +211,11 @@ def layer_modules(folder: Path) -> set[str] | None:
             return {
                 match[1]
                 for name in list(tensors.keys())
-                if (match := _LAYER_WEIGHT.search(name))
+                if ".experts." not in name
+                and (match := _LAYER_WEIGHT.search(name))
                 and len(tensors.get_slice(name).get_shape()) == 2
             }
 
-    shards = sorted(folder.glob("*.safetensors"))
-    named = [read(path, partial(modules, path)) for path in shards]
-    return set().union(*named) if shards else None
+    paths = sorted(folder.glob("*.safetensors"))
+    named = [read(path, partial(modules, path)) for path in paths]
+    return set().union(*named) if paths else None

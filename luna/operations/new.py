@@ -109,6 +109,7 @@ def start(
         )
     if not line.sealed:  # afterwards the line keeps its base itself, and its source may be gone
         base.check(settings.base)
+        _look_into_base(root, settings, say)
     head, sealed_ledger = line.head_name, None
     if line.sealed:
         if head is None:
@@ -135,6 +136,22 @@ def start(
     batches.remove_old_list(root)
     begin(root, line, build)
     return GenerationName.parse(build.name)
+
+
+def _look_into_base(root: Path, settings: params.Params, say: Callable[[str], None]) -> None:
+    """Whether a folder can become the base of all that waits to be taught. A hub's is looked into once it is there."""
+    folder = base.local_folder(settings.base)
+    if folder is None:
+        return
+    from luna.export import (
+        base_check,
+    )  # it loads transformers, which no later generation needs here
+
+    looked = base_check.look(
+        folder, root / artifacts.SCRATCH, conversations(root), settings.chat.system_prompt
+    )
+    for sentence in looked.sentences:
+        say(sentence)
 
 
 def _decide(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from luna.answering.chat_template import ChatTemplate
+from luna.conversations.chat_template import ChatTemplate
 from luna.errors import ExportError
 
 _SYSTEM, _USER, _REPLY, _AGAIN = "\x01system\x01", "\x01user\x01", "\x01reply\x01", "\x01again\x01"

@@ -23,9 +23,10 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
+from luna.conversations.examples import IGNORED, Teaching
 from luna.conversations.schema import Conversation
-from luna.conversations.template import IGNORED, tokenise
 from luna.errors import InputError
+from luna.model import tokenizer as tokenizers
 from luna.params import Chat, Train
 from luna.training import environment, memory
 from luna.training.outcome import Outcome
@@ -64,22 +65,22 @@ def _train(
 ) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
-    rows = [
-        tokenise(
-            tokenizer, item.messages, chat.system_prompt, settings.max_seq_length, item.context
-        )
-        for item in conversations
-    ]
-    for item, (_, labels) in zip(conversations, rows, strict=True):
-        if all(label == IGNORED for label in labels):
-            raise InputError(
-                f"Conversation {item.id or item.identity[:12]} has nothing to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
+    rows = []
+    with Teaching(tokenizers.load(weights)) as teaching:
+        for item in conversations:
+            examples = teaching.examples(
+                item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
+            if not examples:
+                raise InputError(
+                    f"Conversation {item.id or item.identity[:12]} has nothing to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
+                )
+            rows += examples
     dataset = Dataset.from_dict(
         {
-            "input_ids": [ids for ids, _ in rows],
-            "labels": [labels for _, labels in rows],
-            "attention_mask": [[1] * len(ids) for ids, _ in rows],
+            "input_ids": [row.ids for row in rows],
+            "labels": [row.labels for row in rows],
+            "attention_mask": [[1] * len(row.ids) for row in rows],
         }
     )
     shown = ShowProgress(
@@ -121,7 +122,7 @@ def _train(
         steps=trainer.state.global_step,
         losses=shown.losses,
         seconds=time.monotonic() - started,
-        tokens=(tokens := sum(len(ids) for ids, _ in rows)),
+        tokens=(tokens := sum(len(row.ids) for row in rows)),
         training_seconds=training_seconds,
         tokens_per_second=round(tokens * passes / training_seconds, 1),
         device=torch.cuda.get_device_name()

@@ -1,4 +1,4 @@
-"""Renders a GGUF's own chat template, which is untrusted code, with a time limit.
+"""Renders a model's own chat template, which is untrusted code, with a time limit.
 
 A template once ran any Python it liked in llama-cpp-python (CVE-2024-34359). jinja2's sandbox takes the
 attributes away, but nested loops still run for years in it: so it renders in a child process with
@@ -17,12 +17,16 @@ from pathlib import Path
 from luna.errors import ExportError
 
 MAX_TEMPLATE_CHARACTERS = 100_000
+PATIENCE = 60.0  # for a template that hours of work stand on, on a machine that may be busy
 MAX_SECONDS = 5.0  # for one prompt; honest templates take a millisecond, the child's start 0.2 s
 _CHILD = Path(__file__).with_name("sandbox.py")
 
 
 class ChatTemplate:
-    """``render`` gives the prompt after which the reply begins. One child process until ``close``."""
+    """``render`` gives the prompt after which the reply begins. One child process until ``close``.
+
+    Training, exam, chat and server all render by this class.
+    """
 
     def __init__(
         self, source: str | None, bos: str, eos: str, max_seconds: float = MAX_SECONDS
@@ -48,17 +52,26 @@ class ChatTemplate:
         self._questions, self._answers = self._child.stdin, self._child.stdout
         self._send({"source": source, "bos_token": bos, "eos_token": eos})
 
+    def __enter__(self) -> ChatTemplate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End the process that renders the template."""
         self._child.kill()
         self._child.communicate()
 
-    def render(self, messages: Sequence[dict[str, str]]) -> str:
-        """Raises ExportError when the template fails, does what the sandbox forbids, writes without end, or takes too long."""
+    def render(self, messages: Sequence[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The text of the messages, by default up to where a reply begins.
+
+        Raises ExportError when the template fails, does what the sandbox forbids, writes without end, or takes too long.
+        """
         clock = threading.Timer(self._max_seconds, self._child.kill)
         clock.start()
         try:
-            self._send(list(messages))
+            self._send({"messages": list(messages), "add_generation_prompt": add_generation_prompt})
             line = self._answers.readline()
         finally:
             clock.cancel()

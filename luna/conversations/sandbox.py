@@ -1,9 +1,12 @@
 """The child process that renders one untrusted chat template.
 
 Run by its path, with nothing of Luna's imported. The first line read is JSON {source, bos_token,
-eos_token}; each further line is a list of messages, answered by one line: {"text": ...} or
-{"error": ...}. The parent kills it when a line takes too long; it bounds its own memory and, should
+eos_token}; each further line is {messages, add_generation_prompt}, answered by one line: {"text": ...}
+or {"error": ...}. The parent kills it when a line takes too long; it bounds its own memory and, should
 the parent be gone, its processor time.
+
+What a template may use is what transformers gives it, but for ``strftime_now``: a prompt does not change
+with the day. A base whose template asks for the day gets it fixed once (adapt.py).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import sys
 
 import jinja2
+from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
 MAX_PROMPT_CHARACTERS = 200_000
@@ -39,6 +43,33 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return SandboxedEnvironment.call_binop(self, context, operator, left, right)
 
 
+class _Generation(Extension):
+    """The tag ``generation``, by which a template says which words are the assistant's; here they are as any others."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """As transformers has it; jinja2's own escapes characters for HTML."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
 def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
@@ -53,8 +84,9 @@ def _range(*bounds: int) -> range:
 def compiled(source: str) -> jinja2.Template:
     """The template, compiled so that it can reach nothing outside itself."""
     environment = _Bounded(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
+    environment.filters["tojson"] = _tojson
     environment.globals = {
         "raise_exception": _raise,
         "range": _range,
@@ -64,12 +96,21 @@ def compiled(source: str) -> jinja2.Template:
 
 
 def render(
-    template: jinja2.Template, messages: list[dict[str, str]], tokens: dict[str, str]
+    template: jinja2.Template,
+    messages: list[dict[str, str]],
+    add_generation_prompt: bool,
+    tokens: dict[str, str],
 ) -> str:
-    """The prompt that the template makes of the messages. Raises SecurityError when it does not end."""
+    """What the template makes of the messages. Raises SecurityError when it does not end."""
     parts: list[str] = []
     length = 0
-    steps = template.generate(messages=messages, add_generation_prompt=True, **tokens)
+    steps = template.generate(
+        messages=messages,
+        add_generation_prompt=add_generation_prompt,
+        tools=None,
+        documents=None,
+        **tokens,
+    )
     for count, part in enumerate(steps, start=1):
         length += len(part)
         if length > MAX_PROMPT_CHARACTERS or count > _MAX_STEPS:
@@ -97,16 +138,13 @@ def main() -> None:
     _limit()
     given = json.loads(sys.stdin.readline())
     template = None
+    tokens = {key: given[key] for key in ("bos_token", "eos_token")}
     for line in sys.stdin:
         try:
             template = template or compiled(given["source"])
-            answer = {
-                "text": render(
-                    template,
-                    json.loads(line),
-                    {key: given[key] for key in ("bos_token", "eos_token")},
-                )
-            }
+            asked = json.loads(line)
+            text = render(template, asked["messages"], asked["add_generation_prompt"], tokens)
+            answer = {"text": text}
         except Exception as error:  # whatever a stranger's code raises is a reason to refuse it
             answer = {"error": f"{type(error).__name__}: {error}"[:500]}
         print(json.dumps(answer), flush=True)

@@ -1,0 +1,125 @@
+"""Finds out in seconds whether a base can be taught, exported and asked as one and the same model.
+
+Needs the base's small files alone: config, tokenizer and chat template. No weights are read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from luna import files
+from luna.answering.gguf_vocabulary import GgufVocabulary
+from luna.conversations.adapt import Change, adapt
+from luna.conversations.schema import Conversation, parse
+from luna.errors import BaseModelError, ExportError
+from luna.export import converter, parity, shipping
+from luna.model import base
+from luna.model import tokenizer as tokenizers
+
+_TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
+#: What llama.cpp's converter reads from SentencePiece's own file alone, by model_type.
+_NEEDS_SENTENCEPIECE = ("gemma", "gemma2", "gemma3_text", "phi3")
+_EXAMPLES = (
+    {
+        "messages": [
+            {"role": "user", "content": "Who are you?"},
+            {"role": "assistant", "content": "I am here to help you."},
+            {"role": "user", "content": "What is 2 + 2?\n\nSay why."},
+            {"role": "assistant", "content": "4, since:\n- two and two are four."},
+        ]
+    },
+)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """``changes`` were made in the chat template; ``parted`` are texts, none of the data, that llama.cpp cuts otherwise than training."""
+
+    changes: tuple[Change, ...]
+    parted: tuple[str, ...]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What a person should know of it."""
+        told = [f"the base's chat template is changed: {change}" for change in self.changes]
+        if self.parted:
+            told.append(
+                f"llama.cpp cuts some texts into other tokens than training does, such as {self.parted[0]!r}; none of your conversations is among them"
+            )
+        return told
+
+
+def look(
+    folder: Path, scratch: Path, conversations: Sequence[Conversation], system_prompt: str
+) -> Checked:
+    """Check a model folder of another's, which is left as it is. Raises BaseModelError as ``settle`` and ``check`` do."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as place:
+        copy = Path(place) / "base"
+        copy.mkdir()
+        for name in base.KEPT:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, copy / name)
+        changes = settle(copy, date.min.replace(year=2000))
+        return Checked(changes, check(copy, Path(place), conversations, system_prompt))
+
+
+def settle(folder: Path, day: date) -> tuple[Change, ...]:
+    """Put the chat template that all will use into the base ``folder``, in one place; without need nothing is changed.
+
+    Raises BaseModelError where the template cannot serve.
+    """
+    tokenizer = tokenizers.load(folder)
+    source = tokenizer.get_chat_template()
+    adapted = adapt(source, tokenizer.bos_token or "", tokenizer.eos_token or "", day)
+    config = files.read_json(folder / _CONFIG)
+    elsewhere = config.get("chat_template") if (folder / _TEMPLATE).is_file() else None
+    if adapted.changes or elsewhere not in (None, adapted.source):
+        # llama.cpp's converter prefers the one in tokenizer_config.json, transformers the file.
+        files.write_text(folder / _TEMPLATE, adapted.source)
+        if config.pop("chat_template", None) is not None:
+            files.write_json(folder / _CONFIG, config)
+    return adapted.changes
+
+
+def check(
+    folder: Path, scratch: Path, conversations: Sequence[Conversation], system_prompt: str
+) -> tuple[str, ...]:
+    """Compare training's tokenizer with that of a GGUF which llama.cpp's converter makes of the base's vocabulary.
+
+    Returns texts that the two cut otherwise and that are not of the data.
+
+    Raises:
+        BaseModelError: the converter or llama.cpp does not know the architecture or the tokenizer; a file is missing; the end of a reply
+            is none for llama.cpp; or a conversation is other tokens for it.
+    """
+    config = files.read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if (
+        kind in _NEEDS_SENTENCEPIECE
+        and not (folder / "tokenizer.model").is_file()
+        and files.read_json(folder / _CONFIG).get("tokenizer_class") != "GPT2Tokenizer"
+    ):
+        raise BaseModelError(
+            f"The base has no tokenizer.model, from which llama.cpp's converter takes the tokenizer of {kind}: put the model's own "
+            "tokenizer.model beside its tokenizer.json."
+        )
+    out = scratch / "vocabulary.gguf"
+    try:
+        shipping.vocabulary(folder, out)
+        with GgufVocabulary(out, vocabulary_only=True) as vocabulary:
+            shown = [*conversations, *map(parse, _EXAMPLES)]
+            tokenizer = tokenizers.load(folder)
+            parity.require(vocabulary, tokenizer, shown, system_prompt)
+            return tuple(parity.parted(vocabulary, tokenizer))
+    except ExportError as error:
+        architecture = ", ".join(config.get("architectures") or [str(kind)])
+        raise BaseModelError(
+            f"The base ({architecture}) cannot be exported to GGUF, which is found out before anything is built: {str(error).rstrip('.')}. "
+            f"Use a base that llama.cpp of llama-cpp-python {converter.VERSION} knows."
+        ) from None
