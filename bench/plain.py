@@ -120,7 +120,7 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
     return {
         "training_seconds": round(seconds, 2),
         "tokens_per_second": round(
-            sum(len(ids) for ids, _ in rows) * trainer.state.epoch / seconds, 1
+            sum(len(row.ids) for row in rows) * trainer.state.epoch / seconds, 1
         ),
         "steps": trainer.state.global_step,
         "loss_final": round(sum(tail) / len(tail), 4),

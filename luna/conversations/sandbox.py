@@ -46,7 +46,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
 class _Generation(Extension):
     """The tag ``generation``, by which a template says which words are the assistant's; here they are as any others."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
         next(parser.stream)
