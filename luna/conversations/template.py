@@ -1,4 +1,4 @@
-"""From messages to the tokens of a prompt, by the model's chat template: what is asked, and what is trained on."""
+"""From messages to the tokens of a prompt, by the model's chat template, asked or trained on."""
 
 from __future__ import annotations
 

@@ -46,12 +46,12 @@ class Checked:
     @property
     def sentences(self) -> list[str]:
         """What a person should know of it."""
-        told = [f"the base's chat template is changed: {change}" for change in self.changes]
+        sentences = [f"the base's chat template is changed: {change}" for change in self.changes]
         if self.parted:
-            told.append(
+            sentences.append(
                 f"llama.cpp cuts some texts into other tokens than training does, such as {self.parted[0]!r}; none of your conversations is among them"
             )
-        return told
+        return sentences
 
 
 def look(
@@ -59,14 +59,14 @@ def look(
 ) -> Checked:
     """Check a model folder of another's, which is left as it is. Raises BaseModelError as ``settle`` and ``check`` do."""
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as place:
-        copy = Path(place) / "base"
+    with tempfile.TemporaryDirectory(dir=scratch) as folder_of_copy:
+        copy = Path(folder_of_copy) / "base"
         copy.mkdir()
         for name in base.KEPT:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, copy / name)
         changes = settle(copy, date.min.replace(year=2000))
-        return Checked(changes, check(copy, Path(place), conversations, system_prompt))
+        return Checked(changes, check(copy, Path(folder_of_copy), conversations, system_prompt))
 
 
 def settle(folder: Path, day: date) -> tuple[Change, ...]:
