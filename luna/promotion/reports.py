@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from luna.promotion.advice import Advice
 from luna.promotion.compare import Flips
 from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
@@ -79,6 +81,10 @@ def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(wrong, key=lambda row: first[row["conversation"]] is not row)[:WORST]
 
 
+def _advised(advice: Advice) -> str:
+    return f"{replace(advice, questions=tuple(map(_line, advice.questions))).sentence}."
+
+
 def evaluation(
     metrics: Mapping[str, Any],
     decision: Decision,
@@ -86,8 +92,9 @@ def evaluation(
     flips: Flips | None,
     fidelity: Mapping[str, Any],
     maturity: Maturity,
+    advice: Advice | None = None,
 ) -> str:
-    """EVAL.md: the verdict, the scores and what changed."""
+    """EVAL.md: the verdict, the scores, what would help and what changed."""
     generation, data, scores, evolution = (
         metrics["generation"],
         metrics["data"],
@@ -105,6 +112,7 @@ def evaluation(
         "",
         f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
         "",
+        *(["## What to change", "", _advised(advice), ""] if advice else []),
         "## Lineage and data",
         "",
         f"- **Parent**: {generation['parent']}",
