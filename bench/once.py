@@ -112,7 +112,8 @@ def measure(folder: Path, language: str, settings: dict[str, Any]) -> str:
     private = examine(repo, language)
     cells = [
         language,
-        ", ".join(f"{key.split('.')[1]} {value}" for key, value in settings.items()) or "as shipped",
+        ", ".join(f"{key.split('.')[1]} {value}" for key, value in settings.items())
+        or "as shipped",
         str(prep["new_conversations"]),
         str(prep["total_training_examples"]),
         str(train["training_steps"]),

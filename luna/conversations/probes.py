@@ -185,6 +185,7 @@ def build(
 
 
 def question_grams(text: str) -> frozenset[str]:
+    """The character 5-grams of a text without case and punctuation."""
     plain = " ".join(re.findall(r"\w+", text.casefold()))
     return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
 
@@ -216,6 +217,7 @@ def hold_out(
 
 
 def similarity(one: frozenset[str], other: frozenset[str]) -> float:
+    """Jaccard's, 0..1."""
     return len(one & other) / len(one | other)
 
 

@@ -13,7 +13,9 @@ _BEFORE, _AFTER = 0.5, 0.25  # how often a sentence stands before, or after
 _SLIP = {"training": 0.35, "exam": 0.15}
 #: How much more often than the others: a clause changes the question itself.
 _WEIGHTS = {"clause": 4, "thing": 3, "short": 2, "plain": 3}
-_PARAGRAPH = 200  # characters: a longer one is a text and no question, which gets no sentence after it
+_PARAGRAPH = (
+    200  # characters: a longer one is a text and no question, which gets no sentence after it
+)
 
 
 def rephrase(question: str, rules: Rules | None, side: Side, chance: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""What fingers do to a question in any language: case, marks left out, letters exchanged or doubled, words moved."""
+"""What fingers do to a question in any language: case, marks, exchanged letters, moved words."""
 
 from __future__ import annotations
 
