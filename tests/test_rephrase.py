@@ -15,9 +15,9 @@ from luna.conversations import choose, probes, schema
 from luna.conversations.probes import NEAR_DUPLICATE, question_grams, similarity
 from luna.conversations.rephrase import language, rules, slips, training
 from luna.conversations.rephrase.keep import keeps
+from luna.conversations.rephrase.once import worded_once
 from luna.conversations.rephrase.parts import take_apart
 from luna.conversations.rephrase.plan import Lesson, with_rules
-from luna.conversations.rephrase.once import worded_once
 
 CAP, REPLAYED = 120, 600
 LANGUAGES = ("en", "de", "ja")

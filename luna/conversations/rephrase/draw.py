@@ -1,4 +1,4 @@
-"""Draws rephrasings of a conversation's question, and names those that would teach or ask something else."""
+"""Draws rephrasings of a question, and leaves out those that would teach or ask something else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from luna.conversations.probes import NEAR_DUPLICATE, question_grams, similarity
 from luna.conversations.rephrase.compose import rephrase
 from luna.conversations.rephrase.keep import keeps
-from luna.conversations.rephrase.rules import Rules, Side
 from luna.conversations.rephrase.once import own_rules
+from luna.conversations.rephrase.rules import Rules, Side
 from luna.conversations.schema import Conversation
 
 _SPARE = 1  # more are drawn than are wanted, since some are left out

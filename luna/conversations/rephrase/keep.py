@@ -1,4 +1,4 @@
-"""Whether a rephrasing holds all that its question says: every number, every name, every word that carries a fact."""
+"""Whether a rephrasing holds every number, every name and every word of its question that carries a fact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes a question apart: its question words, the clause 'where the key is', and the thing that it asks for."""
+"""Takes a question apart: its question words, the clause in it, and the thing that it asks for."""
 
 from __future__ import annotations
 
