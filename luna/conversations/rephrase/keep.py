@@ -1,4 +1,4 @@
-"""Whether a rephrasing holds every number, every name and every word of its question that carries a fact."""
+"""Whether a rephrasing holds the numbers, names and other words of its question that carry facts."""
 
 from __future__ import annotations
 
