@@ -213,6 +213,18 @@ def test_the_one_change_that_helps_most(given, clause, why, change, settings):
     assert item.step.endswith("then luna evolve") and f"the {why}" in item.reason
 
 
+def test_what_was_said_once_is_trained_in_other_words_where_that_is_off():
+    once = {"probes": {"recall": 100, "generalisation": 0, "choice": 100}, "made_by_rule": None}
+    for given in ({"scores": NARROW}, {"scores": {}, "base": {"generalisation": 0.93}}):
+        item = advise(**given, prep=once)
+        assert (item.change, item.why) == (Change.AUGMENT, Why.DATA)
+        assert (
+            item.step == "set data.augment to rules (it was none) in params.yaml, then luna evolve"
+        )
+        # Rules were tried, and the language has none.
+        assert advise(**given, prep=once | {"made_by_rule": {}}).change is Change.ADD_WORDINGS
+
+
 def test_too_few_probes_say_how_many_are_lacking():
     few = advise({}, n=15)
     assert (few.why, few.change, few.conversations) == (Why.EXAM, Change.ADD_CONVERSATIONS, 5)

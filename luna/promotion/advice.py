@@ -23,7 +23,6 @@ _GENTLER, _MUCH_GENTLER = (
     4,
 )  # parts of the learning rate; the second after a training that failed
 _MORE_REPLAY = 2  # times as many conversations
-_HELD_OUT = 0.1  # of the conversations become probes, where the generation does not show it
 _BLOCK = 32  # tokens by which a limit is rounded up
 _ENDED_EARLY = "known"  # why a training ended, in train_args.json: before all steps, because what is taught was known
 _OTHER_VOICE = 0.07  # drift of lessons from earlier ones; in one voice about other facts at most 0.069 was measured
@@ -47,6 +46,7 @@ class Change(StrEnum):
     LONGER_ANSWERS = "allow longer answers"
     SETTLE = "settle contradictions"
     ADD_WORDINGS = "add other ways to ask"
+    AUGMENT = "train in other words, made by rule"
     ADD_CONVERSATIONS = "add conversations"
     ADD_UNKNOWN = "add conversations that the base does not know"
     ACCEPT_VOICE = "accept the new voice"
@@ -131,6 +131,7 @@ _REASONS = {
     Change.LONGER_ANSWERS: "its answers were cut off before the taught replies end",
     Change.SETTLE: "the same question is taught with replies that contradict each other",
     Change.ADD_WORDINGS: "a fact that is always asked in the same words is learnt as these words",
+    Change.AUGMENT: "a fact that is always asked in the same words is learnt as these words",
     Change.ADD_CONVERSATIONS: "there are too few questions for a verdict",
     Change.ADD_UNKNOWN: "the untaught base passes it as well, so it cannot tell taught from untaught",
     Change.ACCEPT_VOICE: "the new conversations speak in another voice than the earlier ones",
@@ -142,6 +143,7 @@ _STEPS = {
     Change.LONGER_ANSWERS: "{settings}",
     Change.SETTLE: "keep one reply to each of these questions: {questions}",
     Change.ADD_WORDINGS: "add {ways} ('paraphrases' of a conversation, or the same fact in conversations of other words){instead}",
+    Change.AUGMENT: "{settings}",
     Change.ADD_CONVERSATIONS: "add {new} to data/conversations",
     Change.ADD_UNKNOWN: "add {new} that the base does not know to data/conversations",
     Change.ACCEPT_VOICE: "write the new conversations in the earlier voice, or, if the new one is wanted, {settings}",
@@ -236,10 +238,16 @@ def _generalisation(verdict: Verdict, denied: Denied) -> Advice:
     by_choice = not asked.get(GENERALISATION.name)
     if verdict.fault is Fault.BLIND and not by_choice:
         return Advice(name, Why.DATA, Change.ADD_UNKNOWN)
+    if by_choice and "made_by_rule" in denied.prep and denied.prep["made_by_rule"] is None:
+        setting = Setting("data.augment", "none", "rules")
+        return Advice(name, Why.DATA, Change.AUGMENT, (setting,))
     if verdict.lacking:
-        held = denied.prep.get("held_out") or 0
-        share = held / (held + denied.prep["new_conversations"]) if held else _HELD_OUT
-        more = math.ceil(verdict.lacking / share) if by_choice else verdict.lacking
+        held, new = denied.prep.get("held_out") or 0, denied.prep["new_conversations"]
+        more = verdict.lacking
+        if (
+            by_choice
+        ):  # only what is held out is asked, and where nothing is, more of it gives no probe
+            more = math.ceil(verdict.lacking * (held + new) / held) if held else 0
         return Advice(
             name, Why.EXAM, Change.ADD_WORDINGS, conversations=more, wordings=verdict.lacking
         )
