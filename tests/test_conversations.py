@@ -124,7 +124,8 @@ def test_a_weight_of_0_is_context_and_the_exam_asks_for_what_is_learnt():
     item, plain_one = schema.parse(WEIGHTED), schema.parse(unweighted(WEIGHTED))
     assert item.context == (1, 5) and item.reply == "You." and len(item.question) == 3
     assert schema.parse(item.as_row()) == item and item.identity != plain_one.identity
-    assert probes.recall_probe(item, 1).reference == "You."
+    [asked] = probes.build({1: [item]}, [], 100, 7)
+    assert asked.reference == "You." and asked.messages == item.question
     # Without weights the identity is what it always was: lines remember it.
     assert (
         schema.parse(OPENAI | {"karma": 2}).identity

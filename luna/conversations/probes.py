@@ -26,13 +26,15 @@ DISTRACTORS = 3
 NEAR_DUPLICATE = 0.9  # Jaccard similarity of character 5-grams above which two questions are one
 _GRAM = 5
 
+Messages = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True)
 class Probe:
     """``generation`` taught the conversation that the probe comes from; None when nobody did yet."""
 
     kind: str
-    messages: tuple[tuple[str, str], ...]
+    messages: Messages
     expect: tuple[str, ...]
     reference: str
     conversation: str
@@ -75,34 +77,67 @@ def load(path: Path) -> list[Probe]:
     return probes
 
 
-def recall_probe(
-    conversation: Conversation, generation: int | None, replies: Iterable[str] = ()
-) -> Probe:
-    """The conversation's own question. ``replies``: all that were taught to it."""
+@dataclass(frozen=True)
+class Lesson:
+    """One reply that a conversation teaches: the message at ``index``, an assistant's."""
+
+    conversation: Conversation
+    index: int
+
+    @property
+    def question(self) -> Messages:
+        """What comes before it."""
+        return self.conversation.messages[: self.index]
+
+    @property
+    def reply(self) -> str:
+        """What is learnt."""
+        return self.conversation.messages[self.index][1]
+
+    @property
+    def expect(self) -> tuple[str, ...]:
+        """Accepted answers: those of a conversation are about its last reply."""
+        return self.conversation.expect if self._is_last else ()
+
+    @property
+    def identity(self) -> str:
+        """Of the last reply the conversation's own."""
+        return self.conversation.identity + ("" if self._is_last else f"/{self.index:09}")
+
+    @property
+    def _is_last(self) -> bool:
+        return self.index == self.conversation.learnt[-1]
+
+
+def lessons(conversations: Iterable[Conversation]) -> list[Lesson]:
+    """Every reply that the conversations teach."""
+    return [Lesson(item, index) for item in conversations for index in item.learnt]
+
+
+def recall_probe(lesson: Lesson, generation: int | None, replies: Iterable[str] = ()) -> Probe:
+    """What was before the reply. ``replies``: all that were taught to it."""
     return Probe(
         RECALL,
-        conversation.question,
-        conversation.expect,
-        conversation.reply,
-        conversation.identity,
+        lesson.question,
+        lesson.expect,
+        lesson.reply,
+        lesson.conversation.identity,
         generation,
-        also=_others(conversation, replies),
+        also=_others(lesson, replies),
     )
 
 
-def _others(conversation: Conversation, replies: Iterable[str]) -> tuple[str, ...]:
-    if conversation.expect:
+def _others(lesson: Lesson | Conversation, replies: Iterable[str]) -> tuple[str, ...]:
+    if lesson.expect:
         return ()  # decides by itself
-    return tuple(sorted(set(replies) - {conversation.reply}))
+    return tuple(sorted(set(replies) - {lesson.reply}))
 
 
-def replies_by_question(
-    conversations: Iterable[Conversation],
-) -> dict[tuple[tuple[str, str], ...], list[str]]:
+def replies_by_question(conversations: Iterable[Conversation]) -> dict[Messages, list[str]]:
     """All replies that the conversations have to each question."""
-    replies: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
-    for item in conversations:
-        replies[item.question].append(item.reply)
+    replies: dict[Messages, list[str]] = defaultdict(list)
+    for lesson in lessons(conversations):
+        replies[lesson.question].append(lesson.reply)
     return replies
 
 
@@ -164,16 +199,20 @@ def build(
     cap: int,
     seed: int,
 ) -> list[Probe]:
-    """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all."""
+    """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all.
+
+    Every reply that is taught can be asked for, those in the middle of a conversation as well.
+    """
     groups = {-1 if key is None else key: items for key, items in taught.items()}
 
     def generation(key: int) -> int | None:
         return None if key < 0 else key
 
     others = replies_by_question(item for items in taught.values() for item in items)
+    taught_replies = {key: lessons(items) for key, items in groups.items()}
     recall = [
-        recall_probe(item, generation(key), others[item.question])
-        for key, item in stratified(groups, cap, seed)
+        recall_probe(lesson, generation(key), others[lesson.question])
+        for key, lesson in stratified(taught_replies, cap, seed)
     ]
     asked = {key: [item for item in items if item.paraphrases] for key, items in groups.items()}
     general = [
