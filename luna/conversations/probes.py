@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from luna import files
 from luna.conversations import folder as folders
 from luna.conversations.choose import stratified
 from luna.conversations.schema import Conversation
+from luna.conversations.similar import Similar
 from luna.errors import InputError
 
 RECALL = "recall"
@@ -23,8 +23,6 @@ GENERALISATION = "generalisation"
 CHOICE = "choice"  # generalisation of held-out conversations: the true reply among distractors
 KINDS = (RECALL, GENERALISATION, CHOICE)
 DISTRACTORS = 3
-NEAR_DUPLICATE = 0.9  # Jaccard similarity of character 5-grams above which two questions are one
-_GRAM = 5
 
 Messages = tuple[tuple[str, str], ...]
 
@@ -165,9 +163,9 @@ def choice_probes(held_out: Mapping[int, Sequence[Conversation]], seed: int) -> 
     probes = []
     for generation, items in held_out.items():
         for item in items:
-            others = [reply for reply in replies if reply != item.reply]
-            if len(others) >= DISTRACTORS:
-                picked = tuple(random.Random(f"{seed}/{item.identity}").sample(others, DISTRACTORS))
+            if len(replies) > DISTRACTORS:
+                some = random.Random(f"{seed}/{item.identity}").sample(replies, DISTRACTORS + 1)
+                picked = tuple(reply for reply in some if reply != item.reply)[:DISTRACTORS]
                 probes.append(
                     Probe(
                         CHOICE,
@@ -223,70 +221,52 @@ def build(
     return recall + general[:cap] + list(written)
 
 
-def _grams(text: str) -> frozenset[str]:
-    plain = " ".join(re.findall(r"\w+", text.casefold()))
-    return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
-
-
 def hold_out(
     delta: list[Conversation], fraction: float, seed: int
 ) -> tuple[list[Conversation], list[Conversation]]:
     """Split a delta into what is taught and what is kept for the evals.
 
     Only a delta without any paraphrase needs it. A conversation is held out only when its question is
-    no near-duplicate of another's, otherwise the answer would be known from training.
+    no near-duplicate of another's, otherwise the answer would be known from training. A correction, which has
+    replies that are not learnt, is never held out: it is there to be learnt.
     """
-    if any(item.paraphrases for item in delta):
+    count = int(fraction * len(delta))
+    if not count or any(item.paraphrases for item in delta):
         return delta, []
-    grams = [_grams(item.question[-1][1]) for item in delta]
-    order = random.Random(seed).sample(range(len(delta)), len(delta))
+    questions = [item.question[-1][1] for item in delta]
+    similar = Similar(questions)
     chosen: set[int] = set()
-    for index in order:
-        if len(chosen) >= int(fraction * len(delta)):
+    for index in random.Random(seed).sample(range(len(delta)), len(delta)):
+        if len(chosen) >= count:
             break
-        if all(
-            other == index or _similarity(grams[index], grams[other]) <= NEAR_DUPLICATE
-            for other in range(len(delta))
-        ):
+        if not delta[index].context and similar.like(questions[index]) == [index]:
             chosen.add(index)
     return [item for i, item in enumerate(delta) if i not in chosen], [
         item for i, item in enumerate(delta) if i in chosen
     ]
 
 
-def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / len(one | other)
-
-
 def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> int:
     """Prove that no question kept for generalisation is trained on, neither literally nor nearly.
 
     Compares the last question of each probe with every question of every training conversation by
-    the Jaccard similarity of their character 5-grams. Returns the number of pairs compared.
+    the Jaccard similarity of their character 5-grams. Returns the number of pairs.
 
     Raises:
         InputError: a probe's question is in the training set; it names both.
     """
-    seen: dict[frozenset[str], str] = {}
-    index: dict[str, list[frozenset[str]]] = {}
-    for conversation in training:
-        for role, content in conversation.messages:
-            if role == "user" and (grams := _grams(content)) not in seen:
-                seen[grams] = content
-                for gram in grams:
-                    index.setdefault(gram, []).append(grams)
-    compared = 0
-    for probe in probes:
-        if probe.kind not in (GENERALISATION, CHOICE):
-            continue
-        question = probe.messages[-1][1]
-        grams = _grams(question)
-        # A pair above the limit shares grams; only those that share one are looked at.
-        for other in {other for gram in grams for other in index.get(gram, ())}:
-            compared += 1
-            if _similarity(grams, other) > NEAR_DUPLICATE:
-                raise InputError(
-                    f"The paraphrase '{question}' is almost the same as the trained question '{seen[other]}': "
-                    "a paraphrase must never be trained on; reword or remove one of them in data/conversations."
-                )
-    return compared
+    kept = [probe.messages[-1][1] for probe in probes if probe.kind in (GENERALISATION, CHOICE)]
+    similar = Similar(kept)
+    trained = {
+        content
+        for conversation in training
+        for role, content in conversation.messages
+        if role == "user"
+    }
+    for question in sorted(trained):
+        for at in similar.like(question):
+            raise InputError(
+                f"The paraphrase '{kept[at]}' is almost the same as the trained question '{question}': "
+                "a paraphrase must never be trained on; reword or remove one of them in data/conversations."
+            )
+    return len(kept) * len(trained)
