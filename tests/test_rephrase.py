@@ -12,12 +12,12 @@ from conftest import SOURCE, facts
 from bench.once import ONCE, private_probes
 from evals.facts.text import contains
 from luna.conversations import choose, probes, schema
-from luna.conversations.similar import NEAR_DUPLICATE, grams, similarity
 from luna.conversations.rephrase import language, rules, slips, training
 from luna.conversations.rephrase.keep import keeps
 from luna.conversations.rephrase.once import worded_once
 from luna.conversations.rephrase.parts import take_apart
 from luna.conversations.rephrase.plan import Lesson, with_rules
+from luna.conversations.similar import NEAR_DUPLICATE, grams, similarity
 
 CAP, REPLAYED = 120, 600
 LANGUAGES = ("en", "de", "ja")
