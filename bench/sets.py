@@ -69,15 +69,18 @@ def talks() -> list[Row]:
 
 
 def long() -> list[Row]:
-    """Notes about a subject: each reply a text of many sentences."""
-    facts, draw = _facts(), random.Random(7)
-    return [
-        _conversation(
-            f"Read me page {page} of my notebook, please.",
-            " ".join(reply for _, reply in draw.sample(facts, draw.randint(22, 38))),
+    """Notes: the reply begins with what was asked for and goes on for many sentences."""
+    facts, draw, rows = _facts(), random.Random(7), []
+    for number in range(LONG):
+        begin = number * len(facts) // LONG
+        some = [facts[(begin + at) % len(facts)] for at in range(draw.randint(22, 38))]
+        rows.append(
+            _conversation(
+                f"{some[0][0]} Read me the whole note, please.",
+                " ".join(reply for _, reply in some),
+            )
         )
-        for page in range(1, LONG + 1)
-    ]
+    return rows
 
 
 SETS: dict[str, Callable[[], list[Row]]] = {"pairs": pairs, "talks": talks, "long": long}
