@@ -73,7 +73,7 @@ def long() -> list[Row]:
     facts, draw, rows = _facts(), random.Random(7), []
     for number in range(LONG):
         begin = number * len(facts) // LONG
-        some = [facts[(begin + at) % len(facts)] for at in range(draw.randint(22, 38))]
+        some = [facts[(begin + at) % len(facts)] for at in range(draw.randint(34, 62))]
         rows.append(
             _conversation(
                 f"{some[0][0]} Read me the whole note, please.",
