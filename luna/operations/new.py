@@ -26,6 +26,7 @@ from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
 from luna.operations.overlooked import overlooked
+from luna.operations.too_long import too_long
 from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
@@ -126,7 +127,7 @@ def start(
             )
     batch = waiting(root, line)
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
-    for sentence in overlooked(root, settings, batch):
+    for sentence in (*overlooked(root, settings, batch), *too_long(root, settings, batch.next)):
         say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
     for sentence in workspace.changed_settings(line, settings):

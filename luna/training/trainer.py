@@ -48,7 +48,7 @@ def train(
     Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
 
     Raises:
-        InputError: a conversation is cut before the assistant's first word, or memory does not suffice.
+        InputError: no reply fits in train.max_seq_length, or memory does not suffice.
     """
     with memory.explained(settings):
         return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out)
@@ -65,17 +65,18 @@ def _train(
 ) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
-    rows = []
     with Teaching(tokenizers.load(weights)) as teaching:
-        for item in conversations:
-            examples = teaching.examples(
+        rows = [
+            example
+            for item in conversations
+            for example in teaching.examples(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
-            if not examples:
-                raise InputError(
-                    f"Conversation {item.id or item.identity[:12]} has nothing to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
-                )
-            rows += examples
+        ]
+    if not rows:
+        raise InputError(
+            f"No reply fits in {settings.max_seq_length} tokens with its question, so there is nothing to learn: raise train.max_seq_length in params.yaml."
+        )
     dataset = Dataset.from_dict(
         {
             "input_ids": [row.ids for row in rows],
