@@ -278,6 +278,7 @@ def test_advice_of_another_version_is_none():
     assert advice.loads(None) is None
     assert advice.loads(item | {"change": "pray"}) is None
     assert advice.loads(item | {"more": 1}) is None
+    assert advice.loads(item | {"clause": "charm"}) is None
 
 
 def test_a_clause_that_the_untaught_base_passes_shows_nothing():
