@@ -75,6 +75,7 @@ def build(
             "backward_transfer": transfer,
             "eval_time_minutes": timing["eval_time_minutes"],
             "method": timing.get("method"),
+            "left_out": timing.get("left_out", 0),
         },
         "evolution": export["evolution"],
         "decision": {

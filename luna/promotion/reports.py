@@ -70,6 +70,16 @@ def _early(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _left_out(count: int) -> list[str]:
+    if not count:
+        return []
+    taught = "1 reply was" if count == 1 else f"{count} replies were"
+    return [
+        "",
+        f"{taught} neither taught nor asked for: too long for train.max_seq_length with the question.",
+    ]
+
+
 def _question(row: Mapping[str, Any]) -> str:
     return _line(row["messages"][-1][1])
 
@@ -113,6 +123,7 @@ def evaluation(
         *_clauses(metrics, decision),
         "",
         f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
+        *_left_out(scores.get("left_out", 0)),
         "",
         *(["## What to change", "", _advised(advice), ""] if advice else []),
         "## Lineage and data",
