@@ -25,6 +25,9 @@ def main() -> None:
             "method": suite.METHOD,
             "eval_time_minutes": round(seconds / 60, 3),
             "probes": len(asked),
+            # The most tokens that an answer was given; each row of the answers has its own limit.
+            "max_tokens": max((item.answer.limit or 0 for item in marked), default=0),
+            "not_ended": sum(not item.answer.ended for item in marked),
             "probes_per_second": round(len(asked) / seconds, 2),
         },
     )

@@ -89,7 +89,12 @@ def main() -> None:
         else {}
     )
     decision = rule.decide(
-        parts["scores"], settings.promotion, first, regressions, parts["train"].get("stopped")
+        parts["scores"],
+        settings.promotion,
+        first,
+        regressions,
+        parts["train"].get("stopped"),
+        parts["prep"]["new_conversations"] + parts["prep"].get("held_out", 0),
     )
 
     matrix = (

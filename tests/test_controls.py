@@ -19,6 +19,7 @@ from evals import suite
 from luna import params
 from luna.conversations import probes
 from luna.conversations.schema import Conversation
+from luna.promotion import size
 from luna.promotion.rule import Decision, decide
 
 SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
@@ -142,7 +143,7 @@ def test_held_out_conversations_without_paraphrases_are_judged_by_choice(random,
     """
     delta = greetings()
     trained, kept = probes.hold_out(delta, 0.3, SETTINGS.data.seed)
-    assert len(kept) == int(0.3 * len(delta)) >= SETTINGS.promotion.min_probes and not {
+    assert len(kept) == int(0.3 * len(delta)) >= size.MOST and not {
         item.identity for item in kept
     } & {item.identity for item in trained}
     chosen = probes.choice_probes({1: kept}, SETTINGS.data.seed)

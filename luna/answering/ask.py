@@ -10,10 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from luna.answering import trial
 from luna.answering.engine import Answer, Engine
+from luna.answering.gguf_vocabulary import GgufVocabulary
+from luna.answering.limits import limits
 from luna.conversations.probes import Probe
 from luna.params import Evaluate
 
 _MIN_CONTEXT = 512
+_MAX_CONTEXT = 8192  # tokens, where the model does not say what it was made for
+_MAX_CELLS = (
+    32768  # tokens kept of all sequences together, as far as one of them does not need more
+)
 Choose = Callable[[Engine, list[int], Sequence[str]], int | None]
 
 
@@ -31,13 +37,16 @@ def ask(
     if not probes:
         return []
     trial.require_loadable(model)
-    longest = max(
-        sum(len(content) for _, content in probe.messages) + len(probe.reference)
-        for probe in probes
-    ) + len(system_prompt)
-    # A token is at least one character; what the template adds fits the minimum. Rounded up to whole blocks.
-    context = max(_MIN_CONTEXT, -(-min(longest, 8192) // 256) * 256 + settings.max_tokens)
-    parallel = min(settings.parallel, len(probes))
+    with GgufVocabulary(model, vocabulary_only=True) as vocabulary:
+        prompts = [vocabulary.prompt(probe.messages, system_prompt) for probe in probes]
+        sizes = [_reply_tokens(vocabulary, probe) for probe in probes]
+        most = vocabulary.context_length or _MAX_CONTEXT
+    free = [i for i, probe in enumerate(probes) if not probe.distractors]
+    own = dict(zip(free, limits(settings.max_tokens, [sizes[i] for i in free]), strict=True))
+    own = {i: max(1, min(limit, most - len(prompts[i]))) for i, limit in own.items()}
+    longest = max(len(prompt) + own.get(i, sizes[i]) for i, prompt in enumerate(prompts))
+    context = max(_MIN_CONTEXT, -(-min(longest, most) // 256) * 256)
+    parallel = max(1, min(settings.parallel, len(probes), _MAX_CELLS // context))
     console = Console()
     columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
@@ -45,13 +54,13 @@ def ask(
         Engine(model, parallel, context) as engine,
     ):
         task = bar.add_task("probes", total=len(probes))
-        prompts = [engine.prompt(probe.messages, system_prompt) for probe in probes]
-        free = [i for i, probe in enumerate(probes) if not probe.distractors]
         answers = dict(
             zip(
                 free,
                 engine.answer(
-                    [prompts[i] for i in free], settings.max_tokens, lambda: bar.advance(task)
+                    [prompts[i] for i in free],
+                    [own[i] for i in free],
+                    lambda: bar.advance(task),
                 ),
                 strict=True,
             )
@@ -64,3 +73,9 @@ def ask(
             )
             bar.advance(task)
         return [answers[i] for i in range(len(probes))]
+
+
+def _reply_tokens(vocabulary: GgufVocabulary, probe: Probe) -> int:
+    """Of the longest reply that the probe may be answered with."""
+    replies = (probe.reference, *probe.also, *probe.distractors)
+    return max(len(vocabulary.tokenise(reply)) for reply in replies)

@@ -25,6 +25,7 @@ from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
+from luna.operations.foreseen import too_few
 from luna.operations.overlooked import overlooked
 from luna.repo.supported import require_can_seal, require_supported
 
@@ -128,6 +129,10 @@ def start(
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
     for sentence in overlooked(root, settings, batch):
         say(sentence)
+    if line.sealed:  # generation 0 is promoted whatever it scores
+        written = probes.curated(root / artifacts.CURATED_PROBES)
+        for sentence in too_few(line, settings, batch.next, written):
+            say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
     for sentence in workspace.changed_settings(line, settings):
         say(f"params.yaml: {sentence}")

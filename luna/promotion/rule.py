@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luna.params import Clause, Promotion
+from luna.promotion import size
 from luna.scores import SCORES, Score
 
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
@@ -39,18 +40,20 @@ def decide(
     is_ancestor: bool,
     regressions: Mapping[str, float] | None = None,
     stopped: Mapping[str, Any] | None = None,
+    conversations: int = 0,
 ) -> Decision:
     """All clauses must hold, and training must not have failed. Generation 0 is promoted whatever it scores: a line needs an ancestor.
 
     ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name;
-    ``stopped`` as in train_args.json: why training ended early, if it did.
+    ``stopped`` as in train_args.json: why training ended early, if it did. ``conversations``: how many were taught and
+    held out, which says how many probes are needed (luna.promotion.size).
     """
     verdicts = [
         _judge(
             score,
             scores[score.name],
             getattr(rule, score.name),
-            rule.min_probes,
+            size.needed(rule.min_probes, conversations),
             (regressions or {}).get(score.name),
         )
         for score in SCORES
@@ -79,7 +82,9 @@ def _judge(
         return Verdict(of.name, value, bound, passed, reason, warning)
 
     if n < min_probes:
-        return says(False, f"{title} rests on {n} probes, fewer than the {min_probes} required")
+        return says(
+            False, f"{title} rests on {n} probes, too few to judge: {min_probes} are needed"
+        )
     if value is None or not 0 <= value <= 1:  # a NaN is not between them
         return says(False, f"{title} could not be measured")
     if value < limit if least else value > limit:
