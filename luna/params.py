@@ -94,6 +94,7 @@ class Data(_Section):
     seed: int
     probes_per_kind: Positive
     hold_out: Fraction
+    augment: Literal["none", "rules"]
     batches: Literal["flat", "folder"]
     batch_size: Count
 

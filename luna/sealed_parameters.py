@@ -27,6 +27,7 @@ BEFORE: dict[str, Any] = {
         "seed": 7,
         "probes_per_kind": 120,
         "hold_out": 0.1,
+        "augment": "none",
         "batches": "flat",
         "batch_size": 0,
     },

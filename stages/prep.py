@@ -7,6 +7,7 @@ from pathlib import Path
 from luna import artifacts, files, params, stage
 from luna.conversations import batches, choose, probes, schema, taught
 from luna.conversations.probes import Probe
+from luna.conversations.rephrase import plan
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.history import build as builds
@@ -64,6 +65,7 @@ def main() -> None:
         delta: list[Conversation] = []
         held_out: list[Conversation] = []
         replay: list[tuple[int, Conversation]] = []
+        old: dict[int, list[Conversation]] = {}
         asked: dict[int | None, list[Conversation]] = {None: chosen_by_new}
         exam: dict[int, list[Conversation]] = {}
     else:
@@ -83,9 +85,22 @@ def main() -> None:
             for item in sorted(delta + held_out, key=lambda item: item.identity)
         ]
 
-    training = choose.training_order(delta + [item for _, item in replay], data.seed)
+    lesson, by_rule = plan.Lesson(delta, replay, asked), None
+    if data.augment == "rules":
+        kept = [item for items in exam.values() for item in items]
+        lesson, by_rule = plan.with_rules(
+            lesson,
+            old,
+            kept,
+            written,
+            data.replay_samples,
+            data.probes_per_kind,
+            (data.seed, number),
+        )
+    replay = lesson.replay
+    training = choose.training_order(lesson.examples, data.seed)
     chosen = (
-        probes.build(asked, written, data.probes_per_kind, data.seed)
+        probes.build(lesson.asked, written, data.probes_per_kind, data.seed)
         + probes.choice_probes(exam, data.seed)[: data.probes_per_kind]
     )
     compared = probes.refuse_leaks(chosen, training)
@@ -113,6 +128,7 @@ def main() -> None:
             "replay_samples": len(replay),
             "replay_by_generation": replayed,
             "total_training_examples": len(training),
+            "made_by_rule": asdict(by_rule) if by_rule else None,
             "karma": sum(item.karma for item in delta + held_out),
             "karma_left": build.karma_left,
             "folder": build.folder,

@@ -7,7 +7,7 @@ bench.controls`` does the same with the real base, and docs/evals.md holds its f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from controls import FIRST, SECOND, STRANGERS, SYSTEM, export, greetings, teach,
 from evals import suite
 from luna import params
 from luna.conversations import probes
+from luna.conversations.rephrase.plan import Lesson, with_rules
 from luna.conversations.schema import Conversation
 from luna.promotion import size
 from luna.promotion.rule import Decision, decide
@@ -92,6 +93,18 @@ def test_the_untaught_base_fails_recall(base):
         "generalisation",
         "tone_drift",
     }
+
+
+def test_the_untaught_base_fails_the_exam_made_by_rule(base):
+    """Nobody wrote other words for these facts: the rules do."""
+    once = [replace(item, paraphrases=(), expect=()) for item in OLD if item.id.endswith("-0")]
+    lesson, _ = with_rules(
+        Lesson(once, [], {1: once}), {}, [], [], 0, SETTINGS.data.probes_per_kind, (7, 1)
+    )
+    found = judge(base, {1: lesson.asked[1]}, lesson.examples)
+    score = found.scores["generalisation"]
+    assert score["n"] >= SETTINGS.promotion.min_probes and score["value"] <= 0.1, score
+    assert "generalisation" in found.failed
 
 
 def test_a_taught_model_passes_every_clause(taught):

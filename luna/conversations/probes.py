@@ -184,7 +184,8 @@ def build(
     return recall + general[:cap] + list(written)
 
 
-def _grams(text: str) -> frozenset[str]:
+def question_grams(text: str) -> frozenset[str]:
+    """The character 5-grams of a text without case and punctuation."""
     plain = " ".join(re.findall(r"\w+", text.casefold()))
     return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
 
@@ -199,14 +200,14 @@ def hold_out(
     """
     if any(item.paraphrases for item in delta):
         return delta, []
-    grams = [_grams(item.question[-1][1]) for item in delta]
+    grams = [question_grams(item.question[-1][1]) for item in delta]
     order = random.Random(seed).sample(range(len(delta)), len(delta))
     chosen: set[int] = set()
     for index in order:
         if len(chosen) >= int(fraction * len(delta)):
             break
         if all(
-            other == index or _similarity(grams[index], grams[other]) <= NEAR_DUPLICATE
+            other == index or similarity(grams[index], grams[other]) <= NEAR_DUPLICATE
             for other in range(len(delta))
         ):
             chosen.add(index)
@@ -215,7 +216,8 @@ def hold_out(
     ]
 
 
-def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
+def similarity(one: frozenset[str], other: frozenset[str]) -> float:
+    """Jaccard's, 0..1."""
     return len(one & other) / len(one | other)
 
 
@@ -232,7 +234,7 @@ def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> i
     index: dict[str, list[frozenset[str]]] = {}
     for conversation in training:
         for role, content in conversation.messages:
-            if role == "user" and (grams := _grams(content)) not in seen:
+            if role == "user" and (grams := question_grams(content)) not in seen:
                 seen[grams] = content
                 for gram in grams:
                     index.setdefault(gram, []).append(grams)
@@ -241,11 +243,11 @@ def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> i
         if probe.kind not in (GENERALISATION, CHOICE):
             continue
         question = probe.messages[-1][1]
-        grams = _grams(question)
+        grams = question_grams(question)
         # A pair above the limit shares grams; only those that share one are looked at.
         for other in {other for gram in grams for other in index.get(gram, ())}:
             compared += 1
-            if _similarity(grams, other) > NEAR_DUPLICATE:
+            if similarity(grams, other) > NEAR_DUPLICATE:
                 raise InputError(
                     f"The paraphrase '{question}' is almost the same as the trained question '{seen[other]}': "
                     "a paraphrase must never be trained on; reword or remove one of them in data/conversations."

@@ -1,0 +1,115 @@
+"""Draws rephrasings of a question, and leaves out those that would teach or ask something else."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from luna.conversations.probes import NEAR_DUPLICATE, question_grams, similarity
+from luna.conversations.rephrase.compose import rephrase
+from luna.conversations.rephrase.keep import keeps
+from luna.conversations.rephrase.once import own_rules
+from luna.conversations.rephrase.rules import Rules, Side
+from luna.conversations.schema import Conversation
+
+_SPARE = 1  # more are drawn than are wanted, since some are left out
+_TRIES = 12  # for each that is wanted
+
+
+@dataclass
+class Report:
+    """What was made by rule, and how many rephrasings were drawn and left out, and why."""
+
+    worded_once: int = 0  # new conversations
+    variants: int = 0  # trained on besides them
+    replayed_variants: int = 0
+    lost_words: int = 0  # left out: they lacked a word of the question
+    near_another: int = (
+        0  # left out: nearly another question, or for the exam one that is trained on
+    )
+
+
+#: A question, and the identity of the conversation that it belongs to; None: it may be almost no other text.
+Asked = tuple[str, str | None]
+
+
+def draw(
+    items: Sequence[Conversation],
+    side: Side,
+    count: int,
+    seed: str,
+    known: Iterable[Asked],
+    report: Report,
+) -> dict[str, list[str]]:
+    """By identity up to ``count`` rephrasings of each conversation's last question, the same for the same seed.
+
+    None of them is almost a question of ``known`` that belongs to another conversation.
+    """
+    rules = own_rules(items) if count else None
+    drawn = {
+        item.identity: _one(item, rules, side, count + _SPARE, seed, report)
+        for item in (items if count else ())
+    }
+    candidates = _Candidates(drawn)
+    for text, owner in known if drawn else ():
+        candidates.meet(text, owner)
+    report.near_another += len(candidates.left_out)
+    return {
+        identity: [text for text in texts if (text, identity) not in candidates.left_out][:count]
+        for identity, texts in drawn.items()
+    }
+
+
+def _one(
+    item: Conversation, rules: Rules | None, side: Side, count: int, seed: str, report: Report
+) -> list[str]:
+    question = item.question[-1][1]
+    if "```" in question:
+        return []  # code is no question to play with
+    own = rules if rules and rules.fit(question) else None
+    chance = random.Random(f"{seed}/{side}/{item.identity}")
+    drawn: dict[str, None] = {}
+    for _ in range(_TRIES * count):
+        text = rephrase(question, own, side, chance)
+        if not keeps(question, text, own):
+            report.lost_words += 1
+        elif text != question:
+            drawn[text] = None
+        if len(drawn) == count:
+            break
+    return list(drawn)
+
+
+class _Candidates:
+    """Rephrasings that known questions are held against: they are few, and the known ones many.
+
+    Two sets of grams that are alike share one of their rarest, so only those are looked up (prefix filter, Chaudhuri,
+    Ganti and Kaushik 2006).
+    """
+
+    def __init__(self, drawn: dict[str, list[str]]) -> None:
+        self.left_out: set[Asked] = set()
+        self._rows = [
+            (question_grams(text), text, identity)
+            for identity, texts in drawn.items()
+            for text in texts
+        ]
+        self._often = Counter(gram for grams, _, _ in self._rows for gram in grams)
+        self._by_gram: dict[str, list[int]] = defaultdict(list)
+        for at, (grams, _, _) in enumerate(self._rows):
+            for gram in self._rarest(grams):
+                self._by_gram[gram].append(at)
+
+    def _rarest(self, grams: frozenset[str]) -> list[str]:
+        ordered = sorted(grams, key=lambda gram: (self._often[gram], gram))
+        return ordered[: int(len(grams) * (1 - NEAR_DUPLICATE)) + 1]
+
+    def meet(self, known: str, owner: str | None) -> None:
+        """Leave out what is almost the known question, as the leak check of the probes counts it."""
+        grams = question_grams(known)
+        for at in {at for gram in self._rarest(grams) for at in self._by_gram.get(gram, ())}:
+            other, text, identity = self._rows[at]
+            if identity != owner and similarity(grams, other) > NEAR_DUPLICATE:
+                self.left_out.add((text, identity))

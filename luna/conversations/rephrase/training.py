@@ -1,0 +1,83 @@
+"""What is trained on besides a conversation that was said once: the same reply to other words."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+
+from luna.conversations.rephrase.draw import Asked, Report, draw
+from luna.conversations.rephrase.once import worded_once
+from luna.conversations.schema import Conversation
+
+VARIANTS = 6  # of each conversation, besides itself (docs/evals.md has what fewer and more give)
+#: Examples that a training set grows to by variants: a larger one has variety of its own, and takes long.
+MOST_EXAMPLES = 4_000
+
+Replay = list[tuple[int, Conversation]]
+
+
+def of_delta(
+    delta: Sequence[Conversation], examples: int, known: Iterable[Asked], seed: str, report: Report
+) -> list[Conversation]:
+    """Variants of what is new. ``examples``: how many are trained on without them."""
+    once = worded_once(delta)
+    report.worded_once = len(once)
+    count = min(VARIANTS, max(0, MOST_EXAMPLES - examples) // len(once)) if once else 0
+    made = _variants(once, count, known, seed, report)
+    report.variants = len(made)
+    return made
+
+
+def of_replay(
+    replay: Replay,
+    old: Mapping[int, Sequence[Conversation]],
+    most: int,
+    known: Iterable[Asked],
+    seed: str,
+    report: Report,
+) -> Replay:
+    """The replay with variants of what was said once, ``most`` examples in all; ``seed`` makes them others each time.
+
+    Where there is no room for more, every second one is replayed in other words instead of its own.
+    """
+    once = {item.identity for items in old.values() for item in worded_once(items)}
+    again = [(key, item) for key, item in replay if item.identity in once]
+    if not again:
+        return replay
+    room = max(0, most - len(replay)) // len(again)
+    if not room:
+        again = random.Random(f"{seed}/replay").sample(again, len(again) // 2)
+    made: Replay = []
+    for key in sorted({key for key, _ in again}):
+        items = [item for group, item in again if group == key]
+        for item in _variants(items, min(VARIANTS, max(1, room)), known, seed, report):
+            made.append((key, item))
+    report.replayed_variants = len(made)
+    if not room:
+        replaced = {(item.question[:-1], item.reply) for _, item in made}
+        chosen = {item.identity for _, item in again}
+        replay = [
+            (key, item)
+            for key, item in replay
+            if item.identity not in chosen or (item.question[:-1], item.reply) not in replaced
+        ]
+    return replay + made
+
+
+def _variants(
+    items: Sequence[Conversation], count: int, known: Iterable[Asked], seed: str, report: Report
+) -> list[Conversation]:
+    drawn = draw(items, "training", count, seed, known, report)
+    return [
+        _variant(item, text, number)
+        for item in items
+        for number, text in enumerate(drawn.get(item.identity, ()), start=1)
+    ]
+
+
+def _variant(item: Conversation, text: str, number: int) -> Conversation:
+    """The same lesson, asked otherwise; the replies before it are learnt by the conversation itself."""
+    messages = (*item.question[:-1], ("user", text), ("assistant", item.reply))
+    context = tuple(i for i, (role, _) in enumerate(messages[:-1]) if role == "assistant")
+    identifier = f"{item.id}~{number}" if item.id else None
+    return Conversation(messages, identifier, item.expect, context=context)
