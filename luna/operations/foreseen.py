@@ -29,11 +29,10 @@ _MORE = {
 
 
 def too_few(
-    line: Line, settings: Params, chosen: list[Conversation], written: list[Probe]
+    settings: Params, chosen: list[Conversation], written: list[Probe], before: Counter[str]
 ) -> list[str]:
-    """A sentence for each score that would rest on too few probes, with what to add."""
+    """A sentence for each score that would rest on too few probes, with what to add. ``before``: those of the parent's exam."""
     need = size.needed(settings.promotion.min_probes, len(chosen))
-    before = _of_parent(line)
     asked = _asked(settings.data, chosen[:_SAMPLE], written) + before
     if len(chosen) > _SAMPLE and min(asked[kind] for kind in _MORE) < need:
         asked = _asked(settings.data, chosen, written) + before
@@ -59,7 +58,7 @@ def _asked(data: Data, chosen: list[Conversation], written: list[Probe]) -> Coun
     return Counter(_SCORE[probe.kind] for probe in made)
 
 
-def _of_parent(line: Line) -> Counter[str]:
+def of_parent(line: Line) -> Counter[str]:
     """Probes of the head's own exam by score, which the next one asks again, all or as many; none of generation 0's."""
     head = line.head_name
     text = line.git.show(f"refs/tags/{head}", artifacts.PREP_REPORT) if head else None

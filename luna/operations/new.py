@@ -25,7 +25,7 @@ from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
-from luna.operations.foreseen import too_few
+from luna.operations.foreseen import of_parent, too_few
 from luna.operations.overlooked import overlooked
 from luna.repo.supported import require_can_seal, require_supported
 
@@ -131,7 +131,7 @@ def start(
         say(sentence)
     if line.sealed:  # generation 0 is promoted whatever it scores
         written = probes.curated(root / artifacts.CURATED_PROBES)
-        for sentence in too_few(line, settings, batch.next, written):
+        for sentence in too_few(settings, batch.next, written, of_parent(line)):
             say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
     for sentence in workspace.changed_settings(line, settings):
