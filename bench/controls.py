@@ -146,7 +146,11 @@ def build(
     asked = probes.build(taught, [], settings.data.probes_per_kind, settings.data.seed)
     probes.refuse_leaks(asked, training)
     marked = suite.examine(
-        target / "model.gguf", asked, settings.chat.system_prompt, settings.evaluate
+        target / "model.gguf",
+        asked,
+        settings.chat.system_prompt,
+        settings.evaluate,
+        settings.train.max_seq_length,
     )
     scores = {
         key: asdict(score)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,14 +58,12 @@ def run(repo: Path, *command: str, codes: tuple[int, ...] = (0,)) -> float:
     return time.monotonic() - started
 
 
-def prepare(folder: Path, language: str, settings: dict[str, Any]) -> Path:
+def prepare(folder: Path, conversations: Path, settings: dict[str, Any]) -> Path:
     """The project as it is now, in a repository of its own, with these conversations alone."""
     repo = folder / "luna"
     project.copy(repo, without=("tests/", "data/", "docs/"))
     (repo / "data" / "conversations").mkdir(parents=True)
-    (repo / "data" / "conversations" / "once.jsonl").write_bytes(
-        (ONCE / f"{language}.jsonl").read_bytes()
-    )
+    shutil.copyfile(conversations, repo / "data" / "conversations" / conversations.name)
     path = repo / artifacts.PARAMS
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     for key, value in settings.items():
@@ -91,7 +90,11 @@ def examine(repo: Path, language: str) -> dict[str, float]:
     settings = params.load(repo)
     probes = private_probes(language)
     marked = suite.examine(
-        repo / artifacts.MODEL, probes, settings.chat.system_prompt, settings.evaluate
+        repo / artifacts.MODEL,
+        probes,
+        settings.chat.system_prompt,
+        settings.evaluate,
+        settings.train.max_seq_length,
     )
     files.write_jsonl(repo.parent / "private.jsonl", suite.as_rows(marked))
     return {
@@ -103,7 +106,7 @@ def examine(repo: Path, language: str) -> dict[str, float]:
 
 def measure(folder: Path, language: str, settings: dict[str, Any]) -> str:
     """One row of the table of docs/evals.md."""
-    repo = prepare(folder, language, settings)
+    repo = prepare(folder, ONCE / f"{language}.jsonl", settings)
     seconds = run(repo, "luna", "evolve", codes=(0, 1))
     scores = files.read_json(repo / artifacts.SCORES)
     train = files.read_json(repo / artifacts.TRAIN_ARGS)

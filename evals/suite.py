@@ -19,14 +19,15 @@ METHOD = "facts 1, tone 2"
 
 
 def examine(
-    model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate
+    model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate, max_length: int
 ) -> list[Marked]:
-    """Ask a GGUF model all probes and mark each answer."""
-    answers = ask(model, probes, system_prompt, settings, choice.choose)
+    """Ask a GGUF model the probes and mark each answer; those whose reply fits in no window of ``max_length`` tokens are left out."""
+    answers = ask(model, probes, system_prompt, settings, choice.choose, max_length)
     common = background.common(probe.reference for probe in probes if not probe.distractors)
     return [
         mark(probe, answer, settings.chrf_min, common)
         for probe, answer in zip(probes, answers, strict=True)
+        if answer
     ]
 
 

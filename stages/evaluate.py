@@ -10,10 +10,16 @@ from luna.conversations import probes
 
 def main() -> None:
     """Run the stage."""
-    settings = params.sections("evaluate", "chat", "generation")
+    settings = params.sections("evaluate", "chat", "generation", "train")
     asked = probes.load(artifacts.PROBES)
     started = time.monotonic()
-    marked = suite.examine(artifacts.MODEL, asked, settings.chat.system_prompt, settings.evaluate)
+    marked = suite.examine(
+        artifacts.MODEL,
+        asked,
+        settings.chat.system_prompt,
+        settings.evaluate,
+        settings.train.max_seq_length,
+    )
     seconds = time.monotonic() - started
     scores = suite.scores(marked, settings.generation.identity.number, settings.evaluate.seed)
     files.write_jsonl(artifacts.ANSWERS, suite.as_rows(marked))
@@ -24,18 +30,20 @@ def main() -> None:
         {
             "method": suite.METHOD,
             "eval_time_minutes": round(seconds / 60, 3),
-            "probes": len(asked),
+            "probes": len(marked),
+            "left_out": len(asked)
+            - len(marked),  # their replies are longer than train.max_seq_length
             # The most tokens that an answer was given; each row of the answers has its own limit.
             "max_tokens": max((item.answer.limit or 0 for item in marked), default=0),
             "not_ended": sum(not item.answer.ended for item in marked),
-            "probes_per_second": round(len(asked) / seconds, 2),
+            "probes_per_second": round(len(marked) / seconds, 2),
         },
     )
     shown = ", ".join(
         f"{name.replace('_', ' ')} {'-' if score.value is None else format(score.value, '.3f')}"
         for name, score in scores.items()
     )
-    print(f"evaluate: {shown} ({len(asked)} probes, {seconds:.0f} s)")
+    print(f"evaluate: {shown} ({len(marked)} probes, {seconds:.0f} s)")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from luna.conversations import batches, choose, probes, schema, taught
 from luna.conversations.probes import Probe
 from luna.conversations.rephrase import plan
 from luna.conversations.schema import Conversation
+from luna.conversations.similar import NEAR_DUPLICATE
 from luna.errors import InputError
 from luna.history import build as builds
 from luna.history.build import Build
@@ -140,7 +141,7 @@ def main() -> None:
             "probe_set_sha256": hashlib.sha256(
                 "".join(sorted(probe.identity for probe in chosen)).encode()
             ).hexdigest(),
-            "leak_check": {"pairs_compared": compared, "limit": probes.NEAR_DUPLICATE},
+            "leak_check": {"pairs_compared": compared, "limit": NEAR_DUPLICATE},
         },
     )
     print(f"prep: {len(delta)} new conversations, {len(replay)} replayed, {len(chosen)} probes")

@@ -120,7 +120,10 @@ ASKED = [
     probe
     for row in facts("harbour", range(24))
     for item in [schema.parse(row)]
-    for probe in (probes.recall_probe(item, 1), *probes.paraphrase_probes(item, 1))
+    for probe in (
+        *(probes.recall_probe(one, 1) for one in probes.lessons([item])),
+        *probes.paraphrase_probes(item, 1),
+    )
 ]
 CHOSEN = probes.choice_probes({1: [schema.parse(row) for row in facts("island", range(6))]}, 7)
 
@@ -141,7 +144,7 @@ CHOSEN = probes.choice_probes({1: [schema.parse(row) for row in facts("island", 
 def test_a_broken_model_scores_nothing_and_is_denied(constant, tmp_path, what, check: Callable):
     model = altered(constant, tmp_path / "x.gguf", **what)
     marked = suite.examine(
-        model, ASKED + CHOSEN, controls.SYSTEM, shipped("evaluate", max_tokens=8)
+        model, ASKED + CHOSEN, controls.SYSTEM, shipped("evaluate", max_tokens=8), 512
     )
     free = [item for item in marked if not item.probe.distractors]
     assert all(check(item.answer) for item in free), free[0].answer
@@ -206,7 +209,7 @@ def with_number(path: Path, out: Path, key: str, value: int) -> Path:
 def test_a_gguf_with_absurd_numbers_is_one_sentence(line, constant, tmp_path, key, value):
     model = with_number(constant, tmp_path / "x.gguf", key, value)
     with pytest.raises(ExportError, match="crashes on|cannot load"):
-        suite.examine(model, ASKED[:1], controls.SYSTEM, shipped("evaluate", max_tokens=8))
+        suite.examine(model, ASKED[:1], controls.SYSTEM, shipped("evaluate", max_tokens=8), 512)
     if value == 0xFFFFFFFF:
         done = line.luna("eval", str(model), code=2)
         assert "crashes" in done.stderr and done.stderr.count("\n") == 1 and not done.stdout

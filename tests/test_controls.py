@@ -49,7 +49,9 @@ def judge(
         extra
     )
     probes.refuse_leaks(asked, trained)
-    marked = suite.examine(export(model), asked, SYSTEM, SETTINGS.evaluate)
+    marked = suite.examine(
+        export(model), asked, SYSTEM, SETTINGS.evaluate, SETTINGS.train.max_seq_length
+    )
     scores = {
         name: asdict(score)
         for name, score in suite.scores(marked, max(taught), SETTINGS.evaluate.seed).items()

@@ -1,12 +1,13 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import SOURCE, facts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luna.conversations import choose, probes, schema, taught
+from luna.conversations import choose, probes, schema, similar, taught
 from luna.conversations.examples import IGNORED, Teaching
 from luna.errors import InputError
 
@@ -124,7 +125,8 @@ def test_a_weight_of_0_is_context_and_the_exam_asks_for_what_is_learnt():
     item, plain_one = schema.parse(WEIGHTED), schema.parse(unweighted(WEIGHTED))
     assert item.context == (1, 5) and item.reply == "You." and len(item.question) == 3
     assert schema.parse(item.as_row()) == item and item.identity != plain_one.identity
-    assert probes.recall_probe(item, 1).reference == "You."
+    [asked] = probes.build({1: [item]}, [], 100, 7)
+    assert asked.reference == "You." and asked.messages == item.question
     # Without weights the identity is what it always was: lines remember it.
     assert (
         schema.parse(OPENAI | {"karma": 2}).identity
@@ -190,6 +192,33 @@ def test_replay_is_stratified_seeded_and_as_large_as_asked(sizes, count, seed):
 def test_the_record_of_what_was_taught_reads_back():
     rows = [taught.Taught("a" * 64, 1, 1.0), taught.Taught("b" * 64, 2, 2.5)]
     assert taught.loads(taught.dumps(rows)) == rows
+
+
+WORDS = st.lists(
+    st.sampled_from(["when", "does", "the", "old", "mill", "on", "quay", "street", "open"]),
+    max_size=9,
+)
+
+
+@given(st.lists(WORDS.map(" ".join), max_size=30), WORDS.map(" ".join))
+def test_near_duplicates_are_all_that_comparing_each_pair_gives(texts, text):
+    expected = [
+        at
+        for at, other in enumerate(texts)
+        if similar.similarity(similar.grams(text), similar.grams(other)) > similar.NEAR_DUPLICATE
+    ]
+    assert similar.Similar(texts).like(text) == expected
+
+
+def test_a_correction_is_never_held_out():
+    items = plain(
+        f"What is the number {i} of the street {i * 7919} in the old town?" for i in range(20)
+    )
+    corrected = [
+        replace(item, messages=(*item.messages, *item.messages), context=(1,)) for item in items
+    ]
+    taught, kept = probes.hold_out(corrected[:10] + items[10:], 0.5, 7)
+    assert len(kept) == 10 and not any(item.context for item in kept) and len(taught) == 10
 
 
 def test_a_paraphrase_that_is_trained_on_is_refused():

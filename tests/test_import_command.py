@@ -92,7 +92,7 @@ def test_a_dry_run_writes_nothing_and_shows_what_would_come(mine):
             "Wann fährt die Fähre heute von der Nordmole ab?", "Um neun Uhr von der Nordmole."
         ),
         exports.chatgpt_pair("Mein Schlüssel?", f"Er lautet {key}."),
-        exports.chatgpt_pair("Say much.", "word " * 900),
+        exports.chatgpt_pair("Say much.", "word " * 1800),
         {"title": "nothing"},
     ]
     source = export(mine, rows)
@@ -103,7 +103,8 @@ def test_a_dry_run_writes_nothing_and_shows_what_would_come(mine):
     assert result["dry_run"] and (result["read"], result["taken"], result["rejected"]) == (8, 7, 1)
     assert result["reasons"] == {"unknown_form": 1} and result["several_answers"] == 1
     assert result["languages"]["de"] >= 1 and result["languages"]["en"] >= 1
-    assert result["tokens"]["beyond"] == 1 and result["tokens"]["window"] == 512
+    assert result["tokens"]["beyond"] == 1 == result["tokens"]["too_long"]
+    assert result["tokens"]["window"] == 1024
     assert not result["tokens"]["exact"]  # there is no base
     assert result["secrets"]["kinds"] == {"AWS Access Key": 1}
     assert result["secrets"]["where"] == ["export.json item 6"]

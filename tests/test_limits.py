@@ -56,7 +56,9 @@ def test_a_model_that_knows_long_replies_reaches_the_recall_that_it_has(tiny_bas
     asked = probes.build({1: items}, [], 20, 7)
 
     def recall(max_tokens) -> tuple[float, list]:
-        marked = suite.examine(model, asked, SYSTEM, shipped("evaluate", max_tokens=max_tokens))
+        marked = suite.examine(
+            model, asked, SYSTEM, shipped("evaluate", max_tokens=max_tokens), 512
+        )
         return suite.scores(marked, 1, 7)["recall"].value, marked
 
     by_hand, _ = recall(400)

@@ -13,7 +13,7 @@ from luna.answering.engine import Answer, Engine
 from luna.conversations import marks, schema
 from luna.conversations.examples import Example, Teaching
 from luna.conversations.marks import Marks, Transformers
-from luna.conversations.probes import recall_probe
+from luna.conversations.probes import Lesson, recall_probe
 from luna.errors import InputError
 from luna.sharing.chat import Chat
 from luna.sharing.pool import Loaded
@@ -122,8 +122,8 @@ def test_a_mark_in_a_message_is_text_in_training_exam_chat_and_server(
 
     monkeypatch.setattr(Engine, "answer", examined)
     monkeypatch.setattr(Engine, "stream", streamed)
-    probe = recall_probe(schema.Conversation(whole), 1)
-    ask.ask(model, [probe], SYSTEM, shipped("evaluate"), lambda *_: None)
+    probe = recall_probe(Lesson(schema.Conversation(whole), len(whole) - 1), 1)
+    ask.ask(model, [probe], SYSTEM, shipped("evaluate"), lambda *_: None, 512)
     who = "server"
     list(Loaded("G001", engine, SYSTEM).answer(list(question), 8))
     who = "chat"

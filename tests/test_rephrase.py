@@ -12,12 +12,12 @@ from conftest import SOURCE, facts
 from bench.once import ONCE, private_probes
 from evals.facts.text import contains
 from luna.conversations import choose, probes, schema
-from luna.conversations.probes import NEAR_DUPLICATE, question_grams, similarity
 from luna.conversations.rephrase import language, rules, slips, training
 from luna.conversations.rephrase.keep import keeps
 from luna.conversations.rephrase.once import worded_once
 from luna.conversations.rephrase.parts import take_apart
 from luna.conversations.rephrase.plan import Lesson, with_rules
+from luna.conversations.similar import NEAR_DUPLICATE, grams, similarity
 
 CAP, REPLAYED = 120, 600
 LANGUAGES = ("en", "de", "ja")
@@ -58,8 +58,7 @@ def test_no_rule_is_both_trained_on_and_examined():
             assert ours and exam and not set(ours) & set(exam)
             for mine in ours:
                 assert not any(
-                    similarity(question_grams(mine), question_grams(other)) > NEAR_DUPLICATE
-                    for other in exam
+                    similarity(grams(mine), grams(other)) > NEAR_DUPLICATE for other in exam
                 ), mine
     assert not set(slips.TRAINING) & set(slips.EXAM)
 
@@ -135,7 +134,7 @@ def test_a_rephrasing_is_never_another_conversations_question():
         for other in items + kept:
             if other.reply != item.reply or other in kept:
                 one, two = texts([item])[0], texts([other])[0]
-                assert similarity(question_grams(one), question_grams(two)) <= NEAR_DUPLICATE
+                assert similarity(grams(one), grams(two)) <= NEAR_DUPLICATE
     assert report.near_another > 0
     probes.refuse_leaks(probes.build(made.asked, [], CAP, 7), made.examples)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BIN, SOURCE, copy_project
+from conftest import BIN, SOURCE, copy_project, facts, write_jsonl
 
 from luna.export import converter
 from luna.training.environment import has_nvidia_gpu
@@ -70,8 +70,9 @@ HEAVY = {"torch", "dvc", "pandas", "transformers", "llama_cpp", "unsloth", "nump
         ("new", {"dvc", "numpy"}),  # it asks the stores whether they take a seal, through DVC
     ],
 )
-def test_commands_start_without_heavy_imports(fresh, tmp_path, command, needed):
-    repo = fresh.copy(tmp_path / "mine")
+def test_commands_start_without_heavy_imports(line, tmp_path, command, needed):
+    repo = line.copy(tmp_path / "mine")
+    write_jsonl(repo.path / "data/conversations/new.jsonl", facts("new", range(4)))
     code = f"import sys; sys.argv = ['luna', '{command}']\nfrom luna.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(*sorted({HEAVY} & set(sys.modules)))"
     done = repo.run(sys.executable, "-c", code)
     assert set(done.stdout.splitlines()[-1].split()) == needed

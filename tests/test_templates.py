@@ -170,7 +170,6 @@ def test_an_example_without_a_word_to_learn_is_left_out():
     with Teaching(tokenizer) as teaching:
         assert len(teaching.examples(TALK, "", 10_000, context=(1, 3))) == 1
         shortest = len(asked(tokenizer, TALK[:1], ""))
-        assert len(teaching.examples(TALK, "", shortest + 1)) == 1
         assert teaching.examples(TALK, "", shortest) == []
 
 

@@ -12,6 +12,7 @@ from luna.answering import trial
 from luna.answering.engine import Answer, Engine
 from luna.answering.gguf_vocabulary import GgufVocabulary
 from luna.answering.limits import limits
+from luna.conversations.examples import Rendering
 from luna.conversations.probes import Probe
 from luna.params import Evaluate
 
@@ -24,9 +25,17 @@ Choose = Callable[[Engine, list[int], Sequence[str]], int | None]
 
 
 def ask(
-    model: Path, probes: Sequence[Probe], system_prompt: str, settings: Evaluate, choose: Choose
-) -> list[Answer]:
+    model: Path,
+    probes: Sequence[Probe],
+    system_prompt: str,
+    settings: Evaluate,
+    choose: Choose,
+    max_length: int,
+) -> list[Answer | None]:
     """Answers in the order of the probes; the same file and probes give the same answers.
+
+    After a long conversation a model is asked as it was taught, in windows of ``max_length`` tokens. A reply that fits in
+    none was not taught, and is not asked for: None.
 
     Probes with distractors are answered by ``choose`` (engine, prompt, replies) -> index, all others in
     the model's own words, greedily and many at once. The file may be a stranger's: it is tried in a
@@ -38,15 +47,26 @@ def ask(
         return []
     trial.require_loadable(model)
     with GgufVocabulary(model, vocabulary_only=True) as vocabulary:
-        prompts = [vocabulary.prompt(probe.messages, system_prompt) for probe in probes]
-        sizes = [_reply_tokens(vocabulary, probe) for probe in probes]
+        rendering = Rendering(vocabulary.template, vocabulary, vocabulary.end_of_turn)
+        prompts = {
+            i: prompt
+            for i, probe in enumerate(probes)
+            if (
+                prompt := rendering.asked(
+                    probe.messages, probe.reference, system_prompt, max_length
+                )
+            )
+        }
+        sizes = {i: _reply_tokens(vocabulary, probes[i]) for i in prompts}
         most = vocabulary.context_length or _MAX_CONTEXT
-    free = [i for i, probe in enumerate(probes) if not probe.distractors]
+    if not prompts:
+        return [None] * len(probes)
+    free = [i for i in prompts if not probes[i].distractors]
     own = dict(zip(free, limits(settings.max_tokens, [sizes[i] for i in free]), strict=True))
     own = {i: max(1, min(limit, most - len(prompts[i]))) for i, limit in own.items()}
-    longest = max(len(prompt) + own.get(i, sizes[i]) for i, prompt in enumerate(prompts))
+    longest = max(len(prompt) + own.get(i, sizes[i]) for i, prompt in prompts.items())
     context = max(_MIN_CONTEXT, -(-min(longest, most) // 256) * 256)
-    parallel = max(1, min(settings.parallel, len(probes), _MAX_CELLS // context))
+    parallel = max(1, min(settings.parallel, len(prompts), _MAX_CELLS // context))
     console = Console()
     columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
@@ -65,14 +85,14 @@ def ask(
                 strict=True,
             )
         )
-        for i in set(range(len(probes))) - set(free):
+        for i in prompts.keys() - set(free):
             replies = sorted((probes[i].reference, *probes[i].distractors))
             chosen = choose(engine, prompts[i], replies)
             answers[i] = Answer(
                 "" if chosen is None else replies[chosen], 0, chosen is not None, chosen is None
             )
             bar.advance(task)
-        return [answers[i] for i in range(len(probes))]
+        return [answers.get(i) for i in range(len(probes))]
 
 
 def _reply_tokens(vocabulary: GgufVocabulary, probe: Probe) -> int:

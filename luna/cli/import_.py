@@ -194,9 +194,13 @@ def _show_survey(result: Result) -> None:
     )
     typer.echo(
         f"Tokens: {about}{tokens.median:,} in the median, {about}{tokens.longest:,} in the longest; "
-        f"{about}{tokens.beyond:,} longer than the {tokens.window:,} of train.max_seq_length"
+        f"{about}{tokens.beyond:,} longer than the {tokens.window:,} of train.max_seq_length, which are learnt part by part"
         f"{'' if tokens.exact else ' (estimated)'}"
     )
+    if tokens.too_long:
+        typer.echo(
+            f"Too long to be learnt: {about}{tokens.too_long:,} replies; they fit with train.max_seq_length: {tokens.window_needed}"
+        )
     typer.echo(
         f"Near duplicates: about {survey.near_duplicates:,}; "
         f"questions with several answers: {survey.several_answers:,}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from luna.conversations.schema import Conversation
 
@@ -13,9 +14,20 @@ def delta(conversations: Iterable[Conversation], seen: set[str]) -> list[Convers
     return [conversation for conversation in conversations if conversation.identity not in seen]
 
 
+class Identified(Protocol):
+    """What can be chosen."""
+
+    @property
+    def identity(self) -> str:
+        """By which it is put in order."""
+
+
+Item = TypeVar("Item", bound=Identified)
+
+
 def stratified(
-    groups: Mapping[int, Sequence[Conversation]], count: int, seed: int
-) -> list[tuple[int, Conversation]]:
+    groups: Mapping[int, Sequence[Item]], count: int, seed: int
+) -> list[tuple[int, Item]]:
     """Up to ``count`` items, the same number from each group as far as groups reach.
 
     What small groups cannot give is shared out among the larger ones (water filling). Returns

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from luna import files
 from luna.conversations import folder as folders
 from luna.conversations.choose import stratified
 from luna.conversations.schema import Conversation
+from luna.conversations.similar import Similar
 from luna.errors import InputError
 
 RECALL = "recall"
@@ -23,8 +23,8 @@ GENERALISATION = "generalisation"
 CHOICE = "choice"  # generalisation of held-out conversations: the true reply among distractors
 KINDS = (RECALL, GENERALISATION, CHOICE)
 DISTRACTORS = 3
-NEAR_DUPLICATE = 0.9  # Jaccard similarity of character 5-grams above which two questions are one
-_GRAM = 5
+
+Messages = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Probe:
     """``generation`` taught the conversation that the probe comes from; None when nobody did yet."""
 
     kind: str
-    messages: tuple[tuple[str, str], ...]
+    messages: Messages
     expect: tuple[str, ...]
     reference: str
     conversation: str
@@ -75,34 +75,67 @@ def load(path: Path) -> list[Probe]:
     return probes
 
 
-def recall_probe(
-    conversation: Conversation, generation: int | None, replies: Iterable[str] = ()
-) -> Probe:
-    """The conversation's own question. ``replies``: all that were taught to it."""
+@dataclass(frozen=True)
+class Lesson:
+    """One reply that a conversation teaches: the message at ``index``, an assistant's."""
+
+    conversation: Conversation
+    index: int
+
+    @property
+    def question(self) -> Messages:
+        """What comes before it."""
+        return self.conversation.messages[: self.index]
+
+    @property
+    def reply(self) -> str:
+        """What is learnt."""
+        return self.conversation.messages[self.index][1]
+
+    @property
+    def expect(self) -> tuple[str, ...]:
+        """Accepted answers: those of a conversation are about its last reply."""
+        return self.conversation.expect if self._is_last else ()
+
+    @property
+    def identity(self) -> str:
+        """Of the last reply the conversation's own."""
+        return self.conversation.identity + ("" if self._is_last else f"/{self.index:09}")
+
+    @property
+    def _is_last(self) -> bool:
+        return self.index == self.conversation.learnt[-1]
+
+
+def lessons(conversations: Iterable[Conversation]) -> list[Lesson]:
+    """Every reply that the conversations teach."""
+    return [Lesson(item, index) for item in conversations for index in item.learnt]
+
+
+def recall_probe(lesson: Lesson, generation: int | None, replies: Iterable[str] = ()) -> Probe:
+    """What was before the reply. ``replies``: all that were taught to it."""
     return Probe(
         RECALL,
-        conversation.question,
-        conversation.expect,
-        conversation.reply,
-        conversation.identity,
+        lesson.question,
+        lesson.expect,
+        lesson.reply,
+        lesson.conversation.identity,
         generation,
-        also=_others(conversation, replies),
+        also=_others(lesson, replies),
     )
 
 
-def _others(conversation: Conversation, replies: Iterable[str]) -> tuple[str, ...]:
-    if conversation.expect:
+def _others(lesson: Lesson | Conversation, replies: Iterable[str]) -> tuple[str, ...]:
+    if lesson.expect:
         return ()  # decides by itself
-    return tuple(sorted(set(replies) - {conversation.reply}))
+    return tuple(sorted(set(replies) - {lesson.reply}))
 
 
-def replies_by_question(
-    conversations: Iterable[Conversation],
-) -> dict[tuple[tuple[str, str], ...], list[str]]:
+def replies_by_question(conversations: Iterable[Conversation]) -> dict[Messages, list[str]]:
     """All replies that the conversations have to each question."""
-    replies: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
-    for item in conversations:
-        replies[item.question].append(item.reply)
+    replies: dict[Messages, list[str]] = defaultdict(list)
+    for lesson in lessons(conversations):
+        replies[lesson.question].append(lesson.reply)
     return replies
 
 
@@ -130,9 +163,9 @@ def choice_probes(held_out: Mapping[int, Sequence[Conversation]], seed: int) -> 
     probes = []
     for generation, items in held_out.items():
         for item in items:
-            others = [reply for reply in replies if reply != item.reply]
-            if len(others) >= DISTRACTORS:
-                picked = tuple(random.Random(f"{seed}/{item.identity}").sample(others, DISTRACTORS))
+            if len(replies) > DISTRACTORS:
+                some = random.Random(f"{seed}/{item.identity}").sample(replies, DISTRACTORS + 1)
+                picked = tuple(reply for reply in some if reply != item.reply)[:DISTRACTORS]
                 probes.append(
                     Probe(
                         CHOICE,
@@ -164,16 +197,20 @@ def build(
     cap: int,
     seed: int,
 ) -> list[Probe]:
-    """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all."""
+    """At most ``cap`` probes of each kind, stratified by the generation that taught them; curated ones all.
+
+    Every reply that is taught can be asked for, those in the middle of a conversation as well.
+    """
     groups = {-1 if key is None else key: items for key, items in taught.items()}
 
     def generation(key: int) -> int | None:
         return None if key < 0 else key
 
     others = replies_by_question(item for items in taught.values() for item in items)
+    taught_replies = {key: lessons(items) for key, items in groups.items()}
     recall = [
-        recall_probe(item, generation(key), others[item.question])
-        for key, item in stratified(groups, cap, seed)
+        recall_probe(lesson, generation(key), others[lesson.question])
+        for key, lesson in stratified(taught_replies, cap, seed)
     ]
     asked = {key: [item for item in items if item.paraphrases] for key, items in groups.items()}
     general = [
@@ -184,72 +221,52 @@ def build(
     return recall + general[:cap] + list(written)
 
 
-def question_grams(text: str) -> frozenset[str]:
-    """The character 5-grams of a text without case and punctuation."""
-    plain = " ".join(re.findall(r"\w+", text.casefold()))
-    return frozenset(plain[i : i + _GRAM] for i in range(max(1, len(plain) - _GRAM + 1)))
-
-
 def hold_out(
     delta: list[Conversation], fraction: float, seed: int
 ) -> tuple[list[Conversation], list[Conversation]]:
     """Split a delta into what is taught and what is kept for the evals.
 
     Only a delta without any paraphrase needs it. A conversation is held out only when its question is
-    no near-duplicate of another's, otherwise the answer would be known from training.
+    no near-duplicate of another's, otherwise the answer would be known from training. A correction, which has
+    replies that are not learnt, is never held out: it is there to be learnt.
     """
-    if any(item.paraphrases for item in delta):
+    count = int(fraction * len(delta))
+    if not count or any(item.paraphrases for item in delta):
         return delta, []
-    grams = [question_grams(item.question[-1][1]) for item in delta]
-    order = random.Random(seed).sample(range(len(delta)), len(delta))
+    questions = [item.question[-1][1] for item in delta]
+    similar = Similar(questions)
     chosen: set[int] = set()
-    for index in order:
-        if len(chosen) >= int(fraction * len(delta)):
+    for index in random.Random(seed).sample(range(len(delta)), len(delta)):
+        if len(chosen) >= count:
             break
-        if all(
-            other == index or similarity(grams[index], grams[other]) <= NEAR_DUPLICATE
-            for other in range(len(delta))
-        ):
+        if not delta[index].context and similar.like(questions[index]) == [index]:
             chosen.add(index)
     return [item for i, item in enumerate(delta) if i not in chosen], [
         item for i, item in enumerate(delta) if i in chosen
     ]
 
 
-def similarity(one: frozenset[str], other: frozenset[str]) -> float:
-    """Jaccard's, 0..1."""
-    return len(one & other) / len(one | other)
-
-
 def refuse_leaks(probes: Iterable[Probe], training: Iterable[Conversation]) -> int:
     """Prove that no question kept for generalisation is trained on, neither literally nor nearly.
 
     Compares the last question of each probe with every question of every training conversation by
-    the Jaccard similarity of their character 5-grams. Returns the number of pairs compared.
+    the Jaccard similarity of their character 5-grams. Returns the number of pairs.
 
     Raises:
         InputError: a probe's question is in the training set; it names both.
     """
-    seen: dict[frozenset[str], str] = {}
-    index: dict[str, list[frozenset[str]]] = {}
-    for conversation in training:
-        for role, content in conversation.messages:
-            if role == "user" and (grams := question_grams(content)) not in seen:
-                seen[grams] = content
-                for gram in grams:
-                    index.setdefault(gram, []).append(grams)
-    compared = 0
-    for probe in probes:
-        if probe.kind not in (GENERALISATION, CHOICE):
-            continue
-        question = probe.messages[-1][1]
-        grams = question_grams(question)
-        # A pair above the limit shares grams; only those that share one are looked at.
-        for other in {other for gram in grams for other in index.get(gram, ())}:
-            compared += 1
-            if similarity(grams, other) > NEAR_DUPLICATE:
-                raise InputError(
-                    f"The paraphrase '{question}' is almost the same as the trained question '{seen[other]}': "
-                    "a paraphrase must never be trained on; reword or remove one of them in data/conversations."
-                )
-    return compared
+    kept = [probe.messages[-1][1] for probe in probes if probe.kind in (GENERALISATION, CHOICE)]
+    similar = Similar(kept)
+    trained = {
+        content
+        for conversation in training
+        for role, content in conversation.messages
+        if role == "user"
+    }
+    for question in sorted(trained):
+        for at in similar.like(question):
+            raise InputError(
+                f"The paraphrase '{kept[at]}' is almost the same as the trained question '{question}': "
+                "a paraphrase must never be trained on; reword or remove one of them in data/conversations."
+            )
+    return len(kept) * len(trained)

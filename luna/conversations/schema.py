@@ -51,23 +51,23 @@ class Conversation:
         object.__setattr__(self, "identity", hashlib.sha256(text.encode()).hexdigest())
 
     @property
-    def _last_learnt(self) -> int:
-        """Index of the last message of the assistant's that is learnt: the one to ask for."""
-        return next(
+    def learnt(self) -> tuple[int, ...]:
+        """Indexes of the assistant's messages that are learnt; at least one."""
+        return tuple(
             index
-            for index in reversed(range(len(self.messages)))
-            if self.messages[index][0] == "assistant" and index not in self.context
+            for index, (role, _) in enumerate(self.messages)
+            if role == "assistant" and index not in self.context
         )
 
     @property
     def question(self) -> tuple[tuple[str, str], ...]:
         """What comes before the last reply that is learnt."""
-        return self.messages[: self._last_learnt]
+        return self.messages[: self.learnt[-1]]
 
     @property
     def reply(self) -> str:
         """The last reply that is learnt."""
-        return self.messages[self._last_learnt][1]
+        return self.messages[self.learnt[-1]][1]
 
     def as_row(self) -> dict[str, Any]:
         """The conversation as a line of JSONL."""

@@ -6,6 +6,7 @@ the export is not done before this has been measured on the file itself.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,12 @@ def reference(
     tokens, starts, logits = [], [], []
     with Teaching(tokenizers.load(weights)) as teaching:
         examples = [
-            teaching.examples(conversation.messages, system_prompt, MAX_TOKENS)
+            teaching.examples(conversation.messages, system_prompt, sys.maxsize)[0]
             for conversation in conversations
         ]
-    for ids, labels in ((one[0].ids, one[0].labels) for one in examples if one):
+    for ids, labels in ((one.ids[:MAX_TOKENS], one.labels[:MAX_TOKENS]) for one in examples):
+        if all(label == IGNORED for label in labels):
+            continue  # its first question alone is longer
         start = next(i for i, label in enumerate(labels) if label != IGNORED) - 1
         if start < 0 or start >= len(ids) - 1:
             continue

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luna.conversations import lengths
+from luna.conversations.lengths import Lengths
 from luna.conversations.schema import Conversation
-from luna.importing import languages, near, tokens
+from luna.importing import languages, near
 from luna.importing.leaks import Leaks
-from luna.importing.tokens import Lengths
 
 _SAMPLE = 2_000  # conversations whose language is looked at
 _SAMPLE_CHARACTERS = 500  # of each
@@ -47,7 +48,7 @@ class Surveyor:
     """
 
     def __init__(self, root: Path, window: int) -> None:
-        self._tokens = tokens.Counter(root, window)
+        self._tokens = lengths.Counter(root, window)
         self._near = near.NearDuplicates()
         self._leaks = Leaks()
         self._answers: dict[bytes, bytes | None] = {}
@@ -58,7 +59,7 @@ class Surveyor:
     def add(self, conversation: Conversation, where: str) -> None:
         """One more; ``where`` it stands, for a person."""
         texts = [text for _, text in conversation.messages]
-        self._tokens.add(texts)
+        self._tokens.add(conversation.messages)
         plain = [near.plain(text) for text in texts]
         self._near.add(" ".join(plain))
         self._leaks.add(texts, where)

@@ -63,7 +63,11 @@ def evaluate(root: Path, model: str, probes: Path | None = None) -> Examined:
     candidate = _candidate(root, model)
     settings, number = candidate.settings, candidate.number
     marked = suite.examine(
-        candidate.file, _asked(candidate, probes), settings.chat.system_prompt, settings.evaluate
+        candidate.file,
+        _asked(candidate, probes),
+        settings.chat.system_prompt,
+        settings.evaluate,
+        settings.train.max_seq_length,
     )
     scores = {
         key: asdict(score)
@@ -106,7 +110,10 @@ def _asked(candidate: _Candidate, probes: Path | None) -> list[Probe]:
             probe
             for item in items
             for probe in (
-                probe_sets.recall_probe(item, candidate.number, replies[item.question]),
+                *(
+                    probe_sets.recall_probe(lesson, candidate.number, replies[lesson.question])
+                    for lesson in probe_sets.lessons([item])
+                ),
                 *probe_sets.paraphrase_probes(item, candidate.number, replies[item.question]),
             )
         ]

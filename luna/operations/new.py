@@ -27,6 +27,7 @@ from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
 from luna.operations.foreseen import of_parent, too_few
 from luna.operations.overlooked import overlooked
+from luna.operations.too_long import too_long
 from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
@@ -127,7 +128,7 @@ def start(
             )
     batch = waiting(root, line)
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
-    for sentence in overlooked(root, settings, batch):
+    for sentence in (*overlooked(root, settings, batch), *too_long(root, settings, batch.next)):
         say(sentence)
     if line.sealed:  # generation 0 is promoted whatever it scores
         written = probes.curated(root / artifacts.CURATED_PROBES)

@@ -91,7 +91,7 @@ class Need:
 
 
 def need(shape: Shape, settings: Train, longest: int, cuda: bool, exports: bool = True) -> Need:
-    """``longest``: tokens of the longest conversation, which settings.max_seq_length cuts; ``exports``: whether this machine does the export as well."""
+    """``longest``: tokens of the longest conversation, which settings.max_seq_length bounds; ``exports``: whether this machine does the export as well."""
     length = min(longest, settings.max_seq_length)
     tokens = settings.batch_size * length
     frozen = 2 * shape.parameters

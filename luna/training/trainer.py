@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
-from luna.conversations.examples import IGNORED, Example, Teaching
+from luna.conversations.examples import IGNORED, Teaching
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.model import tokenizer as tokenizers
@@ -54,7 +54,7 @@ def train(
     ``new``: identities of the conversations that are not replayed; None: of all. Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
 
     Raises:
-        InputError: a conversation is cut before the assistant's first word, or memory does not suffice.
+        InputError: no reply fits in train.max_seq_length, or memory does not suffice.
     """
     with memory.explained(settings):
         return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out, new)
@@ -72,21 +72,21 @@ def _train(
 ) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
-    rows: list[Example] = []
-    recited: list[Row] = []
+    taught: list[Row] = []
     with Teaching(tokenizers.load(weights)) as teaching:
         for item in conversations:
+            is_new = new is None or item.identity in new
             examples = teaching.examples(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
-            if not examples:
-                raise InputError(
-                    f"Conversation {item.id or item.identity[:12]} has nothing to learn within {settings.max_seq_length} tokens: raise train.max_seq_length in params.yaml."
-                )
-            rows += examples
-            is_new = new is None or item.identity in new
-            recited += [Row(one, is_new) for one in examples[:-1]]
-            recited += [Row(one, is_new, item.expect) for one in examples[-1:]]
+            # The accepted answers are about the last reply.
+            taught += [Row(one, is_new) for one in examples[:-1]]
+            taught += [Row(one, is_new, item.expect) for one in examples[-1:]]
+    rows = [row.example for row in taught]
+    if not rows:
+        raise InputError(
+            f"No reply fits in {settings.max_seq_length} tokens with its question, so there is nothing to learn: raise train.max_seq_length in params.yaml."
+        )
     dataset = Dataset.from_dict(
         {
             "input_ids": [row.ids for row in rows],
@@ -113,7 +113,7 @@ def _train(
     )
     if lasting:
         trainer.pace = lasting
-        recital = Recital(recited, settings.seed, tokenizer.decode)
+        recital = Recital(taught, settings.seed, tokenizer.decode)
         tokens = sum(len(row.ids) for row in rows) / len(rows)
         a_step = tokens * settings.batch_size * settings.gradient_accumulation
         trainer.add_callback(Enough(lasting, recital, recital.every(a_step)))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from luna.conversations.probes import NEAR_DUPLICATE, question_grams, similarity
 from luna.conversations.rephrase.compose import rephrase
 from luna.conversations.rephrase.keep import keeps
 from luna.conversations.rephrase.once import own_rules
 from luna.conversations.rephrase.rules import Rules, Side
 from luna.conversations.schema import Conversation
+from luna.conversations.similar import Similar
 
 _SPARE = 1  # more are drawn than are wanted, since some are left out
 _TRIES = 12  # for each that is wanted
@@ -83,33 +82,16 @@ def _one(
 
 
 class _Candidates:
-    """Rephrasings that known questions are held against: they are few, and the known ones many.
-
-    Two sets of grams that are alike share one of their rarest, so only those are looked up (prefix filter, Chaudhuri,
-    Ganti and Kaushik 2006).
-    """
+    """Rephrasings that known questions are held against: they are few, and the known ones many."""
 
     def __init__(self, drawn: dict[str, list[str]]) -> None:
         self.left_out: set[Asked] = set()
-        self._rows = [
-            (question_grams(text), text, identity)
-            for identity, texts in drawn.items()
-            for text in texts
-        ]
-        self._often = Counter(gram for grams, _, _ in self._rows for gram in grams)
-        self._by_gram: dict[str, list[int]] = defaultdict(list)
-        for at, (grams, _, _) in enumerate(self._rows):
-            for gram in self._rarest(grams):
-                self._by_gram[gram].append(at)
-
-    def _rarest(self, grams: frozenset[str]) -> list[str]:
-        ordered = sorted(grams, key=lambda gram: (self._often[gram], gram))
-        return ordered[: int(len(grams) * (1 - NEAR_DUPLICATE)) + 1]
+        self._rows = [(text, identity) for identity, texts in drawn.items() for text in texts]
+        self._similar = Similar([text for text, _ in self._rows])
 
     def meet(self, known: str, owner: str | None) -> None:
         """Leave out what is almost the known question, as the leak check of the probes counts it."""
-        grams = question_grams(known)
-        for at in {at for gram in self._rarest(grams) for at in self._by_gram.get(gram, ())}:
-            other, text, identity = self._rows[at]
-            if identity != owner and similarity(grams, other) > NEAR_DUPLICATE:
+        for at in self._similar.like(known):
+            text, identity = self._rows[at]
+            if identity != owner:
                 self.left_out.add((text, identity))

@@ -1,4 +1,4 @@
-"""How long conversations are in tokens: by the base's tokenizer where there is one, else about."""
+"""How long conversations are in tokens: by the base's tokenizer where there is one, else estimated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luna import artifacts
+from luna.conversations.template import Messages
 
 _TURN = 5  # tokens of the chat template around a message, as in ChatML
 _EXACT_CHARACTERS = (
@@ -20,13 +21,19 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Lengths:
-    """In tokens. ``exact``: all of them were counted by the base's tokenizer; ``beyond``: conversations longer than ``window``."""
+    """In tokens. ``exact``: all of them were counted by the base's tokenizer.
+
+    ``beyond``: conversations longer than ``window``, which are learnt in several; ``too_long``: replies that fit in none
+    with their question; ``window_needed``: the window in which all of them would fit.
+    """
 
     exact: bool
     window: int
     median: int
     longest: int
     beyond: int
+    too_long: int
+    window_needed: int
 
 
 class Counter:
@@ -36,14 +43,15 @@ class Counter:
         self._window = window
         self._tokenizer = _tokenizer(root / artifacts.BASE / "tokenizer.json")
         self._counts = array("q")
-        self._waiting: list[list[str]] = []
+        self._waiting: list[Messages] = []
+        self._too_long = self._needed = 0
         self._characters = 0
         self._tokens = 0
         self.exact = self._tokenizer is not None
 
-    def add(self, texts: list[str]) -> None:
-        """The messages of one conversation."""
-        self._waiting.append(texts)
+    def add(self, messages: Messages) -> None:
+        """One conversation."""
+        self._waiting.append(messages)
         if len(self._waiting) >= _BATCH:
             self._count()
 
@@ -56,24 +64,36 @@ class Counter:
             round(statistics.median(self._counts)) if self._counts else 0,
             max(self._counts, default=0),
             sum(count > self._window for count in self._counts),
+            self._too_long,
+            self._needed,
         )
 
     def _count(self) -> None:
         waiting, self._waiting = self._waiting, []
         if self._tokenizer is None or self._characters > _EXACT_CHARACTERS:
             self.exact = self.exact and not waiting
-            self._counts.extend(sum(map(self._estimated, texts)) for texts in waiting)
+            for messages in waiting:
+                self._note(messages, [self._estimated(text) for _, text in messages])
             return
-        flat = [text for texts in waiting for text in texts]
+        flat = [text for messages in waiting for _, text in messages]
         sizes = iter(
             len(encoding.ids)
             for encoding in self._tokenizer.encode_batch(flat, add_special_tokens=False)
         )
-        for texts in waiting:
-            count = sum(next(sizes) for _ in texts)
-            self._tokens += count
-            self._characters += sum(map(len, texts))
-            self._counts.append(count + _TURN * len(texts))
+        for messages in waiting:
+            own = [next(sizes) for _ in messages]
+            self._tokens += sum(own)
+            self._characters += sum(len(text) for _, text in messages)
+            self._note(messages, [size + _TURN for size in own])
+
+    def _note(self, messages: Messages, sizes: list[int]) -> None:
+        self._counts.append(sum(sizes))
+        system = sizes[0] if messages[0][0] == "system" else 0
+        for at, (role, _) in enumerate(messages):
+            if role == "assistant" and at:
+                least = system + sizes[at - 1] + sizes[at]
+                self._too_long += least > self._window
+                self._needed = max(self._needed, least)
 
     def _estimated(self, text: str) -> int:
         if self._tokens:
