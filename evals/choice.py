@@ -32,9 +32,3 @@ def choose(engine: Engine, prompt: list[int], replies: Sequence[str]) -> int | N
     values = [mean_log_likelihood(engine, prompt, reply) for reply in replies]
     best = max(values)
     return None if best == float("-inf") or values.count(best) > 1 else values.index(best)
-
-
-def above_chance(correct: int, n: int, replies: int) -> float:
-    """0 is guessing or worse, 1 is always right."""
-    chance = 1 / replies
-    return max(0.0, (correct / n - chance) / (1 - chance))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evals.choice import above_chance
 from evals.outcome import Marked, Score
 from evals.proportion import by_generation, proportion
 from luna.conversations.probes import CHOICE, DISTRACTORS, GENERALISATION
-from luna.promotion.intervals import wilson
+from luna.promotion.intervals import above_chance, wilson
 
 
 def score(marked: Sequence[Marked]) -> Score:

@@ -36,7 +36,7 @@ def scores(marked: Sequence[Marked], generation: int, seed: int) -> dict[str, Sc
     return {
         "recall": recall.score(marked, generation),
         "generalisation": generalisation.score(marked),
-        "tone_drift": tone.score(marked, seed),
+        "tone_drift": tone.score(marked, seed, generation),
     }
 
 

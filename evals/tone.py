@@ -24,11 +24,13 @@ import regex
 
 from evals.facts.text import UNSPACED
 from evals.outcome import Marked, Score
+from luna.conversations.probes import Probe
 
 FREQUENT = (
     0.15  # of the answers or of the references must have a word for it to belong to the voice
 )
 _FEWEST = 2  # texts that must have it, however few there are
+_FEWEST_REPLIES = 10  # of each side, for the voice of new lessons to be compared
 _RESAMPLES = 100
 _CHANCE = 0.9  # quantile of the divergence of two samples of one voice
 _NGRAM = 3
@@ -176,8 +178,20 @@ def drift(
     return drifted, min(float(low), drifted), max(float(high), drifted), float(floor.mean())
 
 
-def score(marked: Sequence[Marked], seed: int) -> Score:
-    """Drift over every probe that has a reference reply. A model without any answer has drift 1."""
+def _new_voice(probes: Sequence[Probe], generation: int, seed: int) -> float | None:
+    """How far the replies that this generation was taught are from those of its ancestors, 0..1; None for too few of either."""
+    taught = [probe for probe in probes if probe.generation is not None]
+    new = list(dict.fromkeys(item.reference for item in taught if item.generation == generation))
+    old = list(dict.fromkeys(item.reference for item in taught if item.generation != generation))
+    n = min(len(new), len(old))
+    return drift(new[:n], old[:n], seed)[0] if n >= _FEWEST_REPLIES else None
+
+
+def score(marked: Sequence[Marked], seed: int, generation: int | None = None) -> Score:
+    """Drift over every probe that has a reference reply. A model without any answer has drift 1.
+
+    ``generation``: the one that is judged; then the details say how far the voice of its own lessons is from the earlier ones'.
+    """
     asked = [
         item for item in marked if item.probe.reference and not item.probe.distractors
     ]  # a chosen reply is not her own words
@@ -188,4 +202,7 @@ def score(marked: Sequence[Marked], seed: int) -> Score:
     )
     silent = sum(not item.answer.text for item in asked) / len(asked)
     value, low, high = (max(number, silent) for number in (value, low, high))
-    return Score(value, len(asked), low, high, {"floor": floor, "silent": silent})
+    details: dict[str, float | None] = {"floor": floor, "silent": silent}
+    if generation is not None:
+        details["new_voice"] = _new_voice([item.probe for item in asked], generation, seed)
+    return Score(value, len(asked), low, high, details)

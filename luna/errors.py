@@ -28,6 +28,10 @@ class InputError(LunaError):
     """A file, line or key of the user's is not what it must be."""
 
 
+class UnknownGeneration(InputError):
+    """There is no such generation among the tags; where the clone lacks tags, the command line says that instead."""
+
+
 class StateError(LunaError):
     """The repository is not in a state in which the command may run."""
 

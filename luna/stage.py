@@ -10,14 +10,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from luna import artifacts, ending, files, start
 from luna.errors import LunaError, StateError, from_os_error
 
 FAILURE = artifacts.SCRATCH / "failure.json"
+RUNNING = artifacts.SCRATCH / "stage.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_CLEAN_UP = 10.0
+
+
+@dataclass(frozen=True)
+class Note:
+    """Which stage runs, left in ``RUNNING`` for 'luna status'. ``since`` is in seconds since 1970."""
+
+    name: str
+    process: int
+    since: float
 
 
 def run(name: str, main: Callable[[], None]) -> None:
@@ -36,7 +47,11 @@ def run(name: str, main: Callable[[], None]) -> None:
         try:
             with FileLock(artifacts.SCRATCH / "stage.lock", timeout=0):
                 _keep_lockfile()
-                main()
+                files.write_json(RUNNING, asdict(Note(name, os.getpid(), time.time())))
+                try:
+                    main()
+                finally:
+                    RUNNING.unlink(missing_ok=True)
         except Timeout:
             raise StateError(
                 "Another stage is still running in this folder: wait for it, or end it, then run the same command again."

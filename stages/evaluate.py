@@ -1,11 +1,16 @@
 """The evaluate stage: recall, generalisation and tone drift of the exported file."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from evals import suite
 from luna import artifacts, files, params, stage
 from luna.conversations import probes
+
+
+def _replies(some: Iterable[probes.Probe]) -> set[tuple[str, str]]:
+    return {(probe.conversation, probe.reference) for probe in some}
 
 
 def main() -> None:
@@ -31,8 +36,8 @@ def main() -> None:
             "method": suite.METHOD,
             "eval_time_minutes": round(seconds / 60, 3),
             "probes": len(marked),
-            "left_out": len(asked)
-            - len(marked),  # their replies are longer than train.max_seq_length
+            # Replies that are longer than train.max_seq_length.
+            "left_out": len(_replies(asked) - _replies(item.probe for item in marked)),
             # The most tokens that an answer was given; each row of the answers has its own limit.
             "max_tokens": max((item.answer.limit or 0 for item in marked), default=0),
             "not_ended": sum(not item.answer.ended for item in marked),

@@ -61,14 +61,16 @@ def main() -> None:
     chosen_by_new, written = recorded(build, data)
 
     if generation.is_ancestor:
-        # It learnt nothing; it is asked the waiting conversations and must fail them.
+        # It learnt nothing; it is asked the waiting conversations, those that will be held out too, and must fail them.
         rows: list[taught.Taught] = []
         delta: list[Conversation] = []
         held_out: list[Conversation] = []
-        replay: list[tuple[int, Conversation]] = []
         old: dict[int, list[Conversation]] = {}
+        replay: list[tuple[int, Conversation]] = []
         asked: dict[int | None, list[Conversation]] = {None: chosen_by_new}
-        exam: dict[int, list[Conversation]] = {}
+        exam: dict[int | None, list[Conversation]] = {
+            None: probes.hold_out(chosen_by_new, data.hold_out, data.seed)[1]
+        }
     else:
         rows = taught.loads(
             artifact(ROOT, build.parent, artifacts.TAUGHT, build.ancestors[-1].commit).read_text(
@@ -80,7 +82,8 @@ def main() -> None:
         replay = choose.stratified(old, data.replay_samples, data.seed)
         asked = dict[int | None, list[Conversation]](old.items())
         asked[number] = delta
-        exam = of_ancestors(build, artifacts.HELD_OUT) | {number: held_out}
+        exam = dict[int | None, list[Conversation]](of_ancestors(build, artifacts.HELD_OUT).items())
+        exam[number] = held_out
         rows += [
             taught.Taught(item.identity, number, item.karma)
             for item in sorted(delta + held_out, key=lambda item: item.identity)
@@ -128,6 +131,7 @@ def main() -> None:
             "held_out": len(held_out),
             "replay_samples": len(replay),
             "replay_by_generation": replayed,
+            "replay_available": sum(map(len, old.values())),
             "total_training_examples": len(training),
             "made_by_rule": asdict(by_rule) if by_rule else None,
             "karma": sum(item.karma for item in delta + held_out),

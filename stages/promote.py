@@ -6,10 +6,22 @@ from pathlib import Path
 from evals import transfer
 from luna import artifacts, files, hashes, ledger, params, stage
 from luna.history import build as builds
+from luna.history import past
 from luna.history.line import artifact
 from luna.model import base
 from luna.names import GenerationName
-from luna.promotion import checklist, compare, front_matter, maturity, metrics, reports, rule
+from luna.promotion import (
+    advice,
+    checklist,
+    compare,
+    front_matter,
+    maturity,
+    metrics,
+    reports,
+    rule,
+    untaught,
+)
+from luna.repo.git import Git
 
 ROOT = Path()
 
@@ -65,6 +77,14 @@ def of_parent(build: builds.Build, path: Path) -> Path:
     return artifact(ROOT, build.parent, path, build.ancestors[-1].commit)
 
 
+def advise(parts: dict, decision: rule.Decision, answers: list[dict]) -> advice.Advice | None:
+    """What would help a generation that was denied."""
+    recall, tone = (parts["scores"][name]["details"] or {} for name in ("recall", "tone_drift"))
+    return advice.advise(
+        advice.Denied(decision.verdicts, parts["train"], parts["prep"], answers, recall, tone)
+    )
+
+
 def main() -> None:
     """Run the stage."""
     settings = params.sections("promotion", "maturity", "generation", "base")
@@ -80,9 +100,13 @@ def main() -> None:
     }
     answers = files.read_jsonl(artifacts.ANSWERS)
     parent = flips = None
+    of_base: dict[str, float] = {}
     if not first:
         parent = json.loads(of_parent(build, artifacts.METRICS).read_text(encoding="utf-8"))
-        flips = compare.flips(answers, files.read_jsonl(of_parent(build, artifacts.ANSWERS)))
+        before = files.read_jsonl(of_parent(build, artifacts.ANSWERS))
+        flips = compare.flips(answers, before)
+        if len(build.ancestors) == 1:  # the parent is the base itself
+            of_base = untaught.scores(answers, before)
     regressions = (
         {kind: flips.regression(kind) for kind in ("recall", "generalisation")}
         if flips and flips.common
@@ -94,8 +118,10 @@ def main() -> None:
         first,
         regressions,
         parts["train"].get("stopped"),
+        of_base,
         parts["prep"]["new_conversations"] + parts["prep"].get("held_out", 0),
     )
+    advised = None if decision.promoted else advise(parts, decision, answers)
 
     matrix = (
         []
@@ -112,6 +138,8 @@ def main() -> None:
         parts,
         decision,
         transfer.backward_transfer(matrix, name.number),
+        of_base,
+        advised,
     )
     weights, tokenizer = files.digest(artifacts.MODEL), files.digest(artifacts.TOKENIZER)
     files.write_json(artifacts.METRICS, document)
@@ -119,10 +147,12 @@ def main() -> None:
     row = metrics.ledger_row(document, weights, tokenizer)
     text = builds.past_ledger(ROOT, build) + ledger.dumps_row(row)
     rows = ledger.loads(text)
-    grown = maturity.of_generation(rows, name.number, settings.maturity)
+    commits = {GenerationName.parse(one.name).number: one.commit for one in build.ancestors}
+    measures = past.measures(Git(ROOT), commits) | {name.number: document["evaluation"]["method"]}
+    grown = maturity.of_generation(rows, name.number, settings.maturity, measures)
     files.write_text(
         artifacts.EVAL_REPORT,
-        reports.evaluation(document, decision, answers, flips, parts["export"], grown),
+        reports.evaluation(document, decision, answers, flips, parts["export"], grown, advised),
     )
     shown = {"Model": weights, "Data delta": document["data"]["data_delta_sha256"]}
     hub_id, licence = base.origin(settings.base)

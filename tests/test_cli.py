@@ -118,6 +118,33 @@ def test_ctrl_c_says_that_the_same_command_goes_on(empty, tmp_path):
     assert done.stderr == "luna: stopped; run the same command again to resume\n"
 
 
+STAGE = """
+import sys
+from luna import stage
+def main():
+    print("begun", flush=True)
+    sys.stdin.read()
+stage.run("train", main)
+"""
+
+
+def test_status_says_that_a_stage_runs_and_forgets_one_that_was_killed(empty, tmp_path):
+    repo = empty.copy(tmp_path / "mine")
+    begin = {"cwd": repo.path, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    for kill in (False, True):
+        with subprocess.Popen([sys.executable, "-c", STAGE], **begin) as process:
+            assert process.stdout.readline() == b"begun\n"
+            status = repo.json("status")
+            assert status["running"]["stage"] == "train", status
+            assert status["running"]["process"] == process.pid
+            assert status["next"].startswith("wait")
+            assert "running:              the stage train since 20" in repo.luna("status").stdout
+            if kill:
+                process.kill()
+        status = repo.json("status")
+        assert status["running"] is None and not status["next"].startswith("wait")
+
+
 def test_a_fault_of_our_own_leaves_a_log_with_versions(empty, tmp_path):
     repo = empty.copy(tmp_path / "mine")
     code = (

@@ -100,6 +100,19 @@ def test_a_malformed_line_names_file_line_and_fault(tmp_path, line, words):
     assert "data/bad.jsonl line 2" in str(error.value) and words in str(error.value)
 
 
+@pytest.mark.parametrize("line", ['{"a": 1', '{"a": 1  ', '{"a": ', '{"a" 1}'])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n{}\n"])
+def test_the_column_of_a_fault_is_one_of_its_own_line(tmp_path, line, end):
+    """What lacks its end is at fault behind its last character, and not in the line after it."""
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes((line + end).encode())
+    column = {'{"a" 1}': 6}.get(line, len(line.rstrip()) + 1)
+    with pytest.raises(
+        InputError, match=rf"line 1: it is not valid JSON \(.* at column {column}\)"
+    ):
+        schema.load_file(path)
+
+
 WEIGHTED = {
     "messages": [
         {"role": "user", "content": "Who?"},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Repo
 
 from luna import params
 from luna.forensics.diff import answers, compare, weights
-from luna.forensics.diff.known import read
+from luna.forensics.diff.known import number, read
 from luna.history.line import read_line
 from luna.history.lineage import lineage
 from luna.model import evolution
@@ -283,9 +285,23 @@ def test_scores_decide_the_word():
         ((score(0.9, 0.9), score(0.8, 0.8), score(0.02, 0.02, True)), "NO CHANGE"),
         ((score(None, 0.9), score(0.8, None), score(None, None, True)), "UNKNOWN"),
     ):
-        assert (
-            compare._verdict(dict(zip(BY_NAME, scores, strict=True)), True, flips)["word"] == word
-        )
+        named = dict(zip(BY_NAME, scores, strict=True))
+        assert compare._verdict(named, True, True, flips)["word"] == word
+    assert "different measures" in compare._verdict(named, True, False, flips)["notes"][0]
+
+
+@pytest.mark.parametrize("before", ["facts 1, tone 1", None])
+def test_scores_by_different_measures_are_not_subtracted(before):
+    def known(method: str | None, value: float) -> SimpleNamespace:
+        scores = {"recall": value, "generalize": value, "tone_drift": 0.01}
+        metrics = {"evaluation": scores | ({"method": method} if method else {})}
+        return SimpleNamespace(metrics=metrics, number=partial(number, metrics))
+
+    old, new = known(before, 0.8), known("facts 1, tone 2", 0.9)
+    scores = compare._scores(old, new)
+    assert [score["delta"] for score in scores.values()] == [None] * 3
+    assert scores["recall"]["b"]["value"] == 0.9
+    assert compare._scores(known(before, 0.8), known(before, 0.9))["recall"]["delta"] == 0.1
 
 
 def test_plots_show_loss_scores_and_weights_by_depth(mine):

@@ -6,12 +6,11 @@ import pytest
 from conftest import shipped
 
 from evals import choice, generalisation, recall, tone, voices
-from evals.choice import above_chance
 from evals.outcome import contains, mark, normalise
 from luna.answering.engine import Answer
 from luna.conversations.probes import CHOICE, GENERALISATION, RECALL, Probe
 from luna.promotion.compare import flips
-from luna.promotion.intervals import mcnemar, wilson
+from luna.promotion.intervals import above_chance, mcnemar, wilson
 from luna.promotion.rule import decide
 
 

@@ -76,6 +76,28 @@ def test_what_cannot_be_read_is_one_sentence_that_names_it(tmp_path, reader, nam
     assert name in sentence or "\\udcff.jsonl" in sentence
 
 
+def test_every_file_that_is_not_right_is_named_with_its_first_fault_and_at_most_ten(tmp_path):
+    conversations = tmp_path / "data/conversations"
+    write_jsonl(conversations / "good.jsonl", facts("good", range(2)))
+    for number in range(12):
+        (conversations / f"bad-{number:02d}.jsonl").write_text(ROW + "{\n[\n")
+    (conversations / "a.csv").write_text("")
+    for read in (
+        lambda: batches.read(conversations, shipped("data")),
+        lambda: folder.load(conversations),
+    ):
+        with pytest.raises(InputError) as error:
+            read()
+        first, *rows = str(error.value).split("\n  ")
+        assert first == "13 files are not right:" and len(rows) == 11
+        assert "a.csv is not read" in rows[0] and rows[-1] == "and 3 more"
+        assert all("line 2: it is not valid JSON" in row for row in rows[1:-1])
+        assert len(set(rows)) == len(rows)
+    conversations.rename(tmp_path / "data/inbox")
+    with pytest.raises(InputError, match="13 files are not right"):
+        inbox.waiting(tmp_path)
+
+
 def test_an_inbox_with_what_is_no_conversation_is_refused_and_a_vanished_file_is_not(tmp_path):
     place = tmp_path / "data/inbox"
     place.mkdir(parents=True)

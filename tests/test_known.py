@@ -76,7 +76,8 @@ def test_a_clone_without_tags_says_so_and_seals_nothing_a_second_time(mine, tmp_
     third.luna("init")
     assert third.git("tag") == mine.git("tag") and third.git("rev-parse", record.REF)
     follow(other, other.json("status")["next"])
-    assert other.json("status")["doubts"] == [] and len(other.json("log")) == 4
+    assert [doubt["remedy"] for doubt in other.json("status")["doubts"]] == ["luna init"]
+    assert len(other.json("log")) == 4
 
 
 def test_repair_brings_the_tags_of_a_clone_without_them(mine, tmp_path):
@@ -108,6 +109,10 @@ def test_a_shallow_clone_is_called_one_and_told_how_to_become_whole(mine, tmp_pa
     said = other.luna("init").stderr
     assert remedy in said and "ready" not in said
     assert other.json("status")["next"] == remedy
+    other.git("tag", "-d", "Luna-GHEAD")
+    for asking in (("chat",), ("restore", "HEAD"), ("diff", "1", "HEAD"), ("chat", "G001")):
+        wrong = other.luna(*asking, code=2).stderr
+        assert remedy in wrong.splitlines()[-1] and "evolve" not in wrong, asking
     refused(other, remedy, ("new",), ("evolve",))
     assert remedy in other.luna("doctor", code=1).stdout
     report = json.loads(other.luna("verify", "--json", code=1).stdout)
@@ -133,6 +138,33 @@ def test_a_tag_whose_object_is_gone_is_as_good_as_none(mine):
     assert "luna@v1.0.0" in mine.luna("verify", "--quick", code=1).stdout
     mine.luna("repair")
     mine.luna("verify", "--all", "--remote")
+
+
+def test_a_plain_clone_is_not_damaged_and_told_to_run_init(mine, tmp_path):
+    other = clone(mine, tmp_path / "other")
+    [doubt] = other.json("status")["doubts"]
+    assert doubt["kind"] == "record not fetched" and doubt["remedy"] == "luna init"
+    assert f"{doubt['what']}: luna init" in other.luna("status").stdout
+    findings = other.json("verify", "--remote")["findings"]
+    [finding] = [row for row in findings if row["kind"] == "record"]
+    assert (finding["severity"], finding["mend"]) == ("note", "luna init")
+    other.luna("init")
+    assert other.json("status")["doubts"] == [] and other.git("rev-parse", record.REF)
+    # Once the clone is set up, a record that is gone is damage.
+    other.git("update-ref", "-d", record.REF)
+    assert other.json("status")["doubts"] == []
+    last = other.luna("verify", "--quick", code=1).stdout.splitlines()[-1]
+    assert last.endswith(": 1 case of damage found")
+
+
+def test_files_of_another_generation_in_the_workspace_are_named_and_put_back(mine):
+    assert mine.json("status")["foreign"] is None
+    before = mine.snapshot()
+    mine.git("checkout", name_of(mine, 1), "--", ".")
+    status = mine.json("status")
+    assert "lineage.csv" in status["foreign"] and status["next"].startswith("git stash ")
+    follow(mine, "git stash")
+    assert mine.json("status")["foreign"] is None and mine.snapshot()[1] == before[1]
 
 
 def test_repair_brings_the_record_that_a_plain_clone_lacks_from_its_remote(mine, tmp_path):

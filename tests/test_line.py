@@ -176,6 +176,8 @@ def test_rollback_refuses_what_it_should(mine):
     before = mine.snapshot()
     assert "denied" in mine.luna("rollback", "2", "--reason", "x", code=2).stderr
     assert "reason" in mine.luna("rollback", "1", "--reason", " ", code=2).stderr
+    assert "needs a reason" in mine.luna("rollback", "1", code=2).stderr
+    assert "no generation '77'" in mine.luna("rollback", "77", code=2).stderr
     assert "already" in mine.luna("rollback", "HEAD", "--reason", "x", code=2).stderr
     assert "no generation '77'" in mine.luna("rollback", "77", "--reason", "x", code=2).stderr
     assert mine.snapshot() == before

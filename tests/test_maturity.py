@@ -85,6 +85,17 @@ def test_a_gain_in_any_score_is_growth_and_what_was_not_measured_is_no_plateau(l
     assert maturity.judge(rows, RULE).steps[-1].still is still
 
 
+def test_scores_by_another_measure_are_no_gain_and_no_standstill():
+    line = straight(70.0, 9.0, 8.0, 7.0)
+    measures = {0: None, 1: None, 2: None, 3: "facts 1", 4: "facts 1"}
+    judged = maturity.judge(line, RULE, measures)
+    assert [step.by_another_measure for step in judged.steps] == [False, False, True, False]
+    assert judged.steps[2].gain is None and judged.streak == 1 and judged.state == "approaching"
+    assert maturity.judge(line, RULE).state == "mature"
+    newest = maturity.judge(line[:-1], RULE, measures)
+    assert "another measure" in newest.sentence and newest.state == "growing"
+
+
 def test_only_the_own_line_and_only_the_promoted_count():
     rows = [*straight(70.0, 50.0), row(3, 2, 1.0, promoted=False), row(4, 1, 30.0), row(5, 4, 20.0)]
     assert [step.gen for step in maturity.of_generation(rows, 5, RULE).steps] == [1, 4, 5]

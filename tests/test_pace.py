@@ -58,6 +58,14 @@ def test_the_rate_warms_up_stays_and_falls_from_where_enough_is_known(shape):
     assert rates(of) == seen
 
 
+def test_enough_is_not_known_before_all_has_been_seen_twice():
+    of = Pace.of(settings(stop_when_known=0.5), 800)
+    of.remember([{"step": 300, KNOWN: 0.9}])
+    assert of.known_at is None
+    of.remember([{"step": 400, KNOWN: 0.9}])
+    assert of.known_at == 400
+
+
 def test_a_ceiling_is_reached_with_a_rate_that_has_fallen_and_a_constant_one_ends_at_once():
     late = Pace(0.9, ceiling=120, warm=0, shape="linear", looks={110: 1.0})
     assert late.last == 120 and late.falls_from == 100 and rates(late)[-1] < 0.1

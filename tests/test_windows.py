@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 
 import pytest
-from conftest import write_jsonl
+from conftest import facts, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 from test_templates import BOS, EOS, HABITS, SYSTEM, adapted, tokenizer_with
@@ -137,3 +139,28 @@ def test_every_reply_that_is_taught_can_be_asked_for(tmp_path):
         }
     )
     assert len(asked) == 3 and {probe.kind for probe in asked} == {probes.RECALL}
+
+
+def test_what_fits_in_no_window_is_named_before_the_training_and_neither_taught_nor_asked(
+    line, tmp_path
+):
+    repo = line.copy(tmp_path / "mine")
+    path = repo.path / "params.yaml"
+    path.write_text(re.sub(r"max_seq_length: \d+", "max_seq_length: 96", path.read_text()))
+    long = {"role": "assistant", "content": "A very long word indeed. " * 40}
+    rows = facts("harbour", range(6))
+    rows[0]["messages"] += [{"role": "user", "content": "Tell me all."}, long]
+    rows[1]["messages"] = [
+        {"role": role, "content": f"{content} {content}"} for role, content in talk(8)
+    ]
+    for row in rows[:2]:
+        del row["expect"], row["paraphrases"]
+    write_jsonl(repo.path / "data/conversations/harbour.jsonl", rows)
+    shown = repo.luna("evolve", code=None).stderr
+    assert "1 reply is too long for train.max_seq_length (96 tokens)" in shown
+    assert "learnt part by part" in shown
+    args = json.loads((repo.path / "models/eval_args.json").read_text())
+    assert args["left_out"] == 1
+    assert "1 reply was neither taught nor asked for" in (repo.path / "models/EVAL.md").read_text()
+    answers = (repo.path / "models/answers.jsonl").read_text().splitlines()
+    assert len(answers) == args["probes"] and not any("very long" in row for row in answers)

@@ -112,6 +112,12 @@ class Problem(Enum):
         REPAIR,
         Severity.NOTE,
     )
+    RECORD_NOT_FETCHED = (
+        Kind.RECORD,
+        "the record of tags is not here, because a plain 'git clone' does not bring it",
+        "luna init",
+        Severity.NOTE,
+    )
     RECORD_DAMAGED = Kind.RECORD, "the record of tags is damaged: {}"
     RECORD_OTHER = (
         Kind.RECORD,

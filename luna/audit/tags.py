@@ -51,9 +51,7 @@ def _unknown(picture: Picture) -> list[Finding]:
 def _record(picture: Picture) -> list[Finding]:
     findings = []
     if picture.seals and picture.record.missing:
-        promised = any(record.TRAILER in seal.fields for seal in picture.seals.values())
-        problem = Problem.RECORD_MISSING if promised else Problem.RECORD_NOT_BEGUN
-        findings.append(Finding(problem, GIT, record.REF))
+        findings.append(Finding(_missing_record(picture), GIT, record.REF))
     elif picture.seals and not picture.record.whole:
         why = (picture.record.error,)
         findings.append(Finding(Problem.RECORD_DAMAGED, GIT, record.REF, None, why))
@@ -66,6 +64,13 @@ def _record(picture: Picture) -> list[Finding]:
         if named and seal.name in before and named != before[seal.name]:
             findings.append(Finding(Problem.RECORD_OTHER, GIT, record.REF, seal.name))
     return findings
+
+
+def _missing_record(picture: Picture) -> Problem:
+    if not any(record.TRAILER in seal.fields for seal in picture.seals.values()):
+        return Problem.RECORD_NOT_BEGUN
+    plain = known.is_plain_clone(read_line(picture.git.root, picture.prefix))
+    return Problem.RECORD_NOT_FETCHED if plain else Problem.RECORD_MISSING
 
 
 def _recorded_tags(picture: Picture) -> list[Finding]:

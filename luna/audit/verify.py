@@ -298,7 +298,7 @@ def _compare_records(picture: Picture, stores: Sequence[Store]) -> list[Finding]
             findings.append(
                 Finding(Problem.COLD_RECORD_SHORT, where, record.COLD_FOLDER, None, lacking)
             )
-        elif more > 0:
+        elif more > 0 and not picture.record.missing:  # that is named by itself
             findings.append(Finding(Problem.RECORD_SHORT, GIT, record.REF, None, (more,)))
     return findings
 

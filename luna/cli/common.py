@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from luna.errors import ColdStorageError
+from luna.errors import ColdStorageError, LunaError
 from luna.history import known
+from luna.history.known import Kind
 from luna.history.line import Line, read_line
 from luna.params import Params
 from luna.repo import settings
@@ -21,6 +23,7 @@ from luna.text import escaped, escaped_json
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of text.")]
 JSON_VERSION = 1  # becomes 2 when a key goes or changes its meaning; new keys do not count
+_LACKING = frozenset({Kind.SHALLOW, Kind.MISSING, Kind.DELETED})  # then the generation may exist
 GENERATION = "G003, 3, the full name, or HEAD"
 Generations = Annotated[
     list[str] | None,
@@ -80,6 +83,16 @@ def versioned(document: dict[str, Any]) -> dict[str, Any]:
 def say(text: str) -> None:
     """Print a line of progress or a warning to standard error."""
     typer.echo(printable(text), err=True)
+
+
+def why_unknown(error: LunaError) -> str:
+    """Why there is no such generation: where this clone lacks a part of the line, that, with the command that brings it."""
+    with contextlib.suppress(LunaError):
+        root = repository_root()
+        doubts = known.doubts(read_line(root, settings.standing(root).line.prefix))
+        if lacking := next((doubt for doubt in doubts if doubt.kind in _LACKING), None):
+            return f"{lacking.sentence}, then run the same command again."
+    return str(error)
 
 
 def printable(text: str) -> str:

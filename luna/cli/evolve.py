@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from luna.cli.common import repository_root, say
+from luna.cli.common import printable, repository_root, say
 from luna.cli.events import telling
 from luna.cli.seal import show_maturity, show_sealed
 from luna.errors import InputError
@@ -146,5 +146,7 @@ def _show_learnt(root: Path, sealed: Sealed) -> None:
         f"{name} {value:.2f}" for name, value in learnt.scores.items() if value is not None
     )
     typer.echo(f"It learnt {learnt.conversations} conversations: {shown or 'nothing to score'}.")
-    if sealed.head:
+    if sealed.promoted:
         typer.echo("Talk to the current best: luna chat")
+    elif learnt.advice:
+        typer.echo(printable(f"{learnt.advice.reason}\nnext: {learnt.advice.step}"))

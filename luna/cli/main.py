@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from luna import __version__, ending, start
-from luna.errors import LunaError, from_os_error
+from luna.errors import LunaError, UnknownGeneration, from_os_error
 
 _log = logging.getLogger(__name__)
 #: Exit codes beside 0 (done), 1 (a check or a rule said no) and 2 (a mistake of the user's).
@@ -226,6 +226,11 @@ def _run() -> int:
             app(prog_name="luna", standalone_mode=True)
         except OSError as error:
             raise from_os_error(error) or error from error
+    except UnknownGeneration as error:
+        from luna.cli import common
+
+        print(f"luna: {common.why_unknown(error)}", file=sys.stderr)
+        return error.exit_code
     except LunaError as error:
         _log.debug("raised here:", exc_info=True)
         print(f"luna: {error}", file=sys.stderr)

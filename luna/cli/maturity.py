@@ -61,5 +61,10 @@ def _show(maturity: Maturity) -> None:
         f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no "
         f"score gained more than {rule.score_gain:g}"
     )
+    if any(step.by_another_measure for step in maturity.steps):
+        typer.echo(
+            "scores by another measure than the parent's do not compare: they show no gain, and "
+            "such a generation does not count as one that stood still"
+        )
     trend = maturity.trend.words if maturity.trend else "too few generations for one"
     typer.echo(f"trend of the weight change: {trend}")

@@ -20,8 +20,11 @@ def command(
         ),
     ],
     reason: Annotated[
-        str, typer.Option("--reason", help="Why you roll back; recorded with the move of the head.")
-    ],
+        str,
+        typer.Option(
+            "--reason", help="Why you roll back; needed, and recorded with the move of the head."
+        ),
+    ] = "",
     stay: Annotated[
         bool, typer.Option("--stay", help="Move the head only; leave the workspace as it is.")
     ] = False,

@@ -50,10 +50,13 @@ def _show(now: status.Status) -> None:
         ("generations", now.generations),
         ("checked out", now.checked_out or now.where.position),
         ("being built", now.building or "-"),
+        *([("running", now.running.sentence)] if now.running else []),
+        *([("not the tip's", now.foreign)] if now.foreign else []),
         ("waiting to be learnt", now.pending_error or _conversations(now.pending)),
         ("karma", _karma(now)),
         ("pushed to", now.push_remote or "nowhere (git config luna.pushRemote NAME)"),
         *(("doubt", doubt.sentence) for doubt in now.doubts),
+        *([("denied", now.advice.reason)] if now.advice else []),
         ("next", now.next_step),
     ):
         typer.echo(f"{title + ':':<22}{printable(str(value))}")

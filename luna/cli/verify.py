@@ -103,7 +103,11 @@ def _show(report: verify.Report) -> None:
     snapshots = f" and {len(report.snapshots)} snapshots" if report.snapshots else ""
     typer.echo(
         f"{len(report.generations)} generations{snapshots} in {', '.join(report.places)}: "
-        f"{extent}: {'whole' if report.clean else f'{damage} found'}"
+        f"{extent}: {'whole' if report.clean else _damaged(damage)}"
     )
     if not report.clean:
         say("next: luna repair --dry-run")
+
+
+def _damaged(count: int) -> str:
+    return f"{count} {'case' if count == 1 else 'cases'} of damage found"

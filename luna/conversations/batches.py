@@ -47,9 +47,9 @@ def entries(conversations: Path, settings: Data) -> list[FolderEntry]:
 def _batches(conversations: Path, settings: Data) -> dict[str, list[Conversation]]:
     """Conversations by the name of their folder; those beside the folders come first."""
     batches: dict[str, list[Conversation]] = {_BESIDE: []}
-    for path in folder.files(conversations, settings.batches == "folder", UNREAD):
+    for path, items in folder.contents(conversations, settings.batches == "folder", UNREAD):
         parts = path.relative_to(conversations).parts
-        batches.setdefault(parts[0] if len(parts) > 1 else _BESIDE, []).extend(folder.read(path))
+        batches.setdefault(parts[0] if len(parts) > 1 else _BESIDE, []).extend(items)
     return batches
 
 

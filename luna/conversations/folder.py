@@ -26,6 +26,7 @@ SUFFIX = ".jsonl"
 _OLD_LIST = "batch.txt"  # of a renumbered generation, as earlier versions of Luna left it
 _DOCUMENTS = ("readme", "license", "licence")
 _ELSEWHERE = "move it elsewhere, and take its conversations from there with 'luna import'"
+_NAMED = 10  # files with a fault that one error names; of the others it says how many
 _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -77,23 +78,47 @@ def files(folder: Path, deep: bool = False, unread: str = "move its files up") -
     return [entry.path for entry in listed if entry.kind is Kind.READ]
 
 
+def contents(
+    folder: Path, deep: bool = False, unread: str = "move its files up", vanishing: bool = False
+) -> list[tuple[Path, list[Conversation]]]:
+    """The files to read, each with its conversations; ``vanishing``: one that is gone by now is passed over.
+
+    Raises InputError naming each file that is not right, with its first fault.
+    """
+    listed, faults = [], []
+    for entry in entries(folder, deep, unread):
+        try:
+            if entry.kind is Kind.REFUSED:
+                raise InputError(entry.sentence)
+            if entry.kind is Kind.READ:
+                listed.append((entry.path, schema.load_file(entry.path)))
+        except FileNotFoundError:
+            if not vanishing:
+                faults.append(
+                    f"{escaped(entry.path.as_posix())} was removed while it was read: run the command again."
+                )
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError(_all_of(faults))
+    return listed
+
+
+def _all_of(faults: list[str]) -> str:
+    if len(faults) == 1:
+        return faults[0]
+    more = len(faults) - _NAMED
+    rest = [f"and {more} more"] if more > 0 else []
+    return "\n  ".join([f"{len(faults)} files are not right:", *faults[:_NAMED], *rest])
+
+
 def load(folder: Path) -> list[Conversation]:
     """Every distinct conversation of the folder's own files, in the order of their identities.
 
     Of two with the same content the first by file name and line gives the optional fields.
     Raises InputError naming file and line.
     """
-    return schema.distinct(item for path in files(folder) for item in read(path))
-
-
-def read(path: Path) -> list[Conversation]:
-    """The conversations of a file that ``files`` listed. Raises InputError naming file and line."""
-    try:
-        return schema.load_file(path)
-    except FileNotFoundError:
-        raise InputError(
-            f"{escaped(path.as_posix())} was removed while it was read: run the command again."
-        ) from None
+    return schema.distinct(item for _, items in contents(folder) for item in items)
 
 
 def _walk(folder: Path, deep: bool, unread: str, above: tuple[Path, ...]) -> Iterator[FolderEntry]:

@@ -6,7 +6,6 @@ writing the same conversation twice changes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,14 +33,10 @@ def add(root: Path, row: dict[str, Any]) -> Path:
 
 
 def waiting(root: Path) -> list[Conversation]:
-    """What waits in the inbox. Raises InputError naming file and line of a conversation that is not valid."""
-    conversations: list[Conversation] = []
-    for path in folder.files(root / artifacts.INBOX):
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # a generation that is starting has just taken it in
-            conversations += schema.load_file(path)
-    return schema.distinct(conversations)
+    """What waits in the inbox. Raises InputError naming file and line of what is not valid."""
+    # One that vanishes has just been taken in by a generation that is starting.
+    listed = folder.contents(root / artifacts.INBOX, vanishing=True)
+    return schema.distinct(item for _, items in listed for item in items)
 
 
 def take_in(root: Path) -> int:

@@ -31,7 +31,7 @@ def rows(path: Path, shown: str) -> Iterator[tuple[int, Any]]:
             number += 1
             with naming(shown, number):
                 text = _text(raw, first=number == 1)
-                value = _json(text) if text.strip() else None
+                value = _json(text.rstrip()) if text.strip() else None
             if text.strip():
                 yield number, value
 

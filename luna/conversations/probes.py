@@ -157,7 +157,7 @@ def paraphrase_probes(
     ]
 
 
-def choice_probes(held_out: Mapping[int, Sequence[Conversation]], seed: int) -> list[Probe]:
+def choice_probes(held_out: Mapping[int | None, Sequence[Conversation]], seed: int) -> list[Probe]:
     """One a held-out conversation; its distractors are replies of other held-out ones. Too few replies: none."""
     replies = sorted({item.reply for items in held_out.values() for item in items})
     probes = []

@@ -39,10 +39,15 @@ class Kind(StrEnum):
     UNRECORDED = "tag in no record"
     STORE_AHEAD = "cold storage knows more"
     CUT = "interrupted rollback"
+    NO_RECORD = "record not fetched"  # a plain 'git clone' leaves it at the remote
 
+
+_REFERENCES = record.REF.rpartition("/")[
+    0
+]  # what the refspecs of 'luna init' fetch, the record among it
 
 #: Only a remark: it does not contradict the tags.
-_HARMLESS = frozenset({Kind.UNRECORDED})
+_HARMLESS = frozenset({Kind.UNRECORDED, Kind.NO_RECORD})
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ def doubts(line: Line, in_store: Sequence[record.Entry] | None = None) -> list[D
         *_twins(line, recorded),
         *_against_commits(line, ledger or b"", settings or b"", recorded),
         *_against_store(line, recorded, in_store or ()),
+        *([_not_fetched()] if text is None and is_plain_clone(line) else []),
     ]
     if not any(doubt.kind in (Kind.DELETED, Kind.MISSING) for doubt in known):
         known += _head(line, recorded)
@@ -110,6 +116,22 @@ def is_shallow(git: Git) -> bool:
         cut = own / "shallow"
         return cut.is_file() and cut.stat().st_size > 0
     return git.text("rev-parse", "--is-shallow-repository", check=False) == "true"
+
+
+def is_plain_clone(line: Line) -> bool:
+    """Whether there are seals here, and a remote of which nothing but branches and tags is fetched: 'luna init' was not run."""
+    if not line.sealed:
+        return False
+    rows = line.git.text("config", "--get-regexp", r"^remote\..*\.fetch$", check=False)
+    return bool(rows) and _REFERENCES not in rows
+
+
+def _not_fetched() -> Doubt:
+    return Doubt(
+        Kind.NO_RECORD,
+        "The record of tags is not here, because a plain 'git clone' does not bring it",
+        "luna init",
+    )
 
 
 def fetch_remote(git: Git) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts, files, ledger, names, sealed_parameters, strict_yaml
-from luna.errors import ColdStorageError, InputError, StateError
+from luna.errors import ColdStorageError, StateError, UnknownGeneration
 from luna.history import past
 from luna.names import BASE_PARENT, GenerationName
 from luna.params import Base, Params
@@ -62,7 +62,7 @@ class Line:
         """``3``, ``G003``, the full name or ``HEAD`` to the full name. Raises InputError naming what there is."""
         if names.is_head(reference):
             if self.head_name is None:
-                raise InputError(
+                raise UnknownGeneration(
                     "There is no current best yet: run 'luna evolve' to build the first generation."
                 )
             return self.head_name
@@ -74,7 +74,9 @@ class Line:
                 if self.sealed
                 else "none has been sealed yet"
             )
-            raise InputError(f"There is no generation '{reference}': {there} (see 'luna log').")
+            raise UnknownGeneration(
+                f"There is no generation '{reference}': {there} (see 'luna log')."
+            )
         return tag.name
 
     def ledger(self) -> list[ledger.Row]:

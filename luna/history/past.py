@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from luna import artifacts
@@ -44,3 +45,19 @@ def ledger_here(git: Git, sealed: Mapping[int, Tag]) -> str:
     if was is not None and (now in (was, None) or not git.is_ancestor(newest, "HEAD")):
         return was.decode("utf-8", "replace")
     return ledger_of_seals(git, sealed)
+
+
+def measures(git: Git, commits: Mapping[int, str]) -> dict[int, str | None]:
+    """By which measures generations were judged, from their sealed commits, in one git process; None: it does not say."""
+    texts = git.cat([f"{commit}:{artifacts.METRICS.as_posix()}" for commit in commits.values()])
+    return {
+        number: _measure(text) if text else None
+        for number, text in zip(commits, texts, strict=True)
+    }
+
+
+def _measure(metrics: bytes) -> str | None:
+    try:
+        return json.loads(metrics)["evaluation"].get("method")
+    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: for 'luna verify'
+        return None

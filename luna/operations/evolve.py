@@ -20,6 +20,8 @@ from luna.history.line import read_line
 from luna.operations import handover, new, recorded, trained
 from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
+from luna.promotion import advice
+from luna.promotion.advice import Advice
 from luna.repo import interrupted
 from luna.repo.git import Git
 from luna.scores import SCORES
@@ -258,10 +260,11 @@ def evolve(
 
 @dataclass(frozen=True)
 class Learnt:
-    """What a generation was taught, and each score's value by its name in a sentence; None where it could not be measured."""
+    """What a generation was taught, each score's value by its name in a sentence (None: not measured), and what would help."""
 
     conversations: int
     scores: dict[str, float | None]
+    advice: Advice | None  # after a denial
 
 
 def learnt(root: Path, name: str) -> Learnt:
@@ -274,6 +277,7 @@ def learnt(root: Path, name: str) -> Learnt:
     return Learnt(
         metrics["data"]["new_conversations"],
         {score.words: scores[score.key] for score in SCORES},
+        advice.loads(metrics["decision"].get("advice")),
     )
 
 

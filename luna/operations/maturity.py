@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from luna import ledger, params
+from luna.history import past
 from luna.history.line import read_line
 from luna.names import GenerationName
 from luna.promotion.maturity import Maturity, judge, own_line
@@ -13,7 +14,7 @@ from luna.promotion.maturity import Maturity, judge, own_line
 def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
     """The head's line as far back as the ledger can be read, and a sentence for each thing that could not be read.
 
-    Two git processes, however long the line. Raises InputError when the ledger's header cannot be read.
+    Three git processes, however long the line. Raises InputError when the ledger's header cannot be read.
     """
     settings = params.load(root)
     line = read_line(root, settings.line.prefix)
@@ -32,4 +33,5 @@ def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
         unreadable.append(
             f"the ledger has no readable row of G{own[0].parent:03d}: generations before G{own[0].gen:03d} are not counted"
         )
-    return judge(own, settings.maturity), unreadable
+    commits = {row.gen: line.sealed[row.gen].commit for row in own if row.gen in line.sealed}
+    return judge(own, settings.maturity, past.measures(line.git, commits)), unreadable

@@ -8,6 +8,7 @@ hold all of this. So new conversations, another rule or a change of your own set
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from luna.errors import InputError
 from luna.history.line import Line, sealed_params
 from luna.names import GenerationName
 from luna.operations.new import waiting
+from luna.promotion import advice
+from luna.promotion.advice import Advice
 
 _SHAPING = (
     "chat",
@@ -40,6 +43,17 @@ def next_try(root: Path, line: Line) -> int | None:
         *(_shape(params.with_settings(own, item.settings())) for item in own.retry),
     ]
     return next((number for number, shape in enumerate(tries) if shape not in made), None)
+
+
+def advised(root: Path, line: Line) -> Advice | None:
+    """What would help, where one's own settings and all of ``retry`` were denied on what is next; None: a try is left.
+
+    Raises InputError for a conversation that is not valid.
+    """
+    if line.newest == line.head_name or next_try(root, line) is not None:
+        return None
+    [text] = line.git.cat([f"refs/tags/{line.newest}:{artifacts.METRICS.as_posix()}"])
+    return advice.loads(json.loads(text or b"{}").get("decision", {}).get("advice"))
 
 
 def _shape(settings: params.Params) -> dict[str, Any]:

@@ -61,6 +61,10 @@ def rollback(
             say(f"{path} was changed after the rollback was interrupted: a copy is in quarantine")
         checkout.check_out(git, cut.target)
     name = line.resolve(reference)
+    if _verdict(line, name) != "promoted":
+        raise InputError(
+            f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md."
+        )
     reason = " ".join(reason.split())
     if not reason:
         raise InputError(
@@ -74,10 +78,6 @@ def rollback(
     going_on = name == line.head_name and last.partition("\n")[0] == text
     if name == line.head_name and not going_on:
         raise InputError(f"{name} is the current best already.")
-    if _verdict(line, name) != "promoted":
-        raise InputError(
-            f"{name} was denied by the rule, so it cannot become the head: see its EVAL.md."
-        )
     changed = git.changed()
     if changed and not stay:
         raise StateError(

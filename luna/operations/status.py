@@ -12,9 +12,12 @@ from luna.history import known, past, shared, tip
 from luna.history.known import Doubt
 from luna.history.line import read_line
 from luna.history.tip import Where, building
+from luna.operations import retry, workspace
 from luna.operations.new import Pending, counted, waiting
 from luna.operations.overlooked import overlooked
+from luna.promotion.advice import Advice
 from luna.repo import settings as settings_file
+from luna.repo.running import Running, running
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,15 @@ class Status:
     )
     ignored: tuple[str, ...] = ()  # sentences, see luna/operations/overlooked.py
     settings_remedy: str | None = None  # where params.yaml cannot be read
+    running: Running | None = None  # the build at work in this folder
+    foreign: str | None = None  # files of another generation than the tip's, a sentence
+    advice: Advice | None = None  # after a denial, where the same again would be denied again
 
     @property
     def next_step(self) -> str:
         """The command that is right in this state: what is in doubt first, then the way to the tip, then the work."""
+        if self.running:
+            return "wait for it to end: luna status says how far it is"
         for doubt in self.doubts:
             if doubt.stops:
                 return doubt.remedy
@@ -51,6 +59,10 @@ class Status:
             return self.settings_remedy
         if self.altered_rows:
             return f"luna repair (lineage.csv at the tip is not the sealed one: {self.altered_rows[0]})"
+        if self.foreign:
+            return (
+                "git stash (it puts them back, and keeps what was there; to see it: git stash show)"
+            )
         if self.pending_error and not self.building:
             return "correct what is named above, then luna evolve"
         if self.building and self.handed_over:
@@ -61,6 +73,8 @@ class Status:
             return "dvc repro, then luna seal"
         if not self.generations:
             return "luna evolve"
+        if self.advice:
+            return self.advice.step
         if self.pending and self.pending.conversations:
             return "luna evolve"
         return "add conversations to data/conversations"
@@ -71,11 +85,12 @@ def status(root: Path) -> Status:
     given = settings_file.read(root)
     settings = given.values
     line = read_line(root, settings.line.prefix)
-    numbers, error = None, None
+    numbers, error, advice = None, None, None
     ignored: tuple[str, ...] = ()
     try:
         batch = waiting(root, line)
         numbers = counted(batch)
+        advice = retry.advised(root, line) if not given.wrong else None
         ignored = tuple(overlooked(root, settings, batch))
         probes.curated(root / artifacts.CURATED_PROBES)
     except LunaError as reason:
@@ -100,4 +115,7 @@ def status(root: Path) -> Status:
         name is not None and name.encode() in (committed or b""),
         ignored,
         given.remedy,
+        running(root),
+        workspace.of_another(line, settings) if line.sealed and name is None else None,
+        advice,
     )

@@ -53,6 +53,16 @@ def require_own_params(line: Line, settings: Params) -> None:
         )
 
 
+def of_another(line: Line, settings: Params) -> str | None:
+    """What differs where another generation's files were brought here ('git checkout TAG -- .'); None where params.yaml is the tip's own."""
+    at_tip = _at_tip(line.git)
+    now = settings.generation.name
+    if at_tip is None or now == at_tip.generation.name:
+        return None
+    changed = line.git.changed()
+    return f"these files are of {now or 'another commit'} and not of {at_tip.generation.name}, which is checked out: {_listed(changed)}"
+
+
 def changed_settings(line: Line, settings: Params) -> list[str]:
     """Each setting that differs from the tip's, in words; the next generation is built by it."""
     at_tip = _at_tip(line.git)

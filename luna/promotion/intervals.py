@@ -17,6 +17,12 @@ def wilson(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def above_chance(correct: int, n: int, replies: int) -> float:
+    """Of ``n`` choices among ``replies``: 0 is guessing or worse, 1 is always right."""
+    chance = 1 / replies
+    return max(0.0, (correct / n - chance) / (1 - chance))
+
+
 def mcnemar(lost: int, won: int) -> float:
     """One-sided exact p-value (McNemar 1947) that the child is worse: ``lost`` right before and wrong now, ``won`` the reverse."""
     n = lost + won

@@ -7,7 +7,7 @@ mature she is. So it is a remark for people, and never a clause of the promotion
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -25,13 +25,14 @@ class MaturityStep:
     """One promoted generation.
 
     ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
-    drift is a gain; None where no score was measured in both.
+    drift is a gain; None where no score was measured in both, or by another measure (``by_another_measure``).
     """
 
     gen: int
     weight_change: float
     gain: float | None
     still: bool
+    by_another_measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Maturity:
             return f"not enough generations to tell: {len(self.steps)} taught and promoted, the rule asks for {self.needed}"
         newest = self.steps[-1]
         gain = (
-            "a score gain that could not be measured"
+            "scores by another measure than its parent's, which do not compare"
+            if newest.by_another_measure
+            else "a score gain that could not be measured"
             if newest.gain is None
             else f"a score gain of {newest.gain:+.3f}"
         )
@@ -100,12 +103,19 @@ def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
     return [by_gen[gen] for gen in reversed(descent(parents, newest))]
 
 
-def judge(line: Sequence[Row], rule: Rule) -> Maturity:
-    """``line`` as of ``own_line``. The ancestor, which was taught nothing, counts only as what its child is compared with."""
+def judge(
+    line: Sequence[Row], rule: Rule, measures: Mapping[int, str | None] | None = None
+) -> Maturity:
+    """``line`` as of ``own_line``. The ancestor, which was taught nothing, counts only as what its child is compared with.
+
+    ``measures``: by which measures each generation was judged; scores of different ones give no gain.
+    """
+    by = measures or {}
     steps = []
     for before, row in zip(line, line[1:], strict=False):
         if row.promoted:
-            gain = _gain(before, row)
+            other = by.get(before.gen) != by.get(row.gen)
+            gain = None if other else _gain(before, row)
             steps.append(
                 MaturityStep(
                     row.gen,
@@ -114,6 +124,7 @@ def judge(line: Sequence[Row], rule: Rule) -> Maturity:
                     row.weight_change <= rule.weight_change_percent
                     and gain is not None
                     and gain <= rule.score_gain,
+                    other,
                 )
             )
     streak = 0
@@ -153,6 +164,8 @@ def _trend(values: Sequence[float]) -> Trend | None:
     return Trend(slope, math.sqrt(residual / (n - 2) / spread), n)
 
 
-def of_generation(rows: Sequence[Row], gen: int, rule: Rule) -> Maturity:
+def of_generation(
+    rows: Sequence[Row], gen: int, rule: Rule, measures: Mapping[int, str | None] | None = None
+) -> Maturity:
     """For the card of a generation: judged along its own line; a denied one itself does not count."""
-    return judge(own_line(rows, gen), rule)
+    return judge(own_line(rows, gen), rule, measures)

@@ -7,7 +7,8 @@ from typing import Any
 
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
-from luna.promotion.rule import Decision
+from luna.promotion.advice import Advice
+from luna.promotion.rule import Decision, Fault
 from luna.scores import GENERALISATION, RECALL, SCORES, TONE_DRIFT
 
 
@@ -17,8 +18,14 @@ def build(
     parts: Mapping[str, Mapping[str, Any]],
     decision: Decision,
     transfer: float | None,
+    untaught: Mapping[str, float] | None = None,
+    advice: Advice | None = None,
 ) -> dict[str, Any]:
-    """From the stages' own reports: ``parts`` has prep, train, export, scores and eval_args."""
+    """From the stages' own reports: ``parts`` has prep, train, export, scores and eval_args.
+
+    A score that the exam cannot tell from the ``untaught`` base's is None.
+    """
+    blind = {verdict.clause for verdict in decision.verdicts if verdict.fault is Fault.BLIND}
     prep, train, export, scores, timing = (
         parts[key] for key in ("prep", "train", "export", "scores", "eval_args")
     )
@@ -54,22 +61,30 @@ def build(
             )
         },
         "evaluation": {
-            **{score.key: scores[score.name]["value"] for score in SCORES},
+            **{
+                score.key: None if score.name in blind else scores[score.name]["value"]
+                for score in SCORES
+            },
             "intervals": {
-                name: {"n": score["n"], "low": score["low"], "high": score["high"]}
+                name: {"n": score["n"]}
+                | {side: None if name in blind else score[side] for side in ("low", "high")}
                 for name, score in scores.items()
             },
+            "untaught": dict(untaught or {}),
+            "cannot_tell": sorted(blind),
             "recall_new": (scores["recall"]["details"] or {}).get("new"),
             "recall_old": (scores["recall"]["details"] or {}).get("old"),
             "backward_transfer": transfer,
             "eval_time_minutes": timing["eval_time_minutes"],
             "method": timing.get("method"),
+            "left_out": timing.get("left_out", 0),
         },
         "evolution": export["evolution"],
         "decision": {
             "passed_evals": all(verdict.passed for verdict in decision.verdicts),
             "promoted_to_head": decision.promoted,
             "notes": decision.notes,
+            "advice": advice.as_json() if advice else None,
         },
     }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from luna.promotion.advice import Advice
 from luna.promotion.compare import Flips
 from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
@@ -73,6 +75,16 @@ def _early(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _left_out(count: int) -> list[str]:
+    if not count:
+        return []
+    taught = "1 reply was" if count == 1 else f"{count} replies were"
+    return [
+        "",
+        f"{taught} neither taught nor asked for: too long for train.max_seq_length with the question.",
+    ]
+
+
 def _question(row: Mapping[str, Any]) -> str:
     return _line(row["messages"][-1][1])
 
@@ -84,6 +96,10 @@ def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(wrong, key=lambda row: first[row["conversation"]] is not row)[:WORST]
 
 
+def _advised(advice: Advice) -> str:
+    return f"{replace(advice, questions=tuple(map(_line, advice.questions))).sentence}."
+
+
 def evaluation(
     metrics: Mapping[str, Any],
     decision: Decision,
@@ -91,8 +107,9 @@ def evaluation(
     flips: Flips | None,
     fidelity: Mapping[str, Any],
     maturity: Maturity,
+    advice: Advice | None = None,
 ) -> str:
-    """EVAL.md: the verdict, the scores and what changed."""
+    """EVAL.md: the verdict, the scores, what would help and what changed."""
     generation, data, scores, evolution = (
         metrics["generation"],
         metrics["data"],
@@ -109,7 +126,9 @@ def evaluation(
         *_clauses(metrics, decision),
         "",
         f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
+        *_left_out(scores.get("left_out", 0)),
         "",
+        *(["## What to change", "", _advised(advice), ""] if advice else []),
         "## Lineage and data",
         "",
         f"- **Parent**: {generation['parent']}",

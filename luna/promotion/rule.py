@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from luna.params import Clause, Promotion
@@ -13,9 +14,24 @@ from luna.scores import SCORES, Score
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
 
 
+class Fault(StrEnum):
+    """Why a clause does not hold."""
+
+    FEW = "too few probes"
+    UNMEASURED = "not measured"
+    BLIND = "the untaught base passes too"
+    BOUND = "beyond the bound"
+    INTERVAL = "not certain enough"
+    REGRESSION = "worse than the parent"
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """What one clause of the rule says."""
+    """What one clause of the rule says.
+
+    ``value`` is None where there is no score, be it that the exam cannot tell taught from untaught; ``limit`` is what
+    it must reach, ``lacking`` how many more probes it needs.
+    """
 
     clause: str
     value: float | None
@@ -23,6 +39,9 @@ class Verdict:
     passed: bool
     reason: str
     warning: str | None = None
+    fault: Fault | None = None
+    limit: float | None = None
+    lacking: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,13 +59,15 @@ def decide(
     is_ancestor: bool,
     regressions: Mapping[str, float] | None = None,
     stopped: Mapping[str, Any] | None = None,
+    untaught: Mapping[str, float] | None = None,
     conversations: int = 0,
 ) -> Decision:
     """All clauses must hold, and training must not have failed. Generation 0 is promoted whatever it scores: a line needs an ancestor.
 
     ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name;
     ``stopped`` as in train_args.json: why training ended early, if it did. ``conversations``: how many were taught and
-    held out, which says how many probes are needed (luna.promotion.size).
+    held out, which says how many probes are needed (luna.promotion.size). ``untaught``: what the untaught base scores
+    in the same exam (luna.promotion.untaught); a minimum that it reaches shows nothing.
     """
     verdicts = [
         _judge(
@@ -55,6 +76,7 @@ def decide(
             getattr(rule, score.name),
             size.needed(rule.min_probes, conversations),
             (regressions or {}).get(score.name),
+            (untaught or {}).get(score.name),
         )
         for score in SCORES
     ]
@@ -70,7 +92,12 @@ def decide(
 
 
 def _judge(
-    of: Score, score: Mapping[str, Any], clause: Clause, min_probes: int, p: float | None
+    of: Score,
+    score: Mapping[str, Any],
+    clause: Clause,
+    min_probes: int,
+    p: float | None,
+    base: float | None,
 ) -> Verdict:
     title = of.words.capitalize()
     value, n = score["value"], score["n"]
@@ -78,29 +105,38 @@ def _judge(
     sign, limit = (">=", clause.minimum) if least else ("<=", clause.maximum)
     bound = f"{sign} {limit:.2f}"
 
-    def says(passed: bool, reason: str, warning: str | None = None) -> Verdict:
-        return Verdict(of.name, value, bound, passed, reason, warning)
+    def fails(fault: Fault, reason: str, lacking: int = 0) -> Verdict:
+        shown = None if fault is Fault.BLIND else value
+        return Verdict(of.name, shown, bound, False, reason, None, fault, limit, lacking)
 
     if n < min_probes:
-        return says(
-            False, f"{title} rests on {n} probes, too few to judge: {min_probes} are needed"
-        )
+        few = f"{title} rests on {n} probes, too few to judge: {min_probes} are needed"
+        return fails(Fault.FEW, few, min_probes - n)
     if value is None or not 0 <= value <= 1:  # a NaN is not between them
-        return says(False, f"{title} could not be measured")
+        return fails(Fault.UNMEASURED, f"{title} could not be measured", 1)
+    if least and base is not None and limit and base >= limit:  # a minimum of 0 asks for nothing
+        return fails(
+            Fault.BLIND,
+            f"{title} cannot be judged: this exam cannot tell taught from untaught, because the untaught base scores {base:.3f} in it",
+        )
     if value < limit if least else value > limit:
-        return says(False, f"{title} {value:.3f} is not {bound}")
+        return fails(Fault.BOUND, f"{title} {value:.3f} is not {bound}")
     if clause.confidence is not None:
         edge = score["low"] if least else score["high"]
         if edge is None or (edge < clause.confidence if least else edge > clause.confidence):
-            return says(
-                False,
+            return fails(
+                Fault.INTERVAL,
                 f"{title}'s 95 % interval reaches {edge:.3f}, not {sign} {clause.confidence:.2f}",
+                n,  # an interval of twice as many is narrower by a third
             )
     if clause.no_regression and p is not None and p < REGRESSION_P:
-        return says(
-            False, f"{title} is worse than the parent's on the same probes (McNemar p = {p:.3f})"
+        return fails(
+            Fault.REGRESSION,
+            f"{title} is worse than the parent's on the same probes (McNemar p = {p:.3f})",
         )
     warning = None
     if clause.target is not None and (value < clause.target if least else value > clause.target):
         warning = f"{title} {value:.3f} is short of the target {clause.target:.2f} (acceptable)"
-    return says(True, f"{title} {value:.3f} {bound}", warning)
+    return Verdict(
+        of.name, value, bound, True, f"{title} {value:.3f} {bound}", warning, None, limit
+    )

@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts
 from luna.errors import Busy
 from luna.repo import interrupted
+
+_NOTE = artifacts.SCRATCH / "command.holder"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The command that holds the lock. ``since`` is in seconds since 1970."""
+
+    command: str
+    process: int
+    since: float
+
+
+_HOLDER = "'luna {}' (process {})"  # the hook post-checkout reads it as well
+_HOLDER_FORM = re.compile(r"'luna (.+)' \(process (\d+)\)")
+
+
+def holder(root: Path) -> Holder | None:
+    """Who took the lock last and has not given it back; it may have been killed since."""
+    path = root / _NOTE
+    try:
+        match = _HOLDER_FORM.fullmatch(path.read_text(encoding="utf-8").strip())
+        return Holder(match[1], int(match[2]), path.stat().st_mtime) if match else None
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
@@ -25,22 +52,22 @@ def exclusive(root: Path, command: str) -> Iterator[None]:
 
     folder = root / artifacts.SCRATCH
     folder.mkdir(exist_ok=True)
-    holder = folder / "command.holder"
+    note = root / _NOTE
     lock = FileLock(folder / "command.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another command"
+        who = note.read_text(encoding="utf-8").strip() if note.exists() else "another command"
         raise Busy(who) from None
     try:
-        if holder.exists():
-            interrupted.clear_git(root, holder.stat().st_mtime)
+        if note.exists():
+            interrupted.clear_git(root, note.stat().st_mtime)
         interrupted.clear_dvc(root)
-        holder.write_text(f"'luna {command}' (process {os.getpid()})", encoding="utf-8")
+        note.write_text(_HOLDER.format(command, os.getpid()), encoding="utf-8")
         yield
-        holder.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
     except Exception:
-        holder.unlink(missing_ok=True)  # it ended without a kill, and so did its git processes
+        note.unlink(missing_ok=True)  # it ended without a kill, and so did its git processes
         raise
     finally:
         lock.release()

@@ -18,6 +18,7 @@ KNOWN = "known"  # of a row of the trainer's log: the share known at its step
 FALL = 0.2  # of the steps made before: so many more follow while the rate falls
 WARM = 50  # steps at most: a share of a ceiling that is seldom reached would be too many
 MOST_PASSES, LEAST_PASSES = 20.0, 3.0
+FEWEST = 2.0  # passes before enough can be known: after fewer the facts are there, and the voice is not yet
 _EXAMPLES = 8000  # seen in all, where that is between the least and the most passes
 
 
@@ -32,11 +33,12 @@ def ceiling(settings: Train, examples: int) -> int:
     """Steps, at most."""
     if settings.max_steps > 0:
         return settings.max_steps
+    return _steps(settings, examples, passes(settings, examples))
+
+
+def _steps(settings: Train, examples: int, passes: float) -> int:
     batches = math.ceil(examples / (settings.batch_size * settings.processes))
-    return max(
-        1,
-        math.ceil(passes(settings, examples) * math.ceil(batches / settings.gradient_accumulation)),
-    )
+    return max(1, math.ceil(passes * math.ceil(batches / settings.gradient_accumulation)))
 
 
 def until_known(settings: Train) -> bool:
@@ -52,6 +54,7 @@ class Pace:
     ceiling: int
     warm: int
     shape: str  # of the fall, as train.lr_scheduler says
+    least: int = 0  # steps before enough can be known
     looks: dict[int, float] = field(default_factory=dict)  # the share known, by step
 
     @classmethod
@@ -59,7 +62,8 @@ class Pace:
         """By params.yaml and the number of examples."""
         most = ceiling(settings, examples)
         warm = min(WARM, round(settings.warmup_ratio * most))
-        return cls(settings.stop_when_known, most, warm, settings.lr_scheduler)
+        least = _steps(settings, examples, FEWEST)
+        return cls(settings.stop_when_known, most, warm, settings.lr_scheduler, least)
 
     def remember(self, log: Iterable[Mapping[str, Any]]) -> None:
         """The looks that an earlier run noted in the trainer's log before its checkpoint."""
@@ -69,10 +73,13 @@ class Pace:
 
     @property
     def known_at(self) -> int | None:
-        """The first step at which enough was known; None where that has not happened."""
-        return min(
-            (step for step, share in self.looks.items() if share >= self.enough), default=None
+        """The first step at which enough was known, after the least; None where that has not happened."""
+        known = (
+            step
+            for step, share in self.looks.items()
+            if share >= self.enough and step >= self.least
         )
+        return min(known, default=None)
 
     @property
     def falls_from(self) -> int:

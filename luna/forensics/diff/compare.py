@@ -36,7 +36,7 @@ def diff(line: Line, first: str, second: str) -> dict[str, Any]:
         "params": _params(a, b),
         "versions": _versions(a, b),
         "artifacts": _artifacts(a, b),
-        "verdict": _verdict(scores, _same_probes(a, b), flips),
+        "verdict": _verdict(scores, _same_probes(a, b), _same_measure(a, b), flips),
         "marks": [*a.marks, *(mark for mark in b.marks if mark not in a.marks), *whole_line.faults],
     }
 
@@ -69,12 +69,25 @@ def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
             }
             sides[side] = {"value": value, **interval}
         old, new = sides["a"]["value"], sides["b"]["value"]
-        delta = None if old is None or new is None else round(new - old, _DIGITS)
+        delta = None
+        if old is not None and new is not None and _same_measure(a, b):
+            delta = round(new - old, _DIGITS)
         scores[score.name] = sides | {
             "delta": delta,
             "better": None if not delta else (delta < 0) == score.less_is_better,
         }
     return scores
+
+
+def _same_measure(a: Known, b: Known) -> bool:
+    """Whether the scores mean the same: generations sealed before measures had names were all judged by one."""
+    names = [_measure(known.metrics) for known in (a, b)]
+    return names[0] == names[1]
+
+
+def _measure(metrics: Any) -> Any:
+    scores = metrics.get("evaluation") if isinstance(metrics, Mapping) else None
+    return scores.get("method") if isinstance(scores, Mapping) else None
 
 
 def _same_probes(a: Known, b: Known) -> bool | None:
@@ -166,14 +179,17 @@ def _artifacts(a: Known, b: Known) -> list[dict[str, Any]]:
 
 
 def _verdict(
-    scores: Mapping[str, Mapping[str, Any]], same_probes: bool | None, flips: Mapping[str, Any]
+    scores: Mapping[str, Mapping[str, Any]],
+    same_probes: bool | None,
+    same_measure: bool,
+    flips: Mapping[str, Any],
 ) -> dict[str, Any]:
     """``word`` and the reasons; and notes where probes differ or chance explains a difference."""
     measured = {name: score for name, score in scores.items() if score["delta"] is not None}
     better = [BY_NAME[name].title for name, score in measured.items() if score["better"] is True]
     worse = [BY_NAME[name].title for name, score in measured.items() if score["better"] is False]
     if not measured:
-        word, text = "UNKNOWN", "no score was measured in both"
+        word, text = "UNKNOWN", "no score was measured in both in the same way"
     elif better and worse:
         word, text = "MIXED", f"better in {', '.join(better)}; worse in {', '.join(worse)}"
     elif better or worse:
@@ -186,6 +202,8 @@ def _verdict(
     else:
         word, text = "NO CHANGE", "in any score"
     notes = []
+    if not same_measure:
+        notes.append("the two were judged by different measures, so their scores do not compare")
     if same_probes is False:
         notes.append(
             "the two were asked different probes, so part of each difference may come from the questions"
