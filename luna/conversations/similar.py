@@ -42,6 +42,9 @@ class Similar:
     def like(self, text: str) -> list[int]:
         """Indexes of the texts that are nearly the same as ``text``, in order."""
         own = grams(text)
+        # Most texts share too little with all of them together.
+        if sum(gram in self._counts for gram in own) <= self._bound * len(own):
+            return []
         near = {at for gram in self._rarest(own) for at in self._index.get(gram, ())}
         return sorted(at for at in near if similarity(own, grams(self._texts[at])) > self._bound)
 

@@ -10,7 +10,12 @@ from luna.conversations.rephrase.parts import Parts, take_apart
 from luna.conversations.rephrase.rules import Frames, Rules, Side
 
 _BEFORE, _AFTER = 0.5, 0.25  # how often a sentence stands before, or after
-_SLIP = {"training": 0.35, "exam": 0.15}
+_SLIP = {"training": 0.5, "exam": 0.15}
+_OTHER_WORDS = {
+    "training": 0.5,
+    "exam": 0.3,
+}  # how often words are exchanged for others that mean the same
+_MOST_WORDS = 2
 #: How much more often than the others: a clause changes the question itself.
 _WEIGHTS = {"clause": 4, "thing": 3, "short": 2, "plain": 3}
 _PARAGRAPH = (
@@ -25,10 +30,10 @@ def rephrase(question: str, rules: Rules | None, side: Side, chance: random.Rand
         text = chance.choice(own)(question, chance)
         return text if text != question else own[0](question, chance)
     frames = rules.frames(side)
-    parts = take_apart(question, rules)
+    text = _other_words(question, rules, side, chance)
+    parts = take_apart(text, rules)
     forms = [form for form in _WEIGHTS if form == "plain" or _options(form, frames, parts)]
     form = chance.choices(forms, [_WEIGHTS[form] for form in forms])[0]
-    text = question
     if form != "plain":
         text = _filled(chance.choice(_options(form, frames, parts)), parts)
     draw = chance.random()
@@ -40,6 +45,17 @@ def rephrase(question: str, rules: Rules | None, side: Side, chance: random.Rand
     if chance.random() < _SLIP[side] or len(question) > _PARAGRAPH:
         text = chance.choice(own[:-1] if side == "training" else own[:1])(text, chance)
     return text
+
+
+def _other_words(question: str, rules: Rules, side: Side, chance: random.Random) -> str:
+    words = [word for word in re.finditer(r"[^\W\d_]+", question) if rules.others(word[0], side)]
+    if not words or chance.random() >= _OTHER_WORDS[side]:
+        return question
+    chosen = chance.sample(words, chance.randint(1, min(len(words), _MOST_WORDS)))
+    for word in sorted(chosen, key=lambda word: -word.start()):
+        other = chance.choice(rules.others(word[0], side))
+        question = question[: word.start()] + other + question[word.end() :]
+    return question
 
 
 def _options(form: str, frames: Frames, parts: Parts) -> list[str]:

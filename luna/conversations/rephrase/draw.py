@@ -35,7 +35,7 @@ Asked = tuple[str, str | None]
 
 
 def draw(
-    items: Sequence[Conversation],
+    groups: Iterable[Sequence[Conversation]],
     side: Side,
     count: int,
     seed: str,
@@ -44,13 +44,14 @@ def draw(
 ) -> dict[str, list[str]]:
     """By identity up to ``count`` rephrasings of each conversation's last question, the same for the same seed.
 
-    None of them is almost a question of ``known`` that belongs to another conversation.
+    Each group has a language of its own. No rephrasing is almost a question of ``known`` that belongs to another
+    conversation.
     """
-    rules = own_rules(items) if count else None
-    drawn = {
-        item.identity: _one(item, rules, side, count + _SPARE, seed, report)
-        for item in (items if count else ())
-    }
+    drawn: dict[str, list[str]] = {}
+    for items in groups if count else ():
+        rules = own_rules(items)
+        for item in items:
+            drawn[item.identity] = _one(item, rules, side, count + _SPARE, seed, report)
     candidates = _Candidates(drawn)
     for text, owner in known if drawn else ():
         candidates.meet(text, owner)

@@ -26,11 +26,12 @@ def with_paraphrases(
     """
     whole = sum(len(items) for items in taught.values())
     each = max(1, min(_MOST_EACH, cap // max(1, whole)))
-    made: dict[str, list[str]] = {}
+    groups = []
     for generation, items in taught.items():
         once = sorted(worded_once(items), key=lambda item: item.identity)
-        once = random.Random(f"{seed}/exam/{generation}").sample(once, min(len(once), 2 * cap))
-        made |= draw(once, "exam", each, str(seed), known, report)
+        chance = random.Random(f"{seed}/exam/{generation}")
+        groups.append(chance.sample(once, min(len(once), 2 * cap)))
+    made = draw(groups, "exam", each, str(seed), known, report)
     return {
         generation: [
             replace(item, paraphrases=tuple(made[item.identity])) if item.identity in made else item

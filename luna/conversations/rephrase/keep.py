@@ -14,7 +14,7 @@ _INFLECTED = 2  # letters that a verb may get at its end, as in 'ends' for 'end'
 
 
 def keeps(question: str, other: str, rules: Rules | None) -> bool:
-    """Numbers and names must be the same; a word may have one slip, a verb its ending."""
+    """Numbers and names must be the same; a word may have a slip or be another that means the same, a verb may have an ending."""
     if _NUMBER.findall(question) != [n for n in _NUMBER.findall(other) if n in question]:
         return False
     if rules and rules.language == "ja":
@@ -24,7 +24,7 @@ def keeps(question: str, other: str, rules: Rules | None) -> bool:
     whole, slipped = set(given), {_squeezed(word) for word in given}
     for position, word in enumerate(_WORD.findall(question)):
         plain = word.casefold()
-        if plain in whole or plain in small:
+        if plain in whole or plain in small or (rules and _in_other_words(word, other, rules)):
             continue
         is_name = position > 0 and word[0].isupper()
         if is_name or any(map(str.isdigit, word)):
@@ -34,6 +34,13 @@ def keeps(question: str, other: str, rules: Rules | None) -> bool:
         ):
             return False
     return True
+
+
+def _in_other_words(word: str, other: str, rules: Rules) -> bool:
+    """Whether the text has a word that means the same."""
+    same = rules.others(word, "training") + rules.others(word, "exam")
+    text = other.casefold()
+    return any(re.search(rf"\b{re.escape(one.casefold())}\b", text) for one in same)
 
 
 def _squeezed(word: str) -> tuple[str, str]:

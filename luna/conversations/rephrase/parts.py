@@ -71,10 +71,7 @@ def _english(words: list[str], rules: Rules) -> Parts:
         return Parts(asked, key, first)
     subject = " ".join(rest)
     if helper in _ENGLISH_BE:
-        cut = next(
-            (i for i, word in enumerate(rest) if i and re.fullmatch(r"\w+(?:ed|ing)|due", word)),
-            len(rest),
-        )
+        cut = _be_goes_to(rest)
         clause = " ".join([asked, *rest[:cut], words[at], *rest[cut:]])
         return Parts(asked, key, clause, subject if asked == "what" and cut == len(rest) else None)
     end = _subject_end(rest)
@@ -89,6 +86,16 @@ def _english(words: list[str], rules: Rules) -> Parts:
             asked, key, " ".join([asked, *rest[:end], _third_person(rest[end]), *rest[end + 1 :]])
         )
     return Parts(asked, key)
+
+
+def _be_goes_to(rest: list[str]) -> int:
+    """How many words 'is' stands after in a clause: the subject, as far as it can be told."""
+    if rest[0].casefold() in _ENGLISH_PRONOUNS:
+        return 1
+    tail = len(rest) - (rest[-1] in _ENGLISH_AFTER_VERB)  # which bank my account is at
+    return next(
+        (i for i, word in enumerate(rest) if i and re.fullmatch(r"\w+(?:ed|ing)|due", word)), tail
+    )
 
 
 def _is_subject(rest: list[str]) -> bool:

@@ -50,9 +50,8 @@ def with_rules(
     examples = len(lesson.delta) + len(replay)
     added = training.of_delta(lesson.delta, examples, own + reserved, seed, report)
     taught = Lesson(lesson.delta + added, replay, lesson.asked)
-    trained: list[Asked] = [
-        (text, None) for item in taught.examples for role, text in item.messages if role == "user"
-    ]
-    trained += [(text, None) for text, _ in own]
-    asked = exam.with_paraphrases(lesson.asked, trained, cap, seeds[0], report)
+    trained = {text for item in taught.examples for role, text in item.messages if role == "user"}
+    trained |= {text for text, _ in own}
+    known = ((text, None) for text in trained)
+    asked = exam.with_paraphrases(lesson.asked, known, cap, seeds[0], report)
     return Lesson(taught.delta, replay, asked), report

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 _LETTERS_A_SLIP = 25  # characters of a question for each slip of the exam, so that a long one changes as a short one does
+_LETTERS_A_SWAP = 20  # the same, at most, in training
 _SHORTEST = 4  # letters of a word in which a slip leaves the word readable
 _WORD = re.compile(r"[^\W\d_]+")
 _LAST_MARK = re.compile(r"\s*[?？.。!]+\s*$")
@@ -45,12 +46,13 @@ def more_marks(text: str, chance: random.Random) -> str:
 
 
 def swapped(text: str, chance: random.Random) -> str:
-    """Two letters within a word exchanged."""
-    if not (words := _slippery(text)):
-        return text
-    word = chance.choice(words)
-    at = word.start() + chance.randrange(1, len(word[0]) - 2)
-    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    """Two letters within a word exchanged; in a long text, in several words."""
+    words = _slippery(text)
+    many = chance.randint(1, max(1, len(text) // _LETTERS_A_SWAP))
+    for word in chance.sample(words, min(len(words), many)):
+        at = word.start() + chance.randrange(1, len(word[0]) - 2)
+        text = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    return text
 
 
 def first_word_last(text: str, _: random.Random) -> str:
@@ -79,5 +81,5 @@ def last_word_first(text: str, _: random.Random) -> str:
 
 
 #: No slip is in both.
-TRAINING: tuple[Slip, ...] = (lower, no_mark, more_marks, swapped, first_word_last)
+TRAINING: tuple[Slip, ...] = (lower, no_mark, more_marks, swapped, swapped, first_word_last)
 EXAM: tuple[Slip, ...] = (doubled, last_word_first)

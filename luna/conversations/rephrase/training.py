@@ -23,7 +23,8 @@ def of_delta(
     once = worded_once(delta)
     report.worded_once = len(once)
     count = min(VARIANTS, max(0, MOST_EXAMPLES - examples) // len(once)) if once else 0
-    made = _variants(once, count, known, seed, report)
+    drawn = draw([once], "training", count, seed, known, report)
+    made = [variant for item in once for variant in _variants(item, drawn)]
     report.variants = len(made)
     return made
 
@@ -47,11 +48,12 @@ def of_replay(
     room = max(0, most - len(replay)) // len(again)
     if not room:
         again = random.Random(f"{seed}/replay").sample(again, len(again) // 2)
-    made: Replay = []
-    for key in sorted({key for key, _ in again}):
-        items = [item for group, item in again if group == key]
-        for item in _variants(items, min(VARIANTS, max(1, room)), known, seed, report):
-            made.append((key, item))
+    groups = [
+        [item for group, item in again if group == key] for key in sorted({key for key, _ in again})
+    ]
+    count = min(VARIANTS, max(1, room))
+    drawn = draw(groups, "training", count, seed, known, report)
+    made = [(key, variant) for key, item in again for variant in _variants(item, drawn)]
     report.replayed_variants = len(made)
     if not room:
         replaced = {(item.question[:-1], item.reply) for _, item in made}
@@ -64,15 +66,9 @@ def of_replay(
     return replay + made
 
 
-def _variants(
-    items: Sequence[Conversation], count: int, known: Iterable[Asked], seed: str, report: Report
-) -> list[Conversation]:
-    drawn = draw(items, "training", count, seed, known, report)
-    return [
-        _variant(item, text, number)
-        for item in items
-        for number, text in enumerate(drawn.get(item.identity, ()), start=1)
-    ]
+def _variants(item: Conversation, drawn: Mapping[str, Sequence[str]]) -> list[Conversation]:
+    texts = drawn.get(item.identity, ())
+    return [_variant(item, text, number) for number, text in enumerate(texts, start=1)]
 
 
 def _variant(item: Conversation, text: str, number: int) -> Conversation:
