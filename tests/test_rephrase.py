@@ -66,6 +66,21 @@ def test_no_rule_is_both_trained_on_and_examined():
     assert not set(slips.TRAINING) & set(slips.EXAM)
 
 
+def test_a_word_is_not_exchanged_for_one_that_two_others_may_become():
+    """'The price of the home' would be that of the house and of the flat."""
+    for one in rules.load().values():
+        heads: dict[str, set[str]] = {}
+        for word, others in one.same.items():
+            for other in (word, *others["training"], *others["exam"]):
+                heads.setdefault(other, set()).add(word)
+        for words in heads.values():
+            for word in words:
+                meant = {word, *one.same[word]["training"], *one.same[word]["exam"]}
+                assert all(
+                    other in meant or word in one.others(other, "training") for other in words
+                ), words
+
+
 @pytest.mark.parametrize("name", LANGUAGES)
 def test_facts_said_once_are_trained_and_examined_in_other_words(name):
     items = load(name)
