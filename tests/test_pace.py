@@ -58,12 +58,13 @@ def test_the_rate_warms_up_stays_and_falls_from_where_enough_is_known(shape):
     assert rates(of) == seen
 
 
-def test_enough_is_not_known_before_all_has_been_seen_twice():
-    of = Pace.of(settings(stop_when_known=0.5), 800)
-    of.remember([{"step": 300, KNOWN: 0.9}])
-    assert of.known_at is None
-    of.remember([{"step": 400, KNOWN: 0.9}])
-    assert of.known_at == 400
+def test_the_rate_falls_when_all_has_been_seen_twice_at_the_earliest():
+    """Between two looks at an unchanged rate the share goes up and down: the first that is enough counts."""
+    of = Pace.of(settings(stop_when_known=0.85), 800)
+    of.remember([{"step": 288, KNOWN: 0.9}, {"step": 320, KNOWN: 0.8}])
+    assert (of.known_at, of.falls_from, of.last) == (288, 400, 480)
+    of.remember([{"step": 480, KNOWN: 1.0}])
+    assert of.last == 480
 
 
 def test_a_ceiling_is_reached_with_a_rate_that_has_fallen_and_a_constant_one_ends_at_once():

@@ -18,7 +18,9 @@ KNOWN = "known"  # of a row of the trainer's log: the share known at its step
 FALL = 0.2  # of the steps made before: so many more follow while the rate falls
 WARM = 50  # steps at most: a share of a ceiling that is seldom reached would be too many
 MOST_PASSES, LEAST_PASSES = 20.0, 3.0
-FEWEST = 2.0  # passes before enough can be known: after fewer the facts are there, and the voice is not yet
+FEWEST = (
+    2.0  # passes before the rate falls: after fewer the facts are there, and the voice is not yet
+)
 _EXAMPLES = 8000  # seen in all, where that is between the least and the most passes
 
 
@@ -54,7 +56,7 @@ class Pace:
     ceiling: int
     warm: int
     shape: str  # of the fall, as train.lr_scheduler says
-    least: int = 0  # steps before enough can be known
+    least: int = 0  # steps before the rate falls
     looks: dict[int, float] = field(default_factory=dict)  # the share known, by step
 
     @classmethod
@@ -73,19 +75,15 @@ class Pace:
 
     @property
     def known_at(self) -> int | None:
-        """The first step at which enough was known, after the least; None where that has not happened."""
-        known = (
-            step
-            for step, share in self.looks.items()
-            if share >= self.enough and step >= self.least
-        )
+        """The first step at which enough was known; None where that has not happened."""
+        known = (step for step, share in self.looks.items() if share >= self.enough)
         return min(known, default=None)
 
     @property
     def falls_from(self) -> int:
-        """The step from which the rate falls: where enough was known, or in time for the ceiling."""
+        """The step from which the rate falls: where enough was known and the least is made, or in time for the ceiling."""
         latest = self.ceiling - math.floor(self._falling * self.ceiling / (1 + self._falling))
-        return latest if self.known_at is None else min(latest, self.known_at)
+        return latest if self.known_at is None else min(latest, max(self.least, self.known_at))
 
     @property
     def last(self) -> int:
