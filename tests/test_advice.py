@@ -7,7 +7,7 @@ import json
 import pytest
 from conftest import facts, shipped, write_jsonl
 
-from luna.promotion import advice, rule, untaught
+from luna.promotion import advice, reports, rule, untaught
 from luna.promotion.advice import Change, Why
 from luna.promotion.rule import Fault
 
@@ -278,6 +278,7 @@ def test_advice_of_another_version_is_none():
     assert advice.loads(None) is None
     assert advice.loads(item | {"change": "pray"}) is None
     assert advice.loads(item | {"more": 1}) is None
+    assert advice.loads(item | {"clause": "charm"}) is None
 
 
 def test_a_clause_that_the_untaught_base_passes_shows_nothing():
@@ -339,3 +340,13 @@ def test_advice_that_is_taken_helps_and_until_then_it_is_the_next_step(line, tmp
     write_jsonl(repo.path / "data/conversations/fourth.jsonl", facts("meadow", range(2)))
     assert repo.json("status")["next"] == "luna evolve" and not repo.json("status")["advice"]
     repo.luna("evolve")
+
+
+def test_the_worst_answers_are_wrong_ones_in_her_own_words_first():
+    choices = [row(i, kind="choice", distractors=["a"], conversation=f"c{i}") for i in range(3)]
+    own = [row(i, conversation=f"c{i // 2}") for i in range(10, 16)]
+    right = [row(i, True, conversation=f"c{i}") for i in range(20, 40)]
+    worst = reports.worst([*right, *choices, *own])
+    assert len(worst) == reports.WORST and not any(item["correct"] for item in worst)
+    assert [item["probe"] for item in worst[:3]] == ["p10", "p12", "p14"]
+    assert reports.worst(right) == []

@@ -11,7 +11,7 @@ from conftest import Repo, shipped
 from luna import params
 from luna.names import GenerationName
 from luna.params import Promotion
-from luna.promotion import compare, maturity, metrics, reports, rule
+from luna.promotion import advice, compare, maturity, metrics, reports, rule
 
 GOOD = {
     "recall": (0.95, 0.91, 0.99),
@@ -127,6 +127,44 @@ def test_denied_on_confidence_alone_by_the_stage(mine, clause, words):
     assert not decision["promoted_to_head"] and decision["notes"].startswith(words)
 
 
+def parts_of(line: Repo) -> dict:
+    """What the stages report of the line's last generation, with good scores."""
+    parts = {
+        key: json.loads((line.path / "models" / name).read_text())
+        for key, name in (
+            ("prep", "prep.json"),
+            ("train", "train_args.json"),
+            ("export", "export.json"),
+            ("scores", "scores.json"),
+            ("eval_args", "eval_args.json"),
+        )
+    }
+    for name, (value, low, high) in GOOD.items():
+        parts["scores"][name] |= {"value": value, "low": low, "high": high, "n": 100}
+    return parts
+
+
+def test_a_clause_that_the_untaught_base_passes_has_no_score_anywhere(line):
+    parts, base = parts_of(line), {"recall": 0.1, "generalisation": 0.95}
+    decision = rule.decide(parts["scores"], shipped("promotion"), False, untaught=base)
+    advised = advice.advise(advice.Denied(decision.verdicts, parts["train"], parts["prep"], []))
+    name = GenerationName.parse(params.load(line.path).generation.name)
+    document = metrics.build(name, None, parts, decision, None, base, advised)
+    scores = document["evaluation"]
+    assert scores["generalize"] is None and scores["recall"] == 0.95
+    assert scores["cannot_tell"] == ["generalisation"] and scores["untaught"] == base
+    assert scores["intervals"]["generalisation"] == {"n": 100, "low": None, "high": None}
+    assert not document["decision"]["promoted_to_head"]
+    assert metrics.ledger_row(document, "w", "t").eval_generalize is None
+    grown = maturity.of_generation([], name.number, shipped("maturity"))
+    text = reports.evaluation(document, decision, [], None, parts["export"], grown, advised)
+    [clause] = [row for row in text.splitlines() if row.startswith("| **Generalization** |")]
+    assert clause.startswith("| **Generalization** | - | - to - | 100 |")
+    assert "cannot tell taught from untaught" in clause and advised.step in text
+    shown = reports.model_card(document, None, decision, None, {}, "a base", grown)
+    assert "0.900" not in text + shown
+
+
 @pytest.mark.parametrize("kind", ["recall", "generalisation"])
 def test_denied_on_a_regression_alone(line, kind):
     """The line's own files; its answers are all wrong, so five are made right for the parent or for the child."""
@@ -138,18 +176,7 @@ def test_denied_on_a_regression_alone(line, kind):
     )
     for row in before:
         row["correct"] = row["probe"] in five
-    parts = {
-        key: json.loads((folder / name).read_text())
-        for key, name in (
-            ("prep", "prep.json"),
-            ("train", "train_args.json"),
-            ("export", "export.json"),
-            ("scores", "scores.json"),
-            ("eval_args", "eval_args.json"),
-        )
-    }
-    for name, (value, low, high) in GOOD.items():
-        parts["scores"][name] |= {"value": value, "low": low, "high": high, "n": 100}
+    parts = parts_of(line)
     bounds = {"recall": {"minimum": 0.9}, "generalisation": {"minimum": 0.8}}
     strict = shipped("promotion", **(bounds | {kind: bounds[kind] | {"no_regression": True}}))
 

@@ -36,34 +36,44 @@ def next_try(root: Path, line: Line) -> int | None:
 
     Raises InputError for a conversation that is not valid.
     """
-    own = params.load(root)
-    made = _denied(line, {item.identity for item in waiting(root, line).next})
-    tries = [
-        _shape(own),
-        *(_shape(params.with_settings(own, item.settings())) for item in own.retry),
-    ]
-    return next((number for number, shape in enumerate(tries) if shape not in made), None)
+    made = _denied(line, {item.identity for item in waiting(root, line).next}).values()
+    return next((number for number, shape in enumerate(_tries(root)) if shape not in made), None)
 
 
 def advised(root: Path, line: Line) -> Advice | None:
     """What would help, where one's own settings and all of ``retry`` were denied on what is next; None: a try is left.
 
-    Raises InputError for a conversation that is not valid.
+    As the last of these tries says. Raises InputError for a conversation that is not valid.
     """
-    if line.newest == line.head_name or next_try(root, line) is not None:
+    if line.newest == line.head_name:
         return None
-    [text] = line.git.cat([f"refs/tags/{line.newest}:{artifacts.METRICS.as_posix()}"])
-    return advice.loads(json.loads(text or b"{}").get("decision", {}).get("advice"))
+    made = _denied(line, {item.identity for item in waiting(root, line).next})
+    tries = _tries(root)
+    if any(shape not in made.values() for shape in tries):
+        return None
+    last = [name for name, shape in made.items() if shape in tries][-1]
+    [text] = line.git.cat([f"refs/tags/{last}:{artifacts.METRICS.as_posix()}"])
+    try:
+        return advice.loads(json.loads(text or b"")["decision"]["advice"])
+    except (ValueError, KeyError, TypeError):  # sealed by an earlier version, or damaged
+        return None
+
+
+def _tries(root: Path) -> list[dict[str, Any]]:
+    """One's own settings, then those of each entry of ``retry``."""
+    own = params.load(root)
+    others = [params.with_settings(own, item.settings()) for item in own.retry]
+    return [_shape(settings) for settings in (own, *others)]
 
 
 def _shape(settings: params.Params) -> dict[str, Any]:
     return settings.model_dump(include=set(_SHAPING))
 
 
-def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
-    """Settings of the head's denied children that learnt just this batch."""
+def _denied(line: Line, batch: set[str]) -> dict[str, dict[str, Any]]:
+    """Settings of the head's denied children that learnt just this batch, by their names, the oldest first."""
     if line.head_name is None or not batch:
-        return []
+        return {}
     head = GenerationName.parse(line.head_name).number
     names = [
         line.sealed[row.gen].name
@@ -71,7 +81,7 @@ def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
         if line.parents.get(row.gen) == head and not row.promoted and row.gen in line.sealed
     ]
     texts = line.git.cat([f"refs/tags/{name}:{artifacts.TAUGHT.as_posix()}" for name in names])
-    denied = []
+    denied: dict[str, dict[str, Any]] = {}
     for name, text in zip(names, texts, strict=True):
         number = GenerationName.parse(name).number
         if {
@@ -80,5 +90,5 @@ def _denied(line: Line, batch: set[str]) -> list[dict[str, Any]]:
             with contextlib.suppress(
                 InputError
             ):  # written by another version: then it is another setting
-                denied.append(_shape(sealed_params(line.git, name)))
+                denied[name] = _shape(sealed_params(line.git, name))
     return denied

@@ -156,6 +156,8 @@ def loads(document: Mapping[str, Any] | None) -> Advice | None:
         return None
     try:
         given = dict(document)
+        if given["clause"] is not None and given["clause"] not in BY_NAME:
+            return None
         return Advice(
             why=Why(given.pop("why")),
             change=Change(given.pop("change")),

@@ -85,8 +85,10 @@ def _question(row: Mapping[str, Any]) -> str:
 
 
 def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Wrong answers, one for each conversation first, so that one lost fact does not fill the list."""
-    wrong = [row for row in answers if not row["correct"]]
+    """Wrong answers: her own words before choices among replies, one for each conversation first, so that one lost fact does not fill the list."""
+    wrong = sorted(
+        (row for row in answers if not row["correct"]), key=lambda row: bool(row.get("distractors"))
+    )
     first = {row["conversation"]: row for row in reversed(wrong)}
     return sorted(wrong, key=lambda row: first[row["conversation"]] is not row)[:WORST]
 
