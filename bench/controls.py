@@ -119,7 +119,8 @@ def build(
             target / "trained.json"
         ).is_file():  # a run cut off goes on from its last checkpoint
             train = settings.train.model_copy(
-                update={"save_steps": SAVE_STEPS} | ({"epochs": epochs} if epochs else {})
+                update={"save_steps": SAVE_STEPS}
+                | ({"epochs": epochs, "stop_when_known": 0.0} if epochs else {})
             )
             outcome = trainer.train(
                 weights,

@@ -340,7 +340,7 @@ def make(
         for name in project.names(without=("data/", "tests/"))
     }
     # The first generations have few questions to ask.
-    shipped["params.yaml"] = shipped["params.yaml"].replace(b"min_probes: 20", b"min_probes: 4")
+    shipped["params.yaml"] = shipped["params.yaml"].replace(b"min_probes: auto", b"min_probes: 4")
     for old, new in settings.items():
         shipped["params.yaml"] = shipped["params.yaml"].replace(old.encode(), new.encode())
     parsed = params.parse(yaml.safe_load(shipped["params.yaml"]), "params.yaml")

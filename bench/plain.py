@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+EPOCHS = 2.5  # where settings.max_steps does not say how many steps
+
 
 def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[str, Any]:
     """``chat`` and ``settings`` are those of luna.params. The device is CUDA where torch finds it."""
@@ -90,7 +92,7 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
             ),
             args=TrainingArguments(
                 output_dir=scratch,
-                num_train_epochs=settings.epochs,
+                num_train_epochs=EPOCHS,
                 max_steps=settings.max_steps,
                 per_device_train_batch_size=settings.batch_size,
                 gradient_accumulation_steps=settings.gradient_accumulation,

@@ -25,7 +25,7 @@ _EASY = (
     ("minimum: 0.90", "minimum: 0.0"),
     ("minimum: 0.80, target: 0.85", "minimum: 0.0"),
     ("maximum: 0.05", "maximum: 1.0"),
-    ("min_probes: 20", "min_probes: 1"),
+    ("min_probes: auto", "min_probes: 1"),
     ("prompts: 6", "prompts: 1"),
     ("min_agreement: 0.95", "min_agreement: 0.0"),
     ("max_divergence: 0.02", "max_divergence: 100"),

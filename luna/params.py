@@ -27,6 +27,7 @@ MAX_SEED = 2**32 - 1  # what NumPy and PyTorch take
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Auto = Literal["auto"]  # by the data: the code says how
 
 
 class _Section(BaseModel):
@@ -101,7 +102,8 @@ class Data(_Section):
 class Train(_Section):
     """How the adapter is trained."""
 
-    epochs: Annotated[float, Field(gt=0)]
+    epochs: Annotated[float, Field(gt=0)] | Auto
+    stop_when_known: Fraction
     max_steps: Annotated[int, Field(ge=-1)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -144,7 +146,7 @@ class Export(_Section):
 class Evaluate(_Section):
     """How the exam is held."""
 
-    max_tokens: Positive
+    max_tokens: Positive | Auto
     parallel: Annotated[int, Field(ge=1, le=64)]
     chrf_min: Annotated[float, Field(ge=0, le=100)]
     seed: int
@@ -172,7 +174,7 @@ class Promotion(_Section):
     recall: Clause
     generalisation: Clause
     tone_drift: Clause
-    min_probes: Positive
+    min_probes: Positive | Auto
 
 
 class Maturity(_Section):
@@ -293,7 +295,8 @@ def validated(
         first = next((one for one in errors if one["type"] != "missing"), errors[0])
     except RecursionError:
         raise InputError(f"{where}: a value refers to itself.") from None
-    key = ".".join(str(part) for part in first["loc"]) or "the document"
+    location = [part for part in first["loc"] if part not in _BRANCHES]
+    key = ".".join(str(part) for part in location) or "the document"
     if first["type"] == "extra_forbidden":
         raise InputError(f"{where}: unknown parameter '{key}'; {_allowed(first['loc'])}.")
     if first["type"] == "missing":
@@ -302,7 +305,13 @@ def validated(
             f"('git log -p {artifacts.PARAMS}' shows what it was)."
         )
     message = first["msg"][:1].lower() + first["msg"][1:]
+    if len(location) < len(first["loc"]):
+        message += ", or auto"
     raise InputError(f"{where}: {key} = {_shown(first.get('input'))} is not allowed: {message}.")
+
+
+#: How pydantic names the sides of "a number, or auto" in the place of an error.
+_BRANCHES = {"constrained-int", "constrained-float", "literal['auto']"}
 
 
 def _shown(value: Any) -> str:

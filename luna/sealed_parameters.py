@@ -33,6 +33,7 @@ BEFORE: dict[str, Any] = {
     },
     "train": {
         "epochs": 3,
+        "stop_when_known": 0.0,
         "max_steps": -1,
         "learning_rate": 0.001,
         "lr_scheduler": "linear",

@@ -38,6 +38,9 @@ def main() -> None:
             "probes": len(marked),
             # Replies that are longer than train.max_seq_length.
             "left_out": len(_replies(asked) - _replies(item.probe for item in marked)),
+            # The most tokens that an answer was given; each row of the answers has its own limit.
+            "max_tokens": max((item.answer.limit or 0 for item in marked), default=0),
+            "not_ended": sum(not item.answer.ended for item in marked),
             "probes_per_second": round(len(marked) / seconds, 2),
         },
     )

@@ -119,6 +119,7 @@ def main() -> None:
         regressions,
         parts["train"].get("stopped"),
         of_base,
+        parts["prep"]["new_conversations"] + parts["prep"].get("held_out", 0),
     )
     advised = None if decision.promoted else advise(parts, decision, answers)
 

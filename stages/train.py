@@ -14,7 +14,7 @@ from luna.history.adapters import WEIGHTS_SCRATCH, of_parent
 from luna.model import adapter, weights
 from luna.params import Params
 from luna.training import environment, parallel
-from luna.training.outcome import Outcome, versions
+from luna.training.outcome import CEILING, Outcome, versions
 
 
 def checkpoint_key(settings: Params) -> str:
@@ -39,14 +39,18 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
         "loss_start": None,
         "loss_final": None,
         "stopped": None,
+        "ended": None,
+        "known": None,
+        "known_at": None,
         "settings": settings.train.model_dump(),
     } | outcome
 
 
 def train(parent: Path, settings: Params, checkpoints: Path, loss: Path, out: Path) -> Outcome:
     """In this process, or in several."""
+    new = {item.identity for item in schema.load_file(artifacts.DELTA)}
     if settings.train.processes > 1:
-        return parallel.train(parent, settings.chat, settings.train, checkpoints, loss, out)
+        return parallel.train(parent, settings.chat, settings.train, checkpoints, loss, out, new)
     environment.prepare(settings.train.device)
     from luna.training import trainer  # imports torch and unsloth, whose environment is set above
 
@@ -58,6 +62,7 @@ def train(parent: Path, settings: Params, checkpoints: Path, loss: Path, out: Pa
         checkpoints,
         loss,
         out,
+        new,
     )
 
 
@@ -79,6 +84,15 @@ def made() -> Iterator[tuple[Path, Path]]:
         files.replacing_folder(artifacts.ADAPTER, artifacts.SCRATCH) as out,
     ):
         yield loss, out
+
+
+def _short(outcome: Outcome) -> str:
+    """That the most passes were made before enough was known."""
+    if outcome.ended != CEILING:
+        return ""
+    return (
+        "; the most steps were made before enough was known (train.epochs, train.stop_when_known)"
+    )
 
 
 def main() -> None:
@@ -118,6 +132,9 @@ def main() -> None:
                 "stopped": asdict(outcome.stopped) | {"failed": outcome.stopped.failed}
                 if outcome.stopped
                 else None,
+                "ended": outcome.ended,
+                "known": outcome.known,
+                "known_at": outcome.known_at,
                 "tokens": outcome.tokens,
                 "training_seconds": round(outcome.training_seconds, 2),
                 "tokens_per_second": outcome.tokens_per_second,
@@ -134,9 +151,10 @@ def main() -> None:
         if outcome.losses
         else "no finite loss"
     )
-    early = f"; stopped early: {outcome.stopped.why}" if outcome.stopped else ""
+    known = "" if outcome.known is None else f", known {outcome.known:.0%}"
+    early = f"; stopped early: {outcome.stopped.why}" if outcome.stopped else _short(outcome)
     print(
-        f"train: {outcome.steps} steps, {losses}, {outcome.seconds:.0f} s on {outcome.device}{early}"
+        f"train: {outcome.steps} steps, {losses}{known}, {outcome.seconds:.0f} s on {outcome.device}{early}"
     )
 
 

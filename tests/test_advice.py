@@ -108,7 +108,7 @@ HARSH = {"tone_drift": (0.2, 0.1, 0.3)}
             "recall",
             Why.MODEL,
             Change.TRAIN_LONGER,
-            {"train.stop_when_known": 0.0},
+            {"train.stop_when_known": 1.0},
         ),
         (
             {"scores": LOW | NARROW | HARSH},

@@ -44,7 +44,7 @@ def loses(line, tmp_path_factory) -> tuple[Repo, list[dict], dict]:
             tmp_path_factory.mktemp("loses"),
             20,
             lambda number: new if number >= 13 else old,
-            {"max_tokens: 64": "max_tokens: 8"},
+            {"max_tokens: auto": "max_tokens: 8"},
         )
     )
     rows = [row for row in repo.json("log") if row["on_head_line"]]

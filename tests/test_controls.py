@@ -20,6 +20,7 @@ from luna import params
 from luna.conversations import probes
 from luna.conversations.rephrase.plan import Lesson, with_rules
 from luna.conversations.schema import Conversation
+from luna.promotion import size
 from luna.promotion.advice import Advice, Change, Denied, advise
 from luna.promotion.rule import Decision, decide
 
@@ -126,7 +127,7 @@ def test_the_untaught_base_fails_the_exam_made_by_rule(base):
     )
     found = judge(base, {1: lesson.asked[1]}, lesson.examples)
     score = found.scores["generalisation"]
-    assert score["n"] >= SETTINGS.promotion.min_probes and score["value"] <= 0.1, score
+    assert score["n"] >= size.MOST and score["value"] <= 0.1, score
     assert "generalisation" in found.failed
 
 
@@ -193,7 +194,7 @@ def test_held_out_conversations_without_paraphrases_are_judged_by_choice(random,
     """
     delta = greetings()
     trained, kept = probes.hold_out(delta, 0.3, SETTINGS.data.seed)
-    assert len(kept) == int(0.3 * len(delta)) >= SETTINGS.promotion.min_probes and not {
+    assert len(kept) == int(0.3 * len(delta)) >= size.MOST and not {
         item.identity for item in kept
     } & {item.identity for item in trained}
     chosen = probes.choice_probes({1: kept}, SETTINGS.data.seed)

@@ -122,7 +122,7 @@ def test_a_clone_that_turns_line_ends_is_mended_by_init(empty, tmp_path):
     assert b"\r\n" in (repo.path / "dvc.yaml").read_bytes()
     script(repo.path / ".git/hooks/pre-commit", "# Installed by 'luna init'\r\nexit 1\r")
     own = repo.path / "params.yaml"
-    own.write_bytes(own.read_bytes().replace(b"min_probes: 20", b"min_probes: 21"))
+    own.write_bytes(own.read_bytes().replace(b"min_probes: auto", b"min_probes: 21"))
     assert doctor(repo, "line ends", env) == "warning"
     repo.luna("init", env=env)
     crlf = [

@@ -252,7 +252,7 @@ def test_too_few_probes_confidence_and_regression_deny():
     rule = shipped(
         "promotion", **{"recall": {"minimum": 0.9, "confidence": 0.93, "no_regression": True}}
     )
-    assert "fewer than" in decide(scores(n=5), shipped("promotion"), False).notes
+    assert "too few to judge" in decide(scores(n=5), shipped("promotion"), False).notes
     assert "interval" in decide(scores(), rule, False).notes
     rule = shipped("promotion", **{"recall": {"minimum": 0.9, "no_regression": True}})
     assert decide(scores(), rule, False, {"recall": 0.2}).promoted

@@ -41,7 +41,7 @@ def test_bad_input_changes_nothing(mine):
     shipped = (mine.path / "params.yaml").read_text()
     for old, new, says in (
         ("learning_rate:", "learning_rat:", "unknown parameter 'train.learning_rat'"),
-        ("epochs: 2.5", "epochs: -2", "train.epochs"),
+        ("epochs: auto", "epochs: -2", "train.epochs"),
         ("source: ", "source: /nowhere", "/nowhere"),
         ("quantization: Q8_0", "quantization: Q9", "Q8_0"),
     ):

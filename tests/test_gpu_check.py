@@ -87,3 +87,8 @@ def test_two_processes_train_one_adapter_and_the_first_alone_writes(line, tmp_pa
         repo.path / "models/loss/plots/metrics/train/loss.tsv"
     ).read_text().count("\n") == 5
     assert not list((repo.path / ".luna").glob("parallel*"))
+    # A training that ends by itself: one looks, all end.
+    repo.edit_params(("max_steps: 4", "max_steps: -1"), ("epochs: auto", "epochs: 0.5"))
+    repo.run("python", "-m", "stages.train")
+    args = files.read_json(repo.path / "models/train_args.json")
+    assert args["ended"] == "ceiling" and args["known"] == 0.0 and args["training_steps"] > 1

@@ -35,7 +35,7 @@ def mine(line, tmp_path_factory) -> Repo:
     """A copy of the line's last generation, to be judged again by the shipped rule."""
     repo = line.copy(tmp_path_factory.mktemp("judged") / "mine")
     repo.edit_params(
-        *((LOW[name], SHIPPED[name]) for name in SHIPPED), ("min_probes: 5", "min_probes: 20")
+        *((LOW[name], SHIPPED[name]) for name in SHIPPED), ("min_probes: 5", "min_probes: auto")
     )
     return repo
 
@@ -82,11 +82,11 @@ def test_a_generation_that_holds_every_clause_is_promoted(mine):
         ({"tone_drift": (0.06, 0.04, 0.08)}, 100, ["Tone drift 0.060 is not <= 0.05"]),
         (
             {},
-            19,
+            7,
             [
-                "Recall rests on 19 probes",
-                "Generalisation rests on 19 probes",
-                "Tone drift rests on 19 probes",
+                "Recall rests on 7 probes, too few to judge: 8 are needed",
+                "Generalisation rests on 7 probes, too few to judge: 8 are needed",
+                "Tone drift rests on 7 probes, too few to judge: 8 are needed",
             ],
         ),
         ({"recall": (None, 0.0, 1.0)}, 100, ["Recall could not be measured"]),

@@ -77,6 +77,7 @@ def test_a_plateau_ends_a_run_that_asks_for_it_and_is_no_failure():
 
 settings = st.builds(
     Train,
+    epochs=st.just("auto"),
     batch_size=st.integers(1, 64),
     gradient_accumulation=st.integers(1, 8),
     max_seq_length=st.integers(64, 8192),

@@ -10,11 +10,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from luna.answering import trial
 from luna.answering.engine import Answer, Engine
+from luna.answering.gguf_vocabulary import GgufVocabulary
+from luna.answering.limits import limits
 from luna.conversations.examples import Rendering
 from luna.conversations.probes import Probe
 from luna.params import Evaluate
 
 _MIN_CONTEXT = 512
+_MAX_CONTEXT = 8192  # tokens, where the model does not say what it was made for
+_MAX_CELLS = (
+    32768  # tokens kept of all sequences together, as far as one of them does not need more
+)
 Choose = Callable[[Engine, list[int], Sequence[str]], int | None]
 
 
@@ -40,21 +46,8 @@ def ask(
     if not probes:
         return []
     trial.require_loadable(model)
-    longest = max(
-        sum(len(content) for _, content in probe.messages) + len(probe.reference)
-        for probe in probes
-    ) + len(system_prompt)
-    # A token is at least one character; what the template adds fits the minimum. Rounded up to whole blocks.
-    context = max(_MIN_CONTEXT, -(-min(longest, max_length) // 256) * 256 + settings.max_tokens)
-    parallel = min(settings.parallel, len(probes))
-    console = Console()
-    columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
-        Engine(model, parallel, context) as engine,
-    ):
-        task = bar.add_task("probes", total=len(probes))
-        rendering = Rendering(engine.template, engine, engine.end_of_turn)
+    with GgufVocabulary(model, vocabulary_only=True) as vocabulary:
+        rendering = Rendering(vocabulary.template, vocabulary, vocabulary.end_of_turn)
         prompts = {
             i: prompt
             for i, probe in enumerate(probes)
@@ -64,12 +57,30 @@ def ask(
                 )
             )
         }
-        free = [i for i in prompts if not probes[i].distractors]
+        sizes = {i: _reply_tokens(vocabulary, probes[i]) for i in prompts}
+        most = vocabulary.context_length or _MAX_CONTEXT
+    if not prompts:
+        return [None] * len(probes)
+    free = [i for i in prompts if not probes[i].distractors]
+    own = dict(zip(free, limits(settings.max_tokens, [sizes[i] for i in free]), strict=True))
+    own = {i: max(1, min(limit, most - len(prompts[i]))) for i, limit in own.items()}
+    longest = max(len(prompt) + own.get(i, sizes[i]) for i, prompt in prompts.items())
+    context = max(_MIN_CONTEXT, -(-min(longest, most) // 256) * 256)
+    parallel = max(1, min(settings.parallel, len(prompts), _MAX_CELLS // context))
+    console = Console()
+    columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        Engine(model, parallel, context) as engine,
+    ):
+        task = bar.add_task("probes", total=len(probes))
         answers = dict(
             zip(
                 free,
                 engine.answer(
-                    [prompts[i] for i in free], settings.max_tokens, lambda: bar.advance(task)
+                    [prompts[i] for i in free],
+                    [own[i] for i in free],
+                    lambda: bar.advance(task),
                 ),
                 strict=True,
             )
@@ -82,3 +93,9 @@ def ask(
             )
             bar.advance(task)
         return [answers.get(i) for i in range(len(probes))]
+
+
+def _reply_tokens(vocabulary: GgufVocabulary, probe: Probe) -> int:
+    """Of the longest reply that the probe may be answered with."""
+    replies = (probe.reference, *probe.also, *probe.distractors)
+    return max(len(vocabulary.tokenise(reply)) for reply in replies)

@@ -25,12 +25,13 @@ BATCH_TOKENS = 512
 
 @dataclass(frozen=True)
 class Answer:
-    """``ended`` is False when the model was cut off at the token limit; ``failed`` when its logits were no numbers."""
+    """``ended`` is False when the model was cut off at ``limit`` tokens; ``failed`` when its logits were no numbers."""
 
     text: str
     tokens: int
     ended: bool
     failed: bool = False
+    limit: int | None = None  # None: chosen, not written; or by an earlier version
 
 
 @dataclass
@@ -114,14 +115,21 @@ class Engine(GgufVocabulary):
         return wanted
 
     def answer(
-        self, prompts: Sequence[list[int]], max_tokens: int, tick: Callable[[], None] = lambda: None
+        self,
+        prompts: Sequence[list[int]],
+        max_tokens: int | Sequence[int],
+        tick: Callable[[], None] = lambda: None,
     ) -> list[Answer]:
-        """Greedy answers in the order of the prompts. A prompt too long for the context gets a failed answer."""
+        """Greedy answers in the order of the prompts; ``max_tokens`` of all, or of each. A prompt too long for the context gets a failed answer."""
         answers: list[Answer | None] = [None] * len(prompts)
-        room = self.limit - max_tokens
-        fitting = [index for index, prompt in enumerate(prompts) if 0 < len(prompt) <= room]
+        limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
+        fitting = [
+            index
+            for index, prompt in enumerate(prompts)
+            if 0 < len(prompt) <= self.limit - limits[index]
+        ]
         for index in set(range(len(prompts))) - set(fitting):
-            answers[index] = Answer("", 0, False, True)
+            answers[index] = Answer("", 0, False, True, limits[index])
             tick()
         shared = _shared_beginning([prompts[index] for index in fitting])
         self._forget(-1)
@@ -157,9 +165,10 @@ class Engine(GgufVocabulary):
                 ended = not failed and llama_cpp.llama_vocab_is_eog(self._vocab, token)
                 if not failed and not ended:
                     state.written.append(token)
-                if failed or ended or len(state.written) >= max_tokens:
+                limit = limits[state.index]
+                if failed or ended or len(state.written) >= limit:
                     answers[state.index] = Answer(
-                        self.text(state.written), len(state.written), ended, failed
+                        self.text(state.written), len(state.written), ended, failed, limit
                     )
                     self._forget(slot)
                     del active[slot]

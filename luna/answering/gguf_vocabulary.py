@@ -84,6 +84,12 @@ class GgufVocabulary:
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
 
     @property
+    def context_length(self) -> int | None:
+        """Tokens that the model was made for, prompt and answer together; None where the header does not say."""
+        value = self.metadata(f"{self.metadata('general.architecture')}.context_length")
+        return int(value) if value and value.isdigit() else None
+
+    @property
     def end_of_turn(self) -> str:
         """The text of the token that ends an answer."""
         return self._piece(llama_cpp.llama_vocab_eos(self._vocab))

@@ -82,15 +82,17 @@ def ask(root: Path, name: str, question: str, expect: str) -> Reply:
     """
     from evals.facts.text import contains
     from luna.answering.engine import Engine
+    from luna.answering.limits import of_one
 
     settings = sealed_params(Git(root), name)
     model = _model(root, name)
     system = settings.chat.system_prompt
     # A token is at least one character.
-    context = _CONTEXT_TOKENS + len(question) + len(system) + settings.evaluate.max_tokens
+    limit = of_one(settings.evaluate.max_tokens)
+    context = _CONTEXT_TOKENS + len(question) + len(system) + limit
     with Engine(model, 1, context) as engine:
         [answer] = engine.answer(
             [engine.prompt((("user", question),), system)],
-            settings.evaluate.max_tokens,
+            limit,
         )
     return Reply(name, contains(answer.text, expect), answer.text)

@@ -25,6 +25,7 @@ from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
 from luna.operations import preflight, workspace
+from luna.operations.foreseen import of_parent, too_few
 from luna.operations.overlooked import overlooked
 from luna.operations.too_long import too_long
 from luna.repo.supported import require_can_seal, require_supported
@@ -129,6 +130,10 @@ def start(
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
     for sentence in (*overlooked(root, settings, batch), *too_long(root, settings, batch.next)):
         say(sentence)
+    if line.sealed:  # generation 0 is promoted whatever it scores
+        written = probes.curated(root / artifacts.CURATED_PROBES)
+        for sentence in too_few(settings, batch.next, written, of_parent(line)):
+            say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
     for sentence in workspace.changed_settings(line, settings):
         say(f"params.yaml: {sentence}")

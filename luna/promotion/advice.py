@@ -24,6 +24,7 @@ _GENTLER, _MUCH_GENTLER = (
 )  # parts of the learning rate; the second after a training that failed
 _MORE_REPLAY = 2  # times as many conversations
 _BLOCK = 32  # tokens by which a limit is rounded up
+_NEARLY_ALL = 0.95  # of a sample of some dozens
 _ENDED_EARLY = "known"  # why a training ended, in train_args.json: before all steps, because what is taught was known
 _OTHER_VOICE = 0.07  # drift of lessons from earlier ones; in one voice about other facts at most 0.069 was measured
 _NAMED = 3  # questions that are named
@@ -303,7 +304,9 @@ def _longer(denied: Denied) -> tuple[Setting, ...]:
     if (
         denied.train.get("ended") == _ENDED_EARLY
     ):  # its own sample of what is taught was known, and the exam knows better
-        return (Setting("train.stop_when_known", settings["stop_when_known"], 0.0),)
+        enough = settings["stop_when_known"]
+        to = round((1 + enough) / 2, 2) if enough < _NEARLY_ALL else 1.0
+        return (Setting("train.stop_when_known", enough, to),)
     if settings["max_steps"] > 0:
         return (Setting("train.max_steps", settings["max_steps"], _LONGER * steps),)
     examples = max(1, denied.prep["total_training_examples"])

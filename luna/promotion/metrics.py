@@ -45,6 +45,8 @@ def build(
             "loss_start": train["loss_start"],
             "loss_final": train["loss_final"],
             "stopped": train.get("stopped"),
+            "ended": train.get("ended"),
+            "known": train.get("known"),
         },
         "data": {
             key: prep[key]

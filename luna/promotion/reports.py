@@ -59,10 +59,15 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
 
 
 def _early(metrics: Mapping[str, Any]) -> str:
-    """Why training ended before its last step, and what became of it."""
-    stopped = metrics["training"].get("stopped")
-    if not stopped:
+    """Why training ended, and what became of it."""
+    stopped, known = (metrics["training"].get(key) for key in ("stopped", "known"))
+    if not stopped and known is None:
         return ""
+    if not stopped:
+        short = metrics["training"].get("ended") == "ceiling"
+        return f"; {known:.0%} of a sample of what was taught was known in the end" + (
+            " (the most steps were made before it was enough)" if short else ""
+        )
     return f"; ended early: {stopped['why']}" + (
         "; its result is discarded, and the parent's own weights were examined"
         if stopped["failed"]

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from luna.params import Clause, Promotion
+from luna.promotion import size
 from luna.scores import SCORES, Score
 
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
@@ -59,11 +60,13 @@ def decide(
     regressions: Mapping[str, float] | None = None,
     stopped: Mapping[str, Any] | None = None,
     untaught: Mapping[str, float] | None = None,
+    conversations: int = 0,
 ) -> Decision:
     """All clauses must hold, and training must not have failed. Generation 0 is promoted whatever it scores: a line needs an ancestor.
 
     ``scores`` as in scores.json; ``regressions``: one-sided McNemar p against the parent by score name;
-    ``stopped`` as in train_args.json: why training ended early, if it did. ``untaught``: what the untaught base scores
+    ``stopped`` as in train_args.json: why training ended early, if it did. ``conversations``: how many were taught and
+    held out, which says how many probes are needed (luna.promotion.size). ``untaught``: what the untaught base scores
     in the same exam (luna.promotion.untaught); a minimum that it reaches shows nothing.
     """
     verdicts = [
@@ -71,7 +74,7 @@ def decide(
             score,
             scores[score.name],
             getattr(rule, score.name),
-            rule.min_probes,
+            size.needed(rule.min_probes, conversations),
             (regressions or {}).get(score.name),
             (untaught or {}).get(score.name),
         )
@@ -107,7 +110,7 @@ def _judge(
         return Verdict(of.name, shown, bound, False, reason, None, fault, limit, lacking)
 
     if n < min_probes:
-        few = f"{title} rests on {n} probes, fewer than the {min_probes} required"
+        few = f"{title} rests on {n} probes, too few to judge: {min_probes} are needed"
         return fails(Fault.FEW, few, min_probes - n)
     if value is None or not 0 <= value <= 1:  # a NaN is not between them
         return fails(Fault.UNMEASURED, f"{title} could not be measured", 1)

@@ -19,12 +19,18 @@ VERSIONED = (
     "accelerate",
 )
 
+#: Why a training ended, where the watch on the loss did not end it: what is taught is known; the most passes are made;
+#: as many steps as were asked for are made.
+KNOWN, CEILING, STEPS = "known", "ceiling", "steps"
+
 
 @dataclass(frozen=True)
 class Outcome:
     """``seconds`` are wall clock of this run alone, ``training_seconds`` those of its steps; ``peak_memory`` and ``peak_gpu_memory`` are bytes of one process.
 
-    ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step.
+    ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step. ``known`` is the share of
+    a sample of what was taught that the model knows in the end, 0..1, and ``known_at`` the step at which it was enough;
+    None where nobody looked, or it never was. ``ended``: one of the constants above, or the kind of the stop.
     """
 
     steps: int
@@ -37,6 +43,9 @@ class Outcome:
     stopped: Stop | None = None
     training_seconds: float = 0.0
     tokens_per_second: float = 0.0
+    ended: str = STEPS
+    known: float | None = None
+    known_at: int | None = None
 
     @property
     def loss_start(self) -> float | None:

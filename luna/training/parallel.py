@@ -7,6 +7,7 @@ Unsloth places each process's model on the GPU of its LOCAL_RANK and leaves the 
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +22,13 @@ SPEC, RESULT = artifacts.SCRATCH / "parallel.json", artifacts.SCRATCH / "paralle
 
 
 def train(
-    weights: Path, chat: Chat, settings: Train, checkpoints: Path, loss_dir: Path, out: Path
+    weights: Path,
+    chat: Chat,
+    settings: Train,
+    checkpoints: Path,
+    loss_dir: Path,
+    out: Path,
+    new: Collection[str],
 ) -> Outcome:
     """As luna.training.trainer.train on models/training_set.jsonl, in ``settings.processes`` processes.
 
@@ -39,6 +46,7 @@ def train(
             "checkpoints": str(checkpoints),
             "loss": str(loss_dir),
             "out": str(out),
+            "new": sorted(new),
         },
     )
     command = [
@@ -89,7 +97,10 @@ def main() -> None:
             conversations,
             Chat.model_validate(spec["chat"]),
             settings,
-            *(Path(spec[key]) for key in ("checkpoints", "loss", "out")),
+            Path(spec["checkpoints"]),
+            Path(spec["loss"]),
+            Path(spec["out"]),
+            new=frozenset(spec["new"]),
         )
     except InputError as error:
         files.write_json(RESULT, {"refused": str(error)})

@@ -19,6 +19,7 @@ from rich.progress import (
 from transformers import TrainerCallback
 
 from luna.training import resources
+from luna.training.pace import Pace
 from luna.training.watch import Stop, Watch
 
 _SECONDS_BETWEEN_LINES = 10
@@ -28,13 +29,15 @@ _SECONDS_BETWEEN_LOOKS = 1
 class ShowProgress(TrainerCallback):
     """Also keeps the loss of each step in ``losses``, and ends the training where ``watch`` says so: then ``stopped`` says why.
 
-    Of several processes each sees the same losses and decides the same; only a ``visible`` one shows and writes.
+    ``pace``: of a training that ends by itself. Of several processes each sees the same losses and decides the same; only a ``visible`` one shows and writes.
     """
 
-    def __init__(self, curve: Path, watch: Watch, visible: bool = True) -> None:
+    def __init__(
+        self, curve: Path, watch: Watch, pace: Pace | None = None, visible: bool = True
+    ) -> None:
         self.losses: dict[int, float] = {}
         self.stopped: Stop | None = None
-        self._watch = watch
+        self._watch, self._pace = watch, pace
         self._curve = curve
         self._live = (
             Live(str(curve), save_dvc_exp=False, dvcyaml=None, report=None) if visible else None
@@ -53,6 +56,23 @@ class ShowProgress(TrainerCallback):
             self._live.step = step
             self._live.log_metric("train/loss", loss)
 
+    def _final(self, state) -> int:
+        """The last step, as far as is known by now."""
+        return self._pace.last if self._pace else state.max_steps
+
+    def _words(self, state) -> str:
+        return f"{self._final(state)}{' at most' if self._open else ''}"
+
+    @property
+    def _open(self) -> bool:
+        """Whether it may end earlier than is known by now."""
+        return self._pace is not None and self._pace.known_at is None
+
+    def _known(self) -> str:
+        """How much was known at the last look, in a word."""
+        looks = self._pace.looks if self._pace else {}
+        return f"{looks[max(looks)]:.0%}" if looks else "-"
+
     def _look(self, step: int) -> None:
         self._looked = time.monotonic()
         if not self._live:
@@ -70,13 +90,16 @@ class ShowProgress(TrainerCallback):
         self._first_step = state.global_step
         self._look(state.global_step)
         if state.global_step:
-            self._console.print(f"train: resuming at step {state.global_step} of {state.max_steps}")
+            self._console.print(
+                f"train: resuming at step {state.global_step} of {self._words(state)}"
+            )
         if self._live and self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("train"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}"),
+                *([TextColumn("known {task.fields[known]}")] if self._pace else []),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
@@ -84,7 +107,11 @@ class ShowProgress(TrainerCallback):
             )
             self._bar.start()
             self._task = self._bar.add_task(
-                "train", total=state.max_steps, completed=state.global_step, loss="-"
+                "train",
+                total=self._final(state),
+                completed=state.global_step,
+                loss="-",
+                known=self._known(),
             )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -96,23 +123,31 @@ class ShowProgress(TrainerCallback):
         if self.stopped:
             control.should_training_stop, control.should_save = True, False
         now = time.monotonic()
-        if now - self._looked >= _SECONDS_BETWEEN_LOOKS or state.global_step == state.max_steps:
+        if now - self._looked >= _SECONDS_BETWEEN_LOOKS or state.global_step == self._final(state):
             self._look(state.global_step)
         if self._bar:
-            self._bar.update(self._task, completed=state.global_step, loss=f"{loss:.3f}")
+            self._bar.update(
+                self._task,
+                total=self._final(state),
+                completed=state.global_step,
+                loss=f"{loss:.3f}",
+                known=self._known(),
+            )
         elif (
             now - self._last >= _SECONDS_BETWEEN_LINES
             or self.stopped
-            or state.global_step in (self._first_step + 1, state.max_steps)
+            or state.global_step in (self._first_step + 1, self._final(state))
         ):
             self._last = now
             left = (
                 (now - self._started)
                 / (state.global_step - self._first_step)
-                * (state.max_steps - state.global_step)
+                * (self._final(state) - state.global_step)
             )
+            known = f"  known {self._known()}" if self._pace else ""
+            most = "at most " if self._open else ""
             self._console.print(
-                f"train: step {state.global_step}/{state.max_steps}  loss {loss:.3f}  {left:.0f} s left",
+                f"train: step {state.global_step}/{self._words(state)}  loss {loss:.3f}{known}  {most}{left:.0f} s left",
                 highlight=False,
             )
 

@@ -12,12 +12,14 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 import unsloth  # noqa: F401  # it patches trl and transformers, so it comes before them
 from datasets import Dataset
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import DataCollatorForSeq2Seq
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
@@ -28,10 +30,13 @@ from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.model import tokenizer as tokenizers
 from luna.params import Chat, Train
-from luna.training import environment, memory
-from luna.training.outcome import Outcome
+from luna.training import environment, memory, pace
+from luna.training.enough import Enough
+from luna.training.outcome import CEILING, KNOWN, STEPS, Outcome
+from luna.training.pace import Pace
 from luna.training.progress import ShowProgress
-from luna.training.watch import Watch
+from luna.training.recital import Recital, Row
+from luna.training.watch import Stop, Watch
 
 
 def train(
@@ -42,16 +47,17 @@ def train(
     checkpoints: Path,
     loss_dir: Path,
     out: Path,
+    new: Collection[str] | None = None,
 ) -> Outcome:
     """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
-    Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
+    ``new``: identities of the conversations that are not replayed; None: of all. Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
 
     Raises:
         InputError: no reply fits in train.max_seq_length, or memory does not suffice.
     """
     with memory.explained(settings):
-        return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out)
+        return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out, new)
 
 
 def _train(
@@ -62,17 +68,21 @@ def _train(
     checkpoints: Path,
     loss_dir: Path,
     out: Path,
+    new: Collection[str] | None,
 ) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
+    taught: list[Row] = []
     with Teaching(tokenizers.load(weights)) as teaching:
-        rows = [
-            example
-            for item in conversations
-            for example in teaching.examples(
+        for item in conversations:
+            is_new = new is None or item.identity in new
+            examples = teaching.examples(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
-        ]
+            # The accepted answers are about the last reply.
+            taught += [Row(one, is_new) for one in examples[:-1]]
+            taught += [Row(one, is_new, item.expect) for one in examples[-1:]]
+    rows = [row.example for row in taught]
     if not rows:
         raise InputError(
             f"No reply fits in {settings.max_seq_length} tokens with its question, so there is nothing to learn: raise train.max_seq_length in params.yaml."
@@ -84,21 +94,29 @@ def _train(
             "attention_mask": [[1] * len(row.ids) for row in rows],
         }
     )
+    lasting = Pace.of(settings, len(rows)) if pace.until_known(settings) else None
     shown = ShowProgress(
         loss_dir,
         Watch(settings.divergence_factor, settings.plateau_steps),
+        lasting,
         visible=environment.is_first(),
     )
-    trainer = SFTTrainer(
+    trainer = _Trainer(
         model=model,
         processing_class=tokenizer,
         train_dataset=dataset,
-        args=_arguments(settings, checkpoints),
+        args=_arguments(settings, checkpoints, pace.passes(settings, len(rows))),
         data_collator=DataCollatorForSeq2Seq(
             tokenizer, label_pad_token_id=IGNORED, pad_to_multiple_of=8
         ),
         callbacks=[shown],
     )
+    if lasting:
+        trainer.pace = lasting
+        recital = Recital(taught, settings.seed, tokenizer.decode)
+        tokens = sum(len(row.ids) for row in rows) / len(rows)
+        a_step = tokens * settings.batch_size * settings.gradient_accumulation
+        trainer.add_callback(Enough(lasting, recital, recital.every(a_step)))
     trainer.remove_callback(PrinterCallback)
     # A kill can leave a checkpoint without its state, or with a part of it: resume from the newest complete one.
     whole = {
@@ -132,7 +150,37 @@ def _train(
         peak_memory=peak,
         peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
         stopped=shown.stopped,
+        **_end(shown.stopped, lasting),
     )
+
+
+class _Trainer(SFTTrainer):
+    """With a learning rate that follows ``pace`` where there is one."""
+
+    pace: Pace | None = None
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        """As transformers' own, or by the pace."""
+        if self.pace is None or self.lr_scheduler is not None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        own, followed = self.pace, optimizer or self.optimizer
+        assert followed is not None  # made before its schedule
+        self.lr_scheduler = LambdaLR(followed, lambda step: own.factor(step))
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+
+def _end(stopped: Stop | None, lasting: Pace | None) -> dict[str, Any]:
+    """Why the training ended, and what was known then."""
+    if lasting is None:
+        return {"ended": stopped.kind if stopped else STEPS}
+    known = lasting.looks[max(lasting.looks)] if lasting.looks else None
+    why = CEILING if lasting.known_at is None else KNOWN
+    return {
+        "ended": stopped.kind if stopped else why,
+        "known": known,
+        "known_at": lasting.known_at,
+    }
 
 
 def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
@@ -173,10 +221,10 @@ def _bfloat16() -> bool:
     return not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
 
 
-def _arguments(settings: Train, checkpoints: Path) -> SFTConfig:
+def _arguments(settings: Train, checkpoints: Path, passes: float) -> SFTConfig:
     return SFTConfig(
         output_dir=str(checkpoints.resolve()),
-        num_train_epochs=settings.epochs,
+        num_train_epochs=passes,
         max_steps=settings.max_steps,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,

@@ -32,17 +32,19 @@ _ENGLISH_AFTER_VERB = {
     *("on", "in", "at", "to", "for", "from", "by", "with", "of", "into", "over", "about", "up"),
     *("each", "every", "now", "today", "tonight", "tomorrow"),
 }
+_LONGEST = 100  # characters of what is taken apart
+_SHORT_IS = re.compile(r"^(what|who|where|when|how)['’]s\b", re.IGNORECASE)
 _LONGEST_WORDS = 5  # of 'how many days off'
 
 
 def take_apart(question: str, rules: Rules) -> Parts:
     """The parts of one question of the rules' language; of what is no short question, none."""
-    plain = question.strip().strip("¿").rstrip("?？ .。").strip()
-    if not plain or any(mark in plain for mark in "?？.!。\n;:") or plain == question.strip():
-        return Parts()  # no question mark, or more than one sentence
+    plain = question.strip().strip("¿").rstrip("?？ ").strip()
+    if not plain or any(mark in plain for mark in "?？.!。\n;:") or len(plain) > _LONGEST:
+        return Parts()  # no question, or more than one sentence
     if rules.language == "ja":
         return _japanese(plain)
-    words = plain.split()
+    words = (_SHORT_IS.sub(r"\1 is", plain) if rules.language == "en" else plain).split()
     if rules.language == "en":
         return _english(words, rules)
     if rules.language == "de":
