@@ -15,11 +15,11 @@ from typing import Any
 from luna.params import Train
 
 KNOWN = "known"  # of a row of the trainer's log: the share known at its step
-FALL = 0.2  # of the steps made before: so many more follow while the rate falls
+FALL = 0.5  # of the steps made before: so many more follow while the rate falls
 WARM = 50  # steps at most: a share of a ceiling that is seldom reached would be too many
 MOST_PASSES, LEAST_PASSES = 20.0, 3.0
 FEWEST = (
-    2.0  # passes before the rate falls: after fewer the facts are there, and the voice is not yet
+    1.7  # passes before the rate falls: after fewer the facts are there, and the voice is not yet
 )
 _EXAMPLES = 8000  # seen in all, where that is between the least and the most passes
 
