@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from luna.conversations import schema
 from luna.conversations.examples import IGNORED, Example
 from luna.params import Train
 from luna.training import pace
-from luna.training.pace import FALL, KNOWN, Pace
+from luna.training.pace import FALL, FEWEST, KNOWN, Pace
 
 BASE = 7  # how many tokens of a question come before the reply, in the examples below
 
@@ -46,10 +47,10 @@ def rates(of: Pace) -> list[float]:
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])
 def test_the_rate_warms_up_stays_and_falls_from_where_enough_is_known(shape):
-    of = Pace(0.9, ceiling=1200, warm=10, shape=shape)
-    assert of.last == 1200 and of.falls_from == 1000
+    of = Pace(0.9, ceiling=round(1000 * (1 + FALL)), warm=10, shape=shape)
+    assert of.last == of.ceiling and of.falls_from == pytest.approx(1000, abs=1)
     of.remember([{"step": 50, KNOWN: 0.5}, {"step": 60, "loss": 1.0}, {"step": 100, KNOWN: 0.95}])
-    assert (of.known_at, of.falls_from, of.last) == (100, 100, 100 * (1 + FALL))
+    assert (of.known_at, of.falls_from, of.last) == (100, 100, 100 + math.ceil(100 * FALL))
     seen = rates(of)
     assert seen[:10] == sorted(seen[:10]) and seen[10:100] == [1.0] * 90
     assert seen[100:] == sorted(seen[100:], reverse=True) and 0 < seen[-1] < 0.1
@@ -58,18 +59,23 @@ def test_the_rate_warms_up_stays_and_falls_from_where_enough_is_known(shape):
     assert rates(of) == seen
 
 
-def test_the_rate_falls_when_all_has_been_seen_twice_at_the_earliest():
+def test_the_rate_falls_after_the_fewest_passes_at_the_earliest():
     """Between two looks at an unchanged rate the share goes up and down: the first that is enough counts."""
     of = Pace.of(settings(stop_when_known=0.85), 800)
     of.remember([{"step": 288, KNOWN: 0.9}, {"step": 320, KNOWN: 0.8}])
-    assert (of.known_at, of.falls_from, of.last) == (288, 400, 480)
-    of.remember([{"step": 480, KNOWN: 1.0}])
-    assert of.last == 480
+    least = math.ceil(200 * FEWEST)
+    assert (of.known_at, of.falls_from) == (288, max(288, least))
+    last = of.last
+    of.remember([{"step": last, KNOWN: 1.0}])
+    assert of.last == last
 
 
 def test_a_ceiling_is_reached_with_a_rate_that_has_fallen_and_a_constant_one_ends_at_once():
-    late = Pace(0.9, ceiling=120, warm=0, shape="linear", looks={110: 1.0})
-    assert late.last == 120 and late.falls_from == 100 and rates(late)[-1] < 0.1
+    most = round(100 * (1 + FALL))
+    late = Pace(0.9, ceiling=most, warm=0, shape="linear", looks={most - 5: 1.0})
+    assert (
+        late.last == most and late.falls_from == pytest.approx(100, abs=1) and rates(late)[-1] < 0.1
+    )
     constant = Pace(0.9, ceiling=120, warm=0, shape="constant", looks={60: 1.0})
     assert constant.last == 60 and set(rates(constant)) == {1.0}
 
