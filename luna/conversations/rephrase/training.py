@@ -9,7 +9,7 @@ from luna.conversations.rephrase.draw import Asked, Report, draw
 from luna.conversations.rephrase.once import worded_once
 from luna.conversations.schema import Conversation
 
-VARIANTS = 6  # of each conversation, besides itself (docs/evals.md has what fewer and more give)
+VARIANTS = 6  # of each conversation, besides itself
 #: Examples that a training set grows to by variants: a larger one has variety of its own, and takes long.
 MOST_EXAMPLES = 4_000
 
