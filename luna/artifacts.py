@@ -72,8 +72,9 @@ ATTESTATIONS = Path("attestations")
 # since the user's own settings are saved here meanwhile (operations/evolve.py).
 SCRATCH = Path(".luna")
 CHECKPOINTS = SCRATCH / "checkpoints"
-#: dvc.lock as the last stage found it when it began.
-LOCK_AT_START = SCRATCH / "dvc.lock"
+#: As the last stage found them when it began: for a checkout that is taken back (repo/hooks/post-checkout), and after a kill.
+AT_START = SCRATCH / "at-start"
+LOCK_AT_START = AT_START / "dvc.lock"
 
 #: Damaged files that a repair has replaced. Luna never reads or deletes anything in it.
 QUARANTINE = Path("quarantine")

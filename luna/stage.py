@@ -46,7 +46,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     try:
         try:
             with FileLock(artifacts.SCRATCH / "stage.lock", timeout=0):
-                _keep_lockfile()
+                _keep_what_is_built()
                 files.write_json(RUNNING, asdict(Note(name, os.getpid(), time.time())))
                 try:
                     main()
@@ -70,11 +70,17 @@ def run(name: str, main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-def _keep_lockfile() -> None:
-    """DVC has just read dvc.lock, and writes it again, in its place, only when the stage has ended."""
-    if artifacts.LOCK.exists():
-        with files.replacing(artifacts.LOCK_AT_START) as temporary:
-            shutil.copyfile(artifacts.LOCK, temporary)
+def _keep_what_is_built() -> None:
+    """What says which generation is built, and from what: a checkout by force would replace it.
+
+    DVC has just read dvc.lock, and writes it again, in its place, only when the stage has ended.
+    """
+    for path in (artifacts.PARAMS, artifacts.BUILD, artifacts.LOCK):
+        if path.exists():
+            kept = artifacts.AT_START / path
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with files.replacing(kept) as temporary:
+                shutil.copyfile(path, temporary)
 
 
 def _end_with_pipeline() -> None:

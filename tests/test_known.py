@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -403,6 +404,35 @@ def test_a_checkout_while_a_build_runs_is_taken_back(mine):
     mine.git("checkout", "-q", "--", ".")
     mine.git("switch", "-q", "foo")
     assert (mine.path / "models/adapter").is_dir()
+
+
+def test_a_checkout_by_force_while_a_stage_runs_leaves_what_it_is_built_from(mine):
+    mine.luna("init")
+    (mine.path / "luna_wait.py").write_text(
+        "import time\nfrom luna import stage\n"
+        "stage.run('wait', lambda: (print('waiting', flush=True), time.sleep(600)))\n"
+    )
+    mine.git("add", "luna_wait.py")
+    mine.git("commit", "-q", "-m", "mine")
+    write_jsonl(mine.path / "data/conversations/new.jsonl", facts("new", range(4)))
+    params = (mine.path / "params.yaml").read_text()
+    (mine.path / "params.yaml").write_text(params.replace("seed: 7", "seed: 8"))
+    mine.luna("new")
+    built_from = [mine.path / name for name in ("params.yaml", "models/build.json")]
+    before = [path.read_bytes() for path in built_from]
+    process = start(mine, sys.executable, "-P", "luna_wait.py")
+    assert any("waiting" in line for line in process.stdout)
+    (mine.path / ".luna/command.holder").write_text(f"'luna evolve' (process {process.pid})")
+    try:
+        # As when Luna itself runs it.
+        done = mine.run("git", "checkout", "-f", name_of(mine, 1), code=1)
+        assert "was taken back" in done.stderr
+        assert mine.git("branch", "--show-current") == "main"
+        assert [path.read_bytes() for path in built_from] == before
+        assert mine.json("status")["building"] == json.loads(before[1])["name"]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_a_checkout_that_was_not_taken_back_stops_the_build_before_its_seal(built, tmp_path):
