@@ -139,6 +139,8 @@ def test_status_says_that_a_stage_runs_and_forgets_one_that_was_killed(empty, tm
             assert status["running"]["process"] == process.pid
             assert status["next"].startswith("wait")
             assert "running:              the stage train since 20" in repo.luna("status").stdout
+            refused = repo.luna("evolve", code=2).stderr
+            assert "the stage train since 20" in refused and f"kill {process.pid}" in refused
             if kill:
                 process.kill()
         status = repo.json("status")

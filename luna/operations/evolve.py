@@ -22,7 +22,7 @@ from luna.operations.retry import next_try
 from luna.operations.seal import Sealed, seal
 from luna.promotion import advice
 from luna.promotion.advice import Advice
-from luna.repo import interrupted
+from luna.repo import interrupted, running
 from luna.repo.git import Git
 from luna.scores import SCORES
 
@@ -105,6 +105,7 @@ def one(
     root: Path, say: Callable[[str], None], quiet: bool = False, event: Event = _ignore
 ) -> Sealed:
     """Build and seal one generation: the unfinished one where there is one, else the next."""
+    running.require_no_stage(root)
     name = _begin(root, say)
     branch = Git(root).branch()
     reproduce(root, quiet, event)

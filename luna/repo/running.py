@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from luna import artifacts, stage
+from luna.errors import StateError
 from luna.repo import lock
 
 _TOLERANCE = (
@@ -46,6 +47,16 @@ def running(root: Path) -> Running | None:
     if holder and command:
         return Running(None, command, holder.process, _written(holder.since), None)
     return None
+
+
+def require_no_stage(root: Path) -> None:
+    """Raises StateError where a stage is at work, such as one whose 'luna evolve' was killed and which goes on without it."""
+    at = running(root)
+    if at and at.stage:
+        raise StateError(
+            f"In this folder still runs {at.sentence}: wait for it to end ('luna status'), or end it with "
+            f"'kill {at.process}', then run the same command again; nothing was started."
+        )
 
 
 def _note(path: Path) -> stage.Note | None:
