@@ -66,13 +66,22 @@ def command(
         raise typer.Exit(1)
 
 
+def _instead(mend: str) -> str:
+    """What helps where a repair could not."""
+    if "luna repair" in mend:
+        return (
+            "no intact copy of it was found: not in the cache, in git, or in a store that answers"
+        )
+    return f"a repair leaves this as it is: {mend}"
+
+
 def _show(repairs: repair.Repairs, dry_run: bool) -> None:
     if not repairs.steps:
         typer.echo("nothing to mend")
         return
     for step in repairs.steps:
         state = ("would mend" if dry_run else "mended") if step.done else "CANNOT MEND"
-        how = step.done or f"no intact copy is left; {step.finding.mend}"
+        how = step.done or _instead(step.finding.mend)
         typer.echo(printable(f"{state}  {step.finding.sentence}\n        {how}"))
     mended = sum(step.done is not None for step in repairs.steps)
     typer.echo(f"{mended} of {len(repairs.steps)} {'could be ' if dry_run else ''}mended")
