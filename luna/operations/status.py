@@ -70,7 +70,7 @@ class Status:
                 "luna evolve"  # it brings what has been made; 'dvc repro' alone would make it again
             )
         if self.building:
-            return "dvc repro, then luna seal"
+            return "luna evolve (by hand: dvc repro, then luna seal)"
         if not self.generations:
             return "luna evolve"
         if self.advice:
