@@ -69,4 +69,19 @@ def from_os_error(error: OSError) -> LunaError | None:
         return LunaError(
             f"{where} cannot be written: make it writable, then run the same command again."
         )
+    return _in_the_way(error, Path(where))
+
+
+def _in_the_way(error: OSError, where: Path) -> LunaError | None:
+    """A folder in a file's place, or a file in a folder's; judged by what lies there now."""
+    if error.errno == errno.EISDIR and where.is_dir():
+        return LunaError(
+            f"{where} is a folder, and a file belongs there: move it away, then run the same command again."
+        )
+    if error.errno == errno.ENOTDIR or (error.errno == errno.EEXIST and not error.filename2):
+        file = next((path for path in (where, *where.parents) if path.is_file()), None)
+        if file:
+            return LunaError(
+                f"{file} is a file, and a folder belongs there: move it away, then run the same command again."
+            )
     return None

@@ -290,6 +290,45 @@ def test_cold_refuses_what_cannot_be_a_store_and_changes_nothing(empty, tmp_path
     assert "pip install dvc-ssh" in repo.luna("archive", "--all", code=2).stderr
 
 
+def test_a_store_that_is_set_up_and_not_named_says_so_and_counts_when_it_is(mine):
+    second = mine.path.parent / "second"
+    done = mine.luna("cold", str(second), "--name", "second")
+    assert "none of its objects" in done.stdout and "luna archive --all" in done.stderr
+    unused = "'remotes: [cold, second]' under 'cold:' in params.yaml"
+    assert unused in done.stderr.splitlines()[-1]
+    for call in (("cold",), ("cold", str(second), "--name", "second")):
+        done = mine.luna(*call)
+        assert unused in done.stderr.splitlines()[-1] and "luna archive --all" in done.stderr, call
+    mine.edit_params(("remotes: []", "remotes: [cold, second]"))
+    assert "params.yaml" not in mine.luna("cold").stderr
+    mine.luna("archive", "--all")
+    assert "whole" in mine.luna("verify", "--remote", "--quick").stdout
+
+
+@pytest.mark.parametrize("name", ["", "third"])
+def test_a_folder_with_other_files_is_refused_and_stays_as_it_is(mine, name):
+    folder = mine.path.parent / "my data"
+    (folder / "files").mkdir(parents=True)
+    (folder / "files/a.txt").write_text("a")
+    given = ("--name", name) if name else ()
+    was = (everything(folder), (mine.path / ".dvc/config.local").read_bytes())
+    for more in ((), ("--begin-anew",)):
+        said = mine.luna("cold", str(folder), *given, *more, code=2).stderr
+        assert f"luna cold '{folder}/luna'" in said and "other files ('files')" in said, said
+        assert (everything(folder), (mine.path / ".dvc/config.local").read_bytes()) == was
+    (folder / "luna").mkdir()
+    (folder / "luna/lost+found").mkdir()  # what a system puts on a disk is nobody's
+    mine.luna("cold", f"{folder}/luna", *given, "--begin-anew")
+
+
+def test_a_line_without_a_history_gets_no_folder_with_other_files(empty, tmp_path):
+    repo = empty.copy(tmp_path / "mine")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.txt").write_text("a")
+    assert "other files ('a.txt')" in repo.luna("cold", str(tmp_path / "data"), code=2).stderr
+    assert list(everything(tmp_path / "data")) == [str(tmp_path / "data/a.txt")]
+
+
 def test_a_store_in_s3_is_set_up_conditionally_written_and_missed(mine, tmp_path):
     server = Server(tmp_path / "s3")
     server.start()
@@ -298,6 +337,9 @@ def test_a_store_in_s3_is_set_up_conditionally_written_and_missed(mine, tmp_path
         server.client().create_bucket(Bucket="empty")
         env = server.environment()
         given = ("--name", "s3", "--endpoint", server.url)
+        server.client().put_object(Bucket="cold", Key="mine/a.txt", Body=b"a")
+        said = mine.luna("cold", "s3://cold", *given, env=env, code=2).stderr
+        assert "other files ('mine')" in said and "luna cold s3://cold/luna" in said
         mine.luna("cold", "s3://cold/luna", *given, env=env)
         mine.luna("archive", "3", "--remote", "s3", env=env)
         os.environ |= env

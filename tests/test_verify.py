@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -54,6 +55,30 @@ def test_a_whole_line_is_whole(mine):
     assert {row["tagger"] for row in report["sealed_by"]} == {"Tester <tester@example.com>"}
     assert {row["signer"] for row in report["sealed_by"]} == {None}
     assert found(mine, "G001", "HEAD", "--quick", code=0) == []
+
+
+@pytest.mark.parametrize("path", ["lineage.csv", "dvc.lock", "params.yaml", "models/hashes.csv"])
+def test_a_folder_in_a_file_s_place_is_named_and_put_aside(mine, path):
+    (mine.path / path).unlink()
+    (mine.path / path).mkdir()
+    (mine.path / path / "mine.txt").write_text("mine")
+    [finding] = found(mine)
+    assert finding["object"] == path and "a folder is in its place" in finding["what"]
+    assert "quarantine" in finding["mend"]
+    mended(mine)
+    kept = mine.path / "quarantine" / path.replace("/", "_") / "mine.txt"
+    assert kept.read_text() == "mine"
+
+
+def test_a_file_in_the_scratch_folder_s_place_is_named(mine):
+    shutil.rmtree(mine.path / ".luna")
+    (mine.path / ".luna").write_text("mine")
+    [finding] = found(mine)
+    assert finding["object"] == ".luna" and "move it away" in finding["mend"]
+    for call in (("new",), ("repair",), ("seal",), ("repair", "--dry-run")):
+        said = mine.luna(*call, code=2).stderr.splitlines()
+        assert len(said) == 1 and ".luna is a file" in said[0] and "move it away" in said[0], call
+    assert (mine.path / ".luna").read_text() == "mine"
 
 
 def test_thirty_faults_are_found_named_and_mended(line, tmp_path):

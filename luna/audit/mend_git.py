@@ -50,6 +50,8 @@ def _workspace_file(bench: Bench, path: str) -> str | None:
         return None
     if not bench.dry:
         target = bench.root / path
+        if target.is_dir():  # of the user's own, perhaps: moved, never deleted
+            quarantine.aside(bench.root, target, path)
         if target.is_file():
             quarantine.copy(bench.root, target, path)
         rest = b""

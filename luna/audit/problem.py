@@ -274,6 +274,16 @@ class Problem(Enum):
 
     # the workspace
     HERE_GONE = Kind.WORKSPACE, "it is gone"
+    HERE_FOLDER = (
+        Kind.WORKSPACE,
+        "a folder is in its place",
+        "luna repair, which moves the folder to 'quarantine'",
+    )
+    HERE_FILE = (
+        Kind.WORKSPACE,
+        "a file is in its place, and a folder belongs there",
+        "move it away",
+    )
     HERE_OTHER = Kind.WORKSPACE, "it is not as it was sealed"
     HERE_LOCK_OTHER = (
         Kind.WORKSPACE,

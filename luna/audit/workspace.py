@@ -17,7 +17,7 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
     git = picture.git
     if git.try_resolve("HEAD^{tree}") is None:
         return []
-    findings = _settings(picture) + _ledger(picture, building)
+    findings = _scratch(picture) + _settings(picture) + _ledger(picture, building)
     if building and not interrupted.is_whole_lockfile(git.root / artifacts.LOCK):
         findings.append(Finding(Problem.HERE_LOCK_CUT, WORKSPACE, _LOCK))
     if building is None:
@@ -54,6 +54,9 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
         for path, sealed in ids.items():
             if now.get(path) == sealed:
                 continue
+            if (git.root / path).is_dir():
+                findings.append(Finding(Problem.HERE_FOLDER, WORKSPACE, path))
+                continue
             if path not in now:
                 problem = Problem.HERE_GONE
             else:
@@ -63,12 +66,21 @@ def check(picture: Picture, building: str | None) -> list[Finding]:
     return findings
 
 
+def _scratch(picture: Picture) -> list[Finding]:
+    """Where Luna's lock lies: no command that changes anything can begin without that folder."""
+    if not (picture.git.root / artifacts.SCRATCH).is_file():
+        return []
+    return [Finding(Problem.HERE_FILE, WORKSPACE, artifacts.SCRATCH.as_posix())]
+
+
 def _settings(picture: Picture) -> list[Finding]:
     """A file that is gone is damage; one that a person is changing is worth a note."""
     now = settings.read(picture.git.root)
     if now.wrong is None or now.committed:
         return []
     name = artifacts.PARAMS.as_posix()
+    if (picture.git.root / name).is_dir():
+        return [Finding(Problem.HERE_FOLDER, WORKSPACE, name)]
     remedy = now.remedy or ""
     if now.gone:
         remedy = f"luna repair (or '{remedy}')"
@@ -81,6 +93,8 @@ def _ledger(picture: Picture, building: str | None) -> list[Finding]:
     [sealed] = picture.read([f"HEAD:{artifacts.LEDGER}"])
     if sealed is None:
         return []
+    if path.is_dir():
+        return [Finding(Problem.HERE_FOLDER, WORKSPACE, artifacts.LEDGER.as_posix())]
     expected = sealed.decode("utf-8", "replace")
     now = path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
     if now == expected or (building and now.startswith(expected) and _one_row_more(expected, now)):

@@ -74,6 +74,14 @@ def command(
             typer.echo(f"{item.name}: {item.address}: {item.holds}")
     for item in places:
         if item.begun:
-            say(f"'{item.name}' is set up. Next: luna archive --all --remote {item.name}")
+            say(
+                f"'{item.name}' is set up. 'luna archive --all --remote {item.name}' brings the line's objects."
+            )
+    for other in cold.unused(root):
+        if path_or_url is None or other.name in [item.name for item in places]:
+            say(
+                f"'{other.name}' ({other.address}) is not used yet: write 'remotes: [{', '.join(other.remotes)}]' "
+                "under 'cold:' in params.yaml, then run 'luna archive --all'."
+            )
     if not all(item.good for item in places):
         raise typer.Exit(1)

@@ -127,7 +127,7 @@ def described(seen: Look) -> str:
         case Holding.NEW:
             return "empty"
         case Holding.OURS:
-            count = f"this line, {seen.entries} tags recorded"
+            count = f"this line's record, {seen.entries} tags"
             return f"{count}, {len(seen.newer)} of them new to this clone" if seen.newer else count
         case Holding.OTHER:
             return f"another line ({seen.other})"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,24 @@ from luna.history.line import Line
 from luna.history.stores import Holding
 from luna.history.tip import require_tip
 from luna.repo.git import Git, Update
-from luna.storage import cold, config
+from luna.repo.settings import standing
+from luna.storage import cold, config, packs
 from luna.storage.cold import Store
 
 CONFIG = ".dvc/config"
+
+#: What a store has at its top, beside the objects.
+_OWN = {record.COLD_FOLDER, packs.FOLDER, cold.QUARANTINE, cold.WRITE_TEST, "runs"}
+#: What a system puts on a disk or into a folder by itself.
+_SYSTEM = {
+    "$RECYCLE.BIN",
+    ".DS_Store",
+    ".Spotlight-V100",
+    ".Trashes",
+    ".fseventsd",
+    "System Volume Information",
+    "lost+found",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,28 @@ def show(root: Path) -> list[StoreSummary]:
     return [_seen(store, git) for store in cold.open_all(root)]
 
 
+@dataclass(frozen=True)
+class Unused:
+    """A remote that is set up and is no cold storage: ``remotes`` is the value of ``cold.remotes`` that makes it one, ``address`` where it is."""
+
+    name: str
+    address: str
+    remotes: list[str]
+
+
+def unused(root: Path) -> list[Unused]:
+    """The folders and buckets that DVC's configuration names, and that no seal, archive or check uses."""
+    default = config.default_remote(root)
+    used = standing(root).cold.remotes or ([default] if default else [])
+    return [
+        Unused(name, url, [*used, name])
+        for name, settings in config.remotes(root).items()
+        if name not in used
+        and (url := settings.get("url", ""))
+        and (config.is_folder(url) or url.startswith("s3://"))
+    ]
+
+
 def _seen(store: Store, git: Git) -> StoreSummary:
     try:
         seen = stores.look(store, git)
@@ -59,7 +96,7 @@ def set_up(
     """Make ``address`` the store ``name`` (none: the default one). ``settings`` are further ones of DVC's remote.
 
     Raises:
-        InputError: it cannot be a store.
+        InputError: it cannot be a store, or other files lie there.
         ColdStorageError: it cannot be written and read, is another line's, or holds nothing of a line that is older
             than it: that is begun with ``begin_anew`` only. Nothing is changed then.
     """
@@ -71,6 +108,8 @@ def set_up(
         raise InputError(f"{address} is a folder, and {', '.join(settings)} is for s3:// alone.")
     store = cold.open_store(root, label, {"url": url, **settings})
     seen = stores.look(store, git)
+    if seen.holding in (Holding.NEW, Holding.LOST):
+        _require_no_other_files(store, address, name)
     added = label not in _counting(root)
     begin = seen.holding is Holding.LOST and (
         begin_anew or (added and store.address not in stores.held(git))
@@ -90,7 +129,26 @@ def set_up(
     if begin or seen.holding is Holding.OURS:
         stores.remember(store, git)
     on_store = _seen(store, git)
-    return StoreSummary(on_store.name, on_store.address, on_store.holds, on_store.good, begin)
+    holds = f"{on_store.holds}, and none of its objects yet" if begin else on_store.holds
+    return StoreSummary(on_store.name, on_store.address, holds, on_store.good, begin)
+
+
+def _require_no_other_files(store: Store, address: str, name: str | None) -> None:
+    others = [
+        entry
+        for entry in store.listed()
+        if entry not in _OWN
+        and entry not in _SYSTEM
+        and not entry.startswith(".Trash-")
+        and not (entry == cold.FILES and {cold.HASH}.issuperset(store.listed(entry)))
+    ]
+    if others:
+        inside = shlex.quote(f"{address.rstrip('/')}/luna") + (f" --name {name}" if name else "")
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InputError(
+            f"{store.address} holds other files ('{others[0]}'{more}), and a store must be empty or hold this line: "
+            f"give it a folder of its own in there, 'luna cold {inside}'; nothing was written."
+        )
 
 
 def _nothing_there(store: Store) -> str:

@@ -24,7 +24,8 @@ from luna.text import first_line
 
 _JUST_WRITTEN = " just after it was written: nothing was sealed; check the store."
 QUARANTINE = artifacts.QUARANTINE.name  # in a store, beside the objects' folder
-_FILES, _HASH = (
+WRITE_TEST = "luna-write-test.txt"
+FILES, HASH = (
     "files",
     "md5",
 )  # where DVC puts objects below a remote's folder, and what names them
@@ -124,6 +125,20 @@ class Store:
                 return False
         return True
 
+    def listed(self, folder: str = "") -> list[str]:
+        """Names of all files and folders that lie directly in the store, or in a folder of it; empty where there is none."""
+        fs = self.odb.fs
+        base = self.beside(folder) if folder else self.root
+        with self.explained():
+            try:
+                if self.is_local:
+                    return sorted(path.name for path in Path(base).iterdir())
+                fs.fs.invalidate_cache()
+                paths = [path.rstrip("/") for path in fs.ls(base, detail=False)]
+                return sorted(fs.name(path) for path in paths if path != base.rstrip("/"))
+            except FileNotFoundError:
+                return []
+
     def names(self, folder: str) -> list[str]:
         """Names of the files in one of the store's own folders, in order; one listing."""
         fs, base = self.odb.fs, self.beside(folder)
@@ -194,7 +209,7 @@ class Store:
     def try_writing(self) -> None:
         """Write a small file and read it back. Raises ColdStorageError where that does not go."""
         text = b"Luna wrote this to see that the store can be written.\n"
-        fs, final = self.odb.fs, self.odb.fs.join(self.root, "luna-write-test.txt")
+        fs, final = self.odb.fs, self.odb.fs.join(self.root, WRITE_TEST)
         with self.explained():
             if self.is_local:
                 try:
@@ -339,7 +354,7 @@ def open_store(
         raise ColdStorageError(
             f"The remote '{label}' stores versions of files instead of objects by their hash: unset its version_aware and worktree."
         )
-    return Store(label, get_odb(fs, fs.join(path, _FILES, _HASH), hash_name=_HASH, **options))
+    return Store(label, get_odb(fs, fs.join(path, FILES, HASH), hash_name=HASH, **options))
 
 
 def open_all(root: Path, names: Sequence[str] | None = None) -> list[Store]:
