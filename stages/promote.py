@@ -77,17 +77,21 @@ def of_parent(build: builds.Build, path: Path) -> Path:
     return artifact(ROOT, build.parent, path, build.ancestors[-1].commit)
 
 
-def advise(parts: dict, decision: rule.Decision, answers: list[dict]) -> advice.Advice | None:
+def advise(
+    parts: dict, decision: rule.Decision, answers: list[dict], probes_per_kind: int
+) -> advice.Advice | None:
     """What would help a generation that was denied."""
     recall, tone = (parts["scores"][name]["details"] or {} for name in ("recall", "tone_drift"))
     return advice.advise(
-        advice.Denied(decision.verdicts, parts["train"], parts["prep"], answers, recall, tone)
+        advice.Denied(
+            decision.verdicts, parts["train"], parts["prep"], answers, recall, tone, probes_per_kind
+        )
     )
 
 
 def main() -> None:
     """Run the stage."""
-    settings = params.sections("promotion", "maturity", "generation", "base")
+    settings = params.sections("promotion", "maturity", "generation", "base", "data")
     build = builds.of_stage(ROOT, settings)
     name = settings.generation.identity
     first = settings.generation.is_ancestor
@@ -121,7 +125,8 @@ def main() -> None:
         of_base,
         parts["prep"]["new_conversations"] + parts["prep"].get("held_out", 0),
     )
-    advised = None if decision.promoted else advise(parts, decision, answers)
+    most = settings.data.probes_per_kind
+    advised = None if decision.promoted else advise(parts, decision, answers, most)
 
     matrix = (
         []

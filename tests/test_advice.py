@@ -39,6 +39,7 @@ def row(number: int, correct: bool = False, **other: object) -> dict:
     return {
         "probe": f"p{number}",
         "kind": "recall",
+        "generation": 1,
         "messages": [["user", f"What is word {number}?"]],
         "expect": [],
         "reference": "Aye, the word is amber.",
@@ -64,6 +65,7 @@ def advise(
     rule_: object = RULE,
     train: dict | None = None,
     prep: dict | None = None,
+    probes_per_kind: int | None = None,
 ) -> advice.Advice | None:
     numbers = {
         name: {"value": value, "low": low, "high": high, "n": n}
@@ -72,8 +74,9 @@ def advise(
     trained = TRAIN | (train or {})
     decision = rule.decide(numbers, rule_, False, regressions, trained["stopped"], base)
     rows = [row(i, i >= 40) for i in range(100)] if answers is None else answers
+    prepared = PREP | (prep or {})
     denied = advice.Denied(
-        decision.verdicts, trained, PREP | (prep or {}), rows, recall or {}, tone or {}
+        decision.verdicts, trained, prepared, rows, recall or {}, tone or {}, probes_per_kind
     )
     return advice.advise(denied)
 
@@ -242,6 +245,65 @@ def test_too_few_probes_say_how_many_are_lacking():
     assert scores and item.change is Change.ADD_WORDINGS and item.why is Why.EXAM
     assert (item.wordings, item.conversations) == (5, 50)
     assert "5 other ways to ask" in item.step and "or 50 more conversations" in item.step
+
+
+def test_where_the_number_of_probes_is_what_limits_it_is_raised():
+    """One of 20 is left out at the exam, and 20 is the most: more conversations give not one probe more."""
+    made = {"probes": {"recall": 20, "generalisation": 20, "choice": 0}}
+    rows = [row(i, True) for i in range(19)]
+    item = advise({}, n=19, answers=rows, prep=made, probes_per_kind=20)
+    assert (item.clause, item.why, item.change) == ("recall", Why.EXAM, Change.ASK_MORE)
+    assert item.step == (
+        "set data.probes_per_kind to 22 (it was 20) in params.yaml, then luna evolve"
+    )
+    assert "data.probes_per_kind" in item.reason
+    assert advice.loads(json.loads(json.dumps(item.as_json()))) == item
+    # Another limit, or a smaller lesson: then it is the conversations that are too few.
+    item = advise({}, n=19, answers=rows, prep=made, probes_per_kind=120)
+    assert (item.change, item.conversations) == (Change.ADD_CONVERSATIONS, 1)
+    assert item.step == "add 1 conversation to data/conversations, then luna evolve"
+
+
+@pytest.mark.parametrize("kind", ["generalisation", "choice"])
+def test_the_number_of_probes_limits_generalisation_as_well_but_not_those_that_a_person_wrote(kind):
+    made = {"recall": 100, "generalisation": 0, "choice": 0}
+    rows = [row(i, True, kind=kind) for i in range(19)]
+    numbers = {
+        name: {"value": v[0], "low": v[1], "high": v[2], "n": 100} for name, v in GOOD.items()
+    }
+    numbers["generalisation"]["n"] = 19
+    verdicts = rule.decide(numbers, RULE, False).verdicts
+
+    def advised(count: int, answers: list[dict]) -> advice.Advice:
+        prep = PREP | {"probes": made | {kind: count}}
+        denied = advice.Denied(verdicts, TRAIN, prep, answers, probes_per_kind=20)
+        return advice.advise(denied)
+
+    assert advised(20, rows).settings == (advice.Setting("data.probes_per_kind", 20, 22),)
+    assert advised(19, rows).change is Change.ADD_WORDINGS
+    if kind == "generalisation":
+        written = [item | {"generation": None} for item in rows[:5]]
+        assert advised(20, [*written, *rows[5:]]).change is Change.ADD_WORDINGS
+
+
+def test_what_more_questions_could_not_save_is_no_fault_of_the_exam():
+    made = {"probes": {"recall": 20, "generalisation": 20, "choice": 0}}
+    rows = [row(i, i < 5) for i in range(19)]
+    item = advise({"recall": (5 / 19, 0.1, 0.5)}, n=19, answers=rows, prep=made, probes_per_kind=20)
+    assert (item.clause, item.why, item.change) == ("recall", Why.MODEL, Change.TRAIN_LONGER)
+    # 17 of 19 and one more that is right reach 0.90.
+    rows = [row(i, i < 17) for i in range(19)]
+    item = advise({"recall": (17 / 19, 0.7, 1.0)}, n=19, answers=rows, prep=made)
+    assert (item.why, item.change) == (Why.EXAM, Change.ADD_CONVERSATIONS)
+
+
+@pytest.mark.parametrize(("count", "s"), [(1, ""), (2, "s")])
+def test_one_is_not_said_in_the_plural(count, s):
+    item = advice.Advice(
+        "generalisation", Why.EXAM, Change.ADD_WORDINGS, conversations=count, wordings=count
+    )
+    assert f"{count} other way{s} to ask (" in item.step
+    assert f"or {count} more conversation{s}," in item.step
 
 
 def test_answers_that_were_cut_before_the_reply_ends_ask_for_a_longer_limit():

@@ -28,6 +28,7 @@ _NEARLY_ALL = 0.95  # of a sample of some dozens
 _ENDED_EARLY = "known"  # why a training ended, in train_args.json: before all steps, because what is taught was known
 _OTHER_VOICE = 0.07  # drift of lessons from earlier ones; in one voice about other facts at most 0.069 was measured
 _NAMED = 3  # questions that are named
+_CHOICE = "choice"  # the other kind of probe that generalisation rests on
 
 
 class Why(StrEnum):
@@ -49,6 +50,7 @@ class Change(StrEnum):
     ADD_WORDINGS = "add other ways to ask"
     AUGMENT = "train in other words, made by rule"
     ADD_CONVERSATIONS = "add conversations"
+    ASK_MORE = "ask more questions"
     ADD_UNKNOWN = "add conversations that the base does not know"
     ACCEPT_VOICE = "accept the new voice"
 
@@ -104,16 +106,24 @@ class Advice:
         )
         more = f" and {self.about - len(self.questions)} more"
         questions = "; ".join(self.questions) + (more if self.about > len(self.questions) else "")
-        ways = f"{self.wordings} other ways to ask" if self.wordings else "other ways to ask"
-        new = f"{self.conversations} conversations" if self.conversations else "conversations"
-        instead = f", or {self.conversations} more conversations" if self.conversations else ""
+        ways = f"other way{_s(self.wordings)} to ask"
+        new = f"conversation{_s(self.conversations)}"
+        instead = (
+            f", or {self.conversations} more conversation{_s(self.conversations)}"
+            if self.conversations
+            else ""
+        )
         return {
             "settings": f"set {settings} in params.yaml",
             "questions": questions,
-            "ways": ways,
-            "new": new,
+            "ways": f"{self.wordings} {ways}" if self.wordings else ways,
+            "new": f"{self.conversations} {new}" if self.conversations else new,
             "instead": instead,
         }
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _shown(value: Any) -> str:
@@ -134,6 +144,7 @@ _REASONS = {
     Change.ADD_WORDINGS: "a fact that is always asked in the same words is learnt as these words",
     Change.AUGMENT: "a fact that is always asked in the same words is learnt as these words",
     Change.ADD_CONVERSATIONS: "there are too few questions for a verdict",
+    Change.ASK_MORE: "there are too few questions for a verdict, and data.probes_per_kind allows no more",
     Change.ADD_UNKNOWN: "the untaught base passes it as well, so it cannot tell taught from untaught",
     Change.ACCEPT_VOICE: "the new conversations speak in another voice than the earlier ones",
 }
@@ -146,6 +157,7 @@ _STEPS = {
     Change.ADD_WORDINGS: "add {ways} ('paraphrases' of a conversation, or the same fact in conversations of other words){instead}",
     Change.AUGMENT: "{settings}",
     Change.ADD_CONVERSATIONS: "add {new} to data/conversations",
+    Change.ASK_MORE: "{settings}",
     Change.ADD_UNKNOWN: "add {new} that the base does not know to data/conversations",
     Change.ACCEPT_VOICE: "write the new conversations in the earlier voice, or, if the new one is wanted, {settings}",
 }
@@ -174,7 +186,8 @@ def loads(document: Mapping[str, Any] | None) -> Advice | None:
 class Denied:
     """All that the advice is decided by: the clauses, and what the stages report.
 
-    ``train`` is train_args.json, ``prep`` prep.json, ``recall`` and ``tone`` the details of those scores.
+    ``train`` is train_args.json, ``prep`` prep.json, ``recall`` and ``tone`` the details of those scores,
+    ``probes_per_kind`` the most questions of a kind that were allowed (None: not known).
     """
 
     verdicts: Sequence[Verdict]
@@ -183,6 +196,7 @@ class Denied:
     answers: Sequence[Mapping[str, Any]]
     recall: Mapping[str, Any] = field(default_factory=dict)
     tone: Mapping[str, Any] = field(default_factory=dict)
+    probes_per_kind: int | None = None
 
     def failed(self, clause: str) -> Verdict | None:
         """The verdict on a clause, where it did not hold."""
@@ -210,9 +224,9 @@ def _recall(verdict: Verdict, denied: Denied) -> Advice:
     name = verdict.clause
     if verdict.fault is Fault.BLIND:
         return Advice(name, Why.DATA, Change.ADD_UNKNOWN)
-    if verdict.lacking:
-        return _more(verdict)
     asked = [row for row in denied.answers if row["kind"] == RECALL.name]
+    if verdict.lacking and not _hopeless(verdict, len(asked)):
+        return _more(verdict, denied)
     wrong = [row for row in asked if not row["correct"]]
 
     def decides(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -244,6 +258,8 @@ def _generalisation(verdict: Verdict, denied: Denied) -> Advice:
     if by_choice and "made_by_rule" in denied.prep and denied.prep["made_by_rule"] is None:
         setting = Setting("data.augment", "none", "rules")
         return Advice(name, Why.DATA, Change.AUGMENT, (setting,))
+    if verdict.lacking and (setting := _allow_more(verdict, denied)):
+        return Advice(name, Why.EXAM, Change.ASK_MORE, (setting,))
     if verdict.lacking:
         held, new = denied.prep.get("held_out") or 0, denied.prep["new_conversations"]
         more = verdict.lacking
@@ -262,7 +278,7 @@ def _generalisation(verdict: Verdict, denied: Denied) -> Advice:
 def _tone(verdict: Verdict, denied: Denied) -> Advice:
     name = verdict.clause
     if verdict.lacking:
-        return _more(verdict)
+        return _more(verdict, denied)
     voice, limit = denied.tone.get("new_voice"), verdict.limit or 0.0
     if voice is not None and voice > max(limit, _OTHER_VOICE) and verdict.value is not None:
         accepted = math.ceil(verdict.value * 100) / 100
@@ -271,8 +287,33 @@ def _tone(verdict: Verdict, denied: Denied) -> Advice:
     return _gentler(name, denied, _GENTLER)
 
 
-def _more(verdict: Verdict) -> Advice:
+def _hopeless(verdict: Verdict, n: int) -> bool:
+    """Whether the minimum is out of reach even if all the probes that are lacking were answered rightly."""
+    if verdict.fault is not Fault.FEW or verdict.value is None or not n:
+        return False
+    return verdict.value * n + verdict.lacking < (verdict.limit or 0.0) * (n + verdict.lacking)
+
+
+def _more(verdict: Verdict, denied: Denied) -> Advice:
+    """More questions: of the conversations that there are, where only their number is limited, else of new ones."""
+    if setting := _allow_more(verdict, denied):
+        return Advice(verdict.clause, Why.EXAM, Change.ASK_MORE, (setting,))
     return Advice(verdict.clause, Why.EXAM, Change.ADD_CONVERSATIONS, conversations=verdict.lacking)
+
+
+def _allow_more(verdict: Verdict, denied: Denied) -> Setting | None:
+    """As many more probes as are lacking and will be left out, where the most of a kind were made; else None."""
+    cap, made = denied.probes_per_kind, dict(denied.prep.get("probes", {}))
+    general = verdict.clause == GENERALISATION.name
+    kinds = (GENERALISATION.name, _CHOICE) if general else (RECALL.name,)
+    asked = [row for row in denied.answers if row["kind"] in kinds]
+    # Those that a person wrote, in evals/probes, are all asked, whatever the setting is.
+    written = sum(row["kind"] == GENERALISATION.name and row["generation"] is None for row in asked)
+    if cap is None or max(made.get(kind, 0) - general * written for kind in kinds) < cap:
+        return None
+    share = sum(made.get(kind, 0) for kind in kinds) / max(1, len(asked))
+    more = math.ceil(verdict.lacking * max(1.0, share))
+    return Setting("data.probes_per_kind", cap, cap + more)
 
 
 def _gentler(clause: str | None, denied: Denied, parts: int) -> Advice:
