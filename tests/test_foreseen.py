@@ -54,6 +54,12 @@ def test_what_the_data_cannot_show_is_said_with_what_to_add():
     assert too_few(SETTINGS, asked_once(3), [], Counter(recall=20, generalisation=20)) == []
 
 
+def test_where_the_setting_allows_too_few_questions_the_setting_is_named():
+    denied = too_few(without(probes_per_kind=7), asked_once(30), [], Counter())
+    assert len(denied) == 2
+    assert all("set data.probes_per_kind to 8 or more (it is 7)" in one for one in denied)
+
+
 def test_how_many_are_needed_follows_the_size_and_a_number_is_what_it_says():
     assert [size.needed("auto", count) for count in (0, 30, 155, 200, 20_000)] == [8, 8, 15, 20, 20]
     assert size.needed(20, 30) == 20 == sealed_parameters.BEFORE["promotion"]["min_probes"]

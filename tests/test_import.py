@@ -492,7 +492,70 @@ def test_one_bad_line_does_not_stop_a_file(tmp_path):
     assert reasons(path) == [Reason.NOT_JSON, Reason.NOT_JSON]
 
 
+def test_of_a_row_that_cannot_be_read_the_text_is_kept(tmp_path):
+    good = json.dumps(OPENAI)
+    long = "{" + "é" * 5_000
+    path = write(tmp_path / "a.jsonl", f"{good}\n{{broken\n{long}\n".encode() + b"{\xff\n")
+    shown = [item.row for item in Reading(path).conversations()]
+    assert shown[1:] == ["{broken", long[:2_000], "{\ufffd"]
+    path = write(tmp_path / "a.csv", "prompt,completion\na,b\nc,d,e\n")
+    assert [item.row for item in Reading(path).conversations()][1] == "c,d,e"
+    message = json.dumps({"role": "user", "content": QUESTION})
+    path = write(tmp_path / "b.jsonl", f"{message}\n{{broken\n{message}\n")
+    assert [item.row for item in Reading(path).conversations()][0] == "{broken"
+
+
 # Bad input
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "a.json"])
+def test_a_file_beside_the_others_that_begins_like_json_and_is_none_is_passed_over(tmp_path, name):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    exports.write_json(folder / "data.json", [OPENAI])
+    other = write(folder / name, "{%- for message in messages %}\n{{ message.content }}\n")
+    reading = Reading(folder)
+    assert len(list(reading.conversations())) == 1
+    assert "not valid JSON" in reading.skipped[name]
+    assert "not valid JSON" in refused(other)
+    (folder / "data.json").unlink()
+    assert name in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Frage;Antwort\nWann fährt die Fähre?;Um neun.\n",
+        'When, and where?;At nine.\n"Is it, say, late?";No.\n',
+        "prompt\tAntwort\r\na\tb\r\n",
+    ],
+)
+def test_a_table_whose_columns_are_not_known_is_told_which_are(tmp_path, text):
+    sentence = refused(write(tmp_path / "a.csv", text))
+    for word in ("none of the forms", "first line", "question", "answer", "completion", "role"):
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a,b\n"c,d\ne,f\ng,h\n',  # to the end of the file
+        '"a","b"\n"c","d\n"e","f"\n"g","h"\n',  # closed by the quote that opens the next row
+    ],
+)
+def test_a_quote_that_is_not_closed_is_named_with_its_line(tmp_path, text):
+    path = write(tmp_path / "a.csv", "prompt,completion\n" + text)
+    assert "line 3" in refused(path) and "quote" in refused(path)
+
+
+def test_a_quote_inside_a_line_of_a_table_stops_nothing(tmp_path):
+    text = 'prompt,completion\n"a" said she,b\n"c\n""d""\ne",f\ng,h "i" j\n'
+    path = write(tmp_path / "a.csv", text)
+    assert [one.conversation.messages[0][1] for one in read(path)] == [
+        "a said she",
+        'c\n"d"\ne',
+        "g",
+    ]
 
 
 def test_a_truncated_zip_is_refused(tmp_path):

@@ -128,6 +128,16 @@ def test_rejects_lie_beside_the_data_with_reason_place_and_row(mine):
     assert "rejected" not in mine.git("status", "--porcelain")
 
 
+def test_a_line_that_is_no_json_is_kept_as_it_stands_and_a_dry_run_of_nothing_advises_nothing(mine):
+    source = mine.path.parent / "lines.jsonl"
+    source.write_text(json.dumps(pairs(1)[0]) + "\n{broken\n")
+    assert "without --dry-run" in mine.luna("import", "--dry-run", str(source)).stdout
+    result = mine.json("import", str(source))
+    assert json.loads((mine.path / result["sources"][0]["rejects"]).read_text())["row"] == "{broken"
+    shown = mine.luna("import", "--dry-run", str(source)).stdout
+    assert "Nothing was written." in shown and "without --dry-run" not in shown
+
+
 def test_into_the_inbox(mine):
     result = mine.json("import", "--inbox", export(mine, pairs(2)))
     assert result["sources"][0]["file"].startswith("data/inbox/")

@@ -147,7 +147,9 @@ def _show(result: Result) -> None:
     if any(source.taken for source in result.sources):
         _show_survey(result)
     if result.dry_run:
-        typer.echo("Nothing was written. The same command without --dry-run imports it.")
+        some = any(source.taken for source in result.sources)
+        more = " The same command without --dry-run imports it." if some else ""
+        typer.echo(f"Nothing was written.{more}")
     elif any(source.file for source in result.sources):
         typer.echo("Next: luna evolve")
 

@@ -65,11 +65,15 @@ class Reason(Enum):
 
 
 class Unusable(Exception):
-    """A row that cannot be used; the text says why, as the end of a sentence that begins with 'it'."""
+    """A row that cannot be used; its own text says why, as the end of a sentence that begins with 'it'.
 
-    def __init__(self, reason: Reason, why: str) -> None:
+    ``row``: the beginning of a row that is no value, as it stands in the file; None elsewhere.
+    """
+
+    def __init__(self, reason: Reason, why: str, row: str | None = None) -> None:
         super().__init__(why)
         self.reason = reason
+        self.row = row
 
 
 class Unreadable(Exception):

@@ -7,8 +7,9 @@ from typing import Any
 from luna.importing import content, messages
 from luna.importing.draft import Draft, Form, Mend, Reason, Role, Turn, Unusable
 
-_QUESTIONS = ("prompt", "question", "instruction", "query", "user", "human", "input", "problem")
-_ANSWERS = (
+#: The names of columns and keys that are known, in the order in which they are looked for.
+QUESTIONS = ("prompt", "question", "instruction", "query", "user", "human", "input", "problem")
+ANSWERS = (
     "completion",
     "response",
     "answer",
@@ -28,8 +29,8 @@ _SYSTEM = ("system", "system_prompt")
 def is_one(row: dict[str, Any]) -> bool:
     """Whether the row has a key for the question and one for the answer."""
     names = _names(row)
-    return _first(names, _ANSWERS) is not None and (
-        _first(names, _QUESTIONS) is not None or _is_messages(row.get(names.get("chosen", "")))
+    return _first(names, ANSWERS) is not None and (
+        _first(names, QUESTIONS) is not None or _is_messages(row.get(names.get("chosen", "")))
     )
 
 
@@ -41,7 +42,7 @@ def is_header(columns: list[str]) -> bool:
 def draft(row: dict[str, Any]) -> Draft:
     """The pair, with the turns before it (``history``) and what the question is about (``input``). Raises Unusable."""
     names = _names(row)
-    question, answer = _first(names, _QUESTIONS), _first(names, _ANSWERS)
+    question, answer = _first(names, QUESTIONS), _first(names, ANSWERS)
     assert answer is not None
     alpaca = question == "instruction" and answer == "output"
     made = Draft(

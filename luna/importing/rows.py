@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, cast
 
 from luna.importing import shapes
@@ -17,8 +17,10 @@ from luna.importing.sniff import Kind, Sniffed
 from luna.importing.source import Member, damage
 
 MAX_ROW_BYTES = 64 << 20
+_NOT_JSON = "is not valid JSON (cut off, perhaps): export or copy it again"
 #: An object that holds no list of conversations is one conversation, and is read whole.
 _LISTS = ("conversations", "data", "chats", "train", "rows", "items", "examples", "messages")
+_SHOWN = 2_000  # characters of a row that is no value, for the file of rejects
 _BATCH = 1000  # rows of Parquet that are in memory at a time
 
 
@@ -91,7 +93,7 @@ def _object(member: Member, encoding: str) -> Iterator[Row]:
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("is not valid JSON (cut off, perhaps): export or copy it again") from error
+        raise NotConversations(_NOT_JSON) from error  # a template, or a page's style
     if not shapes.is_known(value):
         for name in _LISTS:
             listed = value.get(name)
@@ -113,7 +115,7 @@ def _list_in(member: Member, encoding: str) -> str:
                 if event == "start_array" and prefix in _LISTS:
                     return str(prefix)
     except (ijson.JSONError, ValueError) as error:
-        raise Unreadable("is not valid JSON (cut off, perhaps): export or copy it again") from error
+        raise NotConversations(_NOT_JSON) from error
     raise NotConversations(shapes.NO_FORM)
 
 
@@ -124,9 +126,12 @@ def _lines(member: Member, encoding: str) -> Iterator[Row]:
         while raw := file.readline(MAX_ROW_BYTES + 1):
             number += 1
             if len(raw) > MAX_ROW_BYTES:
+                begin = _text(raw)
                 while raw and not raw.endswith(b"\n"):
                     raw = file.readline(MAX_ROW_BYTES)
-                yield Row(f"line {number}", Unusable(Reason.TOO_LONG, "is longer than 64 MB"))
+                yield Row(
+                    f"line {number}", Unusable(Reason.TOO_LONG, "is longer than 64 MB", begin)
+                )
             elif raw.strip():
                 yield Row(f"line {number}", _json(raw))
 
@@ -135,11 +140,18 @@ def _json(raw: bytes) -> Any:
     try:
         return json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        return Unusable(Reason.NOT_JSON, "is not UTF-8")
+        return Unusable(Reason.NOT_JSON, "is not UTF-8", _text(raw))
     except json.JSONDecodeError as error:
-        return Unusable(Reason.NOT_JSON, f"is not valid JSON ({error.msg} at column {error.colno})")
+        why = f"is not valid JSON ({error.msg} at column {error.colno})"
+        return Unusable(Reason.NOT_JSON, why, _text(raw))
     except (ValueError, RecursionError):
-        return Unusable(Reason.NOT_JSON, "is JSON that cannot be read (too deep, or a huge number)")
+        why = "is JSON that cannot be read (too deep, or a huge number)"
+        return Unusable(Reason.NOT_JSON, why, _text(raw))
+
+
+def _text(raw: bytes) -> str:
+    """The beginning of a line that is not read, without its end."""
+    return raw[: 4 * _SHOWN].decode("utf-8", "replace").rstrip("\r\n")[:_SHOWN]
 
 
 def _table(member: Member, sniffed: Sniffed) -> Iterator[Row]:
@@ -148,15 +160,16 @@ def _table(member: Member, sniffed: Sniffed) -> Iterator[Row]:
     try:
         with member.open() as file:
             text = io.TextIOWrapper(file, encoding=sniffed.encoding, newline="")
-            reader = csv.reader(text, delimiter=sniffed.delimiter)
-            columns = [name.strip().lower() for name in next(reader)]
-            for number, cells in enumerate(reader, start=1):
+            records = _records(text, sniffed.delimiter)
+            columns = [name.strip().lower() for name in next(records)[0]]
+            for number, (cells, lines) in enumerate(records, start=1):
                 if not any(cell.strip() for cell in cells):
                     continue
                 where = f"row {number}"
                 if len(cells) > len(columns):
                     wrong = f"has {len(cells)} cells under {len(columns)} columns"
-                    yield Row(where, Unusable(Reason.NOT_VALID, wrong))
+                    shown = "".join(lines).rstrip("\r\n")[:_SHOWN]
+                    yield Row(where, Unusable(Reason.NOT_VALID, wrong, shown))
                 else:
                     yield Row(where, dict(zip(columns, cells, strict=False)))
     except csv.Error as error:
@@ -165,6 +178,35 @@ def _table(member: Member, sniffed: Sniffed) -> Iterator[Row]:
         raise Unreadable(
             f"is no UTF-8 after row {number}: save it as UTF-8 (in Excel: 'CSV UTF-8')"
         ) from error
+
+
+def _records(text: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], list[str]]]:
+    """The rows of a table, each with the lines that it stands on.
+
+    Raises Unreadable where a quote is never closed, or only by one that opens a later cell: the rows between would
+    be one text. A quote that is wrong within one line
+    swallows no other, and is taken as text.
+    """
+    lines: list[str] = []
+
+    def kept() -> Iterator[str]:
+        for line in text:
+            lines.append(line)
+            yield line
+
+    begin = 1
+    for cells in csv.reader(kept(), delimiter=delimiter):
+        if len(lines) > 1:
+            try:
+                list(csv.reader(lines, delimiter=delimiter, strict=True))
+            except csv.Error as error:
+                raise Unreadable(
+                    f"has a quote that is not closed in the row that begins in line {begin}, so the rows after it cannot be told "
+                    "from its text: close it (a quote inside a cell is written twice)"
+                ) from error
+        yield cells, lines
+        begin += len(lines)
+        lines.clear()
 
 
 def _columns(member: Member, kind: Kind) -> Iterator[Row]:

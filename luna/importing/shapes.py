@@ -76,7 +76,7 @@ def located(row: Row) -> Located:
     try:
         return Located(row.where, row.value, draft(row.value))
     except Unusable as error:
-        shown = None if isinstance(row.value, Unusable) else row.value
+        shown = row.value.row if isinstance(row.value, Unusable) else row.value
         return Located(row.where, shown, error)
 
 
@@ -95,6 +95,9 @@ def _joined(rows: Iterator[Row]) -> Iterator[Located]:
         if count > _MOST_MESSAGES:
             raise Unreadable(f"holds more than {_MOST_MESSAGES:,} messages, one a row: divide it")
         value = row.value
+        if isinstance(value, Unusable):
+            yield located(row)
+            continue
         if not messages.is_message(value):
             yield Located(row.where, value, Unusable(Reason.UNKNOWN_FORM, "is no message"))
             continue

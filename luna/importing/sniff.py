@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -41,6 +43,12 @@ _HTML = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _JSON_ARRAY = re.compile(r'\[\s*([{\["\]]|-?\d+\s*[,\]]|true|false|null|$)')
+
+_COLUMNS = (
+    "if it is a table, its first line must name the columns: a question "
+    f"({', '.join(pairs.QUESTIONS)}) and an answer ({', '.join(pairs.ANSWERS)}), or role and content"
+)
+_ROWS = 5  # by which a table is told whose columns are not known
 
 
 class Kind(Enum):
@@ -96,6 +104,8 @@ def sniff(member: Member) -> Sniffed:
         return Sniffed(Kind.TABLE, encoding, delimiter)
     if transcript.is_one(text):
         return Sniffed(Kind.TEXT, encoding)
+    if _is_table(text):
+        raise NotConversations(f"{NO_FORM}; {_COLUMNS}")
     raise NotConversations(NO_FORM)
 
 
@@ -144,3 +154,16 @@ def _delimiter(text: str) -> str | None:
             if pairs.is_header(columns) or messages.is_message(cells) or messages.is_one(cells):
                 return delimiter
     return None
+
+
+def _is_table(text: str) -> bool:
+    """Whether the first rows, two at least, have the same number of cells."""
+    for delimiter in _DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            rows = list(itertools.islice(filter(None, reader), _ROWS))
+        except csv.Error:
+            continue
+        if len(rows) > 1 and len(rows[0]) > 1 and len({len(cells) for cells in rows}) == 1:
+            return True
+    return False

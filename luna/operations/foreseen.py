@@ -38,10 +38,17 @@ def too_few(
         asked = _asked(settings.data, chosen, written) + before
     return [
         f"too few to judge: the exam will have {asked[kind]} questions for {BY_NAME[kind].words}, and {need} are needed "
-        f"(promotion.min_probes), so the rule will deny this generation: {_MORE[kind]}"
+        f"(promotion.min_probes), so the rule will deny this generation: {_more(kind, settings.data, need)}"
         for kind in _MORE
         if asked[kind] < need
     ]
+
+
+def _more(kind: str, data: Data, need: int) -> str:
+    """What to add, or first the setting that allows no exam of that size whatever is added."""
+    if data.probes_per_kind < need:
+        return f"set data.probes_per_kind to {need} or more (it is {data.probes_per_kind})"
+    return _MORE[kind]
 
 
 def _asked(data: Data, chosen: list[Conversation], written: list[Probe]) -> Counter[str]:

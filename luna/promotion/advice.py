@@ -258,8 +258,8 @@ def _generalisation(verdict: Verdict, denied: Denied) -> Advice:
     if by_choice and "made_by_rule" in denied.prep and denied.prep["made_by_rule"] is None:
         setting = Setting("data.augment", "none", "rules")
         return Advice(name, Why.DATA, Change.AUGMENT, (setting,))
-    if verdict.lacking and (more_asked := _allow_more(verdict, denied)):
-        return Advice(name, Why.EXAM, Change.ASK_MORE, (more_asked,))
+    if verdict.lacking and (raised := _allow_more(verdict, denied)):
+        return Advice(name, Why.EXAM, Change.ASK_MORE, (raised,))
     if verdict.lacking:
         held, new = denied.prep.get("held_out") or 0, denied.prep["new_conversations"]
         more = verdict.lacking
