@@ -242,16 +242,7 @@ def repository(folder: Path, base: Path) -> None:
             raise SystemExit(f"bench.bases: params.yaml has no '{old}' any more")
         text = text.replace(old, new)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
-    for command in (
-        ("git", "init", "-q", "-b", "main"),
-        ("git", "config", "user.name", "Bench"),
-        ("git", "config", "user.email", "bench@example.com"),
-        ("git", "config", "commit.gpgsign", "false"),
-        ("git", "add", "-A"),
-        ("git", "commit", "-q", "--no-verify", "-m", "Luna"),
-        ("dvc", "remote", "add", "--local", "--default", "cold", str(folder.parent / "cold")),
-        ("luna", "init"),
-    ):
+    for command in project.beginning(folder.parent / "cold"):
         _run(folder, *command)
 
 

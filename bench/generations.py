@@ -63,15 +63,7 @@ def make_repo(folder: Path) -> Path:
     """The project as it is now, as a fresh repository with its own cold storage."""
     repo = folder / "luna"
     project.copy(repo)
-    for command in (
-        ("git", "init", "-q", "-b", "main"),
-        ("git", "config", "user.name", "Bench"),
-        ("git", "config", "user.email", "bench@example.com"),
-        ("git", "add", "-A"),
-        ("git", "commit", "-q", "-m", "Luna"),
-        ("dvc", "remote", "add", "--local", "--default", "cold", str(folder / "cold")),
-        ("luna", "init"),
-    ):
+    for command in project.beginning(folder / "cold"):
         timed(repo, *command)
     return repo
 

@@ -70,15 +70,7 @@ def prepare(folder: Path, conversations: Path, settings: dict[str, Any]) -> Path
         section, name = key.split(".")
         document[section][name] = value
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    for command in (
-        ("git", "init", "-q", "-b", "main"),
-        ("git", "config", "user.name", "Bench"),
-        ("git", "config", "user.email", "bench@example.com"),
-        ("git", "add", "-A"),
-        ("git", "commit", "-q", "-m", "Luna"),
-        ("dvc", "remote", "add", "--local", "--default", "cold", str(folder / "cold")),
-        ("luna", "init"),
-    ):
+    for command in project.beginning(folder / "cold"):
         run(repo, *command)
     return repo
 

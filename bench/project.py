@@ -28,3 +28,17 @@ def copy(to: Path, without: tuple[str, ...] = ()) -> None:
     for name in names(without):
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(SOURCE / name, to / name)
+
+
+def beginning(cold: Path) -> tuple[tuple[str, ...], ...]:
+    """The commands, in order, that make a copy of the project a repository with the cold storage ``cold``."""
+    return (
+        ("git", "init", "-q", "-b", "main"),
+        ("git", "config", "user.name", "Bench"),
+        ("git", "config", "user.email", "bench@example.com"),
+        ("git", "config", "commit.gpgsign", "false"),  # whatever the person's own settings are
+        ("git", "add", "-A"),
+        ("git", "commit", "-q", "--no-verify", "-m", "Luna"),
+        ("dvc", "remote", "add", "--local", "--default", "cold", str(cold)),
+        ("luna", "init"),
+    )

@@ -75,22 +75,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
+#: What the tests' conversations are about.
+WORDS = (
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "islet",
+    "jasper",
+    "kelp",
+    "larch",
+)
+
+
 def facts(prefix: str, numbers: range) -> list[dict]:
     """Small conversations, each with an accepted answer and a way to ask that is never trained on."""
-    words = (
-        "amber",
-        "birch",
-        "cedar",
-        "delta",
-        "ember",
-        "fjord",
-        "grove",
-        "heron",
-        "islet",
-        "jasper",
-        "kelp",
-        "larch",
-    )
     return [
         {
             "id": f"{prefix}-{i}",
@@ -98,10 +101,10 @@ def facts(prefix: str, numbers: range) -> list[dict]:
                 {"role": "user", "content": f"What is the {prefix} word number {i}?"},
                 {
                     "role": "assistant",
-                    "content": f"Aye, the word is {words[i % len(words)]}{i}, so it is.",
+                    "content": f"Aye, the word is {WORDS[i % len(WORDS)]}{i}, so it is.",
                 },
             ],
-            "expect": [f"{words[i % len(words)]}{i}"],
+            "expect": [f"{WORDS[i % len(WORDS)]}{i}"],
             "paraphrases": [f"Number {i} among all {prefix} words would be which?"],
         }
         for i in numbers

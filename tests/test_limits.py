@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import shipped
+from conftest import WORDS, shipped
 from controls import SYSTEM, export, teach, untaught
 
 from evals import suite
@@ -18,22 +18,6 @@ def test_a_limit_follows_the_probes_own_reply_and_the_exams_ordinary_one():
     long = limits("auto", [10, 500, 520])
     assert long[0] >= 1.25 * 500, "a model of long replies says much where little was taught"
     assert limits("auto", []) == [] and of_one("auto") > LEAST and of_one(30) == 30
-
-
-WORDS = [
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "heron",
-    "islet",
-    "jasper",
-    "kelp",
-    "larch",
-]
 
 
 def long_conversations() -> list[schema.Conversation]:
