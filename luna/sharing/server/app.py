@@ -72,6 +72,12 @@ async def _body(request: Request) -> dict[str, Any]:
         raise InputError("The request's body is not JSON: send a JSON object.") from None
     if not isinstance(body, dict):
         raise InputError("The request's body is not a JSON object: send one.")
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            "The request holds half of a surrogate pair, which is no text: send characters."
+        ) from None
     return body
 
 
@@ -176,9 +182,15 @@ class Api:
     async def _ready(self, served: Served, form: Form, body: dict[str, Any]) -> dict[str, Any]:
         """The body with its prompt as tokens, where it is a conversation."""
         prompts, body = served.prompts, form.mended(body)
-        assert prompts  # taken
+        assert prompts and served.server  # taken
         if not form.conversation:
             return body
+        if body.get("tools") and not served.server.knows_tools:
+            raise Unknown(
+                f"The chat template of {served.name} knows no tools: leave 'tools' out, or ask for a JSON schema by "
+                "'response_format'; a base whose template has tools brings them.",
+                "tools",
+            )
         chat = {key: body[key] for key in body.keys() & forms.CHAT.keys}
         chat["messages"] = form.conversation(body)
         if form.system is None:

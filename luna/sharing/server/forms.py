@@ -7,6 +7,7 @@ a test compares.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,9 +81,22 @@ class Unknown(InputError):
         self.key = key
 
 
+_ROLES = (None, "system", "developer", "user", "assistant", "tool")
+#: Parts of a message that are pictures, sound and the like; every other part is llama.cpp's to judge.
+_NO_WORDS = re.compile(r"image|audio|video|file|document|media")
+
+
 def _listed(value: Any, key: str) -> list[Any]:
+    """Messages, none of which holds what no generation of Luna's can read."""
     if not isinstance(value, list) or not value:
         raise Unknown(f"'{key}' must be a list of messages, and not empty.", key)
+    for message in value:
+        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+            raise Unknown(f"'{key}': a message has one of the roles {', '.join(_ROLES[1:])}.", key)
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, dict) or _NO_WORDS.search(str(part.get("type"))):
+                raise Unknown(f"'{key}': a message may hold text alone, no pictures or sound.", key)
     return value
 
 

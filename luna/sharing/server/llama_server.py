@@ -75,12 +75,16 @@ def program() -> Path:
 
 
 class LlamaServer:
-    """A running server of one model. ``ask`` is an HTTP session with it; ``URL`` goes before a path."""
+    """A running server of one model. ``ask`` is an HTTP session with it; ``url`` goes before a path.
 
-    URL = "http://llama-server"
+    ``knows_tools``: whether the model's chat template says what tools there are.
+    """
 
-    def __init__(self, process: asyncio.subprocess.Process, ask: aiohttp.ClientSession, url: str):
+    def __init__(
+        self, process: asyncio.subprocess.Process, ask: aiohttp.ClientSession, url: str
+    ) -> None:
         self._process, self.ask, self.url = process, ask, url
+        self.knows_tools = False
 
     @property
     def alive(self) -> bool:
@@ -113,7 +117,7 @@ async def start(model: Path, name: str, shape: Window, folder: Path) -> LlamaSer
     log = folder / f"{name}.log"
     with log.open("wb") as words:
         process = await asyncio.create_subprocess_exec(
-            *(str(program()), "--model", str(model), "--alias", name, *address, *_options(shape)),
+            *(str(program()), "--model", str(model), "--alias", name, *address, *options(shape)),
             # It ends when its standard input does: also when this process is killed.
             stdin=subprocess.PIPE,
             stdout=words,
@@ -132,6 +136,8 @@ async def start(model: Path, name: str, shape: Window, folder: Path) -> LlamaSer
                     f"llama.cpp's server of {name} ended at its start ({ending(process)}): "
                     f"{last_line(log.read_text('utf-8', 'replace')) or 'it said nothing'}."
                 )
+        async with session.get(f"{url}/props") as answer:
+            server.knows_tools = (await answer.json())["chat_template_caps"]["supports_tools"]
     except BaseException:
         await server.stop()
         raise
@@ -144,19 +150,31 @@ def ending(process: asyncio.subprocess.Process) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _options(shape: Window) -> list[str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limited = cores if cores != os.cpu_count() else None  # else llama.cpp knows better
+def options(shape: Window) -> list[str]:
+    """What llama-server is told beside its model and its address."""
+    threads = _threads()
     return [
         *("--parallel", str(shape.parallel), "--kv-unified"),
         *("--kv-unified-per-slot", str(shape.tokens), "--ctx-size", str(shape.cells)),
         *("--cache-ram", str(_CACHE_MEGABYTES)),
-        *(("--threads", str(limited)) if limited else ()),
+        *(("--threads", str(threads)) if threads else ()),
         *("--temp", "0"),  # as in the exam, where the request does not say otherwise
         *("--embeddings", "--pooling", "mean", "--metrics", "--no-slots"),
         # Repacked weights take other kernels on other machines, and the one for AMX crashes on some.
         *("--jinja", "--no-repack", "--no-warmup", "--offline", "--verbosity", "1"),
     ]
+
+
+def _threads() -> int | None:
+    """Where the process has fewer cores than the machine, or OMP_NUM_THREADS says so; else llama.cpp knows better.
+
+    More threads than free cores wait for one another at every step.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit():
+        return int(told)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores if cores != os.cpu_count() else None
 
 
 def _environment() -> dict[str, str]:
@@ -171,7 +189,11 @@ def _address(path: Path) -> tuple[list[str], str, aiohttp.BaseConnector]:
     """A Unix socket, which only this user reaches; on Windows, a free port of the loopback interface."""
     if os.name != "nt":
         path.unlink(missing_ok=True)
-        return ["--host", str(path)], LlamaServer.URL, aiohttp.UnixConnector(str(path), limit=0)
+        return (
+            ["--host", str(path)],
+            "http://llama-server",
+            aiohttp.UnixConnector(str(path), limit=0),
+        )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
