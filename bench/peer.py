@@ -1,4 +1,4 @@
-"""Runs llama.cpp's own server tests against `luna serve`, and against bare llama-server beside it.
+"""Runs llama.cpp's own server tests against `luna serve` and bare llama-server.
 
     python -m bench.peer REPOSITORY [FILE ...]
 

@@ -1,4 +1,4 @@
-"""Measures `luna serve` beside bare llama-server: speed, time to the first word, and a head that moves under load."""
+"""Measures `luna serve` beside bare llama-server, and under load while the head moves."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The server: a front of Luna's before llama.cpp's own servers, one for each generation that is asked for."""
+"""A front before llama.cpp's own servers, one for each generation that is asked for."""

@@ -1,4 +1,4 @@
-"""What each kind of request may hold, and where it has its conversation: OpenAI's forms, and Anthropic's.
+"""What each kind of request may hold, and where it has its conversation.
 
 llama-server lets pass what it does not know, and the asker never learns that it was not heeded. Here a key that
 nobody heeds is refused. The keys are those of llama.cpp's server-schema.cpp and of the code that reads each form;
@@ -106,18 +106,18 @@ def _chat(body: Body) -> list[Any]:
 
 def _responses(body: Body) -> list[Any]:
     given = body["input"]
-    said = (
+    messages = (
         [{"role": "user", "content": given}] if isinstance(given, str) else _listed(given, "input")
     )
     # An item is a message where it has a role; its type says nothing more then.
-    said = [
+    messages = [
         {key: value for key, value in item.items() if key not in ("type", "id", "status")}
         if isinstance(item, dict) and item.get("type") in (None, "message")
         else item
-        for item in said
+        for item in messages
     ]
     system = body.get("instructions")
-    return said if system is None else [{"role": "system", "content": system}, *said]
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
 def _responses_format(body: Body) -> Body:
@@ -135,8 +135,8 @@ def _responses_format(body: Body) -> Body:
 
 
 def _anthropic(body: Body) -> list[Any]:
-    said, system = _listed(body["messages"], "messages"), body.get("system")
-    return said if system is None else [{"role": "system", "content": system}, *said]
+    messages, system = _listed(body["messages"], "messages"), body.get("system")
+    return messages if system is None else [{"role": "system", "content": system}, *messages]
 
 
 CHAT = Form(_keys(_CHAT), "messages", _chat)

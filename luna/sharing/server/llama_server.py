@@ -1,4 +1,4 @@
-"""One llama-server: llama.cpp's own server as a child process, asked over a socket that nobody else reaches."""
+"""One llama-server: llama.cpp's own server as a child process, on a socket of its own."""
 
 from __future__ import annotations
 
@@ -170,9 +170,9 @@ def _threads() -> int | None:
 
     More threads than free cores wait for one another at every step.
     """
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit():
-        return int(told)
+    count = os.environ.get("OMP_NUM_THREADS", "")
+    if count.isdigit():
+        return int(count)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return cores if cores != os.cpu_count() else None
 

@@ -1,4 +1,4 @@
-"""Passes one request to a llama-server and its answer back, byte for byte, and frees the slot when the asker hangs up."""
+"""Passes a request to a llama-server and its answer back; who hangs up frees the slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request's messages to the tokens of its prompt, as in training and exam: by the model's own template."""
+"""From a request's messages to the tokens of its prompt, as in training and exam."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class Prompts(GgufVocabulary):
                 raise
 
     async def _by_llama(self, body: dict[str, Any], render: Render) -> list[int]:
-        said = {key: body[key] for key in ("messages", "tools") if key in body}
-        seam = seam_for(texts(said), self.system, self.marks)
+        asked = {key: body[key] for key in ("messages", "tools") if key in body}
+        seam = seam_for(texts(asked), self.system, self.marks)
         if seam:
-            said = _sewn(said, lambda text: self.marks.sewn(text, seam))
-        said["messages"] = self.with_system(said["messages"])  # the owner's, taken as it is
-        text = await render(body | said)
+            asked = _sewn(asked, lambda text: self.marks.sewn(text, seam))
+        asked["messages"] = self.with_system(asked["messages"])  # the owner's, taken as it is
+        text = await render(body | asked)
         return await asyncio.to_thread(self._cut, text, seam)
 
     def _cut(self, text: str, seam: str | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""The llama-servers by generation: started when asked for, freed when idle, restarted when they die; the head is followed."""
+"""The llama-servers by generation: started, freed, restarted; the head is followed."""
 
 from __future__ import annotations
 
