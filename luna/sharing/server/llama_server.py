@@ -115,7 +115,7 @@ async def start(model: Path, name: str, shape: Window, folder: Path) -> LlamaSer
     """
     address, url, connector = _address(folder / f"{name[-20:]}.sock")
     log = folder / f"{name}.log"
-    with log.open("wb") as words:
+    with log.open("ab") as words:
         process = await asyncio.create_subprocess_exec(
             *(str(program()), "--model", str(model), "--alias", name, *address, *options(shape)),
             # It ends when its standard input does: also when this process is killed.
@@ -186,7 +186,10 @@ def _environment() -> dict[str, str]:
 
 
 def _address(path: Path) -> tuple[list[str], str, aiohttp.BaseConnector]:
-    """A Unix socket, which only this user reaches; on Windows, a free port of the loopback interface."""
+    """A Unix socket, which only this user reaches; on Windows, a free port of the loopback interface.
+
+    A connection serves one request: llama-server closes an idle one while the next request is on its way.
+    """
     if os.name != "nt":
         path.unlink(missing_ok=True)
         return (
@@ -198,7 +201,7 @@ def _address(path: Path) -> tuple[list[str], str, aiohttp.BaseConnector]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     at = ["--host", "127.0.0.1", "--port", str(port)]
-    return at, f"http://127.0.0.1:{port}", aiohttp.TCPConnector(limit=0)
+    return at, f"http://127.0.0.1:{port}", aiohttp.TCPConnector(limit=0, force_close=True)
 
 
 async def _answers(server: LlamaServer) -> bool:

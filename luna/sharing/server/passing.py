@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from luna.sharing.server.servers import NoAnswer, Served, Servers
 
 _KEPT = (b"content-type", b"content-length", b"retry-after")
-_SECONDS_TO_DIE = 2.0  # in which a server that did not answer shows whether it has died
+_TRIES = 7
+_FIRST_PAUSE = 0.05  # seconds; each pause is twice the one before
 _EVENTS = "text/event-stream"
 
 
@@ -26,18 +27,22 @@ async def ask(
 
     Raises NoAnswer when it dies again, or does not answer though it runs.
     """
-    for again in (True, False):
+    anew = False
+    for attempt in range(_TRIES):
         server = served.server
-        assert server  # taken
+        if not server:
+            break  # Luna is being stopped
         try:
             return await server.ask.request(method, f"{server.url}{path}", json=body)
         except aiohttp.ClientError:
-            await server.ended(_SECONDS_TO_DIE)
-            if again:
+            # It has died, or has closed the connection before it read anything, as it does now and then under load.
+            if await server.ended(_FIRST_PAUSE * 2**attempt):
+                if anew:
+                    break
+                anew = True
                 await servers.revive(served, server)
     raise NoAnswer(
-        f"The server of {served.name} ended twice while it was asked: the request may be what it cannot bear; "
-        "ask again, or another generation."
+        f"The server of {served.name} did not answer, nor when it was started anew: ask again, or another generation."
     )
 
 
@@ -95,7 +100,7 @@ class Passed(Response):
         try:
             async for part in self._answer.content.iter_any():
                 yield part
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, RuntimeError):  # the latter where Luna is being stopped
             if self._answer.content_type != _EVENTS:
                 raise
             error = {"message": "The server ended while it answered: ask again.", "code": 503}
