@@ -12,7 +12,8 @@ import llama_cpp
 
 from luna.answering.gguf_vocabulary import GgufVocabulary
 from luna.conversations.marks import encode, seam_for
-from luna.errors import ExportError
+from luna.conversations.sandbox import MAX_PROMPT_CHARACTERS
+from luna.errors import ExportError, InputError
 
 Render = Callable[[dict[str, Any]], Awaitable[str]]
 _SYSTEM = ("system", "developer")
@@ -57,6 +58,11 @@ class Prompts(GgufVocabulary):
 
     async def by_luna(self, messages: list[tuple[str, str]]) -> list[int]:
         """The prompt of a conversation of words."""
+        length = sum(len(text) for _, text in messages)
+        if length > MAX_PROMPT_CHARACTERS:
+            raise InputError(
+                f"The conversation is {length:,} characters long, and a template may write {MAX_PROMPT_CHARACTERS:,}: send less."
+            )
         return await asyncio.to_thread(self._by_luna, messages)
 
     def _by_luna(self, messages: list[tuple[str, str]]) -> list[int]:
