@@ -1,4 +1,4 @@
-"""Judges by the shipped rule what an exam must deny: an untaught model, exchanged answers, another voice.
+"""Judges by the shipped rule what an exam must deny: no teaching, other answers, another voice.
 
     python -m bench.denials NAME=FOLDER... [--language en]
 
