@@ -91,6 +91,7 @@ class Data(_Section):
     """What a generation learns, replays and holds out."""
 
     replay_samples: Count
+    general_replay: Fraction
     seed: int
     probes_per_kind: Positive
     hold_out: Fraction
@@ -169,11 +170,12 @@ class Clause(_Section):
 
 
 class Promotion(_Section):
-    """The rule that promotes or denies."""
+    """The rule that promotes or denies. ``ability`` None: it is measured, and decides nothing."""
 
     recall: Clause
     generalisation: Clause
     tone_drift: Clause
+    ability: Clause | None
     min_probes: Positive | Auto
 
 
@@ -329,8 +331,8 @@ def _contradictions(settings: Params) -> Iterator[str]:
         if key.endswith(".seed") and not 0 <= value <= MAX_SEED:
             yield f"{key} = {_shown(value)} is not allowed: it must be a whole number from 0 to {MAX_SEED}"
     for score in SCORES:
-        clause = getattr(settings.promotion, score.name)
-        yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
+        if (clause := getattr(settings.promotion, score.name)) is not None:
+            yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
     modules = settings.train.target_modules
     if not modules or len(set(modules)) != len(modules):
         yield (

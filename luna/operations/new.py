@@ -31,7 +31,15 @@ from luna.operations.too_long import too_long
 from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
-OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
+OWN_CHANGES = (
+    "data/",
+    "evals/probes/",
+    "evals/ability/",
+    "models/",
+    "params.yaml",
+    "dvc.lock",
+    "lineage.csv",
+)
 
 
 @dataclass(frozen=True)

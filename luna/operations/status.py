@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from luna.conversations import probes
 from luna.errors import LunaError
 from luna.history import known, past, shared, tip
 from luna.history.known import Doubt
-from luna.history.line import read_line
+from luna.history.line import Line, read_line
 from luna.history.tip import Where, building
 from luna.operations import retry, workspace
 from luna.operations.new import Pending, counted, waiting
 from luna.operations.overlooked import overlooked
+from luna.promotion import balance
 from luna.promotion.advice import Advice
+from luna.promotion.balance import Balance
 from luna.repo import settings as settings_file
 from luna.repo.running import Running, running
 
@@ -44,6 +47,7 @@ class Status:
     running: Running | None = None  # the build at work in this folder
     foreign: str | None = None  # files of another generation than the tip's, a sentence
     advice: Advice | None = None  # after a denial, where the same again would be denied again
+    balance: Balance | None = None  # what the current best has gained and what it has cost
 
     @property
     def next_step(self) -> str:
@@ -78,6 +82,16 @@ class Status:
         if self.pending and self.pending.conversations:
             return "luna evolve"
         return "add conversations to data/conversations"
+
+
+def _balance(line: Line) -> Balance | None:
+    if line.head is None:
+        return None
+    [text] = line.git.cat([f"{line.head.commit}:{artifacts.METRICS.as_posix()}"])
+    try:
+        return balance.of(json.loads(text or b""))
+    except ValueError:  # damaged: for 'luna verify'
+        return None
 
 
 def status(root: Path) -> Status:
@@ -118,4 +132,5 @@ def status(root: Path) -> Status:
         running(root),
         workspace.of_another(line, settings) if line.sealed and name is None else None,
         advice,
+        _balance(line),
     )

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
-from luna.conversations.examples import IGNORED, Teaching
+from luna.conversations.examples import IGNORED, Example, Teaching
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.model import tokenizer as tokenizers
@@ -48,16 +48,20 @@ def train(
     loss_dir: Path,
     out: Path,
     new: Collection[str] | None = None,
+    known: Collection[str] = (),
 ) -> Outcome:
     """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
-    ``new``: identities of the conversations that are not replayed; None: of all. Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
+    ``new``: identities of the conversations that are not replayed; None: of all. ``known``: of those that the base knew before,
+    which are trained and say nothing of what was learnt. Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
 
     Raises:
         InputError: no reply fits in train.max_seq_length, or memory does not suffice.
     """
     with memory.explained(settings):
-        return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out, new)
+        return _train(
+            weights, conversations, chat, settings, checkpoints, loss_dir, out, new, known
+        )
 
 
 def _train(
@@ -69,21 +73,25 @@ def _train(
     loss_dir: Path,
     out: Path,
     new: Collection[str] | None,
+    known: Collection[str],
 ) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
     taught: list[Row] = []
+    rows: list[Example] = []
     with Teaching(tokenizers.load(weights)) as teaching:
         for item in conversations:
             is_new = new is None or item.identity in new
             examples = teaching.examples(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
+            rows += examples
+            if item.identity in known:
+                continue
             # The accepted answers are about the last reply.
             taught += [Row(one, is_new) for one in examples[:-1]]
             taught += [Row(one, is_new, item.expect) for one in examples[-1:]]
-    rows = [row.example for row in taught]
-    if not rows:
+    if not taught:
         raise InputError(
             f"No reply fits in {settings.max_seq_length} tokens with its question, so there is nothing to learn: raise train.max_seq_length in params.yaml."
         )
