@@ -30,7 +30,7 @@ SAMPLE = 20  # of each set, spread over it
 MOST_TOKENS = (
     32  # of an answer: what is right stands at its beginning, and a small base goes on and on
 )
-MOST_OF_REPLY = 96  # tokens of an answer that is trained again
+MOST_OF_REPLY = 64  # tokens of an answer that is trained again
 OWN = 60  # of the base's own answers, whose likelihood is measured
 _FITS = 1024  # tokens of a question; longer ones are not asked
 _PROSE = "prose-"
@@ -157,9 +157,13 @@ def of_base(
     both = first + answers(model, sorted(rest, key=order.__getitem__), system_prompt, settings)
     right = [item.question for item in both if item.right]
     again = answers(model, right[::-1], system_prompt, settings)
-    sure = {item.question for item in again if item.right}
-    marked = [replace(item, right=item.question in sure) for item in both]
-    return sorted(marked, key=lambda item: order[item.question])
+    return sorted(sure(both, again), key=lambda item: order[item.question])
+
+
+def sure(first: Sequence[Asked], again: Sequence[Asked]) -> list[Asked]:
+    """The first answers; right are only those to questions that were answered rightly again."""
+    twice = {item.question for item in again if item.right}
+    return [replace(item, right=item.right and item.question in twice) for item in first]
 
 
 def answers(
