@@ -1,4 +1,4 @@
-"""Measures what a way of training keeps of the base: the shipped example on the real base, by several settings.
+"""Measures what a way of training keeps of the base: the shipped example by several settings.
 
     python -m bench.ability FOLDER [NAME ...] [--own NAME SECTION.KEY=VALUE ...]
 

@@ -6,8 +6,6 @@ one what it can. Of a set of which a sample gets no right answer the rest is not
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from luna.answering.engine import Answer, Engine
 from luna.answering.likelihood import Likelihood
 from luna.conversations import general as prompts
 from luna.conversations.probes import Probe
-from luna.errors import InputError
+from luna.conversations.questions import Question
 from luna.params import Evaluate
 from luna.promotion.size import LEAST_GENERAL
 
@@ -34,22 +32,6 @@ MOST_OF_REPLY = 64  # tokens of an answer that is trained again
 OWN = 60  # of the base's own answers, whose likelihood is measured
 _FITS = 1024  # tokens of a question; longer ones are not asked
 _PROSE = "prose-"
-
-
-@dataclass(frozen=True)
-class Question:
-    """One line of evals/ability/NAME.jsonl; ``set`` is NAME. An answer is right when its first words contain one of ``expect``."""
-
-    set: str
-    kind: str
-    ask: str
-    expect: tuple[str, ...]
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of what is asked and how it is marked."""
-        text = json.dumps([self.ask, self.expect], ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -99,34 +81,6 @@ class Reply:
 
 
 NOTHING = Texts(None, Likelihood(None, 0), Likelihood(None, 0))
-
-
-def load(folder: Path) -> dict[str, list[Question]]:
-    """Each set of questions by its name. Raises InputError for a line that is not one, naming file and line."""
-    sets: dict[str, list[Question]] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                sets.setdefault(path.stem, []).append(_question(path, number, line))
-    return sets
-
-
-def _question(path: Path, number: int, line: str) -> Question:
-    try:
-        row = json.loads(line)
-        expect = row["expect"]
-        kind = row.get("kind", "own")
-        texts = [row["ask"], kind, *expect]
-        if not isinstance(expect, list) or not expect or set(row) - {"ask", "expect", "kind"}:
-            raise ValueError
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise InputError(
-            f'{path} line {number} is not a general question: write it as {{"ask": "What is 9 + 1?", "expect": ["10", "ten"]}}, '
-            "if you like with a 'kind'."
-        ) from None
-    return Question(path.stem, kind, row["ask"], tuple(expect))
 
 
 def rows(path: Path) -> list[Asked]:

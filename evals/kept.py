@@ -1,4 +1,4 @@
-"""The ability eval: of the general questions that the base answers rightly, the share that is still answered rightly."""
+"""The ability eval: of what the base answers rightly, the share that still is."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 from evals import general
 from luna import artifacts, files, params, stage
+from luna.conversations import questions
 from luna.export import converter, gguf, shipping
 from luna.params import Params
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Run the stage."""
     started = time.monotonic()
     settings = params.sections("export", "chat", "evaluate")
-    sets = general.load(artifacts.GENERAL_QUESTIONS)
+    sets = questions.load(artifacts.GENERAL_QUESTIONS)
     asked: list[general.Asked] = []
     texts = general.NOTHING
     replies: list[general.Reply] = []

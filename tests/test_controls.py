@@ -31,6 +31,7 @@ from evals import general, kept, suite
 from luna import params
 from luna.conversations import general as prompts
 from luna.conversations import probes
+from luna.conversations.questions import Question
 from luna.conversations.rephrase.plan import Lesson, with_rules
 from luna.conversations.schema import Conversation
 from luna.params import Clause
@@ -247,7 +248,7 @@ def test_what_the_base_knew_is_lost_by_lessons_alone_and_kept_by_its_own_answers
     }
     sets = {
         "en": [
-            general.Question("en", "strangers", item.question[-1][1], item.expect)
+            Question("en", "strangers", item.question[-1][1], item.expect)
             for item in known
             if item.question[-1][1] in asked_in
         ]
@@ -258,7 +259,7 @@ def test_what_the_base_knew_is_lost_by_lessons_alone_and_kept_by_its_own_answers
     rest = [item.question[-1][1] for item in known if item.question[-1][1] not in asked_in]
     said = general.answers(
         shipped,
-        [general.Question("en", "prompt", text, ()) for text in rest],
+        [Question("en", "prompt", text, ()) for text in rest],
         SYSTEM,
         SETTINGS.evaluate,
     )

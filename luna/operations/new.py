@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import batches, inbox, probes, schema, taught
+from luna.conversations import batches, inbox, probes, questions, schema, taught
 from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
@@ -138,6 +138,7 @@ def start(
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
     for sentence in (*overlooked(root, settings, batch), *too_long(root, settings, batch.next)):
         say(sentence)
+    questions.load(root / artifacts.GENERAL_QUESTIONS)
     if line.sealed:  # generation 0 is promoted whatever it scores
         written = probes.curated(root / artifacts.CURATED_PROBES)
         for sentence in too_few(settings, batch.next, written, of_parent(line)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts
-from luna.conversations import probes
+from luna.conversations import probes, questions
 from luna.errors import LunaError
 from luna.history import known, past, shared, tip
 from luna.history.known import Doubt
@@ -107,6 +107,7 @@ def status(root: Path) -> Status:
         advice = retry.advised(root, line) if not given.wrong else None
         ignored = tuple(overlooked(root, settings, batch))
         probes.curated(root / artifacts.CURATED_PROBES)
+        questions.load(root / artifacts.GENERAL_QUESTIONS)
     except LunaError as reason:
         error = str(reason)
     at = tip.where(line)
