@@ -42,6 +42,7 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
         "ended": None,
         "known": None,
         "known_at": None,
+        "scale": 1.0,
         "settings": settings.train.model_dump(),
     } | outcome
 
@@ -141,6 +142,7 @@ def main() -> None:
                 "ended": outcome.ended,
                 "known": outcome.known,
                 "known_at": outcome.known_at,
+                "scale": outcome.scale,
                 "tokens": outcome.tokens,
                 "training_seconds": round(outcome.training_seconds, 2),
                 "tokens_per_second": outcome.tokens_per_second,

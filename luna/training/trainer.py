@@ -36,6 +36,7 @@ from luna.training.outcome import CEILING, KNOWN, STEPS, Outcome
 from luna.training.pace import Pace
 from luna.training.progress import ShowProgress
 from luna.training.recital import Recital, Row
+from luna.training.smaller import Scaled, smallest
 from luna.training.watch import Stop, Watch
 
 
@@ -119,6 +120,7 @@ def _train(
         ),
         callbacks=[shown],
     )
+    recital: Recital | None = None
     if lasting:
         trainer.pace = lasting
         recital = Recital(taught, settings.seed, tokenizer.decode)
@@ -138,7 +140,10 @@ def _train(
         resume_from_checkpoint=str(newest) if newest else None
     ).metrics["train_runtime"]
     passes += trainer.state.epoch or 0.0
+    scale = 1.0
     if environment.is_first() and not (shown.stopped and shown.stopped.failed):
+        if recital and settings.least_scale < 1.0:
+            scale = _smaller(model, recital, settings.least_scale)
         model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
@@ -158,8 +163,22 @@ def _train(
         peak_memory=peak,
         peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
         stopped=shown.stopped,
+        scale=scale,
         **_end(shown.stopped, lasting),
     )
+
+
+def _smaller(model: Any, recital: Recital, least: float) -> float:
+    """Scale the adapter down while no less is known, and say to how much of its full scale."""
+    scaled = Scaled(model)
+
+    def share(scale: float) -> float:
+        scaled.to(scale)
+        return recital.share(model)
+
+    scale = smallest(share, least)
+    scaled.keep(scale)
+    return scale
 
 
 class _Trainer(SFTTrainer):
