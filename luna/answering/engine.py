@@ -86,10 +86,12 @@ class Engine(GgufVocabulary):
 
     # -- evaluation
 
-    def _forget(self, sequence: int, start: int = 0) -> None:
-        llama_cpp.llama_memory_seq_rm(
-            llama_cpp.llama_get_memory(self._context), sequence, start, -1
-        )
+    def _forget(self, sequence: int) -> None:
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), sequence, 0, -1)
+
+    def _forget_all(self) -> None:
+        # Not by the number -1, which llama.cpp takes for all sequences: models with a recurrent state refuse it.
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
 
     def _decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> dict[int, np.ndarray]:
         """Evaluate (token, position, sequence, wanted) rows; logits of the wanted rows by row index."""
@@ -132,7 +134,7 @@ class Engine(GgufVocabulary):
             answers[index] = Answer("", 0, False, True, limits[index])
             tick()
         shared = _shared_beginning([prompts[index] for index in fitting])
-        self._forget(-1)
+        self._forget_all()
         if shared:
             self._decode(
                 [(token, position, self.parallel, False) for position, token in enumerate(shared)]
@@ -173,7 +175,7 @@ class Engine(GgufVocabulary):
                     self._forget(slot)
                     del active[slot]
                     tick()
-        self._forget(-1)
+        self._forget_all()
         return [answer for answer in answers if answer is not None]
 
     def stream(
@@ -187,7 +189,7 @@ class Engine(GgufVocabulary):
             raise ExportError(
                 f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: start a new one."
             )
-        self._forget(-1)
+        self._forget_all()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         tokens, position, ended = prompt, 0, False
         for _ in range(min(max_tokens, self.limit - len(prompt))):
@@ -212,10 +214,10 @@ class Engine(GgufVocabulary):
 
     def logits(self, tokens: Sequence[int], start: int) -> np.ndarray:
         """Logits after each token from ``start`` on, shape (len(tokens) - start, vocabulary), float32."""
-        self._forget(-1)
+        self._forget_all()
         rows = [(token, position, 0, position >= start) for position, token in enumerate(tokens)]
         by_row = self._decode(rows)
-        self._forget(-1)
+        self._forget_all()
         return np.stack([by_row[index] for index in sorted(by_row)])
 
 
