@@ -8,15 +8,14 @@ from evals import general
 from luna import artifacts, files, params, stage
 from luna.conversations import questions
 from luna.export import converter, gguf, shipping
-from luna.params import Params
 
 
-def exported(settings: Params, folder: Path) -> Path:
+def exported(quantization: str, folder: Path) -> Path:
     """The base as it ships."""
     metadata, sixteen, shipped = (folder / name for name in ("base.json", "16.gguf", "base.gguf"))
     files.write_json(metadata, {"general.name": shipping.header_name(artifacts.BASE, "base")})
     converter.convert(artifacts.BASE, sixteen, metadata)
-    gguf.quantise(sixteen, shipped, settings.export.quantization, {})
+    gguf.quantise(sixteen, shipped, quantization, {})
     sixteen.unlink()
     return shipped
 
@@ -29,16 +28,17 @@ def main() -> None:
     asked: list[general.Asked] = []
     texts = general.NOTHING
     replies: list[general.Reply] = []
-    system_prompt = settings.chat.system_prompt
+    system_prompt, exam = settings.chat.system_prompt, settings.evaluate
+    quantization = settings.export.quantization
     if sets:
         artifacts.SCRATCH.mkdir(exist_ok=True)
         with TemporaryDirectory(dir=artifacts.SCRATCH) as scratch:
-            base = exported(settings, Path(scratch))
-            asked = general.of_base(base, sets, system_prompt, settings.evaluate)
+            base = exported(quantization, Path(scratch))
+            asked = general.of_base(base, sets, system_prompt, exam)
             language = general.main_set(asked, artifacts.GENERAL_QUESTIONS)
             texts = general.texts(base, asked, artifacts.GENERAL_QUESTIONS, language, system_prompt)
             if language:
-                replies = general.replies(base, language, system_prompt, settings.evaluate)
+                replies = general.replies(base, language, system_prompt, exam)
     files.write_jsonl(artifacts.GENERAL, (item.as_row() for item in asked))
     files.write_json(artifacts.GENERAL_TEXTS, texts.as_json())
     files.write_jsonl(artifacts.GENERAL_REPLIES, (item.as_row() for item in replies))
