@@ -13,10 +13,10 @@ from typing import Any
 
 from evals.facts.text import contains
 from luna import files
-from luna.answering import likelihood
+from luna.answering import general_text
 from luna.answering.ask import ask
 from luna.answering.engine import Answer, Engine
-from luna.answering.likelihood import Likelihood
+from luna.answering.general_text import Likelihood
 from luna.conversations import general as prompts
 from luna.conversations.probes import Probe
 from luna.conversations.questions import Question
@@ -199,8 +199,8 @@ def texts(
         ]
         return Texts(
             prose_of,
-            likelihood.of_texts(engine, [part for part in prose.split("\n\n") if part.strip()]),
-            likelihood.of_replies(engine, replies),
+            general_text.of_texts(engine, [part for part in prose.split("\n\n") if part.strip()]),
+            general_text.of_replies(engine, replies),
         )
 
 

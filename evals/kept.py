@@ -11,7 +11,7 @@ from typing import Any
 from evals import general
 from evals.general import Asked, Texts, right_by_set
 from evals.outcome import Score
-from luna.answering.likelihood import Likelihood
+from luna.answering.general_text import Likelihood
 from luna.params import Evaluate
 from luna.promotion.intervals import wilson
 from luna.promotion.size import LEAST_GENERAL

@@ -13,7 +13,7 @@ from evals import general as questions
 from evals import kept
 from evals.general import NOTHING, Asked, Texts
 from luna.answering.engine import Answer
-from luna.answering.likelihood import Likelihood
+from luna.answering.general_text import Likelihood
 from luna.conversations import general, schema
 from luna.conversations import questions as written
 from luna.conversations.questions import Question
