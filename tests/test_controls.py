@@ -266,7 +266,7 @@ def test_what_the_base_knew_is_lost_by_lessons_alone_and_kept_by_its_own_answers
     replies = prompts.as_conversations(
         {"ask": item.question.ask, "answer": item.answer} for item in said if item.ended
     )
-    rule = SETTINGS.promotion.model_copy(update={"ability": Clause(minimum=0.9)})
+    rule = SETTINGS.promotion.model_copy(update={"ability": Clause(minimum=0.8)})
 
     def verdict(model: Path) -> Verdict:
         """By the ability alone."""
@@ -282,5 +282,5 @@ def test_what_the_base_knew_is_lost_by_lessons_alone_and_kept_by_its_own_answers
     careless = verdict(export(teach(base, OLD, models / "careless", STEPS)))
     assert not careless.passed and careless.value < 0.5, careless
     own = prompts.replay(replies, OLD, [], 0.5, SETTINGS.data.seed)
-    careful = verdict(export(teach(base, [*OLD, *own], models / "careful", TAUGHT_STEPS)))
-    assert careful.passed and careful.value >= 0.9, careful
+    careful = verdict(export(teach(base, [*OLD, *own], models / "careful", STEPS)))
+    assert careful.passed and careful.value >= 0.8, careful
