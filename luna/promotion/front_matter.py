@@ -36,7 +36,7 @@ def front_matter(
             metric_value=round(scores[score.key], 4),
         )
         for score in SCORES
-        if scores[score.key] is not None
+        if scores.get(score.key) is not None
     ]
     first = metrics["generation"]["parent"] == BASE_PARENT
     data = ModelCardData(

@@ -4,7 +4,7 @@
   const data = read("data"), charts = read("charts");
   const byGen = new Map(data.generations.map((item) => [item.gen, item]));
   const words = { HEAD: "current best", base: "base", promoted: "promoted", denied: "denied", "rolled back": "rolled back", unknown: "unknown" };
-  const titles = { recall: "Recall", generalisation: "Generalisation", tone_drift: "Tone drift" };
+  const titles = { recall: "Recall", generalisation: "Generalisation", tone_drift: "Tone drift", ability: "Ability" };
   const list = document.getElementById("generations"), detail = document.getElementById("detail"), views = new Map();
   const short = (gen) => (typeof gen === "number" ? "G" + String(gen).padStart(3, "0") : gen === null ? "unknown" : String(gen));
   const MANY = 200; // generations above which a canvas draws faster than an SVG
@@ -143,7 +143,7 @@
 
   const score = (name) => () => data.generations.filter((item) => item.scores[name].value !== null).map((item) => ({ gen: item.gen, short: item.short, state: words[item.state], onLine: item.on_head_line, ...item.scores[name] }));
   const rows = {
-    "score-recall": score("recall"), "score-generalisation": score("generalisation"), "score-tone_drift": score("tone_drift"),
+    "score-recall": score("recall"), "score-generalisation": score("generalisation"), "score-tone_drift": score("tone_drift"), "score-ability": score("ability"),
     loss: () => {
       const trained = data.generations.filter((item) => item.loss.length), shown = new Set(trained.slice(-CURVES).map((item) => item.gen)).add(chosen);
       document.getElementById("loss-note").textContent = trained.length > CURVES ? `the newest ${CURVES} and the chosen one` : "the chosen one is bold";
