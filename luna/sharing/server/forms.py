@@ -18,7 +18,7 @@ Body = dict[str, Any]
 
 _SAMPLING = """
     adaptive_decay adaptive_target backend_sampling cache_prompt dry_allowed_length dry_base dry_multiplier
-    dry_penalty_last_n dry_sequence_breakers dynatemp_exponent dynatemp_range frequency_penalty grammar ignore_eos
+    dry_penalty_last_n dry_sequence_breakers dynatemp_exponent dynatemp_range frequency_penalty grammar id_slot ignore_eos
     json_schema logit_bias logprobs max_completion_tokens max_tokens min_keep min_p mirostat mirostat_eta mirostat_tau n
     n_cmpl n_indent n_keep n_predict n_probs post_sampling_probs presence_penalty repeat_last_n repeat_penalty
     response_fields return_progress return_tokens samplers seed sse_ping_interval stop stream stream_options
@@ -140,6 +140,7 @@ def _anthropic(body: Body) -> list[Any]:
 
 
 CHAT = Form(_keys(_CHAT), "messages", _chat)
+RENDERING = Form(_keys(_CHAT), "messages")  # what llama.cpp itself makes of it
 COMPLETION = Form(_keys(f"prompt echo {_SAMPLING}"), "prompt")
 RESPONSES = Form(
     _keys(
@@ -167,13 +168,15 @@ PASSED: dict[str, Form] = {
     "/v1/chat/completions": CHAT,
     "/chat/completions": CHAT,
     "/v1/chat/completions/input_tokens": CHAT,
-    "/apply-template": CHAT,
+    "/chat/completions/input_tokens": CHAT,
+    "/apply-template": RENDERING,
     "/v1/completions": COMPLETION,
     "/completions": COMPLETION,
     "/completion": COMPLETION,
     "/v1/responses": RESPONSES,
     "/responses": RESPONSES,
     "/v1/responses/input_tokens": RESPONSES,
+    "/responses/input_tokens": RESPONSES,
     "/v1/messages": ANTHROPIC,
     "/v1/messages/count_tokens": ANTHROPIC,
     "/v1/embeddings": EMBEDDING,
