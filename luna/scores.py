@@ -32,8 +32,8 @@ GENERALISATION = Score(
     "generalisation",
     "generalize",
     "eval_generalize",
-    "Generalization",
-    "Generalization",
+    "Generalization",  # in the tags of sealed generations
+    "Generalisation",
     "accuracy",
 )
 TONE_DRIFT = Score(
@@ -47,3 +47,13 @@ TONE_DRIFT = Score(
 )
 SCORES = (RECALL, GENERALISATION, TONE_DRIFT)
 BY_NAME = {score.name: score for score in SCORES}
+
+
+def shown(value: float | None) -> str:
+    """A score, or a bound of one, for a person: the one rounding, in every report, table, card and message."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def shown_change(value: float | None) -> str:
+    """How much a score has changed, rounded as the scores are."""
+    return "-" if value is None else f"{value:+.3f}"
