@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import BIN
+from conftest import BIN, Repo
 
 from luna.conversations import schema
 from luna.errors import InputError, StateError
@@ -229,11 +229,12 @@ def test_in_a_terminal_it_keeps_what_was_typed_and_uses_no_colour(line, tmp_path
     assert not re.search(r"\x1b\[[0-9;]*[34][0-9][;m]", shown), "a colour"
     if term == "dumb":
         assert "\x1b" not in shown
+        return
     history = repo.path / ".luna/chat-history"
     assert history.stat().st_mode & 0o777 == 0o600 and QUESTION in history.read_text()
 
 
-def in_terminal(repo, typed: str, *command: str, **environment: str) -> str:
+def in_terminal(repo: Repo, typed: str, *command: str, **environment: str) -> str:
     """What the command shows in a terminal where that is typed, a line whenever it asks for one."""
     import pty
 
@@ -249,8 +250,9 @@ def in_terminal(repo, typed: str, *command: str, **environment: str) -> str:
             shown += part
             if b"\x1b[6n" in part:  # it asks where the cursor is
                 os.write(ours, b"\x1b[1;1R")
-            if shown.count(b"> ") > asked and lines:
-                asked = shown.count(b"> ")
+            mark = b"> " if environment.get("TERM") == "dumb" else b"\x1b[?2004h"
+            if shown.count(mark) > asked and lines:
+                asked = shown.count(mark)
                 os.write(ours, lines.pop(0).encode())
     except OSError:  # the other side was closed
         pass

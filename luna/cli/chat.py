@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -134,18 +134,32 @@ def _lines(root: Path) -> Iterator[str]:
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
             yield from sys.stdin
         return
+    ask = _plainly if os.environ.get("TERM", "") in ("dumb", "unknown") else _editor(root)
+    while True:
+        try:
+            yield ask("> ")
+        except KeyboardInterrupt:
+            say("(/quit or Ctrl-D leaves)")
+        except EOFError:
+            return
+
+
+def _plainly(prompt: str) -> str:
+    """For a terminal that obeys no codes, such as an editor's."""
+    sys.stdout.write(prompt)
+    sys.stdout.flush()
+    if not (line := sys.stdin.readline()):
+        raise EOFError
+    return line
+
+
+def _editor(root: Path) -> Callable[[str], str]:
     from prompt_toolkit import PromptSession  # not needed where lines are piped in
 
     session: PromptSession[str] = PromptSession(
         history=_history(root), multiline=True, key_bindings=_keys(), prompt_continuation="  "
     )
-    while True:
-        try:
-            yield session.prompt("> ")
-        except KeyboardInterrupt:
-            say("(/quit or Ctrl-D leaves)")
-        except EOFError:
-            return
+    return session.prompt
 
 
 def _history(root: Path) -> History:
