@@ -56,7 +56,7 @@ def test_table_is_whole_in_a_pipe_and_loses_columns_on_a_narrow_terminal(line):
 def test_a_long_line_is_shown_in_a_pager_and_limit_shows_the_newest(line, tmp_path):
     rows = line.json("log")
     for arguments, names in (
-        (("log", "--limit", "2"), [row["short"] for row in rows[2:]]),
+        (("log", "--limit", "2"), [f"G{row['gen']:03d}" for row in rows[2:]]),
         (("log", "--graph", "-n", "1"), ["G003"]),
     ):
         text = line.luna(*arguments).stdout.splitlines()[1:]

@@ -326,8 +326,8 @@ def test_a_link_leads_to_a_generation_and_back_leads_back(browser, line, tmp_pat
     line.luna("report", "-o", str(path))
     page, _ = opened(browser, path)
     title = page.locator("#detail h3").first
-    page.get_by_role("option", name="G001").click()
-    page.get_by_role("option", name="G002").click()
+    page.get_by_role("option", name="G001 promoted").click()
+    page.get_by_role("option", name="G002 denied").click()
     assert page.url.endswith("#G002")
     page.locator("#detail").get_by_role("button", name="G001").click()
     assert page.url.endswith("#G001") and "G001" in title.inner_text()
@@ -404,7 +404,7 @@ def test_two_generations_have_two_ticks(browser, line, tmp_path):
     shown, _ = opened(browser, path, viewport={"width": 1280, "height": 900})
     for name in ("score-recall", "score-tone_drift", "storage"):
         ticks = shown.locator(f'figure[data-chart="{name}"] .role-axis-label').first.locator("text")
-        assert ticks.all_inner_texts() == ["0", "1"], name
+        assert ticks.all_text_contents() == ["0", "1"], name
 
 
 def test_a_score_has_one_spelling_and_one_rounding(line, tmp_path):
