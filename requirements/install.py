@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,12 @@ HERE = Path(__file__).resolve().parent
 PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest that constraints.txt was tried with
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of builds without CUDA
 CONSTRAINTS = ("-c", str(HERE.parent / "constraints.txt"))
-_NO_TOOLS = "-DLLAVA_BUILD=OFF"  # llama.cpp's part for pictures and sound, which Luna does not use
+#: Without llama.cpp's part for pictures and sound, which Luna does not use, and with its server, which pip's build leaves out.
+_BUILD = (
+    "-DLLAVA_BUILD=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={HERE / 'llama_server.cmake'}",
+)
 #: How far a build is, as make and Ninja print it.
 _MAKE, _NINJA = re.compile(r"\[\s*(\d+)%\]"), re.compile(r"\[(\d+)/(\d+)\]")
 _SECONDS_TO_ANSWER = 20
@@ -45,8 +51,17 @@ def main(folder: str, device: str) -> None:
     installer.install(*CONSTRAINTS, "-r", str(HERE / f"{device}.txt"))
     if device == "cpu":
         installer.install("--no-deps", "-r", str(HERE / "unsloth.txt"))
-    step("llama.cpp, which is built from source once (about 6 minutes on two cores)")
+    step("llama.cpp and its server, built from source once (about 6 minutes on two cores)")
     llama_cpp(installer)
+    if not has_server(target):
+        # Built by an earlier version of this file: what is installed, or what pip keeps of it.
+        step("llama.cpp again, since what was built before has no server")
+        installer.forget("llama_cpp_python")
+        llama_cpp(installer, "--force-reinstall", "--no-deps")
+        if not has_server(target):
+            sys.exit(
+                "setup: llama.cpp was built without its server: unset CMAKE_ARGS, then 'make setup'"
+            )
     step("Luna, DVC and the tools of the tests")
     installer.install(*CONSTRAINTS, "-r", str(HERE / "test.txt"), "-e", str(HERE.parent))
     step("the base model that comes with Luna")
@@ -80,6 +95,12 @@ class Installer:
         """Whether it was installed."""
         command = self._pip if pip or not self._uv else self._uv
         return subprocess.run([*command, "--quiet", *arguments]).returncode == 0
+
+    def forget(self, package: str) -> None:
+        """What pip has built of a package and keeps for the next environment."""
+        subprocess.run(
+            [*self._pip[:-1], "cache", "remove", "--quiet", package], capture_output=True
+        )
 
     def verbosely(self, *arguments: str, env: dict[str, str]) -> subprocess.Popen[str]:
         """pip, with the output of what it builds; uv shows none."""
@@ -117,13 +138,19 @@ def torch_for_cpu(installer: Installer) -> None:
     step("PyTorch's index of CPU builds did not answer: torch comes from where all else does")
 
 
-def llama_cpp(installer: Installer) -> None:
+def has_server(target: Path) -> bool:
+    """Whether llama.cpp's server lies beside its libraries, where 'luna serve' looks for it."""
+    below = "site-packages/llama_cpp/lib/llama-server*"
+    return any(target.glob(f"lib/python*/{below}")) or any(target.glob(f"Lib/{below}"))
+
+
+def llama_cpp(installer: Installer, *options: str) -> None:
     """Built by CMake where no wheel was made before; how far it is, is shown."""
-    flags = f"{os.environ.get('CMAKE_ARGS', '')} {_NO_TOOLS}".strip()
+    flags = f"{os.environ.get('CMAKE_ARGS', '')} {shlex.join(_BUILD)}".strip()
     tail: list[str] = []
     began, shown = time.monotonic(), -1
     with installer.verbosely(
-        *CONSTRAINTS, "llama-cpp-python", env=os.environ | {"CMAKE_ARGS": flags}
+        *CONSTRAINTS, *options, "llama-cpp-python", env=os.environ | {"CMAKE_ARGS": flags}
     ) as process:
         for line in process.stdout:
             tail = [*tail[-30:], line]

@@ -14,6 +14,7 @@ import pytest
 from conftest import BIN, SOURCE, copy_project, facts, write_jsonl
 
 from luna.export import converter
+from luna.sharing.server import llama_server
 from luna.training.environment import has_nvidia_gpu
 
 #: What unsloth names and the CPU route leaves out on purpose: GPU libraries, and what only its GPU or studio code imports.
@@ -147,7 +148,11 @@ def test_a_first_generation_is_not_started_beside_another_line_s_record(line, tm
 # -- requirements/install.py, which 'make setup' runs
 
 
-def run_install(folder: Path, tools: dict[str, str]) -> list[str]:
+def server_at(folder: Path) -> Path:
+    return folder / "venv/lib/python3.11/site-packages/llama_cpp/lib/llama-server"
+
+
+def run_install(folder: Path, tools: dict[str, str], server: bool = True) -> list[str]:
     """Run it with other programs in the place of pip and uv that write down how they are called."""
     shutil.copytree(SOURCE / "requirements", folder / "requirements")
     shutil.copy(SOURCE / "constraints.txt", folder)
@@ -160,6 +165,9 @@ def run_install(folder: Path, tools: dict[str, str]) -> list[str]:
                 f'#!/bin/sh\ncase "$*" in *"config list") ;; *) false ;; esac || echo "{path.name} $*" >> {folder}/calls\n{text}\n'
             )
             path.chmod(0o755)
+    if server:
+        server_at(folder).parent.mkdir(parents=True, exist_ok=True)
+        server_at(folder).touch()
     done = subprocess.run(
         [sys.executable, "requirements/install.py", "venv", "cpu"],
         cwd=folder,
@@ -207,6 +215,21 @@ def test_the_building_of_llama_cpp_shows_how_far_it_is(tmp_path):
         for row in (tmp_path / "shown").read_text().splitlines()
         if "%" in row
     ] == ["12", "75", "100"]
+
+
+def test_what_was_built_before_without_the_server_is_built_again(tmp_path):
+    """By an older Luna: it is installed, or kept by pip, and pip takes it for the same."""
+    path = server_at(tmp_path)
+    pip = f'case "$*" in *--force-reinstall*llama-cpp-python) mkdir -p {path.parent} && touch {path} ;; esac'
+    calls = run_install(tmp_path, {"pip": pip}, server=False)
+    built = [call for call in calls if call.endswith("llama-cpp-python")]
+    assert len(built) == 2 and "--force-reinstall" in built[1] and "--no-deps" in built[1]
+    assert any("cache remove" in call for call in calls)
+
+
+def test_the_server_of_llama_cpp_is_built_and_knows_no_pictures():
+    done = subprocess.run([llama_server.program(), "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and "version" in done.stdout + done.stderr
 
 
 def test_a_run_is_quiet_and_its_end_says_what_was_learnt(fresh, tmp_path):

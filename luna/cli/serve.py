@@ -8,12 +8,16 @@ import typer
 
 from luna.cli.common import repository_root, say, settings_of
 from luna.sharing import serve
+from luna.sharing.serve import Address
+from luna.sharing.server.servers import Settings
 
 
 def command(
     generation: Annotated[
         str,
-        typer.Argument(help="Checked at the start only; each request names its own model."),
+        typer.Argument(
+            help="Loaded at the start, beside the current best; each request names its own model."
+        ),
     ] = "HEAD",
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; the default is this machine alone.")
@@ -23,23 +27,66 @@ def command(
     ] = 8000,
     api_key: Annotated[
         str | None,
-        typer.Option("--api-key", envvar="LUNA_API_KEY", help="Ask clients for this key."),
+        typer.Option(
+            "--api-key",
+            envvar="LUNA_API_KEY",
+            help="Ask clients for this key. Needed where --host is not this machine alone.",
+        ),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            min=256,
+            help="Tokens of a conversation and its answer. Default: what the model was made for, as far as a quarter of the free memory goes.",
+        ),
+    ] = None,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            "--parallel", min=1, max=256, help="Answers written at the same time; others wait."
+        ),
+    ] = Settings.parallel,
+    models: Annotated[
+        int,
+        typer.Option("--models", min=1, help="Generations that are loaded at the same time."),
+    ] = Settings.most,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alias", help="Another name for the current best, for a program that knows only one."
+        ),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cors-origin",
+            help="A page's origin, such as https://example.org, that may ask from a browser.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="Another name by which a browser on this machine may call the server.",
+        ),
     ] = None,
 ) -> None:
     """Serve the generations to programs that speak OpenAI's API.
 
     The address is http://HOST:PORT/v1. The model Luna-GHEAD is always the current best: within two
     seconds after the head moves, new requests go to the new one, and answers in progress finish on the
-    old. Each generation also has its own name as a model. Answers are greedy. Requests above a million
-    bytes, or more than 32 at a time, are refused.
+    old. Each generation also has its own name as a model. llama.cpp's own server answers: sampling,
+    stop, seed, n, logprobs, JSON schemas, tools, streaming, completions, embeddings and metrics are
+    its. Where a request does not say otherwise, the answer is greedy, and begins under the system
+    prompt that the generation was taught under. What is not known is refused.
     """
     root = repository_root()
     serve.serve(
         root,
         settings_of(root).line.prefix,
         generation,
-        host,
-        port,
-        api_key,
+        Address(host, port, api_key, tuple(allow_host or ()), tuple(cors_origin or ())),
+        Settings(models, parallel, context, frozenset(alias or ())),
         lambda head, at: say(f"{head} at http://{host}:{at}/v1 (Ctrl-C ends)"),
     )
