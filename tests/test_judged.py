@@ -162,7 +162,7 @@ def test_a_clause_that_the_untaught_base_passes_has_no_score_anywhere(line):
     assert clause.startswith("| **Generalisation** | - | - to - | 100 |")
     assert "cannot tell taught from untaught" in clause and advised.step in text
     shown = reports.model_card(document, None, decision, None, {}, "a base", grown)
-    assert "0.900" not in text + shown
+    assert "0.900" not in (text + shown).replace(">= 0.900", "")  # but for recall's bound
 
 
 @pytest.mark.parametrize("kind", ["recall", "generalisation"])
