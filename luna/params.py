@@ -114,7 +114,7 @@ class Train(_Section):
     lora_rank: Positive
     lora_alpha: Positive
     lora_dropout: Fraction
-    target_modules: list[str]
+    target_modules: list[str] | Auto
     weight_decay: Annotated[float, Field(ge=0)]
     neftune_noise_alpha: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
@@ -311,7 +311,7 @@ def validated(
 
 
 #: How pydantic names the sides of "a number, or auto" in the place of an error.
-_BRANCHES = {"constrained-int", "constrained-float", "literal['auto']"}
+_BRANCHES = {"constrained-int", "constrained-float", "list[str]", "literal['auto']"}
 
 
 def _shown(value: Any) -> str:
@@ -332,9 +332,9 @@ def _contradictions(settings: Params) -> Iterator[str]:
         clause = getattr(settings.promotion, score.name)
         yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
     modules = settings.train.target_modules
-    if not modules or len(set(modules)) != len(modules):
+    if modules != "auto" and (not modules or len(set(modules)) != len(modules)):
         yield (
-            f"train.target_modules = {_shown(modules)} is not allowed: it must name modules of the "
+            f"train.target_modules = {_shown(modules)} is not allowed: it must be auto, or name modules of the "
             "base's layers, such as q_proj, each once"
         )
     if settings.train.load_in_4bit and settings.train.device == "cpu":

@@ -29,6 +29,7 @@ _BUILD = (
 #: How far a build is, as make and Ninja print it.
 _MAKE, _NINJA = re.compile(r"\[\s*(\d+)%\]"), re.compile(r"\[(\d+)/(\d+)\]")
 _SECONDS_TO_ANSWER = 20
+_SILENCE = 15  # seconds without a word about how far a build is, at most while it goes on
 
 
 def main(folder: str, device: str) -> None:
@@ -148,16 +149,18 @@ def llama_cpp(installer: Installer, *options: str) -> None:
     """Built by CMake where no wheel was made before; how far it is, is shown."""
     flags = f"{os.environ.get('CMAKE_ARGS', '')} {shlex.join(_BUILD)}".strip()
     tail: list[str] = []
-    began, shown = time.monotonic(), -1
+    began = time.monotonic()
+    shown, when = -1, began
     with installer.verbosely(
         *CONSTRAINTS, *options, "llama-cpp-python", env=os.environ | {"CMAKE_ARGS": flags}
     ) as process:
         for line in process.stdout:
             tail = [*tail[-30:], line]
             percent = progress(line)
-            if percent is not None and percent // 10 > shown:
-                shown = percent // 10
-                print(f"  {percent:3d} %  {time.monotonic() - began:4.0f} s", flush=True)
+            now = time.monotonic()
+            if percent is not None and (percent // 10 > shown or now - when > _SILENCE):
+                shown, when = percent // 10, now
+                print(f"  {percent:3d} %  {now - began:4.0f} s", flush=True)
     if process.returncode:
         sys.exit(
             "".join(tail)

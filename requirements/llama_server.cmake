@@ -10,7 +10,7 @@ if(NOT LUNA_AT_THE_END)
 endif()
 
 set(source "${CMAKE_CURRENT_SOURCE_DIR}/vendor/llama.cpp")
-set(made "${CMAKE_CURRENT_BINARY_DIR}/llama-server")
+set(made "${CMAKE_CURRENT_BINARY_DIR}/llama-server-sources")  # not the program's own name, which is made beside it
 
 # Its page: none.
 set(N_ASSETS 0)

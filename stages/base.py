@@ -8,6 +8,7 @@ from luna import artifacts, files, params, stage
 from luna.export import base_check
 from luna.history.line import committed_base
 from luna.model import base
+from luna.model import folder as model_folder
 from luna.storage import objects
 from luna.training import environment
 
@@ -28,7 +29,7 @@ def main() -> None:
                 print(f"base: the chat template is changed: {change}")
             if base.pinned(settings):  # of a folder, 'luna new' could look into it
                 artifacts.SCRATCH.mkdir(exist_ok=True)
-                base_check.check(out, artifacts.SCRATCH, (), "")
+                base_check.check(out, artifacts.SCRATCH, (), "", model_folder.shapes(out))
         else:
             for name, md5 in objects.listing(ROOT, kept).items():
                 path = out / name

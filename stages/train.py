@@ -12,6 +12,7 @@ from luna.conversations import schema
 from luna.history import build as builds
 from luna.history.adapters import WEIGHTS_SCRATCH, of_parent
 from luna.model import adapter, weights
+from luna.model import folder as model_folder
 from luna.params import Params
 from luna.training import environment, parallel
 from luna.training.outcome import CEILING, Outcome, versions
@@ -38,6 +39,7 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
         "walltime_minutes": 0.0,
         "loss_start": None,
         "loss_final": None,
+        "target_modules": [],
         "stopped": None,
         "ended": None,
         "known": None,
@@ -126,6 +128,7 @@ def main() -> None:
             prep,
             {
                 "training_steps": outcome.steps,
+                "target_modules": model_folder.targets(parent, settings.train.target_modules),
                 "walltime_minutes": round(outcome.seconds / 60, 2),
                 "loss_start": outcome.loss_start,
                 "loss_final": outcome.loss_final,

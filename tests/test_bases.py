@@ -12,13 +12,14 @@ import torch
 from conftest import Repo, shipped, write_jsonl
 from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from luna import files
 from luna.answering.gguf_vocabulary import GgufVocabulary
 from luna.conversations import schema
 from luna.errors import BaseModelError
 from luna.export import base_check, parity, shipping
-from luna.model import base, tokenizer
+from luna.model import architecture, base, tokenizer
 from luna.model import folder as model_folder
 
 DAY = date(2026, 11, 27)
@@ -117,11 +118,19 @@ def test_weights_that_lie_there_twice_are_kept_once_and_the_rest_as_it_came(own,
     assert files.read_json(tmp_path / "out/config.json") == before | {"dtype": "bfloat16"}
 
 
-def test_an_adapter_is_not_sought_in_experts(tmp_path):
-    names = ("self_attn.q_proj", "mlp.experts.0.up_proj", "mlp.shared_expert.down_proj")
+def test_an_adapter_is_not_sought_in_experts_nor_in_what_chooses_among_them(tmp_path):
+    names = (
+        "self_attn.q_proj",
+        "mlp.experts.0.up_proj",
+        "mlp.shared_expert.down_proj",
+        "mlp.gate",
+    )
     tensors = {f"model.layers.0.{name}.weight": torch.zeros(2, 2) for name in names}
     save_file(tensors, tmp_path / model_folder.WEIGHTS)
-    assert model_folder.layer_modules(tmp_path) == {"q_proj", "down_proj"}
+    files.write_json(tmp_path / "config.json", {"num_experts": 4})
+    assert model_folder.layer_modules(tmp_path) == ["q_proj", "down_proj"]
+    files.write_json(tmp_path / "config.json", {})
+    assert model_folder.layer_modules(tmp_path) == ["q_proj", "down_proj", "gate"]
 
 
 def test_the_template_is_settled_in_one_place_for_transformers_and_the_converter(own):
@@ -161,8 +170,31 @@ def test_a_reply_without_an_end_for_llama_cpp_is_refused(tiny_base, vocabulary):
         parity.require(vocabulary, training, TALK, "")
 
 
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"model_type": "nobody"}, "does not know the base's architecture 'nobody'"),
+        ({"num_hidden_layers": 3}, "lack 'model.layers.2.input_layernorm.weight'"),
+        ({"intermediate_size": 96}, "its config.json asks for 64 x 96"),
+        ({"hidden_act": "nothing"}, "does not know the base's architecture 'llama'"),
+    ],
+)
+def test_weights_and_architecture_must_belong_together(own, config, says):
+    edit(own / "config.json", **config)
+    with pytest.raises(BaseModelError, match=says) as error:
+        architecture.require_known(own, model_folder.shapes(own))
+    assert "\n" not in str(error.value)
+
+
+def test_a_module_that_is_no_linear_one_is_found_before_anything_is_trained(tmp_path):
+    config = GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=32, n_positions=8)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(BaseModelError, match="c_attn is no plain linear module"):
+        architecture.require_known(tmp_path, model_folder.shapes(tmp_path))
+
+
 def test_what_llama_cpp_cannot_take_is_found_before_anything_is_built(own, tmp_path):
-    edit(own / "config.json", architectures=["NobodyForCausalLM"], model_type="nobody")
+    edit(own / "config.json", architectures=["NobodyForCausalLM"])
     with pytest.raises(BaseModelError, match=r"NobodyForCausalLM\) cannot be exported") as error:
         base_check.look(own, tmp_path / "scratch", TALK, "")
     assert "\n" not in str(error.value)

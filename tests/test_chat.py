@@ -120,7 +120,7 @@ def test_what_was_evaluated_is_not_evaluated_again_and_answers_stay_the_same(cha
     prompt = chat._engine.prompt(messages, chat.system)
     assert chat._engine._keep_beginning(prompt) > len(prompt) // 2
     reused = "".join(chat._engine.stream(prompt, 6))
-    chat._engine._forget(-1)
+    chat._engine._forget_all()
     assert "".join(chat._engine.stream(prompt, 6)) == reused
     assert chat._engine.answer([prompt], 6)[0].text == reused.strip()
 

@@ -6,6 +6,7 @@ from conftest import SOURCE, shipped
 from luna import params, sealed_parameters, strict_yaml
 from luna.errors import InputError
 from luna.model import base
+from luna.model import folder as model_folder
 from luna.training import environment
 
 
@@ -100,6 +101,7 @@ def changed(**sections):
         ({"train": {"lora_rank": -4}}, ("train.lora_rank = -4", "greater than or equal to 1")),
         ({"train": {"max_seq_length": 0}}, ("train.max_seq_length = 0",)),
         ({"train": {"target_modules": []}}, ("train.target_modules = []", "modules")),
+        ({"train": {"target_modules": "all"}}, ("train.target_modules = 'all'", "auto")),
         ({"train": {"target_modules": ["q_proj", "q_proj"]}}, ("target_modules", "once")),
     ],
 )
@@ -226,11 +228,17 @@ def test_the_values_of_old_files_cover_every_parameter():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("[q_proj, k_proj", "[q_porj, k_proj"), ("q_porj", "q_proj")),
-        (("[q_proj, k_proj", "[lm_head, k_proj"), ("lm_head", "q_proj")),
-        (("[q_proj, k_proj", "[embed_tokens, k_proj"), ("embed_tokens", "q_proj")),
-        (("[q_proj, k_proj", "[input_layernorm, k_proj"), ("input_layernorm", "q_proj")),
-        (("[q_proj, k_proj", "['.*', k_proj"), ("'.*'", "q_proj")),
+        (("target_modules: auto", "target_modules: [q_porj, k_proj]"), ("q_porj", "q_proj")),
+        (("target_modules: auto", "target_modules: [lm_head, k_proj]"), ("lm_head", "q_proj")),
+        (
+            ("target_modules: auto", "target_modules: [embed_tokens, k_proj]"),
+            ("embed_tokens", "q_proj"),
+        ),
+        (
+            ("target_modules: auto", "target_modules: [input_layernorm, k_proj]"),
+            ("input_layernorm", "q_proj"),
+        ),
+        (("target_modules: auto", "target_modules: ['.*', k_proj]"), ("'.*'", "q_proj")),
         (("device: auto", "device: cuda"), ("train.device", "no GPU")),
         (("load_in_4bit: false", "load_in_4bit: true"), ("train.load_in_4bit", "CUDA GPU")),
         (("seed: 7", "seed: -1"), ("data.seed",)),
@@ -260,7 +268,11 @@ def test_a_base_folder_that_is_missing_is_said_to_be_missing(fresh, tmp_path):
 
 
 def test_the_modules_of_a_base_are_those_of_its_numbered_layers(tiny_base, tmp_path):
-    seven = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    # As they were listed in params.yaml before there was an auto: the same adapter, byte for byte.
+    seven = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    assert sealed_parameters.BEFORE["train"]["target_modules"] == seven
+    assert model_folder.targets(tiny_base, shipped("train").target_modules) == seven
+    assert model_folder.targets(tiny_base, ["v_proj", "q_proj"]) == ["v_proj", "q_proj"]
     assert base.layer_modules(shipped("base", source=str(tiny_base)), tmp_path) == seven
     assert base.layer_modules(shipped("base"), tmp_path) == seven
     hub = shipped("base", source="owner/name", revision="a" * 40)

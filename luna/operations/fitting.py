@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from luna import artifacts
-from luna.errors import InputError
+from luna.errors import BaseModelError, InputError
 from luna.model import base
 from luna.params import Params
 from luna.training import environment
@@ -28,8 +28,12 @@ def require(root: Path, settings: Params, trains: bool = True) -> None:
     known = base.layer_modules(settings.base, root / artifacts.BASE)
     if known is None:
         return
-    for name in train.target_modules:
+    if not known:
+        raise BaseModelError(
+            "The base's layers have no linear module that an adapter could go on: use another base."
+        )
+    for name in () if train.target_modules == "auto" else train.target_modules:
         if name not in known:
             raise InputError(
-                f"params.yaml: train.target_modules = {name!r} is not allowed: the base's layers have {', '.join(sorted(known))}."
+                f"params.yaml: train.target_modules = {name!r} is not allowed: the base's layers have {', '.join(known)}; or set auto."
             )

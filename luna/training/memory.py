@@ -73,13 +73,9 @@ class Shape:
             "up_proj": self.hidden + self.intermediate,
             "down_proj": self.intermediate + self.hidden,
         }
-        return (
-            self.layers
-            * settings.lora_rank
-            * sum(
-                sides.get(name, self.hidden + self.intermediate) for name in settings.target_modules
-            )
-        )
+        names = sides if settings.target_modules == "auto" else settings.target_modules
+        sums = (sides.get(name, self.hidden + self.intermediate) for name in names)
+        return self.layers * settings.lora_rank * sum(sums)
 
 
 @dataclass(frozen=True)

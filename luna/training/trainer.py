@@ -28,6 +28,9 @@ from unsloth import FastLanguageModel
 from luna.conversations.examples import IGNORED, Teaching
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
+from luna.files import read_json
+from luna.model import adapter
+from luna.model import folder as model_folder
 from luna.model import tokenizer as tokenizers
 from luna.params import Chat, Train
 from luna.training import environment, memory, pace
@@ -193,17 +196,38 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
         local_files_only=True,
         trust_remote_code=False,
     )
+    wanted = model_folder.targets(weights, settings.target_modules)
+    # Unasked, unsloth lets a mixture's experts learn as soon as a module elsewhere is called as theirs are, and experts
+    # cannot be merged.
+    experts = model_folder.has_experts(read_json(weights / "config.json"))
     model = FastLanguageModel.get_peft_model(
         model,
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
-        target_modules=settings.target_modules,
+        target_modules=wanted,
         bias="none",
         random_state=settings.seed,
         use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
+        **({"target_parameters": []} if experts else {}),
     )
+    _require_mergeable(model, weights)
     return model, tokenizer
+
+
+def _require_mergeable(model: Any, weights: Path) -> None:
+    """Raises InputError, before the first step, where what would be trained is not what is merged later."""
+    shapes = model_folder.shapes(weights)
+    for key, tensor in model.named_parameters():
+        if not tensor.requires_grad:
+            continue
+        name, side = adapter.part(key)
+        shape = shapes.get(name, ())
+        if len(shape) != 2 or shape["BA".index(side)] != tensor.shape["BA".index(side)]:
+            raise InputError(
+                f"An adapter on {name.removesuffix('.weight')} could not be merged into the base, which holds other weights there, so nothing was "
+                "trained: name the modules without it in train.target_modules of params.yaml."
+            )
 
 
 def _passes(checkpoint: Path) -> float | None:

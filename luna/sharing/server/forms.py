@@ -1,8 +1,8 @@
 """What each kind of request may hold, and where it has its conversation.
 
 llama-server lets pass what it does not know, and the asker never learns that it was not heeded. Here a key that
-nobody heeds is refused. The keys are those of llama.cpp's server-schema.cpp and of the code that reads each form;
-a test compares.
+nobody heeds is refused. The keys are those of llama.cpp's server-schema.cpp, which
+`python -m bench.peer` compares, and of the code that reads each form.
 """
 
 from __future__ import annotations
