@@ -86,9 +86,8 @@ class Engine(GgufVocabulary):
                     f"llama.cpp cannot make a context for {path}: lower evaluate.parallel in params.yaml."
                 )
         self.limit = context_per_sequence
-        self._held: list[
-            int
-        ] = []  # the tokens that sequence 0 has evaluated, in the order of their positions
+        # The tokens that sequence 0 has evaluated, in the order of their positions.
+        self._held: list[int] = []
         self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
 
     def close(self) -> None:
