@@ -1,6 +1,6 @@
 """Measures facts that were said once: a line on the real base, and an exam that training never sees.
 
-    python -m bench.once [--language en] [--augment none|rules] [--epochs N] [--folder FOLDER]
+    python -m bench.once [--language en] [--augment none|rules|model] [--facts N] [--epochs N] [--folder FOLDER]
 
 `evals/once/LANGUAGE.jsonl` is what a person has: one question and one reply for each fact, without accepted answers and
 without paraphrases. `evals/once/LANGUAGE-asked.jsonl` holds other questions for the same facts, written by hand, and the
@@ -29,11 +29,11 @@ from luna.conversations.probes import GENERALISATION, RECALL, Probe
 ONCE = project.SOURCE / "evals" / "once"
 
 
-def private_probes(language: str) -> list[Probe]:
+def private_probes(language: str, facts: int | None = None) -> list[Probe]:
     """The questions as they were taught, and the hand-written ones, marked by accepted words."""
     asked = {row["id"]: row for row in files.read_jsonl(ONCE / f"{language}-asked.jsonl")}
     probes = []
-    for item in schema.load_file(ONCE / f"{language}.jsonl"):
+    for item in schema.load_file(ONCE / f"{language}.jsonl")[:facts]:
         row = asked[item.id]
         for kind, text in [(RECALL, item.question[-1][1])] + [
             (GENERALISATION, text) for text in row["asked"]
@@ -75,12 +75,12 @@ def prepare(folder: Path, conversations: Path, settings: dict[str, Any]) -> Path
     return repo
 
 
-def examine(repo: Path, language: str) -> dict[str, float]:
+def examine(repo: Path, language: str, facts: int | None) -> dict[str, float]:
     """The fraction of right answers to the taught questions and to the hand-written ones."""
     from evals import suite
 
     settings = params.load(repo)
-    probes = private_probes(language)
+    probes = private_probes(language, facts)
     marked = suite.examine(
         repo / artifacts.MODEL,
         probes,
@@ -96,15 +96,18 @@ def examine(repo: Path, language: str) -> dict[str, float]:
     }
 
 
-def measure(folder: Path, language: str, settings: dict[str, Any]) -> str:
+def measure(folder: Path, language: str, facts: int | None, settings: dict[str, Any]) -> str:
     """One row of the table of docs/evals.md."""
-    repo = prepare(folder, ONCE / f"{language}.jsonl", settings)
+    taught = folder / f"{language}.jsonl"
+    rows = (ONCE / taught.name).read_text(encoding="utf-8").splitlines(keepends=True)
+    files.write_text(taught, "".join(rows[:facts]))
+    repo = prepare(folder, taught, settings)
     seconds = run(repo, "luna", "evolve", codes=(0, 1))
     scores = files.read_json(repo / artifacts.SCORES)
     train = files.read_json(repo / artifacts.TRAIN_ARGS)
     prep = files.read_json(repo / artifacts.PREP_REPORT)
     metrics = files.read_json(repo / artifacts.METRICS)
-    private = examine(repo, language)
+    private = examine(repo, language, facts)
     cells = [
         language,
         ", ".join(f"{key.split('.')[1]} {value}" for key, value in settings.items())
@@ -135,7 +138,8 @@ def main() -> None:
     """Print one row."""
     parser = argparse.ArgumentParser(prog="python -m bench.once")
     parser.add_argument("--language", choices=("en", "de", "ja"), default="en")
-    parser.add_argument("--augment", choices=("none", "rules"))
+    parser.add_argument("--augment", choices=("none", "rules", "model"))
+    parser.add_argument("--facts", type=int, help="the first so many alone")
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--folder", type=Path, help="where the line is built, and kept")
@@ -151,7 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        row = measure(folder, given.language, settings)
+        row = measure(folder, given.language, given.facts, settings)
     print(f"{HEAD}\n{row}")
 
 

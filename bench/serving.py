@@ -218,7 +218,7 @@ def report(folder: Path) -> list[str]:
         "## Serving",
         "",
         f"`luna serve` beside bare llama-server with the same options and the same GGUF, in turns ({_ROUNDS} rounds, "
-        f"answers of {_TOKENS} tokens). The load average of the machine was {before[0]:.1f} before and {after[0]:.1f} after.",
+        f"answers of {_TOKENS} tokens, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}). The load average of the machine was {before[0]:.1f} before and {after[0]:.1f} after.",
         "",
         "| requests at a time | bare, tokens/s | luna serve, tokens/s | ratio | bare, first word p50, p95 (s) | luna serve, first word p50, p95 (s) |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",

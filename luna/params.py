@@ -94,7 +94,7 @@ class Data(_Section):
     seed: int
     probes_per_kind: Positive
     hold_out: Fraction
-    augment: Literal["none", "rules"]
+    augment: Literal["none", "rules", "model"]
     batches: Literal["flat", "folder"]
     batch_size: Count
 

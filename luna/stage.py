@@ -70,6 +70,15 @@ def run(name: str, main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+def failure(root: Path) -> str | None:
+    """What the stage that ran last said when it failed; None where it did not fail, or was ended from outside."""
+    try:
+        note = files.read_json(root / FAILURE)
+        return f"{note['stage']}: {note['message']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def _keep_what_is_built() -> None:
     """What says which generation is built, and from what: a checkout by force would replace it.
 

@@ -1,13 +1,18 @@
 """The prep stage: new data, replay, the training set, and the probes to judge by."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luna import artifacts, files, params, stage
 from luna.conversations import batches, choose, probes, schema, taught
 from luna.conversations.probes import Probe
 from luna.conversations.rephrase import plan
+from luna.conversations.rephrase.once import holds_code, worded_once
+from luna.conversations.rephrase.training import MOST_EXAMPLES
 from luna.conversations.schema import Conversation
 from luna.conversations.similar import NEAR_DUPLICATE
 from luna.errors import InputError
@@ -16,6 +21,9 @@ from luna.history.build import Build
 from luna.history.line import artifact
 from luna.names import GenerationName
 from luna.params import Data
+
+if TYPE_CHECKING:
+    from luna.answering.rewrite import Rewritten
 
 ROOT = Path()
 
@@ -50,6 +58,16 @@ def recorded(build: Build, data: Data) -> tuple[list[Conversation], list[Probe]]
     return [here[identity] for identity in build.conversations], [
         written[identity] for identity in build.probes
     ]
+
+
+def reworded(build: Build, delta: list[Conversation]) -> Rewritten:
+    """What the parent itself says for the questions that were said once, by the conversation's identity."""
+    from luna.answering.rewrite import rewrite  # llama.cpp, which few generations need here
+
+    asked = {item.identity: item.question[-1][1] for item in worded_once(delta)}
+    some = [key for key, question in asked.items() if not holds_code(question)][:MOST_EXAMPLES]
+    model = artifact(ROOT, build.parent, artifacts.MODEL, build.ancestors[-1].commit)
+    return rewrite(model, {key: asked[key] for key in some})
 
 
 def main() -> None:
@@ -89,8 +107,10 @@ def main() -> None:
             for item in sorted(delta + held_out, key=lambda item: item.identity)
         ]
 
-    lesson, by_rule = plan.Lesson(delta, replay, asked), None
-    if data.augment == "rules":
+    lesson, by_rule, by_model = plan.Lesson(delta, replay, asked), None, None
+    if data.augment == "model" and delta:
+        by_model = reworded(build, delta)
+    if data.augment != "none":
         kept = [item for items in exam.values() for item in items]
         lesson, by_rule = plan.with_rules(
             lesson,
@@ -100,6 +120,7 @@ def main() -> None:
             data.replay_samples,
             data.probes_per_kind,
             (data.seed, number),
+            by_model.texts if by_model else {},
         )
     replay = lesson.replay
     training = choose.training_order(lesson.examples, data.seed)
@@ -134,6 +155,7 @@ def main() -> None:
             "replay_available": sum(map(len, old.values())),
             "total_training_examples": len(training),
             "made_by_rule": asdict(by_rule) if by_rule else None,
+            **({"written_by_model": by_model.counts} if by_model else {}),
             "karma": sum(item.karma for item in delta + held_out),
             "karma_left": build.karma_left,
             "folder": build.folder,

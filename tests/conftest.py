@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -277,6 +277,14 @@ def own_copy(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], 
     """This worker's copy of the repository that ``make`` makes once in a run: no command meets another worker's lock."""
     made = Repo(make_once(factory, name, make) / "luna")
     return made.copy(factory.mktemp(name) / "repo")
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory, request) -> Iterator[Path]:
+    """What a file's tests share; it goes with the last of them, since all files together would fill a small disk."""
+    folder = tmp_path_factory.mktemp(request.module.__name__)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_one_child_renders_many_prompts_and_survives_a_template_error():
 
 
 @pytest.fixture(scope="module")
-def constant(tiny_base, tmp_path_factory) -> Path:
+def constant(tiny_base, module_folder) -> Path:
     """A GGUF whose hidden state is the same whatever it reads: its output rows alone decide what it says."""
     import torch
 
@@ -93,7 +93,7 @@ def constant(tiny_base, tmp_path_factory) -> Path:
                 torch.nn.init.zeros_(weight)
 
     return controls.export(
-        controls.untaught(tiny_base, tmp_path_factory.mktemp("constant") / "model", change=same),
+        controls.untaught(tiny_base, module_folder / "model", change=same),
         "BF16",
     )
 

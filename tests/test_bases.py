@@ -32,8 +32,8 @@ def own(tiny_base, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def vocabulary(tiny_base, tmp_path_factory):
-    out = tmp_path_factory.mktemp("vocabulary") / "x.gguf"
+def vocabulary(tiny_base, module_folder):
+    out = module_folder / "x.gguf"
     shipping.vocabulary(tiny_base, out)
     with GgufVocabulary(out, vocabulary_only=True) as vocabulary:
         yield vocabulary

@@ -22,8 +22,8 @@ NAME = "Luna-G001-20251022-231530"
 
 
 @pytest.fixture(scope="module")
-def made(line, tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("bundle") / "g1.zip"
+def made(line, module_folder) -> Path:
+    file = module_folder / "g1.zip"
     line.luna("bundle", "G001", "-o", str(file))
     return file
 
@@ -336,9 +336,9 @@ def listed(contents: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def sealed(built, tmp_path_factory) -> tuple[str, str, dict[str, bytes]]:
+def sealed(built, module_folder) -> tuple[str, str, dict[str, bytes]]:
     """G004 as 'luna seal' seals it: its name, its tag's id, and what its bundle holds."""
-    mine = built.copy(tmp_path_factory.mktemp("sealed") / "mine")
+    mine = built.copy(module_folder / "mine")
     mine.luna("seal")
     file = mine.path.parent / "g4.zip"
     mine.luna("bundle", "G004", "-o", str(file))

@@ -88,8 +88,8 @@ def judge(
 
 
 @pytest.fixture(scope="module")
-def models(tiny_base, tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("controls")
+def models(tiny_base, module_folder) -> Path:
+    return module_folder
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,13 @@ FIXTURE = Path(__file__).parent / "fixtures/first-round.tar.xz"
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory) -> Path:
+def packed(module_folder) -> Path:
     """The line as one git bundle with every reference, and its cold storage."""
-    folder = tmp_path_factory.mktemp("first-round")
     with tarfile.open(FIXTURE) as archive:
         # 'filter' of extractall is not in every Python 3.11.
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
-        archive.extractall(folder)
-    return folder
+        archive.extractall(module_folder)
+    return module_folder
 
 
 @pytest.fixture(scope="module")

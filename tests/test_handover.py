@@ -38,10 +38,9 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def machines(line, tmp_path_factory) -> Machines:
-    folder = tmp_path_factory.mktemp("handover")
-    home, gpu = line.copy(folder / "home"), Repo(folder / "gpu")
-    bare = folder / "origin.git"
+def machines(line, module_folder) -> Machines:
+    home, gpu = line.copy(module_folder / "home"), Repo(module_folder / "gpu")
+    bare = module_folder / "origin.git"
     home.push_to(bare)
     home.luna("seal")
     home.run("git", "clone", "-q", str(bare), str(gpu.path))

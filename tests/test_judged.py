@@ -31,9 +31,9 @@ LOW = {
 
 
 @pytest.fixture(scope="module")
-def mine(line, tmp_path_factory) -> Repo:
+def mine(line, module_folder) -> Repo:
     """A copy of the line's last generation, to be judged again by the shipped rule."""
-    repo = line.copy(tmp_path_factory.mktemp("judged") / "mine")
+    repo = line.copy(module_folder / "mine")
     repo.edit_params(
         *((LOW[name], SHIPPED[name]) for name in SHIPPED), ("min_probes: 5", "min_probes: auto")
     )

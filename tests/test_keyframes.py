@@ -19,9 +19,9 @@ WEIGHTS = "model.safetensors"
 
 
 @pytest.fixture(scope="module")
-def keyed(built, tmp_path_factory) -> Repo:
+def keyed(built, module_folder) -> Repo:
     """G000 to G003 on the base, two adapters at most, then G004 on the keyframe G003. Copy it before changing it."""
-    repo = built.copy(tmp_path_factory.mktemp("keyed") / "repo")
+    repo = built.copy(module_folder / "repo")
     repo.luna("seal")
     return repo
 

@@ -37,9 +37,9 @@ def store(repo: Repo) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def lean(line, tmp_path_factory) -> Repo:
+def lean(line, module_folder) -> Repo:
     """The line with nothing but the head's GGUF in cold storage. Copy it before changing it."""
-    repo = line.copy(tmp_path_factory.mktemp("lean") / "repo")
+    repo = line.copy(module_folder / "repo")
     keep(repo, "head")
     planned = repo.json("thin", "--dry-run")["steps"]
     before = store(repo)

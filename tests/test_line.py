@@ -269,3 +269,21 @@ def test_seal_refuses_an_unfinished_pipeline_and_a_dead_store(mine):
     mine.cold.with_name("gone").rename(mine.cold)
     mine.luna("evolve")  # goes on: nothing is trained again
     assert mine.json("log")[-1]["gen"] == 4
+
+
+def test_status_says_what_stopped_the_build(line, tmp_path):
+    repo = line.copy(tmp_path / "repo")
+    added = repo.path / "data/conversations/third.jsonl"
+    write_jsonl(added, facts("valley", range(2)))
+    repo.luna("new")
+    assert repo.json("status")["failure"] is None
+    added.unlink()
+    assert "are not in data/conversations any more" in repo.luna("evolve", code=2).stderr
+    failure = repo.json("status")["failure"]
+    assert failure.startswith("prep: 2 of the 2 conversations") and "luna new --replace" in failure
+    assert f"stopped:              {failure}" in repo.luna("status").stdout
+    repo.luna("new", "--replace", code=None)
+    write_jsonl(added, facts("valley", range(3)))
+    repo.luna("new", "--replace", code=None)
+    repo.dvc("repro", "prep")
+    assert repo.json("status")["failure"] is None

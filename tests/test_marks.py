@@ -47,8 +47,8 @@ def teaching(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def model(tiny_base, tmp_path_factory):
-    return export(tiny_base, tmp_path_factory.mktemp("marks") / "x") / "model.gguf"
+def model(tiny_base, module_folder):
+    return export(tiny_base, module_folder / "x") / "model.gguf"
 
 
 @pytest.fixture(scope="module")

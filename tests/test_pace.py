@@ -168,12 +168,12 @@ def test_the_sample_asks_for_the_new_first_and_is_the_same_each_time():
 
 
 @pytest.fixture(scope="module")
-def learner(tiny_base, tmp_path_factory) -> Path:
+def learner(tiny_base, module_folder) -> Path:
     """The tiny base with louder words: random weights that an adapter can still teach."""
     import torch
     from transformers import LlamaForCausalLM
 
-    out = tmp_path_factory.mktemp("learner") / "base"
+    out = module_folder / "base"
     model = LlamaForCausalLM.from_pretrained(tiny_base, dtype=torch.bfloat16)
     with torch.no_grad():
         model.model.norm.weight.mul_(20)

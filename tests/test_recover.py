@@ -20,9 +20,9 @@ from luna.storage import cold, packs
 
 
 @pytest.fixture(scope="module")
-def sealed(built, tmp_path_factory) -> Repo:
+def sealed(built, module_folder) -> Repo:
     """The line with G004 sealed by 'luna seal', a snapshot, and a commit beside it. Copy it before changing it."""
-    repo = built.copy(tmp_path_factory.mktemp("sealed") / "repo")
+    repo = built.copy(module_folder / "repo")
     repo.luna("seal")
     notes = repo.path.parent / "notes"
     notes.mkdir()

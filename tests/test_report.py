@@ -47,9 +47,9 @@ def embedded(page: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def hostile(line, tmp_path_factory) -> Repo:
+def hostile(line, module_folder) -> Repo:
     """The line with a rollback whose reason, and a newest generation whose documents, are an attacker's."""
-    mine = line.copy(tmp_path_factory.mktemp("hostile") / "mine")
+    mine = line.copy(module_folder / "mine")
     metrics = json.loads((mine.path / "models/metrics.json").read_text())
     metrics["decision"]["notes"] = HOSTILE
     metrics["evaluation"]["recall"] = "0.99"

@@ -107,24 +107,23 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(built, tmp_path_factory) -> dict[str, Ran]:
+def ran(built, module_folder) -> dict[str, Ran]:
     """Each stage, run once more by itself with files linked in its way."""
-    folder = tmp_path_factory.mktemp("ran")
-    repo = built.copy(folder / "mine")
-    kept = folder / "kept"
+    repo = built.copy(module_folder / "mine")
+    kept = module_folder / "kept"
     shutil.copytree(repo.path / "models", kept)
-    sealed = folder / "sealed"
+    sealed = module_folder / "sealed"
     sealed.write_bytes(SEALED)
     sealed.chmod(0o444)  # which holds back nobody who is root
-    (folder / "start").mkdir()
-    (folder / "start/sitecustomize.py").write_text(NOTING)
-    (folder / "run.py").write_text(RUN)
+    (module_folder / "start").mkdir()
+    (module_folder / "start/sitecustomize.py").write_text(NOTING)
+    (module_folder / "run.py").write_text(RUN)
     found = {}
     for stage in STAGES:
-        notes = folder / stage
+        notes = module_folder / stage
         notes.mkdir()
         env = os.environ | {
-            "PYTHONPATH": f"{SOURCE}{os.pathsep}{folder / 'start'}",
+            "PYTHONPATH": f"{SOURCE}{os.pathsep}{module_folder / 'start'}",
             "PYTHONDONTWRITEBYTECODE": "1",
             "NOTES": str(notes),
         }
@@ -132,7 +131,13 @@ def ran(built, tmp_path_factory) -> dict[str, Ran]:
         assert paths
         with linked_in_the_way(sealed, paths):
             done = subprocess.run(
-                [sys.executable, "-P", folder / "run.py", notes / "asked.json", f"stages.{stage}"],
+                [
+                    sys.executable,
+                    "-P",
+                    module_folder / "run.py",
+                    notes / "asked.json",
+                    f"stages.{stage}",
+                ],
                 cwd=repo.path,
                 env=env,
                 capture_output=True,

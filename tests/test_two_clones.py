@@ -45,9 +45,9 @@ def share(repo: Repo, bare) -> None:
 
 
 @pytest.fixture(scope="module")
-def rivals(line, tmp_path_factory) -> tuple[Repo, Repo]:
+def rivals(line, module_folder) -> tuple[Repo, Repo]:
     """Two clones that have both built their G004, each from a file of the same name. Their remote and cold storage are copied with ``both``."""
-    folder = tmp_path_factory.mktemp("rivals")
+    folder = module_folder / "rivals"
     mine = line.copy(folder / "mine")
     share(mine, folder / "mine/origin.git")
     other = clone_of(mine, folder / "other")
@@ -94,8 +94,8 @@ class Contest:
 
 
 @pytest.fixture(scope="module")
-def contest(rivals, tmp_path_factory) -> Contest:
-    repos = both(rivals, tmp_path_factory.mktemp("contest"))
+def contest(rivals, module_folder) -> Contest:
+    repos = both(rivals, module_folder / "contest")
     before = [repo.snapshot() for repo in repos]
     names = [name_of(repo) for repo in repos]
     processes = [start(repo, "luna", "seal") for repo in repos]
@@ -230,9 +230,9 @@ def test_killed_after_the_remote_had_taken_it_the_seal_is_finished_here(rivals, 
 
 
 @pytest.fixture(scope="module")
-def parted(rivals, tmp_path_factory) -> tuple[Repo, Repo]:
+def parted(rivals, module_folder) -> tuple[Repo, Repo]:
     """The other clone pushed NOTES.md, and this one has a file NOTES.md of its own that is not committed."""
-    mine, other = both(rivals, tmp_path_factory.mktemp("parted"))
+    mine, other = both(rivals, module_folder / "parted")
     other.git("checkout", "-q", "--", ".")
     (other.path / "NOTES.md").write_text("theirs\n")
     other.commit("notes")

@@ -51,6 +51,7 @@ def _show(now: status.Status) -> None:
         ("checked out", now.checked_out or now.where.position),
         ("being built", now.building or "-"),
         *([("running", now.running.sentence)] if now.running else []),
+        *([("stopped", now.failure)] if now.failure else []),
         *([("not the tip's", now.foreign)] if now.foreign else []),
         ("waiting to be learnt", now.pending_error or _conversations(now.pending)),
         ("karma", _karma(now)),

@@ -55,7 +55,7 @@ def _asked(data: Data, chosen: list[Conversation], written: list[Probe]) -> Coun
     """Probes by score, as the prep stage makes them."""
     delta, held_out = probes.hold_out(chosen, data.hold_out, data.seed)
     lesson = plan.Lesson(delta, [], {1: delta})
-    if data.augment == "rules":
+    if data.augment != "none":
         seeds = (data.seed, 1)
         lesson, _ = plan.with_rules(lesson, {}, held_out, written, 0, data.probes_per_kind, seeds)
     made = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from luna import artifacts
+from luna import artifacts, stage
 from luna.conversations import probes
 from luna.errors import LunaError
 from luna.history import known, past, shared, tip
@@ -44,6 +44,7 @@ class Status:
     running: Running | None = None  # the build at work in this folder
     foreign: str | None = None  # files of another generation than the tip's, a sentence
     advice: Advice | None = None  # after a denial, where the same again would be denied again
+    failure: str | None = None  # what stopped the build that was begun
 
     @property
     def next_step(self) -> str:
@@ -99,6 +100,7 @@ def status(root: Path) -> Status:
     here = next((tag.name for tag in line.sealed.values() if tag.commit == at.commit), None)
     name = building(settings, line)
     committed = line.git.show("HEAD", artifacts.PARAMS) if name else None
+    at_work = running(root)
     return Status(
         line.head_name,
         line.newest,
@@ -115,7 +117,8 @@ def status(root: Path) -> Status:
         name is not None and name.encode() in (committed or b""),
         ignored,
         given.remedy,
-        running(root),
+        at_work,
         workspace.of_another(line, settings) if line.sealed and name is None else None,
         advice,
+        stage.failure(root) if name and not at_work else None,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from luna.conversations.rephrase.compose import rephrase
 from luna.conversations.rephrase.keep import keeps
-from luna.conversations.rephrase.once import own_rules
+from luna.conversations.rephrase.once import holds_code, own_rules
 from luna.conversations.rephrase.rules import Rules, Side
 from luna.conversations.schema import Conversation
 from luna.conversations.similar import Similar
@@ -41,8 +42,11 @@ def draw(
     seed: str,
     known: Iterable[Asked],
     report: Report,
+    drafts: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, list[str]]:
     """By identity up to ``count`` rephrasings of each conversation's last question, the same for the same seed.
+
+    Besides them, those of ``drafts`` (by identity).
 
     Each group has a language of its own. No rephrasing is almost a question of ``known`` that belongs to another
     conversation.
@@ -51,14 +55,19 @@ def draw(
     for items in groups if count else ():
         rules = own_rules(items)
         for item in items:
-            drawn[item.identity] = _one(item, rules, side, count + _SPARE, seed, report)
+            made = _one(item, rules, side, count + _SPARE, seed, report)
+            drawn[item.identity] = [*drafts.get(item.identity, ()), *made]
     candidates = _Candidates(drawn)
     for text, owner in known if drawn else ():
         candidates.meet(text, owner)
     report.near_another += len(candidates.left_out)
-    return {
-        identity: [text for text in texts if (text, identity) not in candidates.left_out][:count]
+    kept = {
+        identity: [text for text in texts if (text, identity) not in candidates.left_out]
         for identity, texts in drawn.items()
+    }
+    return {
+        identity: texts[: count + sum(text in drafts.get(identity, ()) for text in texts)]
+        for identity, texts in kept.items()
     }
 
 
@@ -66,8 +75,8 @@ def _one(
     item: Conversation, rules: Rules | None, side: Side, count: int, seed: str, report: Report
 ) -> list[str]:
     question = item.question[-1][1]
-    if "```" in question:
-        return []  # code is no question to play with
+    if holds_code(question):
+        return []
     own = rules if rules and rules.fit(question) else None
     chance = random.Random(f"{seed}/{side}/{item.identity}")
     drawn: dict[str, None] = {}

@@ -20,3 +20,8 @@ def own_rules(items: Sequence[Conversation]) -> Rules | None:
     """The rules of the language that the conversations are in; None where there are none."""
     texts = [item.question[-1][1] for item in items]
     return rules.load().get(language.of_all(texts)) if texts else None
+
+
+def holds_code(question: str) -> bool:
+    """Code is no question to play with."""
+    return "```" in question

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from luna.conversations.probes import Probe
 from luna.conversations.rephrase import exam, training
@@ -33,11 +34,13 @@ def with_rules(
     most_replayed: int,
     cap: int,
     seeds: tuple[int, int],
+    drafts: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Lesson, Report]:
     """The lesson with what the rules add to it.
 
     ``old``: what the ancestors taught. ``kept``: conversations held out for the exam. ``cap``: probes of a kind.
-    ``seeds``: of the line, and the generation's number.
+    ``seeds``: of the line, and the generation's number. ``drafts``: rewordings that a model wrote, by identity; they are
+    trained on, and asked in no exam.
     """
     report = Report()
     every = [item for items in lesson.asked.values() for item in items]
@@ -48,7 +51,7 @@ def with_rules(
     seed = f"{seeds[0]}/{seeds[1]}"
     replay = training.of_replay(lesson.replay, old, most_replayed, own + reserved, seed, report)
     examples = len(lesson.delta) + len(replay)
-    added = training.of_delta(lesson.delta, examples, own + reserved, seed, report)
+    added = training.of_delta(lesson.delta, examples, own + reserved, seed, report, drafts)
     taught = Lesson(lesson.delta + added, replay, lesson.asked)
     trained = {text for item in taught.examples for role, text in item.messages if role == "user"}
     trained |= {text for text, _ in own}

@@ -17,13 +17,18 @@ Replay = list[tuple[int, Conversation]]
 
 
 def of_delta(
-    delta: Sequence[Conversation], examples: int, known: Iterable[Asked], seed: str, report: Report
+    delta: Sequence[Conversation],
+    examples: int,
+    known: Iterable[Asked],
+    seed: str,
+    report: Report,
+    drafts: Mapping[str, Sequence[str]],
 ) -> list[Conversation]:
-    """Variants of what is new. ``examples``: how many are trained on without them."""
+    """Variants of what is new. ``examples``: how many are trained on without them. ``drafts``: rewordings by identity, tried first."""
     once = worded_once(delta)
     report.worded_once = len(once)
-    count = min(VARIANTS, max(0, MOST_EXAMPLES - examples) // len(once)) if once else 0
-    drawn = draw([once], "training", count, seed, known, report)
+    room = max(0, MOST_EXAMPLES - examples) // len(once) if once else 0
+    drawn = draw([once], "training", min(VARIANTS, room), seed, known, report, drafts)
     made = [variant for item in once for variant in _variants(item, drawn)]
     report.variants = len(made)
     return made
