@@ -1,4 +1,4 @@
-"""README.md of an export: what model hubs read, and numbers for a person; no word of any conversation.
+"""README.md of an export: what model hubs read, and numbers for a person, but no conversation.
 
 It is made from metrics.json's numbers and not from MODEL_CARD.md, since the cards of earlier generations hold questions.
 """

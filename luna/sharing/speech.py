@@ -1,4 +1,4 @@
-"""How a generation wants to be asked: what another program must know to speak with it as it was taught.
+"""How a generation wants to be asked: what another program must know to speak with it.
 
 The sealed model.gguf carries its base's chat template, which knows nothing of the line's system prompt: Luna's own commands
 give it with each conversation. Another program does not, so the template that leaves with an export says it by itself, unless
