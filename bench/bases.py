@@ -14,13 +14,13 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import families, project, warm
+from bench import families, project
 from bench.families import BY_NAME, Family
+from bench.warm import Warm
 from luna.answering.gguf_vocabulary import GgufVocabulary
 from luna.conversations import schema
 from luna.errors import LunaError
@@ -58,12 +58,12 @@ _HEAD = """\
 
 What becomes of a model of each family: two layers of random weights, with a real tokenizer and chat template, taught conversations of
 two turns whose words are Python's own documentation. Everything else is the real pipeline, from `luna new` to the seal of
-generation 1. Written by `python -m bench.bases`; tests/test_families.py builds the first six kinds in CI. A base of your own is checked in
-the same way by `luna new`, before anything is built.
+generation 1. Written by `python -m bench.bases`; tests/test_families.py builds six of the families in CI. A base of your own is checked
+in the same way by `luna new`, before anything is built.
 
 Fidelity is the share of positions at which the 16-bit GGUF of generation 1 has the same next token as base + adapter in transformers.
-Prompts are those that are the same tokens in training and in model.gguf. Seconds are those of both generations on one shared core, with
-Python's imports done before.
+Prompts are those that are the same tokens in training and in model.gguf. Seconds are those of one processor for both generations, with
+Python's imports done before; an empty cell was not measured.
 
 | family | verdict | fidelity | prompts equal | `train.target_modules: auto` | changed in the chat template | seconds | of the tokenizer |
 | --- | --- | ---: | ---: | --- | --- | ---: | --- |
@@ -86,7 +86,7 @@ def conversations(count: int = COUNT) -> list[dict[str, Any]]:
     return rows
 
 
-def repository(folder: Path, base: Path, python: Path) -> None:
+def repository(folder: Path, base: Path, python: Path, compared: int) -> None:
     """A project on the base, with small settings and a bar that a random model passes."""
     project.copy(folder, without=("data/", "tests/", "docs/"))
     data = folder / "data/conversations/first.jsonl"
@@ -99,6 +99,7 @@ def repository(folder: Path, base: Path, python: Path) -> None:
         ("max_steps: -1", "max_steps: 2"),
         ("max_tokens: auto", "max_tokens: 4"),
         ("probes_per_kind: 120", "probes_per_kind: 6"),
+        ("prompts: 6", f"prompts: {compared}"),
         ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"),
         ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
         ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"),
@@ -141,21 +142,24 @@ def _last_sentence(text: str) -> str:
     return lines[-1] if lines else "no reason given"
 
 
-def measured(family: Family, last: int, scratch: Path, packages: Path, python: Path) -> Row:
-    """Build generations 0 to ``last`` on a model of the family."""
+def measured(
+    family: Family, last: int, scratch: Path, packages: Path, started: Warm, compared: int = 6
+) -> Row:
+    """Build generations 0 to ``last`` on a model of the family; its export is ``compared`` on so many conversations."""
     base = families.make(family, scratch / "base", packages)
-    began, verdict, fidelity, prompts, targets, words = time.monotonic(), "", "", "", "", ""
+    python, before = started.bin / "python", started.seconds()
+    verdict = fidelity = prompts = targets = words = ""
     folder = scratch / "luna"
     try:
-        repository(folder, base, python)
+        repository(folder, base, python, compared)
         words = _run(folder, python, "luna", "evolve", "--max", str(last))
     except Failed as error:
-        verdict = f"refused: {error}"
-    seconds = round(time.monotonic() - began)
+        verdict = f"refused: {str(error).removeprefix('luna: ')}"
+    seconds = round(started.seconds() - before)
     if (folder / "models/export.json").is_file() and not verdict:
         report = json.loads((folder / "models/export.json").read_text(encoding="utf-8"))
         args = json.loads((folder / "models/train_args.json").read_text(encoding="utf-8"))
-        verdict = f"sealed: {args['generation'].rpartition('-G')[2][:3]}"
+        verdict = f"sealed: G{args['generation'].rpartition('-G')[2][:3]}"
         fidelity = f"{report['fidelity_16_bit']['agreement']:.3f}"
         targets = " ".join(args["target_modules"])
         prompts = equal_prompts(folder)
@@ -200,12 +204,10 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, default=project.SOURCE / ".luna/tokenizers")
     parser.add_argument("--keep", type=Path, help="a folder in which the repositories stay")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as own, warm.Warm(Path(own) / "warm") as started:
+    with tempfile.TemporaryDirectory() as own, Warm(Path(own) / "warm") as started:
         for family in map(BY_NAME.__getitem__, given.families or BY_NAME):
             scratch = (given.keep or Path(own)) / family.name.replace(" ", "-")
-            row = measured(
-                family, given.last, scratch, given.packages.resolve(), started.bin / "python"
-            )
+            row = measured(family, given.last, scratch, given.packages.resolve(), started)
             write(row)
             print(row, flush=True)
 

@@ -83,7 +83,7 @@ def write(
     rest = {
         text: index
         for index, (text, kind) in enumerate(zip(tokens, kinds, strict=True))
-        if kind in (_NORMAL, _BYTE)
+        if kind in (_NORMAL, _BYTE) or (kind == _CONTROL and name == "gpt-neox")
     }
     document = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
     if own.scores:

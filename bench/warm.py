@@ -42,6 +42,7 @@ _LOADED = (
 )
 _TRAINER = ("unsloth", "datasets", "trl", "dvclive")
 _TRAIN_STAGE = "stages.train"
+_SECONDS = "seconds"  # a line for each run
 _PATIENCE = 600.0  # seconds for the imports, on a machine that is busy
 _CLIENT = """\
 #!{python} -SEs
@@ -85,6 +86,11 @@ class Warm:
             time.sleep(0.05)
         return self
 
+    def seconds(self) -> float:
+        """Of a processor, used by all that was run so far, each with the processes that it started itself."""
+        path = self._sockets / _SECONDS
+        return sum(map(float, path.read_text().split())) if path.is_file() else 0.0
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -107,12 +113,13 @@ def _listen(path: Path) -> None:
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
-                _answer(connection)
+                _answer(connection, path.with_name(_SECONDS))
             connection.close()
 
 
-def _answer(connection: socket.socket) -> None:
-    """Run what is asked in this process, say its exit status and end."""
+def _answer(connection: socket.socket, seconds: Path) -> None:
+    """Run what is asked in this process, note what it took in ``seconds``, say its exit status and end."""
+    before = sum(os.times()[:4])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     data, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     while not data.endswith(b"\n"):
@@ -151,6 +158,8 @@ def _answer(connection: socket.socket) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
+    with contextlib.suppress(OSError), seconds.open("a") as file:
+        file.write(f"{sum(os.times()[:4]) - before:.2f}\n")
     with contextlib.suppress(OSError):
         connection.sendall(f"{code}\n".encode())
     os._exit(code & 0xFF)

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import Repo, facts, make_repo, write_jsonl
+from conftest import LEFT_OUT, Repo, facts, make_repo, write_jsonl
 
 from bench import project
 
@@ -71,7 +71,7 @@ def test_it_grows_under_the_code_of_today(old, tmp_path):
         shutil.rmtree(mine.path / name)
     project.copy(
         mine.path,
-        without=("tests/", "data/", "docs/", "bench/", "params.yaml", "lineage.csv", ".dvc/config"),
+        without=(*LEFT_OUT, "params.yaml", "lineage.csv", ".dvc/config"),
     )
     new_params = (fresh.path / "params.yaml").read_text().partition("\ndata:")[2]
     old_head = mine.path.joinpath("params.yaml").read_text().partition("\ndata:")[0]

@@ -119,6 +119,7 @@ def _show(history: Lineage, graph: bool, limit: int) -> None:
         Column("recall", 1, right=True),
         Column("general.", 3, right=True),
         Column("tone", 4, right=True),
+        Column("ability", 4, right=True),
         Column("changed", 5, right=True),
         Column("steps", 7, right=True),
         Column("weights", 6),

@@ -42,7 +42,7 @@ def front_matter(
             metric_value=float(shown(scores[score.key])),
         )
         for score in SCORES
-        if scores[score.key] is not None
+        if scores.get(score.key) is not None
     ]
     first = metrics["generation"]["parent"] == BASE_PARENT
     format = ["gguf", quantization] if library == "gguf" else []

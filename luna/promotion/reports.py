@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from luna.promotion import general
 from luna.promotion.advice import Advice
+from luna.promotion.cell import as_cell
 from luna.promotion.compare import Flips
 from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
@@ -14,15 +16,6 @@ from luna.scores import BY_NAME, SCORES, shown, shown_change
 
 WORST = 5
 _LISTED = 10
-
-
-def _line(text: str, limit: int = 160) -> str:
-    """Text from a conversation or a model as one line of a table, unable to end the cell or to mark it up."""
-    text = " ".join(text.split())
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    for mark in "\\`*_{}[]<>|#":
-        text = text.replace(mark, "\\" + mark)
-    return text
 
 
 def _verdict(metrics: Mapping[str, Any]) -> str:
@@ -42,7 +35,9 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
     for verdict in decision.verdicts:
         interval = metrics["evaluation"]["intervals"][verdict.clause]
         mark = (
-            "❌ " + verdict.reason
+            "– " + verdict.reason
+            if not verdict.counted
+            else "❌ " + verdict.reason
             if not verdict.passed
             else "⚠ " + verdict.warning
             if verdict.warning
@@ -82,7 +77,7 @@ def _left_out(count: int) -> list[str]:
 
 
 def _question(row: Mapping[str, Any]) -> str:
-    return _line(row["messages"][-1][1])
+    return as_cell(row["messages"][-1][1])
 
 
 def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -95,7 +90,7 @@ def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _advised(advice: Advice) -> str:
-    return f"{replace(advice, questions=tuple(map(_line, advice.questions))).sentence}."
+    return f"{replace(advice, questions=tuple(map(as_cell, advice.questions))).sentence}."
 
 
 def evaluation(
@@ -125,6 +120,7 @@ def evaluation(
         "",
         f"Recall of what was taught now: {shown(scores['recall_new'])}; of what earlier generations were taught: {shown(scores['recall_old'])}; backward transfer: {shown(scores['backward_transfer'])}.",
         *_left_out(scores.get("left_out", 0)),
+        *general.lines(scores.get("general")),
         "",
         *(["## What to change", "", _advised(advice), ""] if advice else []),
         "## Lineage and data",
@@ -146,7 +142,7 @@ def evaluation(
     if bad:
         lines += ["| Kind | Question | Expected | Answered |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {row['kind']} | {_question(row)} | {_line(' / '.join(row['expect']) or row['reference'])} | {_line(row['text']) or '(nothing)'} |"
+            f"| {row['kind']} | {_question(row)} | {as_cell(' / '.join(row['expect']) or row['reference'])} | {as_cell(row['text']) or '(nothing)'} |"
             for row in bad
         ]
     else:
@@ -169,7 +165,7 @@ def evaluation(
                     "",
                     f"**{title}**",
                     "",
-                    *(f"- {_question(row)} → {_line(row['text'])}" for row in rows[:_LISTED]),
+                    *(f"- {_question(row)} → {as_cell(row['text'])}" for row in rows[:_LISTED]),
                 ]
                 if rows
                 else []
@@ -186,7 +182,8 @@ def evaluation(
         "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
         "or, where none is given, when it says what is new in a taught reply and nothing that contradicts it. Generalisation asks paraphrases that were never trained on; of held-out "
         "conversations without one, the true reply must be found among distractors by mean log-likelihood, counted above chance. Tone drift is the "
-        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.",
+        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself. Ability "
+        "asks the general questions of evals/ability that the base answers rightly.",
         *([f"The measures: {scores['method']}."] if scores.get("method") else []),
         "",
     ]
@@ -263,9 +260,10 @@ def model_card(
         "## Evaluation Deltas",
         "",
         *(
-            f"- **{score.title}**: {_delta(scores[score.key], before.get(score.key), same, score.less_is_better)}"
+            f"- **{score.title}**: {_delta(scores.get(score.key), before.get(score.key), same, score.less_is_better)}"
             for score in SCORES
         ),
+        *general.card(scores.get("general")),
         "",
         "## Weight Evolution",
         "",

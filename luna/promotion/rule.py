@@ -9,7 +9,7 @@ from typing import Any
 
 from luna.params import Clause, Promotion
 from luna.promotion import size
-from luna.scores import SCORES, Score, shown
+from luna.scores import ABILITY, IN_LEDGER, Score, shown
 
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
 
@@ -30,7 +30,8 @@ class Verdict:
     """What one clause of the rule says.
 
     ``value`` is None where there is no score, be it that the exam cannot tell taught from untaught; ``limit`` is what
-    it must reach, ``lacking`` how many more probes it needs.
+    it must reach, ``lacking`` how many more probes it needs. ``counted`` is False where nothing could be told, so that it
+    decides nothing.
     """
 
     clause: str
@@ -42,6 +43,7 @@ class Verdict:
     fault: Fault | None = None
     limit: float | None = None
     lacking: int = 0
+    counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ def decide(
             (regressions or {}).get(score.name),
             (untaught or {}).get(score.name),
         )
-        for score in SCORES
+        for score in IN_LEDGER
     ]
+    if rule.ability is not None and ABILITY.name in scores:
+        p = (regressions or {}).get(ABILITY.name)
+        verdicts.append(_judge_ability(scores[ABILITY.name], rule.ability, p))
     failed = [f"Training failed: {stopped['why']}"] if stopped and stopped["failed"] else []
     passed = all(verdict.passed for verdict in verdicts) and not failed
     failed += [verdict.reason for verdict in verdicts if not verdict.passed]
@@ -89,6 +94,21 @@ def decide(
     else:
         notes = "; ".join([*failed, *warnings]) or "All clauses hold"
     return Decision(passed or is_ancestor, verdicts, notes)
+
+
+def _judge_ability(score: Mapping[str, Any], clause: Clause, p: float | None) -> Verdict:
+    """Of a base that answers next to nothing of the questions nothing can be told, and a line on it goes on without the clause."""
+    if score["n"] >= size.LEAST_GENERAL:
+        return _judge(ABILITY, score, clause, size.LEAST_GENERAL, p, None)
+    return Verdict(
+        ABILITY.name,
+        None,
+        f">= {shown(clause.minimum)}",
+        True,
+        f"cannot tell: the base answers {score['n']} general questions rightly, and {size.LEAST_GENERAL} are needed, so this clause does not count",
+        limit=clause.minimum,
+        counted=False,
+    )
 
 
 def _judge(

@@ -69,7 +69,7 @@ def write(sealed: Sealed, out: Path, library: str, use: str) -> None:
         "",
         "| Score | Value | 95 % interval | Probes |",
         "| --- | --- | --- | --- |",
-        *(_row(score, evaluation) for score in SCORES),
+        *(_row(score, evaluation) for score in SCORES if score.name in evaluation["intervals"]),
         "",
         f"Taught {data['new_conversations']} new conversations, {data['replay_samples']} of its ancestors' were repeated, in "
         f"{metrics['training']['steps']} steps. {metrics['evolution']['weight_change_percent']:g} % of the tensors changed.",
@@ -91,5 +91,5 @@ def _parent(parent: int | str) -> str:
 def _row(score: scores.Score, evaluation: Mapping[str, Any]) -> str:
     interval = evaluation["intervals"][score.name]
     low, high = (scores.shown(interval.get(side)) for side in ("low", "high"))
-    value = scores.shown(evaluation[score.key])
+    value = scores.shown(evaluation.get(score.key))
     return f"| {score.title} | {value} | {low} to {high} | {interval['n']} |"

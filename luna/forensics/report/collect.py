@@ -24,6 +24,7 @@ from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
 from luna.history.lineage import GenerationEntry, head_moves, lineage
 from luna.model import evolution
+from luna.promotion import balance
 from luna.scores import SCORES, shown, shown_change
 
 _FILES = (
@@ -178,7 +179,7 @@ def _generation(
             "value": _number(_of(metrics, "evaluation", score.key)),
             "low": _number(_of(interval or {}, "low")),
             "high": _number(_of(interval or {}, "high")),
-            "bound": getattr(getattr(rule, score.name), bound) if rule else None,
+            "bound": getattr(getattr(rule, score.name, None), bound, None),
         }
         scores[score.name] = numbers | {
             "n": _number(_of(interval or {}, "n")),
@@ -207,6 +208,7 @@ def _generation(
             for key in ("tokens", "peak_memory_bytes", "peak_gpu_memory_bytes")
         }
         | {"device": _text(train.get("device"))},
+        "balance": worth.sentence if (worth := balance.of(metrics)) else None,
         "eval_minutes": _number(_of(metrics, "evaluation", "eval_time_minutes")),
         "backward_transfer": None
         if (transferred := _number(_of(metrics, "evaluation", "backward_transfer"))) is None

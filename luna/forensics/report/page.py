@@ -121,6 +121,13 @@ def _tiles(data: dict[str, Any]) -> str:
     )
 
 
+def _balance(data: dict[str, Any]) -> str:
+    """What the current best has gained and what it has cost, in one line."""
+    head = next((item for item in data["generations"] if item["gen"] == data["head"]), None)
+    worth = head["balance"] if head else None
+    return f"<p>The current best {escape(worth)}.</p>" if worth else ""
+
+
 def render(data: dict[str, Any]) -> str:
     """The whole page. ``data`` as ``collect`` gives it, with at least one generation."""
     drawing, rows, width = graph.draw(data["generations"])
@@ -137,6 +144,7 @@ def render(data: dict[str, Any]) -> str:
         "STYLE": _asset("page.css"),
         "TILES": _tiles(data),
         "FAULTS": faults,
+        "BALANCE": _balance(data),
         "DRAWING": drawing,
         "ROWS": rows,
         "WIDTH": str(width),

@@ -176,7 +176,7 @@
 
   const score = (name) => () => data.generations.filter((item) => item.scores[name].value !== null).map((item) => ({ gen: item.gen, short: item.short, state: words[item.state], onLine: item.on_head_line, ...item.scores[name] }));
   const rows = {
-    "score-recall": score("recall"), "score-generalisation": score("generalisation"), "score-tone_drift": score("tone_drift"),
+    "score-recall": score("recall"), "score-generalisation": score("generalisation"), "score-tone_drift": score("tone_drift"), "score-ability": score("ability"),
     loss: () => {
       const trained = data.generations.filter((item) => item.loss.length), shown = new Set(trained.slice(-CURVES).map((item) => item.gen)).add(chosen);
       document.getElementById("loss-note").textContent = trained.length > CURVES ? `the newest ${CURVES} and the chosen one` : "the chosen one is bold";
