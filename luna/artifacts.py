@@ -10,6 +10,10 @@ MODELS = Path("models")
 BUILD = MODELS / "build.json"
 # base
 BASE = MODELS / "base"
+# general
+GENERAL = MODELS / "general.jsonl"
+GENERAL_TEXTS = MODELS / "general.json"
+GENERAL_REPLIES = MODELS / "general_replies.jsonl"
 # prep
 DELTA = MODELS / "data_delta.jsonl"
 HELD_OUT = MODELS / "held_out.jsonl"
@@ -43,6 +47,7 @@ RECALL_MATRIX = MODELS / "recall_matrix.csv"
 SCORES = MODELS / "scores.json"
 EVAL_ARGS = MODELS / "eval_args.json"
 ANSWERS = MODELS / "answers.jsonl"
+ABILITY = MODELS / "ability.jsonl"
 # promote
 METRICS = MODELS / "metrics.json"
 EVAL_REPORT = MODELS / "EVAL.md"
@@ -56,6 +61,8 @@ LEDGER = Path("lineage.csv")
 CONVERSATIONS = Path("data/conversations")
 INBOX = Path("data/inbox")
 CURATED_PROBES = Path("evals/probes")
+#: General questions and prose, by which it is judged what a generation has kept of its base.
+GENERAL_QUESTIONS = Path("evals/ability")
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
@@ -100,6 +107,10 @@ HASHED = (
     ADAPTER,
     LOSS,
     ANSWERS,
+    ABILITY,
+    GENERAL,
+    GENERAL_TEXTS,
+    GENERAL_REPLIES,
     SCORES,
     EVAL_ARGS,
     EXPORT_REPORT,
@@ -125,4 +136,13 @@ REQUIRED = (
 )
 
 #: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.
-SEALED_IN_GIT = (PARAMS, LOCK, PIPELINE, LEDGER, MODELS, CONVERSATIONS, CURATED_PROBES)
+SEALED_IN_GIT = (
+    PARAMS,
+    LOCK,
+    PIPELINE,
+    LEDGER,
+    MODELS,
+    CONVERSATIONS,
+    CURATED_PROBES,
+    GENERAL_QUESTIONS,
+)

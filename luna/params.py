@@ -91,6 +91,7 @@ class Data(_Section):
     """What a generation learns, replays and holds out."""
 
     replay_samples: Count
+    general_replay: Fraction
     seed: int
     probes_per_kind: Positive
     hold_out: Fraction
@@ -104,6 +105,7 @@ class Train(_Section):
 
     epochs: Annotated[float, Field(gt=0)] | Auto
     stop_when_known: Fraction
+    least_scale: Fraction
     max_steps: Annotated[int, Field(ge=-1)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -169,11 +171,12 @@ class Clause(_Section):
 
 
 class Promotion(_Section):
-    """The rule that promotes or denies."""
+    """The rule that promotes or denies. ``ability`` None: it is measured, and decides nothing."""
 
     recall: Clause
     generalisation: Clause
     tone_drift: Clause
+    ability: Clause | None
     min_probes: Positive | Auto
 
 
@@ -329,8 +332,8 @@ def _contradictions(settings: Params) -> Iterator[str]:
         if key.endswith(".seed") and not 0 <= value <= MAX_SEED:
             yield f"{key} = {_shown(value)} is not allowed: it must be a whole number from 0 to {MAX_SEED}"
     for score in SCORES:
-        clause = getattr(settings.promotion, score.name)
-        yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
+        if (clause := getattr(settings.promotion, score.name)) is not None:
+            yield from _wrong_bound(f"promotion.{score.name}", clause, score.name)
     modules = settings.train.target_modules
     if modules != "auto" and (not modules or len(set(modules)) != len(modules)):
         yield (

@@ -1,4 +1,4 @@
-"""The three scores of a generation, and the name that each of them has in every file."""
+"""The four scores of a generation, and the name that each of them has in every file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Score:
     """``name``: in scores.json, in the intervals of metrics.json, and as a clause of the rule in params.yaml.
 
-    ``key``: under ``evaluation`` of metrics.json; ``column``: of lineage.csv; ``field``: of a seal's message; ``title``: for
-    a person; ``metric``: what a model hub calls a score of its kind.
+    ``key``: under ``evaluation`` of metrics.json; ``column``: of lineage.csv, or what 'luna log --json' calls a score that the
+    ledger has no column for; ``field``: of a seal's message; ``title``: for a person; ``metric``: what a model hub calls a score of
+    its kind.
     """
 
     name: str
@@ -32,8 +33,8 @@ GENERALISATION = Score(
     "generalisation",
     "generalize",
     "eval_generalize",
-    "Generalization",
-    "Generalization",
+    "Generalization",  # in the tags of sealed generations
+    "Generalisation",
     "accuracy",
 )
 TONE_DRIFT = Score(
@@ -45,5 +46,18 @@ TONE_DRIFT = Score(
     "jensen-shannon-divergence",
     less_is_better=True,
 )
-SCORES = (RECALL, GENERALISATION, TONE_DRIFT)
+ABILITY = Score("ability", "ability", "ability", "Ability", "Ability", "accuracy")
+IN_LEDGER = (RECALL, GENERALISATION, TONE_DRIFT)
+#: What is learnt comes first, what is kept of the base last.
+SCORES = (*IN_LEDGER, ABILITY)
 BY_NAME = {score.name: score for score in SCORES}
+
+
+def shown(value: float | None) -> str:
+    """A score, or a bound of one, for a person: the one rounding, in every report, table, card and message."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def shown_change(value: float | None) -> str:
+    """How much a score has changed, rounded as the scores are."""
+    return "-" if value is None else f"{value:+.3f}"

@@ -24,6 +24,7 @@ BEFORE: dict[str, Any] = {
     "chat": {"system_prompt": ""},
     "data": {
         "replay_samples": 120,
+        "general_replay": 0.0,
         "seed": 7,
         "probes_per_kind": 120,
         "hold_out": 0.1,
@@ -34,6 +35,7 @@ BEFORE: dict[str, Any] = {
     "train": {
         "epochs": 3,
         "stop_when_known": 0.0,
+        "least_scale": 1.0,
         "max_steps": -1,
         "learning_rate": 0.001,
         "lr_scheduler": "linear",
@@ -74,6 +76,7 @@ BEFORE: dict[str, Any] = {
         "recall": {"minimum": 0.9},
         "generalisation": {"minimum": 0.8, "target": 0.85},
         "tone_drift": {"maximum": 0.05},
+        "ability": None,
         "min_probes": 20,
     },
     "maturity": {"generations": 3, "weight_change_percent": 10.0, "score_gain": 0.01},

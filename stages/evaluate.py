@@ -1,12 +1,13 @@
-"""The evaluate stage: recall, generalisation and tone drift of the exported file."""
+"""The evaluate stage: recall, generalisation, tone drift and ability of the exported file."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from evals import suite
+from evals import general, kept, suite
 from luna import artifacts, files, params, stage
 from luna.conversations import probes
+from luna.scores import ABILITY
 
 
 def _replies(some: Iterable[probes.Probe]) -> set[tuple[str, str]]:
@@ -26,8 +27,18 @@ def main() -> None:
         settings.train.max_seq_length,
     )
     seconds = time.monotonic() - started
+    now, of_base = kept.examine(
+        artifacts.MODEL,
+        general.rows(artifacts.GENERAL),
+        general.Texts.loads(files.read_json(artifacts.GENERAL_TEXTS)),
+        artifacts.GENERAL_QUESTIONS,
+        settings.chat.system_prompt,
+        settings.evaluate,
+    )
     scores = suite.scores(marked, settings.generation.identity.number, settings.evaluate.seed)
+    scores[ABILITY.name] = of_base
     files.write_jsonl(artifacts.ANSWERS, suite.as_rows(marked))
+    files.write_jsonl(artifacts.ABILITY, (item.as_row() for item in now))
     files.write_json(artifacts.SCORES, {name: asdict(score) for name, score in scores.items()})
     # Apart from the scores: the same model evaluated twice gives the same scores, not the same seconds.
     files.write_json(
@@ -35,6 +46,7 @@ def main() -> None:
         {
             "method": suite.METHOD,
             "eval_time_minutes": round(seconds / 60, 3),
+            "ability_seconds": round(time.monotonic() - started - seconds, 1),
             "probes": len(marked),
             # Replies that are longer than train.max_seq_length.
             "left_out": len(_replies(asked) - _replies(item.probe for item in marked)),

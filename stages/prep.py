@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luna import artifacts, files, params, stage
-from luna.conversations import batches, choose, probes, schema, taught
+from luna.conversations import batches, choose, general, probes, schema, taught
 from luna.conversations.probes import Probe
 from luna.conversations.rephrase import plan
 from luna.conversations.rephrase.once import holds_code, worded_once
@@ -123,11 +123,19 @@ def main() -> None:
             by_model.texts if by_model else {},
         )
     replay = lesson.replay
-    training = choose.training_order(lesson.examples, data.seed)
     chosen = (
         probes.build(lesson.asked, written, data.probes_per_kind, data.seed)
         + probes.choice_probes(exam, data.seed)[: data.probes_per_kind]
     )
+    replies = general.as_conversations(files.read_jsonl(artifacts.GENERAL_REPLIES))
+    kept_general = general.replay(
+        replies,
+        lesson.examples,
+        (probe.messages[-1][1] for probe in chosen),
+        0.0 if generation.is_ancestor else data.general_replay,
+        data.seed,
+    )
+    training = choose.training_order(lesson.examples + kept_general, data.seed)
     compared = probes.refuse_leaks(chosen, training)
 
     files.write_jsonl(artifacts.DELTA, (item.as_row() for item in delta))
@@ -153,6 +161,8 @@ def main() -> None:
             "replay_samples": len(replay),
             "replay_by_generation": replayed,
             "replay_available": sum(map(len, old.values())),
+            "general_replay": len(kept_general),
+            "general_available": len(replies),
             "total_training_examples": len(training),
             "made_by_rule": asdict(by_rule) if by_rule else None,
             **({"written_by_model": by_model.counts} if by_model else {}),

@@ -7,7 +7,7 @@ from evals import transfer
 from luna import artifacts, files, hashes, ledger, params, stage
 from luna.history import build as builds
 from luna.history import past
-from luna.history.line import artifact
+from luna.history.line import artifact, outs_at
 from luna.model import base
 from luna.names import GenerationName
 from luna.promotion import (
@@ -77,6 +77,11 @@ def of_parent(build: builds.Build, path: Path) -> Path:
     return artifact(ROOT, build.parent, path, build.ancestors[-1].commit)
 
 
+def has(build: builds.Build, path: Path) -> bool:
+    """Whether the parent has an artifact; one that was sealed by an earlier version may not."""
+    return path.as_posix() in outs_at(ROOT, build.parent, build.ancestors[-1].commit)
+
+
 def advise(
     parts: dict, decision: rule.Decision, answers: list[dict], probes_per_kind: int
 ) -> advice.Advice | None:
@@ -116,6 +121,9 @@ def main() -> None:
         if flips and flips.common
         else {}
     )
+    if not first and has(build, artifacts.ABILITY):
+        before = files.read_jsonl(of_parent(build, artifacts.ABILITY))
+        regressions |= compare.of_ability(files.read_jsonl(artifacts.ABILITY), before)
     decision = rule.decide(
         parts["scores"],
         settings.promotion,
@@ -153,8 +161,14 @@ def main() -> None:
     text = builds.past_ledger(ROOT, build) + ledger.dumps_row(row)
     rows = ledger.loads(text)
     commits = {GenerationName.parse(one.name).number: one.commit for one in build.ancestors}
-    measures = past.measures(Git(ROOT), commits) | {name.number: document["evaluation"]["method"]}
-    grown = maturity.of_generation(rows, name.number, settings.maturity, measures)
+    by, own = past.judged(Git(ROOT), commits), document["evaluation"]
+    grown = maturity.of_generation(
+        rows,
+        name.number,
+        settings.maturity,
+        by.measures | {name.number: own["method"]},
+        by.kept | {name.number: own["ability"]},
+    )
     files.write_text(
         artifacts.EVAL_REPORT,
         reports.evaluation(document, decision, answers, flips, parts["export"], grown, advised),

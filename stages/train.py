@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from luna import artifacts, files, params, stage
-from luna.conversations import schema
+from luna.conversations import general, schema
 from luna.history import build as builds
 from luna.history.adapters import WEIGHTS_SCRATCH, of_parent
 from luna.model import adapter, weights
@@ -44,6 +44,7 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
         "ended": None,
         "known": None,
         "known_at": None,
+        "scale": 1.0,
         "settings": settings.train.model_dump(),
     } | outcome
 
@@ -51,8 +52,13 @@ def describe(settings: Params, prep: dict, outcome: dict) -> dict:
 def train(parent: Path, settings: Params, checkpoints: Path, loss: Path, out: Path) -> Outcome:
     """In this process, or in several."""
     new = {item.identity for item in schema.load_file(artifacts.DELTA)}
+    replies = general.as_conversations(files.read_jsonl(artifacts.GENERAL_REPLIES))
+    # What the base said itself shows nothing of what was learnt.
+    known = {item.identity for item in replies} - new
     if settings.train.processes > 1:
-        return parallel.train(parent, settings.chat, settings.train, checkpoints, loss, out, new)
+        return parallel.train(
+            parent, settings.chat, settings.train, checkpoints, loss, out, new, known
+        )
     environment.prepare(settings.train.device)
     from luna.training import trainer  # imports torch and unsloth, whose environment is set above
 
@@ -65,6 +71,7 @@ def train(parent: Path, settings: Params, checkpoints: Path, loss: Path, out: Pa
         loss,
         out,
         new,
+        known,
     )
 
 
@@ -138,6 +145,7 @@ def main() -> None:
                 "ended": outcome.ended,
                 "known": outcome.known,
                 "known_at": outcome.known_at,
+                "scale": outcome.scale,
                 "tokens": outcome.tokens,
                 "training_seconds": round(outcome.training_seconds, 2),
                 "tokens_per_second": outcome.tokens_per_second,

@@ -229,11 +229,18 @@ class Repo:
         return other
 
 
+#: What a test's repository has none of. The general questions are asked where a test is about them: a tiny model knows nothing.
+LEFT_OUT = (
+    *("tests/", "data/", "docs/", "bench/"),
+    *(f"evals/ability/{name}" for name in ("de", "en", "ja", "prose")),
+)
+
+
 def copy_project(folder: Path) -> Repo:
     """The project's files as they are now, without its conversations and tests."""
     repo = Repo(folder / "luna")
     repo.path.mkdir(parents=True)
-    project.copy(repo.path, without=("tests/", "data/", "docs/", "bench/"))
+    project.copy(repo.path, without=LEFT_OUT)
     return repo
 
 

@@ -13,16 +13,31 @@ from typing import Any
 
 import pytest
 from conftest import SOURCE
-from controls import FIRST, SECOND, STRANGERS, SYSTEM, export, greetings, teach, untaught, world
+from controls import (
+    FIRST,
+    SECOND,
+    STRANGERS,
+    SYSTEM,
+    TAUGHT,
+    VALUES,
+    export,
+    greetings,
+    teach,
+    untaught,
+    world,
+)
 
-from evals import suite
+from evals import general, kept, suite
 from luna import params
+from luna.conversations import general as prompts
 from luna.conversations import probes
+from luna.conversations.questions import Question
 from luna.conversations.rephrase.plan import Lesson, with_rules
 from luna.conversations.schema import Conversation
+from luna.params import Clause
 from luna.promotion import size
 from luna.promotion.advice import Advice, Change, Denied, advise
-from luna.promotion.rule import Decision, decide
+from luna.promotion.rule import Decision, Verdict, decide
 
 SETTINGS = params.load(SOURCE)  # as shipped: thresholds, number of probes, tokens of an answer
 BASE_STEPS, EARLY_STEPS, STEPS, TAUGHT_STEPS = 200, 60, 300, 450  # of 16 conversations each
@@ -221,3 +236,51 @@ def test_held_out_conversations_without_paraphrases_are_judged_by_choice(random,
     )
     choice = blind.scores["generalisation"]["details"]["choice"]
     assert "generalisation" in blind.failed and choice["above_chance"] <= 0.35, choice
+
+
+def test_what_the_base_knew_is_lost_by_lessons_alone_and_kept_by_its_own_answers_beside_them(
+    base, models
+):
+    """What the base knows is the strangers; of them it is asked in words of their own, and replays others."""
+    known = world(STRANGERS, voice="plain")
+    asked_in = {
+        text.format(n=name) for name in STRANGERS for of in VALUES for text in TAUGHT[of][:2]
+    }
+    sets = {
+        "en": [
+            Question("en", "strangers", item.question[-1][1], item.expect)
+            for item in known
+            if item.question[-1][1] in asked_in
+        ]
+    }
+    shipped = export(base)
+    answered = general.of_base(shipped, sets, SYSTEM, SETTINGS.evaluate)
+    assert sum(item.right for item in answered) >= size.LEAST_GENERAL
+    rest = [item.question[-1][1] for item in known if item.question[-1][1] not in asked_in]
+    said = general.answers(
+        shipped,
+        [Question("en", "prompt", text, ()) for text in rest],
+        SYSTEM,
+        SETTINGS.evaluate,
+    )
+    replies = prompts.as_conversations(
+        {"ask": item.question.ask, "answer": item.answer} for item in said if item.ended
+    )
+    rule = SETTINGS.promotion.model_copy(update={"ability": Clause(minimum=0.8)})
+
+    def verdict(model: Path) -> Verdict:
+        """By the ability alone."""
+        _, score = kept.examine(model, answered, general.NOTHING, models, SYSTEM, SETTINGS.evaluate)
+        others = {
+            name: {"value": value, "low": value, "high": value, "n": 50}
+            for name, value in (("recall", 1.0), ("generalisation", 1.0), ("tone_drift", 0.0))
+        }
+        return decide(others | {"ability": asdict(score)}, rule, is_ancestor=False).verdicts[-1]
+
+    untouched = verdict(shipped)
+    assert untouched.passed and untouched.counted and untouched.value == 1.0, untouched
+    careless = verdict(export(teach(base, OLD, models / "careless", STEPS)))
+    assert not careless.passed and careless.value < 0.5, careless
+    own = prompts.replay(replies, OLD, [], 0.5, SETTINGS.data.seed)
+    careful = verdict(export(teach(base, [*OLD, *own], models / "careful", STEPS)))
+    assert careful.passed and careful.value >= 0.8, careful

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import Repo, facts, make_repo, write_jsonl
+from conftest import LEFT_OUT, Repo, facts, make_repo, write_jsonl
 
 from bench import project
 
@@ -57,6 +57,8 @@ def test_a_generation_is_rebuilt_bit_for_bit_and_the_head_goes_back_to_it(old, t
     assert row["head"]
     model = hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest()
     assert model == row["weights_sha256"]
+    mine.luna("export", "G001", "--to", str(tmp_path / "out"), "--ollama")
+    assert row["weights_sha256"] in (tmp_path / "out/README.md").read_text()
 
 
 def test_it_grows_under_the_code_of_today(old, tmp_path):
@@ -69,7 +71,7 @@ def test_it_grows_under_the_code_of_today(old, tmp_path):
         shutil.rmtree(mine.path / name)
     project.copy(
         mine.path,
-        without=("tests/", "data/", "docs/", "bench/", "params.yaml", "lineage.csv", ".dvc/config"),
+        without=(*LEFT_OUT, "params.yaml", "lineage.csv", ".dvc/config"),
     )
     new_params = (fresh.path / "params.yaml").read_text().partition("\ndata:")[2]
     old_head = mine.path.joinpath("params.yaml").read_text().partition("\ndata:")[0]

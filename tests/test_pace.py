@@ -232,3 +232,56 @@ def test_a_run_that_resumes_before_or_after_enough_was_known_ends_in_the_same_by
             whole.known,
             whole.known_at,
         )
+
+
+def test_the_scale_falls_while_no_less_is_known():
+    from luna.training.smaller import smallest
+
+    def known_from(scale: float):
+        return lambda at: 0.9 if at >= scale else 0.8
+
+    assert smallest(known_from(0.65), 0.3) == 0.7
+    assert smallest(known_from(0.0), 0.3) == 0.3
+    assert smallest(known_from(0.95), 0.3) == 1.0
+    assert smallest(known_from(0.0), 1.0) == 1.0
+
+
+def test_an_adapter_is_made_smaller_and_what_is_merged_is_what_was_looked_at(learner, tmp_path):
+    from luna.training import environment
+
+    environment.prepare("cpu")
+    from luna.model import adapter
+    from luna.training import trainer
+
+    items = [
+        schema.parse({"instruction": f"Word {at}?", "output": word})
+        for at, word in enumerate(("amber", "birch", "cedar"))
+    ]
+    own = settings(
+        learning_rate=0.003,
+        epochs=60,
+        stop_when_known=1.0,
+        batch_size=2,
+        lora_rank=32,
+        lora_alpha=64,
+        neftune_noise_alpha=0.0,
+    )
+    sizes = {}
+    for least in (1.0, 0.5):
+        out = tmp_path / f"least-{least}"
+        done = trainer.train(
+            learner,
+            items,
+            shipped("chat"),
+            own.model_copy(update={"least_scale": least}),
+            tmp_path / f"checkpoints-{least}",
+            tmp_path / f"loss-{least}",
+            out,
+        )
+        adapter.tidy(out)
+        sizes[least] = done.scale, adapter.read_folder(out).scale
+        digest = files.digest(out / "adapter_model.safetensors")
+        sizes[f"matrices {least}"] = digest
+    assert sizes[1.0] == (1.0, 2.0)
+    assert 0.5 <= sizes[0.5][0] < 1.0 and sizes[0.5][1] == pytest.approx(2.0 * sizes[0.5][0])
+    assert sizes["matrices 1.0"] == sizes["matrices 0.5"]

@@ -8,6 +8,7 @@ from luna.cli.common import Json, print_json, repository_root, say
 from luna.cli.table import Column, show
 from luna.operations import maturity as growth
 from luna.promotion.maturity import Maturity
+from luna.scores import shown_change
 
 _NEWEST = 20  # rows that are shown
 _BAR = 20  # characters of the longest bar
@@ -16,8 +17,8 @@ _BAR = 20  # characters of the longest bar
 def command(as_json: Json = False) -> None:
     """Show whether the model still changes and improves.
 
-    A line is mature when the last promoted generations in a row changed few weights and gained little in
-    every score; 'maturity' in params.yaml has their number and the bounds. Nothing is decided by it. The
+    A line is mature when the last promoted generations in a row changed few weights, gained little in
+    every score and lost little of what the base could do; 'maturity' in params.yaml has their number and the bounds. Nothing is decided by it. The
     trend is a straight line fitted to the weight change. Exit code 1 when the ledger cannot be read back
     to the beginning of the line.
     """
@@ -48,7 +49,7 @@ def _show(maturity: Maturity) -> None:
             f"G{step.gen:03d}",
             f"{step.weight_change:g} %",
             "#" * round(_BAR * step.weight_change / longest),
-            "-" if step.gain is None else f"{step.gain:+.3f}",
+            shown_change(step.gain),
             "yes" if step.still else "no",
         ]
         for step in maturity.steps[-_NEWEST:]
@@ -59,7 +60,7 @@ def _show(maturity: Maturity) -> None:
     rule = maturity.rule
     typer.echo(
         f"\nstood still: at most {rule.weight_change_percent:g} % of the weights changed, and no "
-        f"score gained more than {rule.score_gain:g}"
+        f"score gained more than {rule.score_gain:g}, nor was more than that lost of the base's ability"
     )
     if any(step.by_another_measure for step in maturity.steps):
         typer.echo(

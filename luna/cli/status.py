@@ -46,6 +46,7 @@ def command(
 def _show(now: status.Status) -> None:
     for title, value in (
         ("current best", now.head or "none yet"),
+        *([("what it is worth", now.balance.sentence)] if now.balance else []),
         ("newest", now.newest or "none yet"),
         ("generations", now.generations),
         ("checked out", now.checked_out or now.where.position),

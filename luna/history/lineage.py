@@ -13,7 +13,7 @@ from luna.history.line import Line, parent_named
 from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 from luna.repo.tag import TagBody
-from luna.scores import SCORES
+from luna.scores import ABILITY, IN_LEDGER, SCORES
 
 HEAD, BASE, PROMOTED, DENIED, ROLLED_BACK, UNKNOWN = (
     "HEAD",
@@ -59,6 +59,7 @@ class GenerationEntry:
             "gen": self.gen,
             "parent": self.parent,
             "promoted": self.promoted,
+            ABILITY.column: self.scores[ABILITY.column],
             "name": self.name,
             "head": self.state == HEAD,
             "state": self.state,
@@ -107,14 +108,18 @@ def lineage(line: Line) -> Lineage:
         line.ledger_text(), line.ledger_label, "fetch the tag again from an intact clone"
     )
     by_gen = {row.gen: row for row in rows}
-    by_tags = _from_tags(line, sorted(set(line.sealed) - set(by_gen)))
+    by_tags = _from_tags(line, sorted(line.sealed))
     parents = {gen: row.parent for gen, row in by_gen.items()} | line.parents
     head = GenerationName.parse(line.head_name).number if line.head_name else None
     on_line = set() if head is None else {head, *ledger.descent(parents, head)}
     entries = []
     for gen in sorted(set(line.sealed) | set(by_gen)):
         row, tag = by_gen.get(gen), line.sealed.get(gen)
-        fact = by_tags[gen] if row is None else _Fact(parents[gen], row.promoted, _scores(row))
+        fact = by_tags.get(gen)
+        if row is not None:
+            ability = fact.scores[ABILITY.column] if fact else None
+            fact = _Fact(parents[gen], row.promoted, _scores(row) | {ABILITY.column: ability})
+        assert fact is not None
         state = _state(gen, fact, head, gen in on_line)
         fault = (
             f"the ledger has no readable row of {tag.name}: the values shown are from its tag"
@@ -153,11 +158,11 @@ def _state(gen: int, fact: _Fact, head: int | None, on_line: bool) -> str:
 
 
 def _scores(row: Row) -> dict[str, float | None]:
-    return {score.column: getattr(row, score.column) for score in SCORES}
+    return {score.column: getattr(row, score.column) for score in IN_LEDGER}
 
 
 def _from_tags(line: Line, numbers: list[int]) -> dict[int, _Fact]:
-    """Parent, verdict and scores from the tags' messages, which repeat the ledger's."""
+    """Parent, verdict and scores from the tags' messages, which repeat the ledger's and have one more score."""
     bodies = line.git.cat([line.sealed[gen].object for gen in numbers]) if numbers else []
     entries = {}
     for gen, body in zip(numbers, bodies, strict=True):

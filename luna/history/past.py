@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from luna import artifacts
 from luna.ledger import AsFirstSealed, altered_rows
 from luna.repo.git import Git, Tag
+from luna.scores import ABILITY
 
 
 def ledger_of_seals(git: Git, sealed: Mapping[int, Tag]) -> str:
@@ -47,17 +50,27 @@ def ledger_here(git: Git, sealed: Mapping[int, Tag]) -> str:
     return ledger_of_seals(git, sealed)
 
 
-def measures(git: Git, commits: Mapping[int, str]) -> dict[int, str | None]:
-    """By which measures generations were judged, from their sealed commits, in one git process; None: it does not say."""
+@dataclass(frozen=True)
+class Judged:
+    """How generations were judged, by number: ``measures`` by which (None: it does not say), and how much of the base each ``kept``."""
+
+    measures: dict[int, str | None]
+    kept: dict[int, float | None]
+
+
+def judged(git: Git, commits: Mapping[int, str]) -> Judged:
+    """From the sealed commits, in one git process."""
     texts = git.cat([f"{commit}:{artifacts.METRICS.as_posix()}" for commit in commits.values()])
-    return {
-        number: _measure(text) if text else None
-        for number, text in zip(commits, texts, strict=True)
-    }
+    scores = [_evaluation(text) for text in texts]
+    return Judged(
+        {number: one.get("method") for number, one in zip(commits, scores, strict=True)},
+        {number: one.get(ABILITY.key) for number, one in zip(commits, scores, strict=True)},
+    )
 
 
-def _measure(metrics: bytes) -> str | None:
+def _evaluation(metrics: bytes | None) -> dict[str, Any]:
     try:
-        return json.loads(metrics)["evaluation"].get("method")
-    except (ValueError, KeyError, TypeError, AttributeError):  # damaged: for 'luna verify'
-        return None
+        scores = json.loads(metrics or b"")["evaluation"]
+    except (ValueError, KeyError, TypeError):  # damaged: for 'luna verify'
+        return {}
+    return scores if isinstance(scores, dict) else {}

@@ -6,18 +6,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evals import suite
-from evals.outcome import Marked
-from luna import artifacts, params
+from evals import general, kept, suite
+from evals.outcome import Marked, Score
+from luna import artifacts, files, params
 from luna.conversations import probes as probe_sets
 from luna.conversations import schema
 from luna.conversations.probes import Probe
 from luna.errors import InputError
-from luna.history.line import artifact, read_line, sealed_params
+from luna.history.line import artifact, read_line, sealed_outs, sealed_params
 from luna.names import GenerationName
 from luna.operations import restore
 from luna.params import Params
 from luna.promotion.rule import Verdict, decide
+from luna.scores import ABILITY
 
 _NO_GENERATION = -1  # a GGUF file of no generation: every probe counts as taught before it
 
@@ -47,6 +48,7 @@ class _Candidate:
     settings: Params
     number: int
     is_ancestor: bool
+    general: tuple[Path, Path] | None  # what the base answered, and how likely it held the texts
 
 
 def evaluate(root: Path, model: str, probes: Path | None = None) -> Examined:
@@ -73,8 +75,24 @@ def evaluate(root: Path, model: str, probes: Path | None = None) -> Examined:
         key: asdict(score)
         for key, score in suite.scores(marked, number, settings.evaluate.seed).items()
     }
+    if probes is None and candidate.general:
+        scores[ABILITY.name] = asdict(_ability(root, candidate))
     decision = decide(scores, settings.promotion, candidate.is_ancestor)
     return Examined(candidate.name, marked, scores, list(decision.verdicts))
+
+
+def _ability(root: Path, candidate: _Candidate) -> Score:
+    """What it has kept of the base, by the base's own answers as they were sealed."""
+    assert candidate.general
+    answers, texts = candidate.general
+    return kept.examine(
+        candidate.file,
+        general.rows(answers),
+        general.Texts.loads(files.read_json(texts)),
+        root / artifacts.GENERAL_QUESTIONS,
+        candidate.settings.chat.system_prompt,
+        candidate.settings.evaluate,
+    )[1]
 
 
 def _candidate(root: Path, model: str) -> _Candidate:
@@ -85,8 +103,15 @@ def _candidate(root: Path, model: str) -> _Candidate:
                 f"There is no file {model}: give the path of a GGUF file, or a generation "
                 "(see 'luna log')."
             )
+        here = (root / artifacts.GENERAL, root / artifacts.GENERAL_TEXTS)
         return _Candidate(
-            Path(model), model, root / artifacts.PROBES, settings, _NO_GENERATION, False
+            Path(model),
+            model,
+            root / artifacts.PROBES,
+            settings,
+            _NO_GENERATION,
+            False,
+            here if all(path.is_file() for path in here) else None,
         )
     line = read_line(root, settings.line.prefix)
     name = line.resolve(model)
@@ -99,7 +124,15 @@ def _candidate(root: Path, model: str) -> _Candidate:
         sealed,
         GenerationName.parse(name).number,
         sealed.generation.is_ancestor,
+        _general(root, name),
     )
+
+
+def _general(root: Path, name: str) -> tuple[Path, Path] | None:
+    """None for a generation that was sealed before this was measured."""
+    if artifacts.GENERAL.as_posix() not in sealed_outs(root, name):
+        return None
+    return artifact(root, name, artifacts.GENERAL), artifact(root, name, artifacts.GENERAL_TEXTS)
 
 
 def _asked(candidate: _Candidate, probes: Path | None) -> list[Probe]:

@@ -277,7 +277,7 @@ def learnt(root: Path, name: str) -> Learnt:
     scores = metrics["evaluation"]
     return Learnt(
         metrics["data"]["new_conversations"],
-        {score.words: scores[score.key] for score in SCORES},
+        {score.words: scores.get(score.key) for score in SCORES},
         advice.loads(metrics["decision"].get("advice")),
     )
 

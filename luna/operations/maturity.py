@@ -34,4 +34,5 @@ def maturity_of_head(root: Path) -> tuple[Maturity, list[str]]:
             f"the ledger has no readable row of G{own[0].parent:03d}: generations before G{own[0].gen:03d} are not counted"
         )
     commits = {row.gen: line.sealed[row.gen].commit for row in own if row.gen in line.sealed}
-    return judge(own, settings.maturity, past.measures(line.git, commits)), unreadable
+    by = past.judged(line.git, commits)
+    return judge(own, settings.maturity, by.measures, by.kept), unreadable

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from luna import artifacts, params
-from luna.conversations import batches, inbox, probes, schema, taught
+from luna.conversations import batches, inbox, probes, questions, schema, taught
 from luna.conversations.batches import Waiting
 from luna.conversations.schema import Conversation
 from luna.errors import InputError, StateError
@@ -31,7 +31,15 @@ from luna.operations.too_long import too_long
 from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
-OWN_CHANGES = ("data/", "evals/probes/", "models/", "params.yaml", "dvc.lock", "lineage.csv")
+OWN_CHANGES = (
+    "data/",
+    "evals/probes/",
+    "evals/ability/",
+    "models/",
+    "params.yaml",
+    "dvc.lock",
+    "lineage.csv",
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,7 @@ def start(
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
     for sentence in (*overlooked(root, settings, batch), *too_long(root, settings, batch.next)):
         say(sentence)
+    questions.load(root / artifacts.GENERAL_QUESTIONS)
     if line.sealed:  # generation 0 is promoted whatever it scores
         written = probes.curated(root / artifacts.CURATED_PROBES)
         for sentence in too_few(settings, batch.next, written, of_parent(line)):

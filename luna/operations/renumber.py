@@ -37,6 +37,7 @@ _OWN = (
 _LINES = (
     f"{artifacts.CONVERSATIONS.as_posix()}/",
     f"{artifacts.CURATED_PROBES.as_posix()}/",
+    f"{artifacts.GENERAL_QUESTIONS.as_posix()}/",
 )  # a file a line: two clones' additions go together
 
 

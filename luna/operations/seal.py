@@ -137,7 +137,7 @@ def message(
     return (
         f"{name}: {verdict}\n\n"
         f"Parent: {metrics['generation']['parent']}\n"
-        + "".join(f"{score.field}: {shown(scores[score.key])}\n" for score in SCORES)
+        + "".join(f"{score.field}: {shown(scores.get(score.key))}\n" for score in SCORES)
         + f"Verdict: {verdict}\nNotes: {decision['notes']}\n"
         # What waits to be learnt after this one: a denied generation has used up nothing, its conversations are learnt again.
         f"Karma: {learnt:g}\nKarma-After: {left if verdict == 'promoted' else learnt + left:g}\n"

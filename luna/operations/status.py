@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from luna import artifacts, stage
-from luna.conversations import probes
+from luna.conversations import probes, questions
 from luna.errors import LunaError
 from luna.history import known, past, shared, tip
 from luna.history.known import Doubt
-from luna.history.line import read_line
+from luna.history.line import Line, read_line
 from luna.history.tip import Where, building
 from luna.operations import retry, workspace
 from luna.operations.new import Pending, counted, waiting
 from luna.operations.overlooked import overlooked
+from luna.promotion import balance
 from luna.promotion.advice import Advice
+from luna.promotion.balance import Balance
 from luna.repo import settings as settings_file
 from luna.repo.running import Running, running
 
@@ -45,6 +48,7 @@ class Status:
     foreign: str | None = None  # files of another generation than the tip's, a sentence
     advice: Advice | None = None  # after a denial, where the same again would be denied again
     failure: str | None = None  # what stopped the build that was begun
+    balance: Balance | None = None  # what the current best has gained and what it has cost
 
     @property
     def next_step(self) -> str:
@@ -81,6 +85,16 @@ class Status:
         return "add conversations to data/conversations"
 
 
+def _balance(line: Line) -> Balance | None:
+    if line.head is None:
+        return None
+    [text] = line.git.cat([f"{line.head.commit}:{artifacts.METRICS.as_posix()}"])
+    try:
+        return balance.of(json.loads(text or b""))
+    except ValueError:  # damaged: for 'luna verify'
+        return None
+
+
 def status(root: Path) -> Status:
     """Read the state of the line; nothing is changed."""
     given = settings_file.read(root)
@@ -94,6 +108,7 @@ def status(root: Path) -> Status:
         advice = retry.advised(root, line) if not given.wrong else None
         ignored = tuple(overlooked(root, settings, batch))
         probes.curated(root / artifacts.CURATED_PROBES)
+        questions.load(root / artifacts.GENERAL_QUESTIONS)
     except LunaError as reason:
         error = str(reason)
     at = tip.where(line)
@@ -121,4 +136,5 @@ def status(root: Path) -> Status:
         workspace.of_another(line, settings) if line.sealed and name is None else None,
         advice,
         stage.failure(root) if name and not at_work else None,
+        _balance(line),
     )

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from luna.promotion.rule import Fault, Verdict
-from luna.scores import BY_NAME, GENERALISATION, RECALL, TONE_DRIFT
+from luna.scores import ABILITY, BY_NAME, GENERALISATION, RECALL, TONE_DRIFT
 
 _LONGER = 2  # times as much training
 _GENTLER, _MUCH_GENTLER = (
@@ -23,6 +23,7 @@ _GENTLER, _MUCH_GENTLER = (
     4,
 )  # parts of the learning rate; the second after a training that failed
 _MORE_REPLAY = 2  # times as many conversations
+_MORE_GENERAL, _ENOUGH_GENERAL = 0.15, 0.3  # of the training set
 _BLOCK = 32  # tokens by which a limit is rounded up
 _NEARLY_ALL = 0.95  # of a sample of some dozens
 _ENDED_EARLY = "known"  # why a training ended, in train_args.json: before all steps, because what is taught was known
@@ -53,6 +54,7 @@ class Change(StrEnum):
     ASK_MORE = "ask more questions"
     ADD_UNKNOWN = "add conversations that the base does not know"
     ACCEPT_VOICE = "accept the new voice"
+    KEEP_GENERAL = "replay general answers"
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ _REASONS = {
     Change.ASK_MORE: "there are too few questions for a verdict, and data.probes_per_kind allows no more",
     Change.ADD_UNKNOWN: "the untaught base passes it as well, so it cannot tell taught from untaught",
     Change.ACCEPT_VOICE: "the new conversations speak in another voice than the earlier ones",
+    Change.KEEP_GENERAL: "it has forgotten what the base could do, and little of that is trained beside the lessons",
 }
 _STEPS = {
     Change.TRAIN_LONGER: "{settings}",
@@ -160,6 +163,7 @@ _STEPS = {
     Change.ASK_MORE: "{settings}",
     Change.ADD_UNKNOWN: "add {new} that the base does not know to data/conversations",
     Change.ACCEPT_VOICE: "write the new conversations in the earlier voice, or, if the new one is wanted, {settings}",
+    Change.KEEP_GENERAL: "{settings}",
 }
 
 
@@ -214,6 +218,7 @@ def advise(denied: Denied) -> Advice | None:
         (RECALL.name, _recall),
         (GENERALISATION.name, _generalisation),
         (TONE_DRIFT.name, _tone),
+        (ABILITY.name, _ability),
     ):
         if verdict := denied.failed(clause):
             return of(verdict, denied)
@@ -285,6 +290,16 @@ def _tone(verdict: Verdict, denied: Denied) -> Advice:
         setting = Setting("promotion.tone_drift.maximum", limit, accepted)
         return Advice(name, Why.DATA, Change.ACCEPT_VOICE, (setting,))
     return _gentler(name, denied, _GENTLER)
+
+
+def _ability(verdict: Verdict, denied: Denied) -> Advice:
+    """More of the base's own answers beside the lessons, while that is a small part of them and there are more; then gentler."""
+    replayed, most = denied.prep.get("general_replay", 0), denied.prep.get("general_available", 0)
+    share = replayed / max(1, denied.prep["total_training_examples"])
+    if replayed >= most or share >= _ENOUGH_GENERAL:
+        return _gentler(verdict.clause, denied, _GENTLER)
+    setting = Setting("data.general_replay", round(share, 2), round(share + _MORE_GENERAL, 2))
+    return Advice(verdict.clause, Why.MODEL, Change.KEEP_GENERAL, (setting,))
 
 
 def _hopeless(verdict: Verdict, n: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna.scores import SCORES
+from luna.scores import IN_LEDGER, shown
 
 DONE, OPEN, YOURS, NONE = "done", "open", "yours", "not needed"
 MARKS = {OPEN: "[ ]", DONE: "[x]", YOURS: "[?]", NONE: "[-]"}
@@ -121,13 +121,13 @@ def after(
 ) -> list[Box]:
     """``report`` and ``card``: whether EVAL.md and MODEL_CARD.md are there."""
     scores, evolution = metrics.get("evaluation", {}), export.get("evolution", {})
-    three = [scores.get(score.key) for score in SCORES]
+    three = [scores.get(score.key) for score in IN_LEDGER]
     return [
         ticked(
             AFTER,
-            "Run 3 evals (recall, generalization, tone)",
+            "Run 3 evals (recall, generalisation, tone)",
             None not in three,
-            ", ".join("-" if value is None else f"{value:.3f}" for value in three),
+            ", ".join(map(shown, three)),
         ),
         ticked(
             AFTER,

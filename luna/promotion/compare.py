@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from luna.promotion.intervals import mcnemar
+from luna.scores import ABILITY
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,18 @@ class Flips:
             sum(row["kind"] == kind for row in self.lost),
             sum(row["kind"] == kind for row in self.won),
         )
+
+
+def of_ability(
+    child: Sequence[Mapping[str, Any]], parent: Iterable[Mapping[str, Any]]
+) -> dict[str, float]:
+    """One-sided exact p that the child has kept less of the base, by rows of models/ability.jsonl; none where nothing was asked of both."""
+    before = {row["question"]: row["right"] for row in parent}
+    both = [(before[row["question"]], row["right"]) for row in child if row["question"] in before]
+    if not both:
+        return {}
+    lost, won = sum(was and not now for was, now in both), sum(now > was for was, now in both)
+    return {ABILITY.name: mcnemar(lost, won)}
 
 
 def flips(child: Sequence[Mapping[str, Any]], parent: Iterable[Mapping[str, Any]]) -> Flips:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from luna.ledger import Row, descent
 from luna.params import Maturity as Rule
-from luna.scores import SCORES
+from luna.scores import IN_LEDGER, shown_change
 
 State = Literal["not enough generations", "growing", "approaching", "mature"]
 _LEAST_FOR_A_TREND = 3  # two points always lie on a line
@@ -25,7 +25,8 @@ class MaturityStep:
     """One promoted generation.
 
     ``weight_change`` is in percent. ``gain`` is its best gain in any score over its parent, a fraction; a falling tone
-    drift is a gain; None where no score was measured in both, or by another measure (``by_another_measure``).
+    drift is a gain; None where no score was measured in both, or by another measure (``by_another_measure``). ``lost`` is how
+    much less of the base it has kept than its parent; None where that was not measured in both.
     """
 
     gen: int
@@ -33,6 +34,7 @@ class MaturityStep:
     gain: float | None
     still: bool
     by_another_measure: bool = False
+    lost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,13 @@ class Maturity:
             if newest.by_another_measure
             else "a score gain that could not be measured"
             if newest.gain is None
-            else f"a score gain of {newest.gain:+.3f}"
+            else f"a score gain of {shown_change(newest.gain)}"
         )
         newest_change = (
             f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"
         )
+        if newest.lost is not None and newest.lost > self.rule.score_gain:
+            newest_change += f", and lost {newest.lost:.3f} of what the base could do"
         still = f"{self.streak} of the {self.needed} generations in a row that the rule asks for stood still"
         if self.state == "mature":
             return f"mature: the newest {self.streak} promoted generations stood still ({newest_change}); more of the same will change little"
@@ -104,18 +108,25 @@ def own_line(rows: Iterable[Row], newest: int) -> list[Row]:
 
 
 def judge(
-    line: Sequence[Row], rule: Rule, measures: Mapping[int, str | None] | None = None
+    line: Sequence[Row],
+    rule: Rule,
+    measures: Mapping[int, str | None] | None = None,
+    kept: Mapping[int, float | None] | None = None,
 ) -> Maturity:
     """``line`` as of ``own_line``. The ancestor, which was taught nothing, counts only as what its child is compared with.
 
-    ``measures``: by which measures each generation was judged; scores of different ones give no gain.
+    ``measures``: by which measures each generation was judged; scores of different ones give no gain. ``kept``: each
+    generation's ability; one that loses more of it than ``score_gain`` does not stand still.
     """
     by = measures or {}
+    abilities = kept or {}
     steps = []
     for before, row in zip(line, line[1:], strict=False):
         if row.promoted:
             other = by.get(before.gen) != by.get(row.gen)
             gain = None if other else _gain(before, row)
+            had, has = abilities.get(before.gen), abilities.get(row.gen)
+            lost = None if had is None or has is None else round(had - has, 6)
             steps.append(
                 MaturityStep(
                     row.gen,
@@ -123,8 +134,10 @@ def judge(
                     gain,
                     row.weight_change <= rule.weight_change_percent
                     and gain is not None
-                    and gain <= rule.score_gain,
+                    and gain <= rule.score_gain
+                    and (lost is None or lost <= rule.score_gain),
                     other,
+                    lost,
                 )
             )
     streak = 0
@@ -145,7 +158,7 @@ def judge(
 def _gain(before: Row, now: Row) -> float | None:
     gains = [
         old - new if score.less_is_better else new - old
-        for score in SCORES
+        for score in IN_LEDGER
         if (old := getattr(before, score.column)) is not None
         and (new := getattr(now, score.column)) is not None
     ]
@@ -165,7 +178,11 @@ def _trend(values: Sequence[float]) -> Trend | None:
 
 
 def of_generation(
-    rows: Sequence[Row], gen: int, rule: Rule, measures: Mapping[int, str | None] | None = None
+    rows: Sequence[Row],
+    gen: int,
+    rule: Rule,
+    measures: Mapping[int, str | None] | None = None,
+    kept: Mapping[int, float | None] | None = None,
 ) -> Maturity:
     """For the card of a generation: judged along its own line; a denied one itself does not count."""
-    return judge(own_line(rows, gen), rule, measures)
+    return judge(own_line(rows, gen), rule, measures, kept)

@@ -9,7 +9,7 @@ from luna.ledger import Row
 from luna.names import BASE_PARENT, GenerationName
 from luna.promotion.advice import Advice
 from luna.promotion.rule import Decision, Fault
-from luna.scores import GENERALISATION, RECALL, SCORES, TONE_DRIFT
+from luna.scores import ABILITY, GENERALISATION, RECALL, SCORES, TONE_DRIFT
 
 
 def build(
@@ -64,6 +64,7 @@ def build(
             **{
                 score.key: None if score.name in blind else scores[score.name]["value"]
                 for score in SCORES
+                if score.name in scores
             },
             "intervals": {
                 name: {"n": score["n"]}
@@ -75,6 +76,7 @@ def build(
             "recall_new": (scores["recall"]["details"] or {}).get("new"),
             "recall_old": (scores["recall"]["details"] or {}).get("old"),
             "backward_transfer": transfer,
+            "general": (scores.get(ABILITY.name) or {}).get("details"),
             "eval_time_minutes": timing["eval_time_minutes"],
             "method": timing.get("method"),
             "left_out": timing.get("left_out", 0),

@@ -6,27 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from luna.promotion import general
 from luna.promotion.advice import Advice
+from luna.promotion.cell import as_cell
 from luna.promotion.compare import Flips
 from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
-from luna.scores import BY_NAME, SCORES
+from luna.scores import BY_NAME, SCORES, shown, shown_change
 
 WORST = 5
 _LISTED = 10
-
-
-def _line(text: str, limit: int = 160) -> str:
-    """Text from a conversation or a model as one line of a table, unable to end the cell or to mark it up."""
-    text = " ".join(text.split())
-    text = text if len(text) <= limit else text[: limit - 1] + "…"
-    for mark in "\\`*_{}[]<>|#":
-        text = text.replace(mark, "\\" + mark)
-    return text
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _verdict(metrics: Mapping[str, Any]) -> str:
@@ -46,14 +35,16 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
     for verdict in decision.verdicts:
         interval = metrics["evaluation"]["intervals"][verdict.clause]
         mark = (
-            "❌ " + verdict.reason
+            "– " + verdict.reason
+            if not verdict.counted
+            else "❌ " + verdict.reason
             if not verdict.passed
             else "⚠ " + verdict.warning
             if verdict.warning
             else "✅"
         )
         rows.append(
-            f"| **{BY_NAME[verdict.clause].title.title()}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
+            f"| **{BY_NAME[verdict.clause].title}** | {shown(verdict.value)} | {shown(interval['low'])} to {shown(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
         )
     return rows
 
@@ -86,7 +77,7 @@ def _left_out(count: int) -> list[str]:
 
 
 def _question(row: Mapping[str, Any]) -> str:
-    return _line(row["messages"][-1][1])
+    return as_cell(row["messages"][-1][1])
 
 
 def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -99,7 +90,7 @@ def worst(answers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _advised(advice: Advice) -> str:
-    return f"{replace(advice, questions=tuple(map(_line, advice.questions))).sentence}."
+    return f"{replace(advice, questions=tuple(map(as_cell, advice.questions))).sentence}."
 
 
 def evaluation(
@@ -127,8 +118,9 @@ def evaluation(
         "",
         *_clauses(metrics, decision),
         "",
-        f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
+        f"Recall of what was taught now: {shown(scores['recall_new'])}; of what earlier generations were taught: {shown(scores['recall_old'])}; backward transfer: {shown(scores['backward_transfer'])}.",
         *_left_out(scores.get("left_out", 0)),
+        *general.lines(scores.get("general")),
         "",
         *(["## What to change", "", _advised(advice), ""] if advice else []),
         "## Lineage and data",
@@ -150,7 +142,7 @@ def evaluation(
     if bad:
         lines += ["| Kind | Question | Expected | Answered |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {row['kind']} | {_question(row)} | {_line(' / '.join(row['expect']) or row['reference'])} | {_line(row['text']) or '(nothing)'} |"
+            f"| {row['kind']} | {_question(row)} | {as_cell(' / '.join(row['expect']) or row['reference'])} | {as_cell(row['text']) or '(nothing)'} |"
             for row in bad
         ]
     else:
@@ -173,7 +165,7 @@ def evaluation(
                     "",
                     f"**{title}**",
                     "",
-                    *(f"- {_question(row)} → {_line(row['text'])}" for row in rows[:_LISTED]),
+                    *(f"- {_question(row)} → {as_cell(row['text'])}" for row in rows[:_LISTED]),
                 ]
                 if rows
                 else []
@@ -188,9 +180,10 @@ def evaluation(
         "## How this was measured",
         "",
         "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
-        "or, where none is given, when it says what is new in a taught reply and nothing that contradicts it. Generalization asks paraphrases that were never trained on; of held-out "
+        "or, where none is given, when it says what is new in a taught reply and nothing that contradicts it. Generalisation asks paraphrases that were never trained on; of held-out "
         "conversations without one, the true reply must be found among distractors by mean log-likelihood, counted above chance. Tone drift is the "
-        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself.",
+        "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself. Ability "
+        "asks the general questions of evals/ability that the base answers rightly.",
         *([f"The measures: {scores['method']}."] if scores.get("method") else []),
         "",
     ]
@@ -205,12 +198,12 @@ def _delta(
     now: float | None, before: float | None, same_measure: bool, less_is_better: bool = False
 ) -> str:
     if not same_measure and before is not None:
-        return f"{_value(now)} (parent: {_value(before)}, by another measure: they do not compare)"
+        return f"{shown(now)} (parent: {shown(before)}, by another measure: they do not compare)"
     if now is None or before is None:
-        return f"{_value(now)} (parent: {_value(before)})"
+        return f"{shown(now)} (parent: {shown(before)})"
     change = now - before
     mark = "" if not round(change, 3) else " ✅" if (change < 0) == less_is_better else " ⚠"
-    return f"{now:.3f} (parent: {before:.3f}) → {change:+.3f}{mark}"
+    return f"{shown(now)} (parent: {shown(before)}) → {shown_change(change)}{mark}"
 
 
 def model_card(
@@ -222,7 +215,7 @@ def model_card(
     base: str,
     maturity: Maturity,
 ) -> str:
-    """The model card of the generation."""
+    """The model card of the generation: numbers and hashes, no word of a conversation, since a card is what people pass on."""
     generation, data, training, scores, evolution = (
         metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution")
     )
@@ -246,7 +239,7 @@ def model_card(
         for verdict in decision.verdicts
         if verdict.warning or not verdict.passed
     ]
-    lost = [f"{_question(row)} → {_line(row['text'])}" for row in (flips.lost if flips else [])]
+    lost = len(flips.lost) if flips else 0
     lines = [
         f"# {generation['name']} Model Card",
         "",
@@ -267,9 +260,10 @@ def model_card(
         "## Evaluation Deltas",
         "",
         *(
-            f"- **{score.title}**: {_delta(scores[score.key], before.get(score.key), same, score.less_is_better)}"
+            f"- **{score.title}**: {_delta(scores.get(score.key), before.get(score.key), same, score.less_is_better)}"
             for score in SCORES
         ),
+        *general.card(scores.get("general")),
         "",
         "## Weight Evolution",
         "",
@@ -285,8 +279,9 @@ def model_card(
         "",
         "## Known Regressions",
         "",
-        *(f"- {row}" for row in lost[:_LISTED] or ["None detected"]),
-        *([f"- and {len(lost) - _LISTED} more, in answers.jsonl"] if len(lost) > _LISTED else []),
+        f"- {lost} of {flips.common} probes asked of both became wrong; EVAL.md has them"
+        if flips and lost
+        else "- None detected",
         "",
         "## Commit Hash",
         "",

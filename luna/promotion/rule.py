@@ -9,7 +9,7 @@ from typing import Any
 
 from luna.params import Clause, Promotion
 from luna.promotion import size
-from luna.scores import SCORES, Score
+from luna.scores import ABILITY, IN_LEDGER, Score, shown
 
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
 
@@ -30,7 +30,8 @@ class Verdict:
     """What one clause of the rule says.
 
     ``value`` is None where there is no score, be it that the exam cannot tell taught from untaught; ``limit`` is what
-    it must reach, ``lacking`` how many more probes it needs.
+    it must reach, ``lacking`` how many more probes it needs. ``counted`` is False where nothing could be told, so that it
+    decides nothing.
     """
 
     clause: str
@@ -42,6 +43,7 @@ class Verdict:
     fault: Fault | None = None
     limit: float | None = None
     lacking: int = 0
+    counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,11 @@ def decide(
             (regressions or {}).get(score.name),
             (untaught or {}).get(score.name),
         )
-        for score in SCORES
+        for score in IN_LEDGER
     ]
+    if rule.ability is not None and ABILITY.name in scores:
+        p = (regressions or {}).get(ABILITY.name)
+        verdicts.append(_judge_ability(scores[ABILITY.name], rule.ability, p))
     failed = [f"Training failed: {stopped['why']}"] if stopped and stopped["failed"] else []
     passed = all(verdict.passed for verdict in verdicts) and not failed
     failed += [verdict.reason for verdict in verdicts if not verdict.passed]
@@ -89,6 +94,21 @@ def decide(
     else:
         notes = "; ".join([*failed, *warnings]) or "All clauses hold"
     return Decision(passed or is_ancestor, verdicts, notes)
+
+
+def _judge_ability(score: Mapping[str, Any], clause: Clause, p: float | None) -> Verdict:
+    """Of a base that answers next to nothing of the questions nothing can be told, and a line on it goes on without the clause."""
+    if score["n"] >= size.LEAST_GENERAL:
+        return _judge(ABILITY, score, clause, size.LEAST_GENERAL, p, None)
+    return Verdict(
+        ABILITY.name,
+        None,
+        f">= {shown(clause.minimum)}",
+        True,
+        f"cannot tell: the base answers {score['n']} general questions rightly, and {size.LEAST_GENERAL} are needed, so this clause does not count",
+        limit=clause.minimum,
+        counted=False,
+    )
 
 
 def _judge(
@@ -103,11 +123,11 @@ def _judge(
     value, n = score["value"], score["n"]
     least = clause.minimum is not None
     sign, limit = (">=", clause.minimum) if least else ("<=", clause.maximum)
-    bound = f"{sign} {limit:.2f}"
+    bound = f"{sign} {shown(limit)}"
 
     def fails(fault: Fault, reason: str, lacking: int = 0) -> Verdict:
-        shown = None if fault is Fault.BLIND else value
-        return Verdict(of.name, shown, bound, False, reason, None, fault, limit, lacking)
+        known = None if fault is Fault.BLIND else value
+        return Verdict(of.name, known, bound, False, reason, None, fault, limit, lacking)
 
     if n < min_probes:
         few = f"{title} rests on {n} probes, too few to judge: {min_probes} are needed"
@@ -117,16 +137,16 @@ def _judge(
     if least and base is not None and limit and base >= limit:  # a minimum of 0 asks for nothing
         return fails(
             Fault.BLIND,
-            f"{title} cannot be judged: this exam cannot tell taught from untaught, because the untaught base scores {base:.3f} in it",
+            f"{title} cannot be judged: this exam cannot tell taught from untaught, because the untaught base scores {shown(base)} in it",
         )
     if value < limit if least else value > limit:
-        return fails(Fault.BOUND, f"{title} {value:.3f} is not {bound}")
+        return fails(Fault.BOUND, f"{title} {shown(value)} is not {bound}")
     if clause.confidence is not None:
         edge = score["low"] if least else score["high"]
         if edge is None or (edge < clause.confidence if least else edge > clause.confidence):
             return fails(
                 Fault.INTERVAL,
-                f"{title}'s 95 % interval reaches {edge:.3f}, not {sign} {clause.confidence:.2f}",
+                f"{title}'s 95 % interval reaches {shown(edge)}, not {sign} {shown(clause.confidence)}",
                 n,  # an interval of twice as many is narrower by a third
             )
     if clause.no_regression and p is not None and p < REGRESSION_P:
@@ -136,7 +156,9 @@ def _judge(
         )
     warning = None
     if clause.target is not None and (value < clause.target if least else value > clause.target):
-        warning = f"{title} {value:.3f} is short of the target {clause.target:.2f} (acceptable)"
+        warning = (
+            f"{title} {shown(value)} is short of the target {shown(clause.target)} (acceptable)"
+        )
     return Verdict(
-        of.name, value, bound, True, f"{title} {value:.3f} {bound}", warning, None, limit
+        of.name, value, bound, True, f"{title} {shown(value)} {bound}", warning, None, limit
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from luna.params import Auto
 
 LEAST, MOST = 8, 20
+LEAST_GENERAL = 20  # general questions that the base answers rightly, below which nothing can be told of what was kept
 _SHARE = 0.1  # of the conversations: as many can be held out for the exam and all others be taught
 
 

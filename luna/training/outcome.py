@@ -30,7 +30,7 @@ class Outcome:
 
     ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step. ``known`` is the share of
     a sample of what was taught that the model knows in the end, 0..1, and ``known_at`` the step at which it was enough;
-    None where nobody looked, or it never was. ``ended``: one of the constants above, or the kind of the stop.
+    None where nobody looked, or it never was. ``scale``: of the adapter, in parts of what it was trained at. ``ended``: one of the constants above, or the kind of the stop.
     """
 
     steps: int
@@ -46,6 +46,7 @@ class Outcome:
     ended: str = STEPS
     known: float | None = None
     known_at: int | None = None
+    scale: float = 1.0
 
     @property
     def loss_start(self) -> float | None:

@@ -29,6 +29,7 @@ def train(
     loss_dir: Path,
     out: Path,
     new: Collection[str],
+    known: Collection[str] = (),
 ) -> Outcome:
     """As luna.training.trainer.train on models/training_set.jsonl, in ``settings.processes`` processes.
 
@@ -47,6 +48,7 @@ def train(
             "loss": str(loss_dir),
             "out": str(out),
             "new": sorted(new),
+            "known": sorted(known),
         },
     )
     command = [
@@ -101,6 +103,7 @@ def main() -> None:
             Path(spec["loss"]),
             Path(spec["out"]),
             new=frozenset(spec["new"]),
+            known=frozenset(spec["known"]),
         )
     except InputError as error:
         files.write_json(RESULT, {"refused": str(error)})

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
 
-from luna.conversations.examples import IGNORED, Teaching
+from luna.conversations.examples import IGNORED, Example, Teaching
 from luna.conversations.schema import Conversation
 from luna.errors import InputError
 from luna.files import read_json
@@ -39,6 +39,7 @@ from luna.training.outcome import CEILING, KNOWN, STEPS, Outcome
 from luna.training.pace import Pace
 from luna.training.progress import ShowProgress
 from luna.training.recital import Recital, Row
+from luna.training.smaller import Scaled, smallest
 from luna.training.watch import Stop, Watch
 
 
@@ -51,16 +52,20 @@ def train(
     loss_dir: Path,
     out: Path,
     new: Collection[str] | None = None,
+    known: Collection[str] = (),
 ) -> Outcome:
     """Train an adapter on the model folder ``weights`` and save it into ``out``, unless the watch on the loss stopped it as failed.
 
-    ``new``: identities of the conversations that are not replayed; None: of all. Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
+    ``new``: identities of the conversations that are not replayed; None: of all. ``known``: of those that the base knew before,
+    which are trained and say nothing of what was learnt. Training resumes from a checkpoint in ``checkpoints``, with the same result bit for bit on one device.
 
     Raises:
         InputError: no reply fits in train.max_seq_length, or memory does not suffice.
     """
     with memory.explained(settings):
-        return _train(weights, conversations, chat, settings, checkpoints, loss_dir, out, new)
+        return _train(
+            weights, conversations, chat, settings, checkpoints, loss_dir, out, new, known
+        )
 
 
 def _train(
@@ -72,21 +77,25 @@ def _train(
     loss_dir: Path,
     out: Path,
     new: Collection[str] | None,
+    known: Collection[str],
 ) -> Outcome:
     started = time.monotonic()
     model, tokenizer = _load(weights, settings)
     taught: list[Row] = []
+    rows: list[Example] = []
     with Teaching(tokenizers.load(weights)) as teaching:
         for item in conversations:
             is_new = new is None or item.identity in new
             examples = teaching.examples(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
+            rows += examples
+            if item.identity in known:
+                continue
             # The accepted answers are about the last reply.
             taught += [Row(one, is_new) for one in examples[:-1]]
             taught += [Row(one, is_new, item.expect) for one in examples[-1:]]
-    rows = [row.example for row in taught]
-    if not rows:
+    if not taught:
         raise InputError(
             f"No reply fits in {settings.max_seq_length} tokens with its question, so there is nothing to learn: raise train.max_seq_length in params.yaml."
         )
@@ -114,6 +123,7 @@ def _train(
         ),
         callbacks=[shown],
     )
+    recital: Recital | None = None
     if lasting:
         trainer.pace = lasting
         recital = Recital(taught, settings.seed, tokenizer.decode)
@@ -133,7 +143,10 @@ def _train(
         resume_from_checkpoint=str(newest) if newest else None
     ).metrics["train_runtime"]
     passes += trainer.state.epoch or 0.0
+    scale = 1.0
     if environment.is_first() and not (shown.stopped and shown.stopped.failed):
+        if recital and settings.least_scale < 1.0:
+            scale = _smaller(model, recital, settings.least_scale)
         model.save_pretrained(str(out), safe_serialization=True)
     cuda = torch.cuda.is_available()
     # ru_maxrss is kilobytes on Linux and bytes on macOS (getrusage(2)).
@@ -153,8 +166,22 @@ def _train(
         peak_memory=peak,
         peak_gpu_memory=torch.cuda.max_memory_reserved() if cuda else None,
         stopped=shown.stopped,
+        scale=scale,
         **_end(shown.stopped, lasting),
     )
+
+
+def _smaller(model: Any, recital: Recital, least: float) -> float:
+    """Scale the adapter down while no less is known, and say to how much of its full scale."""
+    scaled = Scaled(model)
+
+    def share(scale: float) -> float:
+        scaled.to(scale)
+        return recital.share(model)
+
+    scale = smallest(share, least)
+    scaled.keep(scale)
+    return scale
 
 
 class _Trainer(SFTTrainer):

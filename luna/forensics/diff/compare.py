@@ -61,7 +61,7 @@ def _scores(a: Known, b: Known) -> dict[str, dict[str, Any]]:
             value = (
                 known.number("evaluation", score.key)
                 if known.metrics
-                else known.entry.scores[score.column]
+                else known.entry.scores.get(score.column)
             )
             interval = {
                 bound: known.number("evaluation", "intervals", score.name, bound)

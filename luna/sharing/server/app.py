@@ -1,4 +1,4 @@
-"""The web application of `luna serve`: its routes, and what is done with a request before llama.cpp's server gets it.
+"""The web application of `luna serve`: its routes, and how a request is made ready.
 
 See https://platform.openai.com/docs/api-reference. What llama-server answers goes back untouched; here a request gets
 its generation, the system prompt of the teaching and its tokens, and what nobody would heed is refused.
