@@ -33,8 +33,8 @@ GENERALISATION = Score(
     "generalisation",
     "generalize",
     "eval_generalize",
-    "Generalization",
-    "Generalization",
+    "Generalization",  # in the tags of sealed generations
+    "Generalisation",
     "accuracy",
 )
 TONE_DRIFT = Score(
@@ -51,3 +51,13 @@ IN_LEDGER = (RECALL, GENERALISATION, TONE_DRIFT)
 #: What is learnt comes first, what is kept of the base last.
 SCORES = (*IN_LEDGER, ABILITY)
 BY_NAME = {score.name: score for score in SCORES}
+
+
+def shown(value: float | None) -> str:
+    """A score, or a bound of one, for a person: the one rounding, in every report, table, card and message."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def shown_change(value: float | None) -> str:
+    """How much a score has changed, rounded as the scores are."""
+    return "-" if value is None else f"{value:+.3f}"

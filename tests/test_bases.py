@@ -133,6 +133,12 @@ def test_an_adapter_is_not_sought_in_experts_nor_in_what_chooses_among_them(tmp_
     assert model_folder.layer_modules(tmp_path) == ["q_proj", "down_proj", "gate"]
 
 
+def test_a_person_hears_that_experts_stay_as_they_are():
+    [sentence] = base_check.Checked((), (), ("q_proj", "o_proj")).sentences
+    assert "experts, which stay as they are: what learns is q_proj, o_proj" in sentence
+    assert base_check.Checked((), ()).sentences == []
+
+
 def test_the_template_is_settled_in_one_place_for_transformers_and_the_converter(own):
     source = (own / "chat_template.jinja").read_text()
     edit(own / "tokenizer_config.json", chat_template="another")

@@ -57,6 +57,8 @@ def test_a_generation_is_rebuilt_bit_for_bit_and_the_head_goes_back_to_it(old, t
     assert row["head"]
     model = hashlib.sha256((mine.path / "models/model.gguf").read_bytes()).hexdigest()
     assert model == row["weights_sha256"]
+    mine.luna("export", "G001", "--to", str(tmp_path / "out"), "--ollama")
+    assert row["weights_sha256"] in (tmp_path / "out/README.md").read_text()
 
 
 def test_it_grows_under_the_code_of_today(old, tmp_path):

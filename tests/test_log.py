@@ -18,14 +18,20 @@ from luna.errors import InputError
 from luna.forensics.lanes import as_text, lay_out
 
 
-def on_terminal(repo: Repo, columns: int, *arguments: str) -> str:
+def on_terminal(repo: Repo, columns: int, *arguments: str, **environment: str) -> str:
     """What the command prints on a terminal of that width."""
     from bench import terminal  # it needs pty, which Windows lacks
 
     return re.sub(
         r"\x1b\[[0-9;]*m",
         "",
-        terminal.shown(repo.path, "luna", *arguments, columns=columns, TERM="xterm", NO_COLOR="1"),
+        terminal.shown(
+            repo.path,
+            "luna",
+            *arguments,
+            columns=columns,
+            **({"TERM": "xterm", "NO_COLOR": "1", "PAGER": "cat"} | environment),
+        ),
     )
 
 
@@ -44,6 +50,35 @@ def test_table_is_whole_in_a_pipe_and_loses_columns_on_a_narrow_terminal(line):
         and "denied" in narrow
         and "recall" in narrow
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals on Windows")
+def test_a_long_line_is_shown_in_a_pager_and_limit_shows_the_newest(line, tmp_path):
+    rows = line.json("log")
+    for arguments, names in (
+        (("log", "--limit", "2"), [f"G{row['gen']:03d}" for row in rows[2:]]),
+        (("log", "--graph", "-n", "1"), ["G003"]),
+    ):
+        text = line.luna(*arguments).stdout.splitlines()[1:]
+        assert [name in row for name, row in zip(names, text, strict=True)] == [True] * len(names)
+    assert [row["gen"] for row in line.json("log", "--limit", "2")] == [2, 3]
+    assert line.json("log", "--head", "--limit", "1") == line.json("log", "--head")[-1:]
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\nsed 's/^/| /'\n: > {tmp_path}/used\n")
+    pager.chmod(0o755)
+    used = tmp_path / "used"
+    for lines, environment, paged in (
+        (40, {}, False),
+        (3, {}, True),
+        (3, {"PAGER": ""}, False),
+        (3, {"PAGER": "no-such-pager"}, False),
+        (3, {"TERM": "dumb"}, False),
+    ):
+        used.unlink(missing_ok=True)
+        env = {"PAGER": str(pager), "LINES": str(lines)} | environment
+        text = on_terminal(line, 120, "log", **env)
+        assert used.exists() == paged and text.count("| G00") == 4 * paged, (lines, environment)
+        assert all(row["timestamp"] in text for row in rows)
 
 
 def test_states_and_tree_after_a_denial_and_a_rollback(line, tmp_path):

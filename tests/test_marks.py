@@ -117,7 +117,7 @@ def test_a_mark_in_a_message_is_text_in_training_exam_chat_and_server(
         asked["exam"] = prompts[0]
         return [Answer("", 0, True)]
 
-    def streamed(self, prompt, max_tokens):
+    def streamed(self, prompt, max_tokens, *_):
         asked[who] = prompt
         yield ""
         return "stop"

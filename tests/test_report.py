@@ -123,6 +123,7 @@ def test_page_holds_the_whole_line(line, tmp_path):
     assert newest["scores"]["recall"] == {
         "value": metrics["evaluation"]["recall"],
         "bound": 0.0,
+        "text": {"value": "0.000", "low": "0.000", "high": "0.176", "bound": "0.000"},
     } | {key: metrics["evaluation"]["intervals"]["recall"][key] for key in ("low", "high", "n")}
     assert data["generations"][2]["scores"]["recall"]["bound"] == 0.9  # the rule of that day
     assert [
@@ -284,7 +285,7 @@ def test_a_person_clicks_through_the_page(browser, line, tmp_path):
     assert (
         detail.locator("h3").first.inner_text() == rows[2]["name"]
         and "denied" in detail.inner_text()
-        and "at least 90.0 %" in detail.inner_text()
+        and "at least 0.900" in detail.inner_text()
     )
     page.keyboard.press("ArrowDown")
     page.get_by_role("listbox").focus()
@@ -292,7 +293,7 @@ def test_a_person_clicks_through_the_page(browser, line, tmp_path):
     assert detail.locator("h3").first.inner_text() == rows[0]["name"]
     page.keyboard.press("ArrowUp")
     assert detail.locator("h3").first.inner_text() == rows[1]["name"]
-    assert page.get_by_role("option", selected=True).get_attribute("data-gen") == "1"
+    assert page.locator('#generations > [aria-selected="true"]').get_attribute("data-gen") == "1"
     assert page.get_by_role("listbox").get_attribute("aria-activedescendant") == "row-1"
     detail.get_by_text("Files and hashes").click()
     assert rows[1]["weights_sha256"] in detail.inner_text()
@@ -318,6 +319,116 @@ def test_a_person_clicks_through_the_page(browser, line, tmp_path):
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != light
     assert page.locator("figure svg.marks").count() == CHARTS
     assert asked == [path.as_uri()]
+
+
+def test_a_link_leads_to_a_generation_and_back_leads_back(browser, line, tmp_path):
+    path = tmp_path / "page.html"
+    line.luna("report", "-o", str(path))
+    page, _ = opened(browser, path)
+    title = page.locator("#detail h3").first
+    page.get_by_role("option", name="G001 promoted").click()
+    page.get_by_role("option", name="G002 denied").click()
+    assert page.url.endswith("#G002")
+    page.locator("#detail").get_by_role("button", name="G001").click()
+    assert page.url.endswith("#G001") and "G001" in title.inner_text()
+    page.get_by_role("listbox").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowUp")
+    assert page.url.endswith("#G003")
+    page.go_back()
+    assert page.url.endswith("#G002") and "G002" in title.inner_text()
+    page.go_back()
+    page.go_back()
+    assert page.url == path.as_uri() and "G003" in title.inner_text()
+    page.go_forward()
+    assert "G001" in title.inner_text()
+    page.get_by_role("link", name="Scores").click()
+    assert "G001" in title.inner_text()
+    page.goto(f"{path.as_uri()}#g2")
+    page.wait_for_function("document.querySelector('#detail h3').textContent.includes('G002')")
+    page.close()
+    other, _ = opened(browser, path)
+    other.goto(f"{path.as_uri()}#G0001")
+    other.reload()
+    other.wait_for_selector("html[data-drawn]")
+    assert "G001" in other.locator("#detail h3").first.inner_text()
+
+
+def test_the_list_is_filtered_and_sorted(browser, line, tmp_path):
+    path = tmp_path / "page.html"
+    line.luna("report", "-o", str(path))
+    page, asked = opened(browser, path)
+    rows = page.locator('[role="option"]:visible')
+
+    def listed() -> list[str]:
+        return [row.split()[0] for row in rows.all_inner_texts()]
+
+    drawing = page.locator(".canvas > svg")
+    assert listed() == ["G003", "G002", "G001", "G000"] and drawing.is_visible()
+    page.get_by_label("Show", exact=True).select_option("denied")
+    assert listed() == ["G002"] and not drawing.is_visible()
+    assert page.locator("#count").inner_text() == "1 of 4 generations"
+    page.get_by_label("Show", exact=True).select_option("promoted")
+    assert listed() == ["G003", "G001"]
+    page.get_by_label("Show", exact=True).select_option("")
+    page.get_by_label("Order").select_option("tone_drift")
+    scores = {item["short"]: item["scores"]["tone_drift"] for item in embedded(path)["generations"]}
+    assert listed() == sorted(scores, key=lambda short: (scores[short]["value"], -int(short[1:])))
+    figures = page.locator('[role="option"] .figure').all_inner_texts()
+    assert figures == [scores[short]["text"]["value"] for short in listed()]
+    page.get_by_role("listbox").focus()
+    page.keyboard.press("Home")
+    assert listed()[0] in page.locator("#detail h3").first.inner_text()
+    page.get_by_label("Order").select_option("")
+    page.get_by_label("With the text").fill("g002")
+    assert "G002" in listed() and len(listed()) < 4
+    page.get_by_label("With the text").press("Enter")
+    page.get_by_label("With the text").fill("no such words anywhere")
+    assert listed() == []
+    page.get_by_label("With the text").fill("")
+    assert listed() == ["G003", "G002", "G001", "G000"] and drawing.is_visible()
+    assert asked == [path.as_uri()]
+
+
+def test_two_generations_have_two_ticks(browser, line, tmp_path):
+    from luna.forensics.report import collect, page
+    from luna.history.line import read_line
+
+    data = collect.collect(read_line(line.path, "Luna"))
+    data["generations"] = data["generations"][:2]
+    data["head"] = 1
+    for key in ("matrix", "weights"):
+        data[key] = [cell for cell in data[key] if cell[0] < 2]
+    path = tmp_path / "two.html"
+    path.write_text(page.render(data), encoding="utf-8")
+    shown, _ = opened(browser, path, viewport={"width": 1280, "height": 900})
+    for name in ("score-recall", "score-tone_drift", "storage"):
+        ticks = shown.locator(f'figure[data-chart="{name}"] .role-axis-label').first.locator("text")
+        assert ticks.all_text_contents() == ["0", "1"], name
+
+
+def test_a_score_has_one_spelling_and_one_rounding(line, tmp_path):
+    """In the ledger's table, EVAL.md, the cards, the report and the comparison."""
+    from luna import scores
+
+    path = tmp_path / "page.html"
+    line.luna("report", "-o", str(path))
+    data = embedded(path)
+    metrics = json.loads((line.path / "models/metrics.json").read_text())["evaluation"]
+    line.luna("export", "G003", "--to", str(tmp_path / "out"))
+    texts = {
+        "log": line.luna("log", "--limit", "1").stdout,
+        "EVAL.md": (line.path / "models/EVAL.md").read_text(),
+        "MODEL_CARD.md": (line.path / "models/MODEL_CARD.md").read_text(),
+        "README.md": (tmp_path / "out/README.md").read_text(),
+        "diff": line.luna("diff", "G001", "G003").stdout,
+        "report": json.dumps(data["generations"][3]["scores"]),
+    }
+    for score in scores.SCORES:
+        for where, text in texts.items():
+            assert scores.shown(metrics[score.key]) in text, (where, score.name)
+            if where not in ("log", "report"):
+                assert score.title in text and "eneralization" not in text, (where, score.name)
 
 
 def test_hostile_text_is_shown_and_does_nothing(browser, hostile):
@@ -349,7 +460,7 @@ def test_a_long_line_on_a_phone_and_in_the_dark(browser, long, tmp_path, options
         "it scrolls sideways"
     )
     assert (
-        page.get_by_role("option").count() == 120
+        page.locator("#generations > [role=option]").count() == 120
         and page.locator("figure .marks").count() == CHARTS
     )
     page.get_by_role("option", name="G097 rolled back").scroll_into_view_if_needed()

@@ -21,6 +21,10 @@ from luna.answering.gguf_vocabulary import GgufVocabulary, silent
 from luna.errors import ExportError
 
 BATCH_TOKENS = 512
+#: Tokens of a talk, however many a model was made for: what is kept of each takes memory from the start.
+MAX_WINDOW = 16_384
+#: Tokens less likely than this share of the likeliest are not drawn (min-p, Nguyen et al. 2024, arXiv 2407.01082).
+_MIN_P = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,16 @@ class _Sequence:
 
 
 class Engine(GgufVocabulary):
-    """A loaded model. Use as a context manager; the model is loaded once and freed at the end."""
+    """A loaded model. Use as a context manager; the model is loaded once and freed at the end.
+
+    ``context_per_sequence``: tokens of a prompt with its answer; None: the model's own window, for one talk alone.
+    """
 
     def __init__(
         self,
         path: Path,
         parallel: int = 16,
-        context_per_sequence: int = 512,
+        context_per_sequence: int | None = 512,
         threads: int | None = None,
         gpu_layers: int = 0,
     ) -> None:
@@ -63,8 +70,12 @@ class Engine(GgufVocabulary):
         super().__init__(path, gpu_layers)
         with silent():
             params = llama_cpp.llama_context_default_params()
+            if context_per_sequence is None:
+                context_per_sequence = min(self.context_length or MAX_WINDOW, MAX_WINDOW)
+                params.n_ctx = context_per_sequence
+            else:
+                params.n_ctx = (parallel + 1) * context_per_sequence
             params.n_seq_max = parallel + 1  # one for the shared beginning
-            params.n_ctx = (parallel + 1) * context_per_sequence
             params.n_batch = params.n_ubatch = BATCH_TOKENS
             params.n_threads = params.n_threads_batch = threads
             params.kv_unified = True
@@ -75,6 +86,8 @@ class Engine(GgufVocabulary):
                     f"llama.cpp cannot make a context for {path}: lower evaluate.parallel in params.yaml."
                 )
         self.limit = context_per_sequence
+        # The tokens that sequence 0 has evaluated, in the order of their positions.
+        self._held: list[int] = []
         self._batch = llama_cpp.llama_batch_init(BATCH_TOKENS, 0, 1)
 
     def close(self) -> None:
@@ -87,11 +100,31 @@ class Engine(GgufVocabulary):
     # -- evaluation
 
     def _forget(self, sequence: int) -> None:
+        if sequence == 0:
+            self._held = []
         llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self._context), sequence, 0, -1)
 
     def _forget_all(self) -> None:
+        self._held = []
         # Not by the number -1, which llama.cpp takes for all sequences: models with a recurrent state refuse it.
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self._context), False)
+
+    def _keep_beginning(self, prompt: list[int]) -> int:
+        """Forget all but what the prompt begins with; returns how many of its tokens need no evaluation."""
+        same = 0
+        while same < min(len(self._held), len(prompt) - 1) and self._held[same] == prompt[same]:
+            same += 1
+        memory = llama_cpp.llama_get_memory(self._context)
+        # Some architectures cannot forget an end alone, or have let go of the beginning (sliding windows).
+        if (
+            same
+            and llama_cpp.llama_memory_seq_rm(memory, 0, same, -1)
+            and llama_cpp.llama_memory_seq_pos_min(memory, 0) == 0
+        ):
+            self._held = self._held[:same]
+            return same
+        self._forget_all()
+        return 0
 
     def _decode(self, rows: Sequence[tuple[int, int, int, bool]]) -> dict[int, np.ndarray]:
         """Evaluate (token, position, sequence, wanted) rows; logits of the wanted rows by row index."""
@@ -179,9 +212,16 @@ class Engine(GgufVocabulary):
         return [answer for answer in answers if answer is not None]
 
     def stream(
-        self, prompt: list[int], max_tokens: int
+        self,
+        prompt: list[int],
+        max_tokens: int,
+        temperature: float = 0.0,
+        chance: Callable[[], float] | None = None,
     ) -> Generator[str, None, Literal["stop", "length"]]:
-        """The greedy answer to one prompt, piece by piece; only whole characters are given out. Its value is why it ended, in OpenAI's words.
+        """The answer to one prompt, piece by piece; only whole characters are given out. Its value is why it ended, in OpenAI's words.
+
+        Greedy, unless a ``temperature`` above 0 is given with ``chance``, which gives numbers from 0 to 1. What the prompt has
+        in common with the talk before is not evaluated again.
 
         Raises ExportError when the prompt leaves no room in the context, or the logits are no numbers.
         """
@@ -189,20 +229,24 @@ class Engine(GgufVocabulary):
             raise ExportError(
                 f"The conversation is {len(prompt)} tokens long and the context holds {self.limit}: start a new one."
             )
-        self._forget_all()
+        position = self._keep_beginning(prompt)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        tokens, position, ended = prompt, 0, False
+        tokens, ended = prompt[position:], False
         for _ in range(min(max_tokens, self.limit - len(prompt))):
             rows = [
                 (token, position + i, 0, i == len(tokens) - 1) for i, token in enumerate(tokens)
             ]
+            held, self._held = self._held, []  # nothing is certain while it is evaluated
             row = self._decode(rows)[len(rows) - 1]
+            self._held = held + tokens
             position += len(tokens)
             if not np.isfinite(row).all():
                 raise ExportError(
                     "The model's logits are not numbers: this generation cannot answer."
                 )
-            token = int(row.argmax())
+            token = (
+                _drawn(row, temperature, chance) if chance and temperature else int(row.argmax())
+            )
             if ended := llama_cpp.llama_vocab_is_eog(self._vocab, token):
                 break
             tokens = [token]
@@ -219,6 +263,15 @@ class Engine(GgufVocabulary):
         by_row = self._decode(rows)
         self._forget_all()
         return np.stack([by_row[index] for index in sorted(by_row)])
+
+
+def _drawn(row: np.ndarray, temperature: float, chance: Callable[[], float]) -> int:
+    """A token by its probability at that temperature."""
+    scaled = row.astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max())
+    weights[weights < _MIN_P] = 0.0
+    sums = weights.cumsum()
+    return int(np.searchsorted(sums, chance() * sums[-1], side="right"))
 
 
 def _shared_beginning(prompts: Sequence[list[int]]) -> list[int]:

@@ -94,6 +94,16 @@ class GgufVocabulary:
         """The text of the token that ends an answer."""
         return self._piece(llama_cpp.llama_vocab_eos(self._vocab))
 
+    @property
+    def begin(self) -> str:
+        """The text of the token that begins a sequence; empty where there is none."""
+        return self._piece(llama_cpp.llama_vocab_bos(self._vocab))
+
+    @property
+    def adds_begin(self) -> bool:
+        """Whether llama.cpp's own programs put that token before every prompt."""
+        return bool(llama_cpp.llama_vocab_get_add_bos(self._vocab))
+
     def prompt(self, messages: Messages, system_prompt: str = "") -> list[int]:
         """Tokens of the messages by the model's own chat template, up to where the reply begins.
 
@@ -107,8 +117,8 @@ class GgufVocabulary:
         if self._template is None:
             self._template = ChatTemplate(
                 self.metadata("tokenizer.chat_template"),
-                self._piece(llama_cpp.llama_vocab_bos(self._vocab)),
-                self._piece(llama_cpp.llama_vocab_eos(self._vocab)),
+                self.begin,
+                self.end_of_turn,
             )
         return self._template
 

@@ -41,7 +41,8 @@ def command(
     of every file, and check.py, which needs nothing but Python: python check.py FILE. The check proves
     that every file belongs to the tag, and prints the tag's id, to compare with a clone. The same
     generation always gives the same bytes. The zip and its .sha256 are read-only. Exit code 1 when a
-    checked bundle is damaged or forged.
+    checked bundle is damaged or forged. A bundle is whole, so it holds the conversations that were
+    taught, the probes and the answers: 'luna export' gives the model without them.
     """
     if check is not None and generation is None:
         if output is not None:
@@ -84,3 +85,4 @@ def _write(generation: str, output: Path | None, as_json: bool) -> None:
     else:
         state = "written" if written.created else "was there already, whole"
         typer.echo(f"{written.file}: {state}, {written.bytes} bytes, SHA-256 {written.sha256[:12]}")
+        say("It holds the conversations that were taught; 'luna export' gives the model alone.")

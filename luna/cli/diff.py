@@ -15,7 +15,7 @@ from luna.errors import InputError
 from luna.forensics.diff import compare as generations
 from luna.forensics.tensors import compare as weights_files
 from luna.forensics.tensors.compare import FileDiff
-from luna.scores import BY_NAME
+from luna.scores import BY_NAME, shown, shown_change
 
 _LISTED = 8  # of a list, unless the whole is asked for by --json
 _ARROW = "→"
@@ -96,8 +96,8 @@ def _show(comparison: dict[str, Any], tensors: bool) -> None:
     for name, score in comparison["evals"]["scores"].items():
         _row(
             BY_NAME[name].title,
-            _both(score["a"]["value"], score["b"]["value"], ".3f")
-            + ("" if score["delta"] is None else f" ({score['delta']:+.3f})")
+            f"{shown(score['a']['value'])} {_ARROW} {shown(score['b']['value'])}"
+            + ("" if score["delta"] is None else f" ({shown_change(score['delta'])})")
             + {True: " ✅", False: " ⚠", None: ""}[score["better"]],
         )
     _show_flips(comparison["evals"]["flips"])

@@ -10,6 +10,7 @@ import typer
 
 from luna.cli.common import Json, print_json, repository_root
 from luna.operations import eval as exam
+from luna.scores import BY_NAME, shown
 
 
 def command(
@@ -56,13 +57,10 @@ def command(
     typer.echo(result.model)
     for verdict in result.verdicts:
         score = result.scores[verdict.clause]
-        shown = (
-            "-"
-            if verdict.value is None
-            else f"{verdict.value:.3f} ({score['low']:.3f} to {score['high']:.3f}, "
-            f"n = {score['n']})"
-        )
+        value = shown(verdict.value)
+        if verdict.value is not None:
+            value += f" ({shown(score['low'])} to {shown(score['high'])}, n = {score['n']})"
         typer.echo(
-            f"  {verdict.clause.replace('_', ' '):<16}{shown:<38}"
+            f"  {BY_NAME[verdict.clause].words:<16}{value:<38}"
             f"{'passes' if verdict.passed else 'fails'} {verdict.bound}"
         )

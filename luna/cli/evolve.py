@@ -14,6 +14,7 @@ from luna.errors import InputError
 from luna.operations import evolve, handover
 from luna.operations.gate import changing
 from luna.operations.seal import Sealed
+from luna.scores import shown
 
 _STOPPED = {
     "most": "stopped: --max generations are built",
@@ -142,10 +143,10 @@ def _show_table(events: list[dict[str, Any]]) -> None:
 def _show_learnt(root: Path, sealed: Sealed) -> None:
     """The end of a first run: what the last generation was taught, what it scored, and what to do with it."""
     learnt = evolve.learnt(root, sealed.name)
-    shown = ", ".join(
-        f"{name} {value:.2f}" for name, value in learnt.scores.items() if value is not None
+    scores = ", ".join(
+        f"{name} {shown(value)}" for name, value in learnt.scores.items() if value is not None
     )
-    typer.echo(f"It learnt {learnt.conversations} conversations: {shown or 'nothing to score'}.")
+    typer.echo(f"It learnt {learnt.conversations} conversations: {scores or 'nothing to score'}.")
     if sealed.promoted:
         typer.echo("Talk to the current best: luna chat")
     elif learnt.advice:

@@ -19,14 +19,15 @@ def command(
         bool,
         typer.Option(
             "--ollama",
-            help="Add a Modelfile with the model's template and stop token, for 'ollama create'.",
+            help="Add a Modelfile with the model's template, system prompt and stop marks, for "
+            "'ollama create'.",
         ),
     ] = False,
     lmstudio: Annotated[
         bool,
         typer.Option(
             "--lmstudio",
-            help="Write publisher/model/file, the layout of LM Studio's models folder.",
+            help="Write publisher/model/file, the layout of LM Studio's models folder, and a preset.",
         ),
     ] = False,
     hf: Annotated[
@@ -44,12 +45,21 @@ def command(
             help="Write one PEFT adapter on the base that stands for the whole line.",
         ),
     ] = False,
+    with_data: Annotated[
+        bool,
+        typer.Option(
+            "--with-data",
+            help="Add the conversations, answers and probes, and the reports that quote them.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a generation as a folder for other tools.
 
-    The folder has the model, the adapter, the tokenizer, reports and hashes. It appears complete or not
-    at all. History is not changed. With --hf the weights are rebuilt from base and adapters, as 'luna
+    The model in it says the system prompt that it was taught under by itself, in any program that reads
+    a GGUF's chat template; its weights are the sealed ones. The folder tells nothing else: no
+    conversation, answer or probe is in it, unless you give --with-data. It appears complete or not at
+    all. History is not changed. With --hf the weights are rebuilt from base and adapters, as 'luna
     rebuild' does. A generation's own adapter fits only its parent's weights, so --hf-adapter combines the
     adapters of the whole line into one, and adds the base if no hub has it.
     """
@@ -66,9 +76,17 @@ def command(
     prefix = settings_of(root).line.prefix
     name = line_of(root).resolve(generation)
     kind = kinds[0] if kinds else folder.PLAIN
-    model = folder.export(root, prefix, name, to, kind)
+    model = folder.export(root, prefix, name, to, kind, with_data)
     if as_json:
-        print_json({"name": name, "kind": kind, "folder": str(to), "model": str(model)})
+        print_json(
+            {
+                "name": name,
+                "kind": kind,
+                "folder": str(to),
+                "model": str(model),
+                "with_data": with_data,
+            }
+        )
         return
     following = f". Next: ollama create {prefix.lower()} -f {to / 'Modelfile'}" if as_ollama else ""
     typer.echo(f"{name}: {model}{following}")

@@ -13,7 +13,7 @@ from luna.errors import InputError
 from luna.forensics import lanes
 from luna.history.line import read_line
 from luna.history.lineage import GenerationEntry, Lineage, Move, head_moves, lineage
-from luna.scores import SCORES
+from luna.scores import SCORES, shown
 
 _SYMBOLS = {
     "HEAD": "★",
@@ -50,13 +50,23 @@ def command(
             "record each move.",
         ),
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            help="Only the newest so many generations, or moves with --head.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Every generation with parent, scores and verdict, oldest first.
 
     ★ HEAD is the current best, ◆ base is generation 0, ● promoted is an ancestor of the current best,
     ✗ denied failed the rule and was kept, ○ rolled back was promoted, but a rollback moved the head to
-    an earlier one. A file or a pipe gets every column. Exit code 1 when a line of the ledger cannot be
+    an earlier one. A file or a pipe gets every column; what is longer than the terminal is shown in your
+    pager (PAGER=cat: never). Exit code 1 when a line of the ledger cannot be
     read or this clone does not know the whole line; then the list is made from the tags.
     """
     if graph and head:
@@ -65,15 +75,15 @@ def command(
     line = read_line(root, settings_of(root).line.prefix)
     whole = tell_doubts(line)
     if head:
-        _head(head_moves(line), as_json, whole)
+        _head(head_moves(line)[-(limit or 0) :], as_json, whole)
         return
     history = lineage(line)
     if as_json:
-        print_json([entry.as_json() for entry in history.entries])
+        print_json([entry.as_json() for entry in history.entries[-(limit or 0) :]])
     elif not history.entries and whole:
         typer.echo("No generation has been sealed yet: run 'luna evolve'.")
     else:
-        _show(history, graph)
+        _show(history, graph, limit or len(history.entries))
     for fault in history.faults:
         say(f"luna log: {fault}; values of the tags are shown instead")
     if history.faults or not whole:
@@ -97,10 +107,11 @@ def _head(moves: list[Move], as_json: bool, whole: bool) -> None:
     show(
         columns,
         [[str(move.move), move.when or "?", move.generation, move.who, move.why] for move in moves],
+        paged=True,
     )
 
 
-def _show(history: Lineage, graph: bool) -> None:
+def _show(history: Lineage, graph: bool, limit: int) -> None:
     columns = [
         Column("" if graph else "gen", drawn=graph),
         Column("parent", 2),
@@ -115,10 +126,12 @@ def _show(history: Lineage, graph: bool) -> None:
         Column("born", 8),
     ]
     first = _tree(history) if graph else [entry.short for entry in history.entries]
+    shown_rows = list(zip(first, history.entries, strict=True))[-limit:]
     show(
         columns,
-        [[title, *_cells(entry)] for title, entry in zip(first, history.entries, strict=True)],
-        [_STYLES[entry.state] for entry in history.entries],
+        [[title, *_cells(entry)] for title, entry in shown_rows],
+        [_STYLES[entry.state] for _, entry in shown_rows],
+        paged=True,
     )
 
 
@@ -128,7 +141,7 @@ def _cells(entry: GenerationEntry) -> list[str]:
     return [
         f"G{entry.parent:03d}" if isinstance(entry.parent, int) else entry.parent or "?",
         entry.state,
-        *("-" if value is None else f"{value:.3f}" for value in values),
+        *map(shown, values),
         f"{row.weight_change:g} %" if row else "?",
         str(row.steps) if row else "?",
         row.weights_sha256[:12] if row else "?",

@@ -8,6 +8,7 @@ from luna.cli.common import Json, print_json, repository_root, say
 from luna.cli.table import Column, show
 from luna.operations import maturity as growth
 from luna.promotion.maturity import Maturity
+from luna.scores import shown_change
 
 _NEWEST = 20  # rows that are shown
 _BAR = 20  # characters of the longest bar
@@ -48,7 +49,7 @@ def _show(maturity: Maturity) -> None:
             f"G{step.gen:03d}",
             f"{step.weight_change:g} %",
             "#" * round(_BAR * step.weight_change / longest),
-            "-" if step.gain is None else f"{step.gain:+.3f}",
+            shown_change(step.gain),
             "yes" if step.still else "no",
         ]
         for step in maturity.steps[-_NEWEST:]

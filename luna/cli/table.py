@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +34,15 @@ def printable(text: str) -> str:
 
 
 def show(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], styles: Sequence[str] | None = None
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    styles: Sequence[str] | None = None,
+    paged: bool = False,
 ) -> None:
-    """Print the table; ``styles`` colours each row on a terminal (a rich style)."""
+    """Print the table; ``styles`` colours each row on a terminal (a rich style).
+
+    ``paged``: a table longer than the terminal is shown in the person's pager.
+    """
     from rich.cells import cell_len
     from rich.console import Console
     from rich.text import Text
@@ -74,4 +85,26 @@ def show(
             .encode(sys.stdout.encoding or "ascii", "replace")
             .decode(sys.stdout.encoding or "ascii")
         )
+    if paged and console.is_terminal and len(rows) + 1 >= console.height:
+        with console.capture() as captured:
+            console.print(text, end="", soft_wrap=True, highlight=False)
+        if _in_pager(captured.get()):
+            return
     console.print(text, end="", soft_wrap=True, highlight=False)
+
+
+def _in_pager(text: str) -> bool:
+    """Show the text as git shows its own: in $PAGER, or in less with the end in sight. Returns whether there is a pager."""
+    wanted = os.environ.get("PAGER")
+    command = shlex.split("less -RX +G" if wanted is None else wanted)
+    if os.environ.get("TERM", "dumb") == "dumb" or not command or not shutil.which(command[0]):
+        return False
+    environment = {"LESS": "-RX"} | os.environ
+    try:
+        pager = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, encoding="utf-8")
+    except OSError:
+        return False
+    with contextlib.suppress(OSError, KeyboardInterrupt):  # it was left before the end
+        pager.communicate(text)
+    pager.wait()
+    return True

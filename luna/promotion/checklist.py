@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna.scores import IN_LEDGER
+from luna.scores import IN_LEDGER, shown
 
 DONE, OPEN, YOURS, NONE = "done", "open", "yours", "not needed"
 MARKS = {OPEN: "[ ]", DONE: "[x]", YOURS: "[?]", NONE: "[-]"}
@@ -125,9 +125,9 @@ def after(
     return [
         ticked(
             AFTER,
-            "Run 3 evals (recall, generalization, tone)",
+            "Run 3 evals (recall, generalisation, tone)",
             None not in three,
-            ", ".join("-" if value is None else f"{value:.3f}" for value in three),
+            ", ".join(map(shown, three)),
         ),
         ticked(
             AFTER,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from luna.ledger import Row, descent
 from luna.params import Maturity as Rule
-from luna.scores import IN_LEDGER
+from luna.scores import IN_LEDGER, shown_change
 
 State = Literal["not enough generations", "growing", "approaching", "mature"]
 _LEAST_FOR_A_TREND = 3  # two points always lie on a line
@@ -75,7 +75,7 @@ class Maturity:
             if newest.by_another_measure
             else "a score gain that could not be measured"
             if newest.gain is None
-            else f"a score gain of {newest.gain:+.3f}"
+            else f"a score gain of {shown_change(newest.gain)}"
         )
         newest_change = (
             f"G{newest.gen:03d} changed {newest.weight_change:g} % of the weights with {gain}"

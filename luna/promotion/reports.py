@@ -12,14 +12,10 @@ from luna.promotion.cell import as_cell
 from luna.promotion.compare import Flips
 from luna.promotion.maturity import Maturity
 from luna.promotion.rule import Decision
-from luna.scores import BY_NAME, SCORES
+from luna.scores import BY_NAME, SCORES, shown, shown_change
 
 WORST = 5
 _LISTED = 10
-
-
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _verdict(metrics: Mapping[str, Any]) -> str:
@@ -48,7 +44,7 @@ def _clauses(metrics: Mapping[str, Any], decision: Decision) -> list[str]:
             else "✅"
         )
         rows.append(
-            f"| **{BY_NAME[verdict.clause].title.title()}** | {_value(verdict.value)} | {_value(interval['low'])} to {_value(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
+            f"| **{BY_NAME[verdict.clause].title}** | {shown(verdict.value)} | {shown(interval['low'])} to {shown(interval['high'])} | {interval['n']} | {verdict.bound} | {mark} |"
         )
     return rows
 
@@ -122,7 +118,7 @@ def evaluation(
         "",
         *_clauses(metrics, decision),
         "",
-        f"Recall of what was taught now: {_value(scores['recall_new'])}; of what earlier generations were taught: {_value(scores['recall_old'])}; backward transfer: {_value(scores['backward_transfer'])}.",
+        f"Recall of what was taught now: {shown(scores['recall_new'])}; of what earlier generations were taught: {shown(scores['recall_old'])}; backward transfer: {shown(scores['backward_transfer'])}.",
         *_left_out(scores.get("left_out", 0)),
         *general.lines(scores.get("general")),
         "",
@@ -184,7 +180,7 @@ def evaluation(
         "## How this was measured",
         "",
         "Greedy answers of the exported file through llama.cpp. An answer is right when it contains an accepted answer as whole words, "
-        "or, where none is given, when it says what is new in a taught reply and nothing that contradicts it. Generalization asks paraphrases that were never trained on; of held-out "
+        "or, where none is given, when it says what is new in a taught reply and nothing that contradicts it. Generalisation asks paraphrases that were never trained on; of held-out "
         "conversations without one, the true reply must be found among distractors by mean log-likelihood, counted above chance. Tone drift is the "
         "Jensen-Shannon divergence of style features between answers and reference replies, less what the reference differs from itself. Ability "
         "asks the general questions of evals/ability that the base answers rightly.",
@@ -202,12 +198,12 @@ def _delta(
     now: float | None, before: float | None, same_measure: bool, less_is_better: bool = False
 ) -> str:
     if not same_measure and before is not None:
-        return f"{_value(now)} (parent: {_value(before)}, by another measure: they do not compare)"
+        return f"{shown(now)} (parent: {shown(before)}, by another measure: they do not compare)"
     if now is None or before is None:
-        return f"{_value(now)} (parent: {_value(before)})"
+        return f"{shown(now)} (parent: {shown(before)})"
     change = now - before
     mark = "" if not round(change, 3) else " ✅" if (change < 0) == less_is_better else " ⚠"
-    return f"{now:.3f} (parent: {before:.3f}) → {change:+.3f}{mark}"
+    return f"{shown(now)} (parent: {shown(before)}) → {shown_change(change)}{mark}"
 
 
 def model_card(
@@ -219,7 +215,7 @@ def model_card(
     base: str,
     maturity: Maturity,
 ) -> str:
-    """The model card of the generation."""
+    """The model card of the generation: numbers and hashes, no word of a conversation, since a card is what people pass on."""
     generation, data, training, scores, evolution = (
         metrics[key] for key in ("generation", "data", "training", "evaluation", "evolution")
     )
@@ -243,7 +239,7 @@ def model_card(
         for verdict in decision.verdicts
         if verdict.warning or not verdict.passed
     ]
-    lost = [f"{_question(row)} → {as_cell(row['text'])}" for row in (flips.lost if flips else [])]
+    lost = len(flips.lost) if flips else 0
     lines = [
         f"# {generation['name']} Model Card",
         "",
@@ -283,8 +279,9 @@ def model_card(
         "",
         "## Known Regressions",
         "",
-        *(f"- {row}" for row in lost[:_LISTED] or ["None detected"]),
-        *([f"- and {len(lost) - _LISTED} more, in answers.jsonl"] if len(lost) > _LISTED else []),
+        f"- {lost} of {flips.common} probes asked of both became wrong; EVAL.md has them"
+        if flips and lost
+        else "- None detected",
         "",
         "## Commit Hash",
         "",

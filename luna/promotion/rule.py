@@ -9,7 +9,7 @@ from typing import Any
 
 from luna.params import Clause, Promotion
 from luna.promotion import size
-from luna.scores import ABILITY, IN_LEDGER, Score
+from luna.scores import ABILITY, IN_LEDGER, Score, shown
 
 REGRESSION_P = 0.05  # a loss against the parent that chance explains this rarely is a regression
 
@@ -103,7 +103,7 @@ def _judge_ability(score: Mapping[str, Any], clause: Clause, p: float | None) ->
     return Verdict(
         ABILITY.name,
         None,
-        f">= {clause.minimum:.2f}",
+        f">= {shown(clause.minimum)}",
         True,
         f"cannot tell: the base answers {score['n']} general questions rightly, and {size.LEAST_GENERAL} are needed, so this clause does not count",
         limit=clause.minimum,
@@ -123,11 +123,11 @@ def _judge(
     value, n = score["value"], score["n"]
     least = clause.minimum is not None
     sign, limit = (">=", clause.minimum) if least else ("<=", clause.maximum)
-    bound = f"{sign} {limit:.2f}"
+    bound = f"{sign} {shown(limit)}"
 
     def fails(fault: Fault, reason: str, lacking: int = 0) -> Verdict:
-        shown = None if fault is Fault.BLIND else value
-        return Verdict(of.name, shown, bound, False, reason, None, fault, limit, lacking)
+        known = None if fault is Fault.BLIND else value
+        return Verdict(of.name, known, bound, False, reason, None, fault, limit, lacking)
 
     if n < min_probes:
         few = f"{title} rests on {n} probes, too few to judge: {min_probes} are needed"
@@ -137,16 +137,16 @@ def _judge(
     if least and base is not None and limit and base >= limit:  # a minimum of 0 asks for nothing
         return fails(
             Fault.BLIND,
-            f"{title} cannot be judged: this exam cannot tell taught from untaught, because the untaught base scores {base:.3f} in it",
+            f"{title} cannot be judged: this exam cannot tell taught from untaught, because the untaught base scores {shown(base)} in it",
         )
     if value < limit if least else value > limit:
-        return fails(Fault.BOUND, f"{title} {value:.3f} is not {bound}")
+        return fails(Fault.BOUND, f"{title} {shown(value)} is not {bound}")
     if clause.confidence is not None:
         edge = score["low"] if least else score["high"]
         if edge is None or (edge < clause.confidence if least else edge > clause.confidence):
             return fails(
                 Fault.INTERVAL,
-                f"{title}'s 95 % interval reaches {edge:.3f}, not {sign} {clause.confidence:.2f}",
+                f"{title}'s 95 % interval reaches {shown(edge)}, not {sign} {shown(clause.confidence)}",
                 n,  # an interval of twice as many is narrower by a third
             )
     if clause.no_regression and p is not None and p < REGRESSION_P:
@@ -156,7 +156,9 @@ def _judge(
         )
     warning = None
     if clause.target is not None and (value < clause.target if least else value > clause.target):
-        warning = f"{title} {value:.3f} is short of the target {clause.target:.2f} (acceptable)"
+        warning = (
+            f"{title} {shown(value)} is short of the target {shown(clause.target)} (acceptable)"
+        )
     return Verdict(
-        of.name, value, bound, True, f"{title} {value:.3f} {bound}", warning, None, limit
+        of.name, value, bound, True, f"{title} {shown(value)} {bound}", warning, None, limit
     )

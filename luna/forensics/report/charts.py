@@ -7,16 +7,14 @@ Colours are names of the style sheet's variables, which the script puts in, so t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from luna.scores import Score
+
 SELECTED = {"name": "selected", "value": None}
-_GENERATION = {
-    "field": "gen",
-    "type": "quantitative",
-    "title": "generation",
-    "axis": {"format": "d", "tickMinStep": 1, "grid": False},
-    "scale": {"nice": False, "padding": 12},
-}
+#: Up to so many generations each has its tick; above, the axis chooses.
+_EACH = 12
 _ABOVE = {
     "orient": "top",
     "direction": "horizontal",
@@ -56,41 +54,57 @@ def _base(data: str, height: int, layers: list[dict[str, Any]], **more: Any) -> 
 _CHOSEN = "datum.gen === selected"  # as a condition and not as a filter: a chart without the generation would have no extent
 
 
-def _cursor() -> dict[str, Any]:
+def _ticks(gens: Sequence[int]) -> dict[str, Any]:
+    """Where an axis or a legend of generations has its ticks: at whole numbers, each once."""
+    values = {"values": list(gens)} if len(gens) <= _EACH else {}
+    return {"format": "d", "tickMinStep": 1} | values
+
+
+def _generation(gens: Sequence[int]) -> dict[str, Any]:
+    return {
+        "field": "gen",
+        "type": "quantitative",
+        "title": "generation",
+        "axis": {"grid": False} | _ticks(gens),
+        "scale": {"nice": False, "padding": 12},
+    }
+
+
+def _cursor(gens: Sequence[int]) -> dict[str, Any]:
     """The selected generation, as a rule through the chart."""
     return {
         "mark": {"type": "rule", "color": "--text", "strokeWidth": 1.5},
         "encoding": {
-            "x": _GENERATION,
+            "x": _generation(gens),
             "opacity": {"condition": {"test": _CHOSEN, "value": 0.35}, "value": 0},
         },
     }
 
 
-def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
+def score(of: Score, gens: Sequence[int]) -> dict[str, Any]:
     """A score with its 95 % interval over the generations, and the bound of the rule it was judged by."""
+    at_most, across = of.less_is_better, _generation(gens)
     scale = {"domain": [0, 1], "type": "sqrt"} if at_most else {"domain": [0, 1]}
     axis = (
-        {"format": "%", "tickCount": 5}
+        {"format": ".1f", "tickCount": 5}
         if not at_most
         else {"format": ".2f", "values": [0, 0.01, 0.05, 0.2, 0.5, 1]}
     )
     value = {"field": "value", "type": "quantitative", "title": None, "scale": scale, "axis": axis}
-    shown = ".3f" if at_most else ".1%"
     tip = [
         {"field": "short", "title": "generation"},
         {"field": "state", "title": "verdict"},
-        {"field": "value", "title": title, "format": shown},
-        {"field": "low", "title": "95 % from", "format": shown},
-        {"field": "high", "title": "95 % to", "format": shown},
+        {"field": "text.value", "title": of.title},
+        {"field": "text.low", "title": "95 % from"},
+        {"field": "text.high", "title": "95 % to"},
         {"field": "n", "title": "probes"},
-        {"field": "bound", "title": "at most" if at_most else "at least", "format": shown},
+        {"field": "text.bound", "title": "at most" if at_most else "at least"},
     ]
     return _base(
-        f"score-{name}",
+        f"score-{of.name}",
         210,
         [
-            _cursor(),
+            _cursor(gens),
             {
                 "mark": {
                     "type": "line",
@@ -99,17 +113,17 @@ def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
                     "color": "--denied",
                     "strokeWidth": 1.5,
                 },
-                "encoding": {"x": _GENERATION, "y": {"field": "bound", "type": "quantitative"}},
+                "encoding": {"x": across, "y": {"field": "bound", "type": "quantitative"}},
             },
             {
                 "transform": [{"filter": "datum.onLine"}],
                 "mark": {"type": "line", "color": "--line", "strokeWidth": 1.5, "opacity": 0.6},
-                "encoding": {"x": _GENERATION, "y": value},
+                "encoding": {"x": across, "y": value},
             },
             {
                 "mark": {"type": "rule", "opacity": 0.35, "strokeWidth": 2},
                 "encoding": {
-                    "x": _GENERATION,
+                    "x": across,
                     "y": {"field": "low", "type": "quantitative"},
                     "y2": {"field": "high"},
                     "color": {"field": "state", "scale": _COLOURS},
@@ -124,7 +138,7 @@ def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
                     "cursor": "pointer",
                 },
                 "encoding": {
-                    "x": _GENERATION,
+                    "x": across,
                     "y": value,
                     "color": {"field": "state", "scale": _COLOURS, "legend": None},
                     "shape": {"field": "state", "scale": _SHAPES, "legend": None},
@@ -135,7 +149,7 @@ def score(name: str, title: str, at_most: bool) -> dict[str, Any]:
     )
 
 
-def loss() -> dict[str, Any]:
+def loss(gens: Sequence[int]) -> dict[str, Any]:
     """Training loss by step, one line a generation (Vega-Lite)."""
     x = {
         "field": "step",
@@ -153,7 +167,7 @@ def loss() -> dict[str, Any]:
         "field": "gen",
         "type": "quantitative",
         "scale": {"scheme": "viridis"},
-        "legend": {"title": "generation", "format": "d", "tickMinStep": 1, **_ABOVE},
+        "legend": {"title": "generation", **_ticks(gens), **_ABOVE},
     }
     width = {"condition": {"test": _CHOSEN, "value": 4}, "value": 1.5}
     colour["condition"] = {"test": _CHOSEN, "value": "--text"}
@@ -212,7 +226,6 @@ def forgetting(rows: int) -> dict[str, Any]:
     tip = [
         {"field": "short", "title": "generation"},
         {"field": "batch", "title": "questions taught by"},
-        {"field": "recall", "format": ".0%"},
         {"field": "correct", "title": "right"},
         {"field": "n", "title": "asked"},
     ]
@@ -224,7 +237,7 @@ def forgetting(rows: int) -> dict[str, Any]:
         {
             "field": "recall",
             "scale": {"domain": [0, 1], "scheme": "viridis"},
-            "legend": {"title": "recall", "format": "%", **_ABOVE},
+            "legend": {"title": "recall", "format": ".1f", **_ABOVE},
         },
         tip,
     )
@@ -293,7 +306,7 @@ def cost() -> dict[str, Any]:
     )
 
 
-def storage() -> dict[str, Any]:
+def storage(gens: Sequence[int]) -> dict[str, Any]:
     """Bytes kept, beside full copies, by generation (Vega-Lite)."""
     tip = [
         {"field": "short", "title": "generation"},
@@ -306,10 +319,10 @@ def storage() -> dict[str, Any]:
         "storage",
         210,
         [
-            _cursor(),
+            _cursor(gens),
             {
                 "mark": {"type": "line", "strokeDash": [5, 4], "color": "--quiet"},
-                "encoding": {"x": _GENERATION, "y": y | {"field": "copies"}},
+                "encoding": {"x": _generation(gens), "y": y | {"field": "copies"}},
             },
             {
                 "mark": {
@@ -318,7 +331,7 @@ def storage() -> dict[str, Any]:
                     "color": "--line",
                     "line": {"color": "--line"},
                 },
-                "encoding": {"x": _GENERATION, "y": y | {"field": "kept"}},
+                "encoding": {"x": _generation(gens), "y": y | {"field": "kept"}},
             },
             {
                 "mark": {
@@ -328,7 +341,7 @@ def storage() -> dict[str, Any]:
                     "color": "--line",
                     "cursor": "pointer",
                 },
-                "encoding": {"x": _GENERATION, "y": y | {"field": "kept"}, "tooltip": tip},
+                "encoding": {"x": _generation(gens), "y": y | {"field": "kept"}, "tooltip": tip},
             },
         ],
     )

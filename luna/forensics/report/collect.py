@@ -25,7 +25,7 @@ from luna.history.line import Line, outs_of
 from luna.history.lineage import GenerationEntry, head_moves, lineage
 from luna.model import evolution
 from luna.promotion import balance
-from luna.scores import SCORES
+from luna.scores import SCORES, shown, shown_change
 
 _FILES = (
     artifacts.METRICS,
@@ -78,6 +78,10 @@ def collect(line: Line) -> dict[str, Any]:
     matrix, matrix_step = _matrix(line, whole_line.head_line or [entry.gen for entry in sealed])
     return {
         "prefix": line.prefix,
+        "scores": [
+            {"name": score.name, "title": score.title, "less": score.less_is_better}
+            for score in SCORES
+        ],
         "head": next(
             (
                 entry.gen
@@ -171,12 +175,15 @@ def _generation(
     for score in SCORES:
         interval = _of(metrics, "evaluation", "intervals", score.name)
         bound = "maximum" if score.less_is_better else "minimum"
-        scores[score.name] = {
+        numbers = {
             "value": _number(_of(metrics, "evaluation", score.key)),
             "low": _number(_of(interval or {}, "low")),
             "high": _number(_of(interval or {}, "high")),
-            "n": _number(_of(interval or {}, "n")),
             "bound": getattr(getattr(rule, score.name, None), bound, None),
+        }
+        scores[score.name] = numbers | {
+            "n": _number(_of(interval or {}, "n")),
+            "text": {key: shown(value) for key, value in numbers.items()},
         }
     files = _files(texts.get(artifacts.HASHES))
     record = {
@@ -203,7 +210,9 @@ def _generation(
         | {"device": _text(train.get("device"))},
         "balance": worth.sentence if (worth := balance.of(metrics)) else None,
         "eval_minutes": _number(_of(metrics, "evaluation", "eval_time_minutes")),
-        "backward_transfer": _number(_of(metrics, "evaluation", "backward_transfer")),
+        "backward_transfer": None
+        if (transferred := _number(_of(metrics, "evaluation", "backward_transfer"))) is None
+        else shown_change(transferred),
         "data": {
             key: _number(_of(metrics, "data", key))
             for key in ("new_conversations", "replay_samples", "total_training_examples", "karma")

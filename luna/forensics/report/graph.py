@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from luna.forensics.lanes import Node, lay_out
+from luna.scores import RECALL
 
 ROW, LANE, INSET, BEND = 40, 18, 16, 8  # CSS pixels; the style sheet's --row is the first of them
 _WORDS = {
@@ -91,8 +92,8 @@ def _row(item: dict[str, Any]) -> str:
         if item["parent"]
         else "parent unknown"
     )
-    recall = item["scores"]["recall"]["value"]
-    shown = "not measured" if recall is None else f"{recall:.0%}"
+    recall = item["scores"][RECALL.name]
+    value = "not measured" if recall["value"] is None else recall["text"]["value"]
     warn = (
         '<span class="warn"><span aria-hidden="true">!</span><span class="spoken">something of it cannot be read</span></span> '
         if item["marks"]
@@ -101,5 +102,5 @@ def _row(item: dict[str, Any]) -> str:
     return (
         f'<div role="option" id="row-{item["gen"]}" data-gen="{item["gen"]}" aria-selected="false">'
         f'<b>{item["short"]}</b> <span class="state {item["state"].replace(" ", "-")}">{_WORDS[item["state"]]}</span> <span class="spoken">{parent}</span> {warn}'
-        f'<span class="quiet">{escape((item["born"] or "")[:10])}</span> <span class="spoken">recall</span> <span class="figure">{shown}</span></div>'
+        f'<span class="quiet">{escape((item["born"] or "")[:10])}</span> <span class="spoken which">{RECALL.title}</span> <span class="figure">{value}</span></div>'
     )

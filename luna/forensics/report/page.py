@@ -46,16 +46,14 @@ def _data(value: Any) -> str:
 
 
 def _specifications(data: dict[str, Any]) -> dict[str, Any]:
+    gens = [item["gen"] for item in data["generations"]]
     return {
-        **{
-            f"score-{score.name}": charts.score(score.name, score.words, score.less_is_better)
-            for score in SCORES
-        },
-        "loss": charts.loss(),
+        **{f"score-{score.name}": charts.score(score, gens) for score in SCORES},
+        "loss": charts.loss(gens),
         "matrix": charts.forgetting(len({cell[0] for cell in data["matrix"]})),
         "weights": charts.weights(len({cell[1] for cell in data["weights"]})),
         "cost": charts.cost(),
-        "storage": charts.storage(),
+        "storage": charts.storage(gens),
     }
 
 
@@ -81,16 +79,13 @@ def _tiles(data: dict[str, Any]) -> str:
     states = [item["state"] for item in generations]
     head = next((item for item in generations if item["gen"] == data["head"]), None)
 
-    def of_head(name: str, form: str) -> tuple[str, str]:
-        score = head["scores"][name] if head else {"value": None}
+    def of_head(name: str) -> tuple[str, str]:
+        score: dict[str, Any] = head["scores"][name] if head else {"value": None}
         if score["value"] is None:
             return "–", "not measured"
-        interval = (
-            f"95 %: {score['low']:{form}} to {score['high']:{form}}"
-            if score["low"] is not None and score["high"] is not None
-            else ""
-        )
-        return f"{score['value']:{form}}", interval
+        text = score["text"]
+        known = score["low"] is not None and score["high"] is not None
+        return text["value"], f"95 %: {text['low']} to {text['high']}" if known else ""
 
     minutes = sum(
         (item["training"]["walltime_minutes"] or 0) + (item["eval_minutes"] or 0)
@@ -111,13 +106,7 @@ def _tiles(data: dict[str, Any]) -> str:
             str(len(generations)),
             f"{states.count('denied')} denied, {states.count('rolled back')} rolled back",
         ),
-        *(
-            (
-                score.words.capitalize(),
-                *of_head(score.name, ".3f" if score.less_is_better else ".0%"),
-            )
-            for score in SCORES
-        ),
+        *((score.title, *of_head(score.name)) for score in SCORES),
         ("Conversations", f"{taught:.0f}", "taught on the current best's line"),
         (
             "Time",
@@ -159,6 +148,14 @@ def render(data: dict[str, Any]) -> str:
         "DRAWING": drawing,
         "ROWS": rows,
         "WIDTH": str(width),
+        "SORTS": "".join(
+            f'<option value="{score.name}">by {score.words}, best first</option>'
+            for score in SCORES
+        ),
+        "SCORES": "".join(
+            f'<figure data-chart="score-{score.name}"><figcaption>{score.title} <small>{"at most; square-root scale" if score.less_is_better else "at least"}</small></figcaption></figure>'
+            for score in SCORES
+        ),
         "MOVES": _moves(data["moves"]),
         "DATA": _data(data),
         "CHARTS": _data(_specifications(data)),

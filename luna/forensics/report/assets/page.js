@@ -4,7 +4,6 @@
   const data = read("data"), charts = read("charts");
   const byGen = new Map(data.generations.map((item) => [item.gen, item]));
   const words = { HEAD: "current best", base: "base", promoted: "promoted", denied: "denied", "rolled back": "rolled back", unknown: "unknown" };
-  const titles = { recall: "Recall", generalisation: "Generalisation", tone_drift: "Tone drift", ability: "Ability" };
   const list = document.getElementById("generations"), detail = document.getElementById("detail"), views = new Map();
   const short = (gen) => (typeof gen === "number" ? "G" + String(gen).padStart(3, "0") : gen === null ? "unknown" : String(gen));
   const MANY = 200; // generations above which a canvas draws faster than an SVG
@@ -18,7 +17,6 @@
     node.append(...children.filter((child) => child !== null));
     return node;
   }
-  const percent = (value) => (value * 100).toFixed(1) + " %";
   const size = (bytes) => {
     for (const unit of ["bytes", "kB", "MB", "GB"]) { if (bytes < 1000) return bytes.toFixed(unit === "bytes" ? 0 : 1) + " " + unit; bytes /= 1000; }
     return bytes.toFixed(1) + " TB";
@@ -28,8 +26,8 @@
 
   function bars(item) {
     const box = make("div", { class: "bars" });
-    for (const [name, title] of Object.entries(titles)) {
-      const score = item.scores[name], tone = name === "tone_drift", show = (value) => (tone ? value.toFixed(3) : percent(value));
+    for (const { name, title, less: tone } of data.scores) {
+      const score = item.scores[name], text = score.text;
       box.append(make("span", {}, title));
       if (score.value === null) { box.append(make("span", { class: "quiet" }, "not measured"), make("span", {}, "–")); continue; }
       const inside = (value) => Math.min(1, Math.max(0, value)), at = (value) => (tone ? Math.sqrt(inside(value)) : inside(value)) * 100 + "%";
@@ -40,9 +38,9 @@
       if (score.bound !== null) { const bound = make("u"); bound.style.left = at(score.bound); bar.append(bound); }
       const mark = make("b"); mark.style.left = at(score.value); bar.append(mark);
       const fails = score.bound !== null && (tone ? score.value > score.bound : score.value < score.bound);
-      const rule = score.bound === null ? "" : `${tone ? "at most" : "at least"} ${show(score.bound)}`;
-      const interval = score.low === null || score.high === null ? "" : `95 %: ${show(score.low)} to ${show(score.high)}, ${score.n} probes`;
-      box.append(bar, make("span", {}, make("b", { class: fails ? "denied" : "" }, show(score.value)), make("small", {}, rule), make("small", {}, interval)));
+      const rule = score.bound === null ? "" : `${tone ? "at most" : "at least"} ${text.bound}`;
+      const interval = score.low === null || score.high === null ? "" : `95 %: ${text.low} to ${text.high}, ${score.n} probes`;
+      box.append(bar, make("span", {}, make("b", { class: fails ? "denied" : "" }, text.value), make("small", {}, rule), make("small", {}, interval)));
     }
     return box;
   }
@@ -53,7 +51,7 @@
     const parent = byGen.get(item.parent);
     if (parent) {
       const button = make("button", { type: "button" }, short(item.parent));
-      button.addEventListener("click", () => choose(item.parent, true));
+      button.addEventListener("click", () => go(item.parent));
       put("Parent", button);
     } else put("Parent", short(item.parent));
     put("Born (UTC)", item.born && item.born.replace("T", " ").replace("Z", ""));
@@ -68,7 +66,7 @@
     put("Peak memory", training.peak_memory_bytes === null ? null : size(training.peak_memory_bytes));
     const change = item.evolution;
     put("Weights changed", change.weight_change_percent === null ? null : `${whole(change.weight_change_percent)} %` + (change.changed_layers === null ? "" : ` (${change.changed_layers} of ${change.total_layers} tensors)`));
-    put("Backward transfer", item.backward_transfer === null ? null : (item.backward_transfer >= 0 ? "+" : "") + item.backward_transfer.toFixed(3));
+    put("Backward transfer", item.backward_transfer);
     put("New bytes kept", size(item.storage.new) + " of " + size(item.storage.own));
     return box;
   }
@@ -121,19 +119,54 @@
     return true;
   }
 
-  list.addEventListener("click", (event) => { const row = event.target.closest("[data-gen]"); if (row) choose(Number(row.dataset.gen), true); });
+  // -- the address: #G012 is a generation, so that a link leads to it and Back leads to the one before
+
+  const address = (gen) => "#" + short(gen), linked = () => { const match = /^#G0*(\d+)$/i.exec(location.hash); return match && byGen.has(Number(match[1])) ? Number(match[1]) : null; };
+  const start = data.head ?? data.generations[data.generations.length - 1].gen;
+
+  /** Choose a generation and say so in the address; stepping with the arrow keys leaves no trail of steps. */
+  function go(gen, step = false) {
+    if (!choose(gen, true)) return false;
+    if (location.hash !== address(gen)) history[step ? "replaceState" : "pushState"](null, "", address(gen));
+    return true;
+  }
+  addEventListener("popstate", () => { const gen = linked(); if (gen !== null) choose(gen, true); else if (!location.hash) choose(start, true); });
+
+  // -- which generations the list shows, and in what order
+
+  const canvas = list.parentElement, all = [...list.children], choice = document.getElementById("shown"), sorting = document.getElementById("sorted"), wordsIn = document.getElementById("text"), count = document.getElementById("count");
+  const plain = (html) => { const box = document.createElement("template"); box.innerHTML = html || ""; return box.content.textContent; };
+  const texts = new Map(); // made when it is first asked for: a long line has much text
+  const text = (item) => { if (!texts.has(item.gen)) texts.set(item.gen, [item.name, words[item.state], item.notes, item.born, ...item.marks, plain(item.card), plain(item.evaluation)].join("\n").toLowerCase()); return texts.get(item.gen); };
+  const listed = () => [...list.children].filter((row) => !row.hidden).map((row) => Number(row.dataset.gen));
+  function arrange() {
+    const state = choice.value, by = data.scores.find(({ name }) => name === sorting.value), wanted = wordsIn.value.trim().toLowerCase();
+    const worth = (row) => { const value = byGen.get(Number(row.dataset.gen)).scores[by.name].value; return value === null ? -Infinity : by.less ? -value : value; };
+    list.append(...(by ? [...all].sort((a, b) => worth(b) - worth(a) || all.indexOf(a) - all.indexOf(b)) : all));
+    for (const row of all) { const item = byGen.get(Number(row.dataset.gen)); row.hidden = Boolean((state && item.state !== state && !(state === "promoted" && item.state === "HEAD")) || (wanted && !text(item).includes(wanted))); }
+    for (const row of all) row.querySelector(".figure").textContent = ((score) => (score.value === null ? "not measured" : score.text.value))(byGen.get(Number(row.dataset.gen)).scores[(by ?? data.scores[0]).name]);
+    for (const row of all) row.querySelector(".which").textContent = (by ?? data.scores[0]).title;
+    const left = listed().length;
+    canvas.classList.toggle("arranged", Boolean(by) || left < all.length); // the drawing fits the whole line in its own order
+    count.textContent = left < all.length ? `${left} of ${all.length} generations` : "";
+  }
+  for (const control of [choice, sorting]) control.addEventListener("change", arrange);
+  wordsIn.addEventListener("input", arrange);
+  document.getElementById("arrange").addEventListener("submit", (event) => event.preventDefault());
+
+  list.addEventListener("click", (event) => { const row = event.target.closest("[data-gen]"); if (row) go(Number(row.dataset.gen)); });
   list.addEventListener("keydown", (event) => {
-    const order = data.generations, at = order.findIndex((item) => item.gen === chosen);
-    const to = { ArrowDown: at - 1, ArrowUp: at + 1, PageDown: at - 10, PageUp: at + 10, Home: order.length - 1, End: 0 }[event.key];
-    if (to === undefined) return;
+    const order = listed(), at = order.indexOf(chosen);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 10, PageUp: at - 10, Home: 0, End: order.length - 1 }[event.key];
+    if (to === undefined || !order.length) return;
     event.preventDefault();
-    choose(order[Math.max(0, Math.min(order.length - 1, to))].gen, true);
+    go(order[Math.max(0, Math.min(order.length - 1, to))], true);
   });
   document.getElementById("jump").addEventListener("submit", (event) => {
     event.preventDefault();
     const field = document.getElementById("wanted"), text = field.value.trim(), match = /(?:^|G)(\d+)/i.exec(text);
     const gen = /^head$/i.test(text) ? data.head : match ? Number(match[1]) : null;
-    const found = gen !== null && choose(gen, true);
+    const found = gen !== null && go(gen);
     field.setCustomValidity(found ? "" : "There is no such generation.");
     field.reportValidity();
   });
@@ -173,8 +206,8 @@
     const box = make("details", { class: "table" }, make("summary", { class: "quiet" }, "Numbers as a table"), content);
     box.addEventListener("toggle", () => {
       if (!box.open || content.firstChild) return;
-      const values = rows[name](), keys = Object.keys(values[0]).filter((key) => !["gen", "onLine"].includes(key)), body = make("tbody");
-      for (const row of values.slice(-2000)) body.append(make("tr", {}, ...keys.map((key) => make("td", {}, row[key] === null ? "–" : typeof row[key] === "number" ? String(Math.round(row[key] * 1e4) / 1e4) : row[key]))));
+      const values = rows[name](), keys = Object.keys(values[0]).filter((key) => !["gen", "onLine", "text"].includes(key)), body = make("tbody");
+      for (const row of values.slice(-2000)) body.append(make("tr", {}, ...keys.map((key) => make("td", {}, row[key] === null ? "–" : row.text && key in row.text ? row.text[key] : typeof row[key] === "number" ? String(Math.round(row[key] * 1e4) / 1e4) : row[key]))));
       content.append(make("table", {}, make("thead", {}, make("tr", {}, ...keys.map((key) => make("th", { scope: "col" }, key)))), body));
     });
     figure.append(box);
@@ -205,7 +238,7 @@
       specification.description = figure.querySelector("figcaption").textContent + "; the numbers stand in the table below";
       if (views.has(name)) views.get(name).finalize();
       const result = await vegaEmbed(plot, specification, { actions: false, config, renderer: data.generations.length > MANY ? "canvas" : "svg", tooltip: { theme: dark ? "dark" : "light" } });
-      result.view.addEventListener("click", (_, item) => { if (item && item.datum && byGen.has(item.datum.gen)) choose(item.datum.gen, true); });
+      result.view.addEventListener("click", (_, item) => { if (item && item.datum && byGen.has(item.datum.gen)) go(item.datum.gen); });
       views.set(name, result.view);
     }
     document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn || 0) + 1);
@@ -220,6 +253,6 @@
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-  choose(data.head ?? data.generations[data.generations.length - 1].gen, true);
+  choose(linked() ?? start, true);
   draw();
 })();
