@@ -26,6 +26,15 @@ def test_a_key_that_nobody_heeds_is_named(path):
     assert refused.value.key == form.needs
 
 
+@pytest.mark.parametrize("wrong", [1, {"type": "json_object", "schema": 123}, {"json_schema": 1}])
+def test_a_schema_that_is_none_is_refused(wrong):
+    right = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    for given in (right, {"type": "text"}, {"type": "json_object"}, None):
+        forms.CHAT.check({"messages": ASK, "response_format": given})
+    with pytest.raises(Unknown):
+        forms.CHAT.check({"messages": ASK, "response_format": wrong})
+
+
 def test_what_a_response_asks_for_is_put_in_words_that_are_heeded():
     schema = {"type": "json_schema", "name": "a", "schema": {"type": "object"}}
     asked = {"input": "Hi", "instructions": "Be.", "text": {"format": schema}}

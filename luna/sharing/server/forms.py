@@ -71,6 +71,10 @@ class Form:
             raise Unknown(f"'{key}' is not known here: leave it out.", key)
         if body.get(self.needs) is None:
             raise Unknown(f"'{self.needs}' is missing: send it.", self.needs)
+        wanted = body.get("response_format") or {}
+        inner = wanted.get("json_schema", wanted) if isinstance(wanted, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("schema") or {}, dict):
+            raise Unknown("'response_format': its schema must be an object.", "response_format")
 
 
 class Unknown(InputError):
