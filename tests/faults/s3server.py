@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -103,12 +104,20 @@ class Server:
         deadline = time.monotonic() + _SECONDS_TO_START
         while True:
             try:
-                self.client().list_buckets()
+                self._write_and_read()
                 return
             except (BotoCoreError, ClientError):
                 assert self.process.poll() is None and time.monotonic() < deadline, (
                     self.folder / "log"
                 ).read_text()[-3000:]
+
+    def _write_and_read(self) -> None:
+        """It answers some time before it can keep anything: until its volumes have reported to its master."""
+        client = self.client()
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket="ready")
+        client.put_object(Bucket="ready", Key="a", Body=b"written")
+        assert client.get_object(Bucket="ready", Key="a")["Body"].read() == b"written"
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
