@@ -50,11 +50,18 @@ CORES = take_own_cores()
 
 
 #: A test that asks for one of these, itself or through another fixture, is not a quick one.
-SLOW = {"tiny_base", "empty", "fresh", "line", "built", "long", "old", "real"}
+SLOW = {"tiny_base", "empty", "fresh", "line", "built", "long", "old", "real", "warm_python"}
 
 
 #: Files whose tests take minutes: they begin first, so that no worker is left alone with one at the end.
-LONG = ("test_real.py", "test_controls.py", "test_faults.py", "test_evolve.py", "test_lean.py")
+LONG = (
+    "test_real.py",
+    "test_controls.py",
+    "test_faults.py",
+    "test_families.py",
+    "test_evolve.py",
+    "test_lean.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -25,7 +25,7 @@ LEARNING = {"Phi-3": "o_proj down_proj gate_up_proj qkv_proj"}
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Iterator[warm.Warm]:
+def warm_python(tmp_path_factory) -> Iterator[warm.Warm]:
     """A python whose imports are done: they would take five times as long as all else here."""
     with warm.Warm(tmp_path_factory.mktemp("warm") / "own") as started:
         yield started
@@ -33,8 +33,8 @@ def python(tmp_path_factory) -> Iterator[warm.Warm]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
 @pytest.mark.parametrize("name", BUILT)
-def test_a_family_becomes_a_sealed_generation(name, python, tmp_path):
-    row = bases.measured(families.BY_NAME[name], 1, tmp_path, tmp_path / "npm", python, 2)
+def test_a_family_becomes_a_sealed_generation(name, warm_python, tmp_path):
+    row = bases.measured(families.BY_NAME[name], 1, tmp_path, tmp_path / "npm", warm_python, 2)
     assert row.verdict == "sealed: G001"
     assert row.prompts == f"{bases.COUNT} of {bases.COUNT}"
     assert float(row.fidelity) >= 0.95
@@ -43,9 +43,9 @@ def test_a_family_becomes_a_sealed_generation(name, python, tmp_path):
 
 
 @pytest.fixture
-def quick(python, monkeypatch) -> None:
+def quick(warm_python, monkeypatch) -> None:
     """What the test starts by the name of its own python, such as the converter, runs in the fast one."""
-    monkeypatch.setattr(sys, "executable", str(python.bin / "python"))
+    monkeypatch.setattr(sys, "executable", str(warm_python.bin / "python"))
 
 
 @pytest.mark.usefixtures("quick")
