@@ -209,7 +209,7 @@ def _kind(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clone(root: Path, line: Line, name: str, clone: Path) -> Path:
-    """A clone at the tag that shares git's objects and reads DVC's cache, with base and keyframe in their places."""
+    """A clone at the tag that shares git's objects and reads DVC's cache, with base, keyframe and the base's answers in their places."""
     line.git.run("clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone))
     line.git.run("-C", str(clone), "checkout", "--quiet", "--detach", f"refs/tags/{name}")
     config.with_cache(root, clone)
@@ -228,6 +228,9 @@ def _clone(root: Path, line: Line, name: str, clone: Path) -> Path:
             target = clone / path / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             link(objects.whole(root, md5)[0], target)
+    for path in (artifacts.GENERAL, artifacts.GENERAL_REPLIES):
+        if path.as_posix() in outs:  # not of a generation of before the base was asked
+            link(objects.whole(root, outs[path.as_posix()].md5)[0], clone / path)
     return clone
 
 
