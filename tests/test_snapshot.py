@@ -208,20 +208,24 @@ def test_the_tag_is_guarded_and_damage_is_found_and_mended(empty, memories, tmp_
 def test_beside_generations_it_is_kept_archived_pushed_and_never_thinned(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
     old = repo.json("log")[1]["name"]
-    repo.luna("export", "1", "--to", str(tmp_path / "given"))
+    model = sealed_outs(repo.path, old)["models/model.gguf"].md5
+    sealed = repo.path / f".dvc/cache/files/md5/{model[:2]}/{model[2:]}"
+    (tmp_path / "given").mkdir()
+    shutil.copy(sealed, tmp_path / "given/model.gguf")
+    (tmp_path / "given/README.md").write_text("As it was given out.")
     bare = tmp_path / "origin.git"
     repo.git("init", "-q", "--bare", "-b", "main", str(bare))
     repo.git("remote", "add", "origin", str(bare))
     repo.git("config", "luna.pushRemote", "origin")
     done = luna.snapshot(tmp_path / "given", "given", "G001 as it was given out", root=repo.path)
-    assert done.pushed_to == "origin" and done.uploaded < done.snapshot.files
+    assert done.pushed_to == "origin"
+    assert done.uploaded == 2, "the note and the folder's listing; the model was there"
     assert (
         repo.git(
             "ls-remote", "origin", "refs/tags/snapshot/given", "refs/luna/record", "refs/heads/main"
         ).count("refs/")
         == 2
     )
-    model = sealed_outs(repo.path, old)["models/model.gguf"].md5
     there = read_line(repo.path, "Luna")
     assert old not in {
         work.name
@@ -231,7 +235,7 @@ def test_beside_generations_it_is_kept_archived_pushed_and_never_thinned(line, t
         if work.drop
     }
     repo.luna("gc", "--yes")
-    assert (repo.path / f".dvc/cache/files/md5/{model[:2]}/{model[2:]}").is_file()
+    assert sealed.is_file()
     [shown] = repo.json("snapshot", "list")
     assert shown.pop("version") == 1
     assert snapshot.Snapshot(**shown) == done.snapshot
