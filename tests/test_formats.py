@@ -56,7 +56,7 @@ def test_no_text_breaks_the_reading_of_a_tag(text):
 
 
 def test_the_names_of_scores_are_those_of_the_files():
-    assert [score.column for score in scores.SCORES] == [
+    assert [score.column for score in scores.IN_LEDGER] == [
         column for column in ledger.COLUMNS if column.startswith("eval_")
     ]
     assert {score.name for score in scores.SCORES} <= Promotion.model_fields.keys()
