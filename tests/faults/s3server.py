@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_SECONDS_TO_START = 90
+_SECONDS_TO_START = 240
 
 
 def _free_port() -> int:
