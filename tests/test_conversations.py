@@ -3,7 +3,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import SOURCE, facts
+from conftest import SOURCE, WORDS, facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,13 +207,13 @@ def test_the_record_of_what_was_taught_reads_back():
     assert taught.loads(taught.dumps(rows)) == rows
 
 
-WORDS = st.lists(
+SENTENCES = st.lists(
     st.sampled_from(["when", "does", "the", "old", "mill", "on", "quay", "street", "open"]),
     max_size=9,
 )
 
 
-@given(st.lists(WORDS.map(" ".join), max_size=30), WORDS.map(" ".join))
+@given(st.lists(SENTENCES.map(" ".join), max_size=30), SENTENCES.map(" ".join))
 def test_near_duplicates_are_all_that_comparing_each_pair_gives(texts, text):
     expected = [
         at
@@ -257,20 +257,7 @@ def test_only_data_without_paraphrases_is_held_out_and_the_same_every_time():
         f"{word}, what is it that they call you?"
         if i % 2
         else f"Where does the road to {word} begin"
-        for i, word in enumerate(
-            [
-                "amber",
-                "birch",
-                "cedar",
-                "delta",
-                "ember",
-                "fjord",
-                "grove",
-                "heron",
-                "islet",
-                "jasper",
-            ]
-        )
+        for i, word in enumerate(WORDS[:10])
     )
     taught, kept = probes.hold_out(other, 0.3, 7)
     assert (

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import shipped
+from conftest import WORDS, shipped
 
 from luna import files, sealed_parameters
 from luna.conversations import schema
@@ -167,6 +167,24 @@ def test_the_sample_asks_for_the_new_first_and_is_the_same_each_time():
     assert 0.1 * every > 0.3 * (NEW + OLD) / 4, "looking takes less than a tenth"
 
 
+#: A training of few words that goes on until all of them are known.
+UNTIL_KNOWN = {
+    "learning_rate": 0.003,
+    "epochs": 60,
+    "stop_when_known": 1.0,
+    "batch_size": 2,
+    "lora_rank": 32,
+    "lora_alpha": 64,
+}
+
+
+def words(count: int) -> list[schema.Conversation]:
+    return [
+        schema.parse({"instruction": f"Word {at}?", "output": word})
+        for at, word in enumerate(WORDS[:count])
+    ]
+
+
 @pytest.fixture(scope="module")
 def learner(tiny_base, module_folder) -> Path:
     """The tiny base with louder words: random weights that an adapter can still teach."""
@@ -191,17 +209,9 @@ def test_a_run_that_resumes_before_or_after_enough_was_known_ends_in_the_same_by
     environment.prepare("cpu")
     from luna.training import trainer
 
-    items = [
-        schema.parse({"instruction": f"Word {at}?", "output": word})
-        for at, word in enumerate(("amber", "birch", "cedar", "delta", "ember", "fjord"))
-    ]
+    items = words(6)
     own = settings(
-        learning_rate=0.003,
-        epochs=60,
-        stop_when_known=1.0,
-        batch_size=2,
-        lora_rank=32,
-        lora_alpha=64,
+        **UNTIL_KNOWN,
         save_steps=4,
         neftune_noise_alpha=0.1,  # looks must not disturb what is drawn
     )
@@ -253,17 +263,9 @@ def test_an_adapter_is_made_smaller_and_what_is_merged_is_what_was_looked_at(lea
     from luna.model import adapter
     from luna.training import trainer
 
-    items = [
-        schema.parse({"instruction": f"Word {at}?", "output": word})
-        for at, word in enumerate(("amber", "birch", "cedar"))
-    ]
+    items = words(3)
     own = settings(
-        learning_rate=0.003,
-        epochs=60,
-        stop_when_known=1.0,
-        batch_size=2,
-        lora_rank=32,
-        lora_alpha=64,
+        **UNTIL_KNOWN,
         neftune_noise_alpha=0.0,
     )
     sizes = {}

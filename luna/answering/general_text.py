@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luna.answering.engine import Engine
+from luna.answering.likelihood import log_likelihoods
 
 WINDOW = 256  # tokens that are run at once; the first of them has no context and is not counted
 
@@ -49,10 +50,7 @@ def _mean(engine: Engine, rows: Iterator[tuple[list[int], int]]) -> Likelihood:
     """Of all tokens from the given position of each row on."""
     total, count = 0.0, 0
     for tokens, start in rows:
-        logits = engine.logits(tokens, start - 1)[:-1]
-        top = logits.max(1, keepdims=True)
-        rest = np.exp(logits - top).sum(1, dtype=np.float64)
-        own = logits[np.arange(len(logits)), tokens[start:]]
-        total += float((own - top[:, 0] - np.log(rest)).sum(dtype=np.float64))
-        count += len(logits)
+        nats = log_likelihoods(engine, tokens, start)
+        total += float(nats.sum())
+        count += len(nats)
     return Likelihood(total / count if count and np.isfinite(total) else None, count)
