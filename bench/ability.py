@@ -13,19 +13,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench import project
 from bench.once import run
-from luna import artifacts, files, params
+from luna import artifacts, files
 
 EXAMPLE = project.SOURCE / "data/conversations"
 #: Settings beside the shipped ones, by name.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "no general replay": {"data.general_replay": 0.0},
+    "general replay": {"data.general_replay": 0.15},
     "gentler": {"train.learning_rate": 0.001},
-    "gentler, no general replay": {"train.learning_rate": 0.001, "data.general_replay": 0.0},
+    "gentler with general replay": {"train.learning_rate": 0.001, "data.general_replay": 0.15},
 }
 HEAD = """| settings | examples | of them general | steps | recall | generalisation | tone drift | ability | perplexity of prose | own answers, nats | verdict | training, seconds |
 | --- | ---: | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | --- | ---: |"""
@@ -53,11 +51,7 @@ def build(folder: Path, name: str, settings: dict[str, Any]) -> None:
     shutil.copytree(folder / "base", copy, symlinks=True)
     repo = copy / "luna"
     run(repo, "dvc", "remote", "modify", "--local", "cold", "url", str(copy / "cold"))
-    changes: dict[str, dict[str, Any]] = {}
-    for key, value in settings.items():
-        section, last = key.split(".")
-        changes.setdefault(section, {})[last] = value
-    params.write(repo, changes)
+    project.set_parameters(repo, settings)
     seconds = run(repo, "luna", "evolve", codes=(0, 1))
     parts = {
         path.stem: files.read_json(repo / path)
@@ -108,8 +102,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     plan = {name: SETTINGS[name] for name in given.names}
     if given.own:
-        texts = dict(text.split("=", 1) for text in given.own[1:])
-        plan[given.own[0]] = {key: yaml.safe_load(text) for key, text in texts.items()}
+        plan[given.own[0]] = project.settings(given.own[1:])
     if not plan:
         base_line(folder)
     for name, settings in plan.items():

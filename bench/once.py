@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench import project
 from luna import artifacts, files, params
 from luna.conversations import schema
@@ -64,12 +62,7 @@ def prepare(folder: Path, conversations: Path, settings: dict[str, Any]) -> Path
     project.copy(repo, without=("tests/", "data/", "docs/"))
     (repo / "data" / "conversations").mkdir(parents=True)
     shutil.copyfile(conversations, repo / "data" / "conversations" / conversations.name)
-    path = repo / artifacts.PARAMS
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for key, value in settings.items():
-        section, name = key.split(".")
-        document[section][name] = value
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    project.set_parameters(repo, settings)
     for command in project.beginning(folder / "cold"):
         run(repo, *command)
     return repo
@@ -149,9 +142,7 @@ def main() -> None:
         for key, value in (("data.augment", given.augment), ("train.epochs", given.epochs))
         if value is not None
     }
-    for text in given.set:
-        key, _, value = text.partition("=")
-        settings[key] = yaml.safe_load(value)
+    settings |= project.settings(given.set)
     with tempfile.TemporaryDirectory() as scratch:
         folder = (given.folder or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luna import params
 
 SOURCE = Path(__file__).resolve().parents[1]
 
@@ -28,6 +34,24 @@ def copy(to: Path, without: tuple[str, ...] = ()) -> None:
     for name in names(without):
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(SOURCE / name, to / name)
+
+
+def settings(texts: Iterable[str]) -> dict[str, Any]:
+    """What SECTION.KEY=VALUE of a command line means, by SECTION.KEY."""
+    given = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        given[key] = yaml.safe_load(value)
+    return given
+
+
+def set_parameters(repo: Path, given: Mapping[str, Any]) -> None:
+    """Write values by SECTION.KEY into a repository's params.yaml."""
+    changes: dict[str, dict[str, Any]] = {}
+    for key, value in given.items():
+        section, name = key.split(".")
+        changes.setdefault(section, {})[name] = value
+    params.write(repo, changes)
 
 
 def beginning(cold: Path) -> tuple[tuple[str, ...], ...]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from bench import project
 from bench.once import ONCE, prepare, run
 from luna import artifacts, files
 from luna.errors import InputError
@@ -123,10 +124,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--folder", type=Path, help="where the lines are built, and kept")
     given = parser.parse_args()
-    settings = {}
-    for text in given.set:
-        key, _, value = text.partition("=")
-        settings[key] = yaml.safe_load(value)
+    settings = project.settings(given.set)
     with tempfile.TemporaryDirectory() as scratch:
         rows = []
         for name in given.names:
