@@ -722,6 +722,35 @@ SOURCES = sources()
 CUTS = st.tuples(st.floats(0, 1), st.floats(0, 0.1), st.binary(max_size=3))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x01\r" + SOURCES["whatsapp"],
+        b"prompt\r,completion\n",
+        "{}".encode("utf-16") + b"\n",
+        ('{"messages": "\ud800"}').encode("utf-16", "surrogatepass"),
+        ('{"a": 1}\n{"b": "\ud800"}\n').encode("utf-16", "surrogatepass"),
+        ('[{"a": 1}, "\ud800"]').encode("utf-16", "surrogatepass"),
+        ("prompt,completion\na,\ud800\n").encode("utf-16", "surrogatepass"),
+        ("user: a\nassistant: \ud800\n").encode("utf-16", "surrogatepass"),
+    ],
+    ids=repr,
+)
+def test_of_bytes_that_no_program_writes_one_sentence_is_said(tmp_path, data):
+    with pytest.raises(InputError) as raised:
+        list(Reading(write(tmp_path / "source", data), Sides("Anna")).conversations())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_name_inside_a_zip_breaks_no_line(tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a\nb.json", b"[{" * 3)
+    with pytest.raises(InputError) as raised:
+        list(Reading(write(tmp_path / "source", packed.getvalue()), Sides()).conversations())
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("kind", SOURCES)
 @given(cuts=st.lists(CUTS, min_size=1, max_size=3))
 @settings(

@@ -54,7 +54,7 @@ class Reading:
                 if not member.name:
                     raise
                 if not isinstance(error, NotConversations):
-                    raise Unreadable(f"holds {member.name}, which {error}") from error
+                    raise Unreadable(f"holds {escaped(member.name)}, which {error}") from error
                 self.skipped[member.name] = str(error)
 
     def _first_skipped(self) -> str:

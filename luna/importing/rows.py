@@ -53,7 +53,7 @@ def utf8(file: BinaryIO, encoding: str) -> BinaryIO:
 
 
 class _AsUtf8(io.RawIOBase):
-    """The bytes of a text in UTF-8, a piece at a time."""
+    """The bytes of a text in UTF-8, a piece at a time. Reading raises Unreadable."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         super().__init__()
@@ -63,7 +63,10 @@ class _AsUtf8(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        piece = self._text.read(len(buffer) // 4).encode()  # a character has four bytes at most
+        try:
+            piece = self._text.read(len(buffer) // 4).encode()  # a character has four bytes at most
+        except UnicodeDecodeError as error:
+            raise Unreadable("is no valid UTF-16 (cut off, perhaps): save it as UTF-8") from error
         buffer[: len(piece)] = piece
         return len(piece)
 

@@ -147,9 +147,11 @@ def _delimiter(text: str) -> str | None:
     line = text.partition("\n")[0].strip("\r")
     for delimiter in _DELIMITERS:
         if delimiter in line:
-            columns = [
-                name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter))
-            ]
+            try:
+                names = next(csv.reader([line], delimiter=delimiter))
+            except csv.Error:  # such as a carriage return in the middle
+                continue
+            columns = [name.strip().lower() for name in names]
             cells = dict.fromkeys(columns, "[]")
             if pairs.is_header(columns) or messages.is_message(cells) or messages.is_one(cells):
                 return delimiter
