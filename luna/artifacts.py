@@ -135,7 +135,25 @@ REQUIRED = (
     TRAINING_SET,
 )
 
-#: What a seal puts into git, beside what DVC keeps by hash. Folders stand for all that git does not ignore in them.
+#: What DVC keeps by hash; it never goes into git. The project's .gitignore lists it as well, since DVC takes its own lines
+#: there away while it builds, and a kill leaves it so.
+KEPT_BY_DVC = (
+    BASE,
+    GENERAL,
+    GENERAL_REPLIES,
+    DELTA,
+    HELD_OUT,
+    TRAINING_SET,
+    PROBES,
+    KEYFRAME,
+    ADAPTER,
+    MODEL,
+    TOKENIZER,
+    ANSWERS,
+    ABILITY,
+)
+
+#: What a seal puts into git. Folders stand for all in them that git does not ignore and DVC does not keep.
 SEALED_IN_GIT = (
     PARAMS,
     LOCK,

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import BIN, Repo, facts, write_jsonl
 
+from luna import artifacts
 from luna.errors import StateError
 from luna.history import record
 from luna.operations import evolve
@@ -91,6 +92,17 @@ def test_a_person_s_commit_of_unsealed_results_is_no_missing_tag(built, tmp_path
     repo = built.copy(tmp_path / "mine")
     repo.commit("my results so far")
     assert repo.json("status")["doubts"] == []
+
+
+def test_weights_never_go_into_git_whatever_gitignore_says(built, tmp_path):
+    repo = built.copy(tmp_path / "mine")
+    (repo.path / "models/.gitignore").unlink(missing_ok=True)
+    (repo.path / ".gitignore").write_text("/.venv/\n/.luna/\n__pycache__/\n")  # of an older Luna
+    repo.luna("seal")
+    sealed = repo.git("ls-tree", "-r", "--name-only", "HEAD", "models").splitlines()
+    assert "models/metrics.json" in sealed
+    kept = artifacts.KEPT_BY_DVC
+    assert not [name for name in sealed if any(Path(name).is_relative_to(path) for path in kept)]
 
 
 def test_tags_deleted_behind_the_hooks_stop_a_seal_until_they_are_back(built, tmp_path):

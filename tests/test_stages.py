@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import SOURCE, Repo, facts, write_jsonl
 
-from luna import files, params
+from luna import artifacts, files, params
 from luna.errors import InputError
 from luna.history.line import declared_outs
 
@@ -236,6 +236,17 @@ def test_dvc_yaml_names_all_code_that_a_stage_runs_and_no_more(ran, stage):
 def test_dvc_yaml_names_the_parameters_that_a_stage_asks_for_and_no_more(ran, stage):
     assert ran[stage].asked == set(PIPELINE[stage].get("params", []))
     assert "params.load" not in (SOURCE / f"stages/{stage}.py").read_text()
+
+
+def test_what_dvc_keeps_is_named_once_and_ignored_by_the_project_itself():
+    """DVC's own lines in models/.gitignore are gone while it builds, and stay so after a kill."""
+    stages = yaml.safe_load((SOURCE / "dvc.yaml").read_text())["stages"].values()
+    outs = [out for stage in stages for out in stage["outs"]]
+    kept = {Path(out) for out in outs if isinstance(out, str)}
+    assert kept == set(artifacts.KEPT_BY_DVC)
+    assert {f"/{path.as_posix()}" for path in kept} <= set(
+        (SOURCE / ".gitignore").read_text().splitlines()
+    )
 
 
 def test_commands_reports_and_checks_of_history_are_no_part_of_the_pipeline():

@@ -50,7 +50,11 @@ def hand_over(
     git, branch = line.git, require_tip(line)
     # All but the ledger, whose row a seal alone adds.
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT if path != artifacts.LEDGER]
-    tip, tree, theirs = git.resolve("HEAD"), git.tree_with(paths), shared.ask(git)
+    tip, tree, theirs = (
+        git.resolve("HEAD"),
+        git.tree_with(paths, artifacts.KEPT_BY_DVC),
+        shared.ask(git),
+    )
     # Killed after the shared repository had taken it.
     if arrived := shared.holding(git, branch, theirs, tree, tip):
         git.update([Update(branch, arrived, tip)], f"luna: {name} up to {stage}")

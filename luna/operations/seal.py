@@ -162,7 +162,7 @@ def _commit(root: Path, line: Line, name: GenerationName, metrics: dict[str, Any
         record.tip_digest(record.current(git)),
     )
     paths = [path.as_posix() for path in artifacts.SEALED_IN_GIT]
-    commit = git.commit_tree(git.tree_with(paths), tip, text)
+    commit = git.commit_tree(git.tree_with(paths, artifacts.KEPT_BY_DVC), tip, text)
     updates = [
         Update(branch, commit, tip),
         Update(f"refs/tags/{name}", git.tag_object(str(name), commit, text), ZERO),

@@ -358,8 +358,11 @@ class Git:
 
     # -- writing
 
-    def tree_with(self, paths: Iterable[str]) -> str:
-        """A tree: that of HEAD with ``paths`` (files or folders) as they are in the workspace. The index stays as it is."""
+    def tree_with(self, paths: Iterable[str], without: Iterable[Path] = ()) -> str:
+        """A tree: that of HEAD with ``paths`` (files or folders) as they are in the workspace, but for ``without``.
+
+        The index stays as it is.
+        """
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             self.run("read-tree", "HEAD", env=env)
@@ -369,6 +372,10 @@ class Git:
                 if (self.root / path).exists() or self.text("ls-files", "--", path, env=env)
             ]
             self.run("add", "--all", "--", *present, env=env)
+            # Not by ':(exclude)': 'git add' fails where that names what is ignored.
+            left_out = [path.as_posix() for path in without]
+            if left_out:
+                self.run("rm", "-r", "-q", "--cached", "--ignore-unmatch", "--", *left_out, env=env)
             return self.text("write-tree", env=env)
 
     def write_files(self, revision: str, paths: Iterable[str]) -> None:
