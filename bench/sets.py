@@ -3,7 +3,7 @@
     python -m bench.sets SET... [--set SECTION.KEY=VALUE] [--folder FOLDER]
 
 - `pairs`: the English part of chatterbot-corpus (a PyPI package under the BSD licence, to be installed first): short small talk
-  and facts, many questions with several answers; 300 of them.
+  and facts, many questions with several answers; 160 of them.
 - `talks`: 30 conversations of 4 to 8 turns, put together from the facts of `evals/once`.
 - `long`: 24 replies of 300 to 600 tokens, put together from the same facts.
 
@@ -28,7 +28,7 @@ from luna import artifacts, files
 from luna.errors import InputError
 
 Row = dict[str, Any]
-PAIRS, TALKS, LONG = 300, 30, 24
+PAIRS, TALKS, LONG = 160, 30, 24
 
 
 def _conversation(*texts: str) -> Row:
