@@ -7,9 +7,11 @@ was being written is removed, and the same command resumes from what is complete
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
+import threading
 
 TERMINATED = 128 + signal.SIGTERM  # the exit code by the shell's convention
 _GRACE_SECONDS = 20  # a step of training, or the writing of a file, may have to end first
@@ -27,6 +29,26 @@ def on_sigterm(who: str) -> None:
         sys.exit(TERMINATED)
 
     signal.signal(signal.SIGTERM, leave)
+
+
+#: In the environment of a command that shall end when the program that started it does.
+WITH_INPUT = "LUNA_ENDS_WITH_INPUT"
+
+
+def with_input() -> None:
+    """Where the environment says so, end by SIGTERM at the end of standard input.
+
+    A pipe whose other end only the starting program holds ends with that program, also when it is killed.
+    """
+    if os.environ.pop(WITH_INPUT, None) is None:
+        return
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

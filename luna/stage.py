@@ -18,6 +18,7 @@ from luna.errors import LunaError, StateError, from_os_error
 
 FAILURE = artifacts.SCRATCH / "failure.json"
 RUNNING = artifacts.SCRATCH / "stage.json"
+TRAINING = artifacts.SCRATCH / "training.json"  # how far the training is, see training/progress.py
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_CLEAN_UP = 10.0
 

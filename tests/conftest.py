@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from bench import project
+from bench import picture, project
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -302,6 +302,30 @@ def module_folder(tmp_path_factory, request) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp(request.module.__name__)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium. For one file: while it runs, its own event loop is in the way of another one."""
+    chromium = next(filter(None, map(shutil.which, picture.BROWSERS)), None)
+    if not chromium:
+        pytest.skip("no Chromium on this machine (on Debian: apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as engine:
+        started = engine.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

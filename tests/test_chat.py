@@ -14,6 +14,7 @@ from conftest import BIN, Repo
 
 from luna.conversations import schema
 from luna.errors import InputError, StateError
+from luna.operations import votes
 from luna.sharing.chat import COMMANDS, Chat, messages
 
 
@@ -37,14 +38,17 @@ def test_chat_answers_switches_compares_and_keeps_a_correction(line, tmp_path):
     repo = line.copy(tmp_path / "repo")
     done = talk(
         repo,
-        "What is the harbour word number 1?\n/gen G001\n/compare G001 G003\n/bad It is tide.\n/good\n/quit\nnever asked\n",
+        "What is the harbour word number 1?\n/gen G001\n/prefer G003\n/compare G001 G003\n/prefer G003\n/bad It is tide.\n/good\n/quit\nnever asked\n",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 2, done.stderr  # one of the commands could not be done
     assert (
         "Luna-G003" in done.stderr
         and done.stdout.count("Luna-G001") == 2
         and done.stdout.count("Luna-G003") == 1
     )
+    assert "/compare G002 G003" in done.stderr  # before there was something to prefer
+    [pair] = votes.pairs(repo.path)
+    assert (pair.a_better, pair.b_better, pair.blind) == (0, 1, 0)
     [kept] = (repo.path / "data/inbox").iterdir()
     assert json.loads(kept.read_text())["messages"] == [
         {"role": "user", "content": "What is the harbour word number 1?"},

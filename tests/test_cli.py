@@ -21,6 +21,7 @@ from luna.cli import main
 CALLS = (
     ("status", ()),
     ("status --storage", ()),
+    ("status --waiting", ()),
     ("log", ()),
     ("log --head", ()),
     ("report", ("-o", "../report.html")),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,9 +14,6 @@ from hypothesis import strategies as st
 
 from luna.forensics.report.prose import as_html
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2> [x](javascript:window.hacked=3) ![y](https://example.com/y.png)"
 CHARTS = 8
 
@@ -235,28 +230,6 @@ def test_prose_has_no_tags_but_those_of_prose(text):
 
 
 # -- in a real browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine (on Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as engine:
-        started = engine.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield started
-        started.close()
 
 
 def opened(browser, path: Path, **options):

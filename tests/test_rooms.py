@@ -18,7 +18,7 @@ ORDER = (
     ("bundle", "stages"),
     ("operations",),
     ("audit", "forensics", "sharing", "host"),
-    ("doctor",),
+    ("doctor", "studio"),
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

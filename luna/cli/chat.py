@@ -132,7 +132,7 @@ def _lines(root: Path) -> Iterator[str]:
     if not _is_typed():
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-            yield from sys.stdin
+            yield from iter(sys.stdin.readline, "")  # a file itself would be closed at /quit
         return
     ask = _plainly if os.environ.get("TERM", "") in ("dumb", "unknown") else _editor(root)
     while True:

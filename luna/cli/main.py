@@ -34,7 +34,7 @@ GROUPS = {
     "Look": ("status", "log", "report", "diff", "bisect", "blame", "eval", "maturity"),
     "Go back": ("rollback", "restore", "recover", "rebuild", "reproduce"),
     "Keep safe": ("verify", "repair", "doctor", "cold", "archive", "snapshot", "gc", "thin"),
-    "Talk": ("chat", "serve"),
+    "Talk": ("chat", "serve", "studio"),
     "Share": ("export", "bundle"),
 }
 #: What people type who come from git or another tool, and the command that does it here.
@@ -205,6 +205,7 @@ def main() -> None:
     """Run the command that the arguments name; the entry point of ``luna``."""
     start.prepare()
     ending.on_sigterm("luna")
+    ending.with_input()
     try:
         sys.exit(_run())
     except KeyboardInterrupt:

@@ -1,8 +1,11 @@
-"""Progress bars in bytes or pieces on a terminal, and silence elsewhere."""
+"""Progress in bytes: bars on a terminal, JSON lines for a program, and silence elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import sys
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -29,6 +32,29 @@ def in_pieces(title: str, quiet: bool = False) -> Iterator[Callable[[int, int], 
     """Give a function that is called with the bytes of one more piece, and the bytes in all."""
     with _bar(title, quiet) as (bar, task):
         yield lambda piece, total: bar.update(task, advance=piece, total=total)
+
+
+_SECONDS_BETWEEN_LINES = 0.5
+
+
+@contextlib.contextmanager
+def in_lines() -> Iterator[Callable[[int, int], None]]:
+    """As ``in_pieces``, for a program: now and then, and at the end, a line of JSON on standard error."""
+    done, known, last = 0, 0, time.monotonic()
+
+    def tell() -> None:
+        line = json.dumps({"event": "progress", "bytes": done, "total": known})
+        print(line, file=sys.stderr, flush=True)
+
+    def tick(piece: int, total: int) -> None:
+        nonlocal done, known, last
+        done, known = done + piece, total
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            tell()
+
+    yield tick
+    tell()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The command `luna status`; the work is in operations/status.py and operations/usage.py."""
+"""The command `luna status`; the work is in operations/: status.py, usage.py, waiting.py."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import typer
 
 from luna.cli.common import Json, print_json, printable, repository_root
 from luna.names import GenerationName
-from luna.operations import status, usage
+from luna.operations import status, usage, waiting
 from luna.operations.new import Pending
+
+_SHOWN = 90  # characters of a question
 
 
 def command(
@@ -20,6 +22,13 @@ def command(
             "--storage",
             help="Bytes by generation in cold storage, what is shared, and what plain DVC would "
             "take.",
+        ),
+    ] = False,
+    waits: Annotated[
+        bool,
+        typer.Option(
+            "--waiting",
+            help="Each conversation that waits to be learnt, its length, and what would be left out or cut.",
         ),
     ] = False,
     as_json: Json = False,
@@ -35,6 +44,13 @@ def command(
             print_json(asdict(use))
         else:
             _show_storage(use)
+        return
+    if waits:
+        ahead = waiting.outlook(root)
+        if as_json:
+            print_json(ahead)
+        else:
+            _show_waiting(ahead)
         return
     now = status.status(root)
     if as_json:
@@ -82,6 +98,25 @@ def _karma(now: status.Status) -> str:
     missing = max(0.0, now.karma_required - now.pending.karma)
     enough = f"{missing:g} missing" if missing else "enough for luna age-up"
     return f"{now.pending.karma:g} of {now.karma_required:g}, {enough}"
+
+
+def _show_waiting(ahead: waiting.Outlook) -> None:
+    for item in ahead.conversations:
+        question = " ".join(item.question.split())
+        shown = question if len(question) <= _SHOWN else f"{question[: _SHOWN - 1]}…"
+        later = "" if item.next else "  (later)"
+        typer.echo(printable(f"{item.tokens:>7,} tokens  {shown}{later}"))
+    tokens, about = ahead.tokens, "" if ahead.tokens.exact else "about "
+    typer.echo(
+        f"{len(ahead.conversations):,} conversations"
+        + (
+            f", {about}{tokens.median:,} tokens in the median, {about}{tokens.longest:,} in the longest"
+            if ahead.conversations
+            else ""
+        )
+    )
+    for sentence in ahead.foreseen:
+        typer.echo(printable(sentence))
 
 
 def _show_storage(use: usage.Storage) -> None:

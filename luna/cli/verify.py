@@ -18,7 +18,7 @@ from luna.cli.common import (
     say,
     settings_of,
 )
-from luna.cli.progress import in_pieces
+from luna.cli.progress import in_lines, in_pieces
 from luna.errors import InputError
 from luna.history import thinned
 from luna.storage import cold
@@ -49,6 +49,13 @@ def command(
             "checked as ever.",
         ),
     ] = False,
+    progress_lines: Annotated[
+        bool,
+        typer.Option(
+            "--progress",
+            help="Write the bytes read so far to standard error as JSON lines, for a program.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check that history is intact: tags, ledger, and every byte.
@@ -62,7 +69,7 @@ def command(
     root = repository_root()
     settings = settings_of(root)
     prefix = settings.line.prefix
-    with in_pieces("reading", as_json) as progress:
+    with in_lines() if progress_lines else in_pieces("reading", as_json) as progress:
         if store is not None:
             stores = [cold.open_store(root, store)]
         else:

@@ -7,6 +7,7 @@ writing the same conversation twice changes nothing.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from luna import artifacts, files
 from luna.conversations import folder, jsonl, schema
 from luna.conversations.schema import Conversation
-from luna.errors import InputError
+from luna.errors import InputError, StateError
 
 
 def add(root: Path, row: dict[str, Any]) -> Path:
@@ -27,9 +28,28 @@ def add(root: Path, row: dict[str, Any]) -> Path:
         raise InputError(
             f"The conversation was not kept: it is longer than {jsonl.MAX_LINE_BYTES:,} bytes."
         )
-    path = root / artifacts.INBOX / f"{conversation.identity}.jsonl"
+    path = path_of(root, conversation.identity)
     files.write_jsonl(path, [conversation.as_row()])
     return path
+
+
+def path_of(root: Path, identity: str) -> Path:
+    """Where the conversation lies while it waits. Raises InputError for what is no identity."""
+    if not re.fullmatch(r"[0-9a-f]{64}", identity):
+        raise InputError(
+            f"'{identity[:80]}' names no conversation: give the identity that 'luna status --waiting --json' shows."
+        )
+    return root / artifacts.INBOX / f"{identity}.jsonl"
+
+
+def take_back(path: Path) -> None:
+    """Remove a conversation that waits. Raises StateError where it has been taken in meanwhile."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        raise StateError(
+            "It no longer waits in data/inbox: a generation that is being built has taken it in."
+        ) from None
 
 
 def waiting(root: Path) -> list[Conversation]:

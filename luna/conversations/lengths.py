@@ -55,6 +55,11 @@ class Counter:
         if len(self._waiting) >= _BATCH:
             self._count()
 
+    def each(self) -> list[int]:
+        """Of each conversation, in the order in which they were added."""
+        self._count()
+        return list(self._counts)
+
     def lengths(self) -> Lengths:
         """Of all that was added."""
         self._count()

@@ -1,16 +1,20 @@
-"""Says before a training what the exam after it cannot judge, because it would have too few questions."""
+"""Says before a training what it would leave out or cut, and what its exam could not judge."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 from luna import artifacts
 from luna.conversations import probes
+from luna.conversations.batches import Waiting
 from luna.conversations.probes import CHOICE, GENERALISATION, RECALL, Probe
 from luna.conversations.rephrase import plan
 from luna.conversations.schema import Conversation
 from luna.history.line import Line
+from luna.operations.overlooked import overlooked
+from luna.operations.too_long import too_long
 from luna.params import Data, Params
 from luna.promotion import size
 from luna.scores import BY_NAME
@@ -63,6 +67,16 @@ def _asked(data: Data, chosen: list[Conversation], written: list[Probe]) -> Coun
         *probes.choice_probes({1: held_out}, data.seed)[: data.probes_per_kind],
     ]
     return Counter(_SCORE[probe.kind] for probe in made)
+
+
+def sentences(
+    root: Path, line: Line, settings: Params, batch: Waiting, written: list[Probe]
+) -> list[str]:
+    """What the next generation would leave out, learn in parts or not at all, and what it could not be judged by."""
+    few = []
+    if line.sealed and batch.next:  # generation 0 is promoted whatever it scores
+        few = too_few(settings, batch.next, written, of_parent(line))
+    return [*overlooked(root, settings, batch), *too_long(root, settings, batch.next), *few]
 
 
 def of_parent(line: Line) -> Counter[str]:

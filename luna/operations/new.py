@@ -24,10 +24,7 @@ from luna.history.line import Line, read_line, sealed_params
 from luna.history.tip import building, require_tip
 from luna.model import base
 from luna.names import BASE_PARENT, GenerationName
-from luna.operations import preflight, workspace
-from luna.operations.foreseen import of_parent, too_few
-from luna.operations.overlooked import overlooked
-from luna.operations.too_long import too_long
+from luna.operations import foreseen, preflight, workspace
 from luna.repo.supported import require_can_seal, require_supported
 
 #: Where a user's own changes are welcome between two generations; elsewhere they must be committed first.
@@ -136,13 +133,10 @@ def start(
             )
     batch = waiting(root, line)
     build = _decide(root, line, head or BASE_PARENT, sealed_ledger, batch)
-    for sentence in (*overlooked(root, settings, batch), *too_long(root, settings, batch.next)):
-        say(sentence)
     questions.load(root / artifacts.GENERAL_QUESTIONS)
-    if line.sealed:  # generation 0 is promoted whatever it scores
-        written = probes.curated(root / artifacts.CURATED_PROBES)
-        for sentence in too_few(settings, batch.next, written, of_parent(line)):
-            say(sentence)
+    written = probes.curated(root / artifacts.CURATED_PROBES)
+    for sentence in foreseen.sentences(root, line, settings, batch, written):
+        say(sentence)
     say(preflight.require(root, settings, line, conversations(root), exports, trains).sentence)
     for sentence in workspace.changed_settings(line, settings):
         say(f"params.yaml: {sentence}")

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from luna import artifacts, stage
+from luna import stage
 from luna.errors import StateError
 from luna.repo import lock
 
 _TOLERANCE = (
     2.0  # seconds: a note's second is a whole one, and clocks of the kernel and of Python differ
 )
-_TAIL = 4096  # bytes: more than the last row of a loss curve
+
+
+@dataclass(frozen=True)
+class Training:
+    """How far a training is. ``last`` is its last step as far as is known, ``known`` the share of what is taught that it would answer (None: not asked)."""
+
+    step: int
+    last: int
+    may_end_sooner: bool
+    loss: float | None
+    known: float | None
+    seconds_left: float
+
+    @property
+    def sentence(self) -> str:
+        """Step, and how long it may take yet."""
+        minutes = math.ceil(self.seconds_left / 60)
+        most = " at most" if self.may_end_sooner else ""
+        return f"step {self.step} of {self.last}, {minutes} min left{most}"
 
 
 @dataclass(frozen=True)
 class Running:
-    """``stage`` is None between two stages, or while the build is sealed; then ``command`` is known. ``step`` of a training."""
+    """``stage`` is None between two stages, or while the build is sealed; then ``command`` is known. ``step`` and ``training`` while that runs."""
 
     stage: str | None
     command: str | None
     process: int
     since: str
     step: int | None
+    training: Training | None = None
 
     @property
     def sentence(self) -> str:
         """What runs, since when."""
-        step = f", at step {self.step}" if self.step else ""
+        step = f", at {self.training.sentence}" if self.training else ""
         what = f"the stage {self.stage}" if self.stage else f"luna {self.command}"
         return f"{what} since {self.since}{step} (process {self.process})"
 
@@ -42,8 +62,9 @@ def running(root: Path) -> Running | None:
     note = _note(root / stage.RUNNING)
     if note and _alive(note.process, note.since):
         since = _written(note.since)
-        step = _step(root, note.since) if note.name == "train" else None
-        return Running(note.name, command, note.process, since, step)
+        training = _training(root, note.since) if note.name == "train" else None
+        step = training.step if training else None
+        return Running(note.name, command, note.process, since, step, training)
     if holder and command:
         return Running(None, command, holder.process, _written(holder.since), None)
     return None
@@ -80,14 +101,12 @@ def _written(since: float) -> str:
     return datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _step(root: Path, since: float) -> int | None:
-    """The last row of the loss curve that this training writes: time, step, loss."""
-    path = root / artifacts.LOSS_CURVE
+def _training(root: Path, since: float) -> Training | None:
+    """What the training wrote last; None before its first step, and of an earlier training."""
+    path = root / stage.TRAINING
     try:
         if path.stat().st_mtime < since:
-            return None  # an earlier training's
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL))
-            return int(file.read().splitlines()[-1].split(b"\t")[1])
-    except (OSError, ValueError, IndexError):
+            return None
+        return Training(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None

@@ -7,13 +7,14 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from luna import artifacts, files
 from luna.answering.engine import Engine
 from luna.conversations import inbox
-from luna.errors import InputError, StateError
+from luna.errors import InputError
 from luna.history.line import artifact, read_line, sealed_params
+from luna.operations import votes
+from luna.sharing import keeping
 
 HELP = "/help shows what you can type"
 COMMANDS = {
@@ -23,6 +24,7 @@ COMMANDS = {
     "/undo": "take the last /good or /bad back",
     "/regenerate": "another answer to the last question",
     "/compare G002 G003": "let both answer the last question, side by side",
+    "/prefer G002": "after /compare: its answer was better (or none); the vote is kept for the report",
     "/gen G002": "switch to that generation; the conversation stays",
     "/system TEXT": "another system prompt for this conversation; alone, it shows the one that holds",
     "/save FILE": "write the conversation as a line of JSON",
@@ -83,6 +85,9 @@ class Chat:
         self._good: frozenset[int] = frozenset()
         self._stopped = False
         self._judged: list[_Judged] = []
+        self._compared: tuple[str, dict[str, str]] | None = (
+            None  # a question, and who answered what
+        )
 
     def _load(self, reference: str) -> tuple[str, Engine, str]:
         """Raises ColdStorageError when the bytes are neither in the cache nor intact in cold storage."""
@@ -115,6 +120,7 @@ class Chat:
             "/new": self._forget,
             "/gen": lambda: self._switch(rest),
             "/compare": lambda: self._compare(rest.split()),
+            "/prefer": lambda: self._prefer(rest),
             "/good": lambda: self._keep(None),
             "/bad": lambda: self._correct(rest),
             "/undo": self._undo,
@@ -256,7 +262,21 @@ class Chat:
             ]
             for answer in answers:
                 stack.callback(answer.close)
-            self.beside([name for name, _, _ in sides], answers)
+            names, texts = [name for name, _, _ in sides], [""] * len(sides)
+            self.beside(names, [_noting(answer, texts, at) for at, answer in enumerate(answers)])
+            self._compared = question, dict(zip(names, texts, strict=True))
+
+    def _prefer(self, reference: str) -> None:
+        if self._compared is None or not reference:
+            raise InputError(
+                "Compare first: /compare G002 G003, then /prefer G002, or /prefer none."
+            )
+        question, answers = self._compared
+        none = reference == "none"
+        best = None if none else read_line(self.root, self.prefix).resolve(reference)
+        votes.add(self.root, question, answers, best, blind=False)
+        self._compared = None
+        self.write(f"vote kept: {votes.FILE.as_posix()}\n")
 
     def beside(self, names: Sequence[str], answers: Sequence[Iterator[str]]) -> None:
         """Show the answers, one after the other as they come; a terminal can do better."""
@@ -267,21 +287,6 @@ class Chat:
             self.write("\n")
 
     # -- keeping
-
-    def _row(self, learnt: frozenset[int] | None) -> dict[str, Any]:
-        """The conversation as data/conversations has it; replies that are not ``learnt`` (None: all are) are context."""
-        ahead = len(self._messages([]))
-        return {
-            "messages": [
-                {"role": role, "content": content}
-                | (
-                    {"weight": 0}
-                    if role == "assistant" and learnt is not None and at - ahead not in learnt
-                    else {}
-                )
-                for at, (role, content) in enumerate(self._messages(self.turns))
-            ]
-        }
 
     def _correct(self, correction: str) -> None:
         if self.turns and not correction:
@@ -296,34 +301,17 @@ class Chat:
             raise InputError(
                 "The last answer was stopped, so it is not whole: /regenerate it, or correct it by /bad CORRECTION."
             )
-        turns, good = self.turns, self._good
-        last = len(turns) - 1
-        if correction is None:
-            self._good = frozenset(at for at, (role, _) in enumerate(turns) if role == "assistant")
-        else:
-            self.turns = [*turns[:-1], ("assistant", correction)]
-            self._good = good | {last}
-        waiting = {path.name for path in (self.root / artifacts.INBOX).glob("*.jsonl")}
-        try:
-            path = inbox.add(self.root, self._row(self._good))
-        except BaseException:
-            self.turns, self._good = turns, good
-            raise
-        self._stopped = False
-        self._judged.append(_Judged(None if path.name in waiting else path, turns, good))
-        self.write(f"kept for the next generation: {path.relative_to(self.root)}\n")
+        kept = keeping.keep(self.root, self.turns, self._good, correction, self._own_system)
+        self._judged.append(_Judged(kept.path if kept.new else None, self.turns, self._good))
+        self.turns, self._good, self._stopped = kept.turns, kept.good, False
+        self.write(f"kept for the next generation: {kept.path.relative_to(self.root)}\n")
 
     def _undo(self) -> None:
         if not self._judged:
             raise InputError("There is no /good or /bad to take back in this conversation.")
         last = self._judged[-1]
         if last.path is not None:
-            try:
-                last.path.unlink()
-            except FileNotFoundError:
-                raise StateError(
-                    "It no longer waits in data/inbox: a generation that is being built has taken it in."
-                ) from None
+            inbox.take_back(last.path)
         self._judged.pop()
         longer = self.turns[len(last.turns) :]
         self.turns, self._good = [*last.turns, *longer], last.good
@@ -339,7 +327,7 @@ class Chat:
         path = Path(name).expanduser()
         try:
             with files.creating(path) as scratch:
-                files.write_jsonl(scratch, [self._row(None)])
+                files.write_jsonl(scratch, [keeping.row(self.turns, None, self._own_system)])
         except FileExistsError:
             raise InputError(f"{path} is there already: give the name of a new file.") from None
         except OSError as error:
@@ -353,6 +341,13 @@ class Chat:
             self._own_system = text
         holds = self.system if self._own_system is None else self._own_system
         self.tell(f"system prompt: {holds or '(none)'}")
+
+
+def _noting(answer: Iterator[str], texts: list[str], at: int) -> Iterator[str]:
+    """The same pieces, which are also put together in ``texts``."""
+    for piece in answer:
+        texts[at] += piece
+        yield piece
 
 
 def messages(lines: Iterable[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from luna.errors import InputError, StateError
 from luna.sharing.server import app
@@ -63,7 +64,7 @@ def serve(
         StateError: the port cannot be used, or llama.cpp's server is not set up.
         InputError: no such generation.
     """
-    listener = _listen(address)
+    listener = listen(address.host, address.port)
     try:
         asyncio.run(_serve(root, prefix, generation, address, settings, started, listener))
     finally:
@@ -82,14 +83,20 @@ async def _serve(
     async with Servers(root, prefix, settings) as servers:
         async with servers.taken(await servers.full_name(generation)):
             pass
-        config = uvicorn.Config(
-            app.make(servers, address.rules),
-            log_level="warning",
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-        )
+        application = app.make(servers, address.rules)
         started(servers.head, listener.getsockname()[1])  # from here on who asks is heard
-        await _Server(config).serve([listener])
+        await answer(application, listener)
+
+
+async def answer(application: Starlette, listener: socket.socket) -> None:
+    """Answer what comes in, until Ctrl-C or SIGTERM."""
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=_SECONDS_TO_FINISH,
+    )
+    await _Server(config).serve([listener])
 
 
 class _Server(uvicorn.Server):
@@ -107,14 +114,16 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listen(address: Address) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+def listen(host: str, port: int) -> socket.socket:
+    """The port, taken. Raises StateError where it cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((address.host, address.port))
+        listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         raise StateError(
-            f"Port {address.port} on {address.host} cannot be used ({error.strerror}): give another with --port."
+            f"Port {port} on {host} cannot be used ({error.strerror}): give another with --port."
         ) from None
     return listener

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.progress import (
 )
 from transformers import TrainerCallback
 
+from luna import stage
 from luna.training import resources
 from luna.training.pace import Pace
 from luna.training.watch import Stop, Watch
@@ -81,6 +83,25 @@ class ShowProgress(TrainerCallback):
         for name, value in resources.look(self._curve).items():
             self._live.log_metric(f"resources/{name}", round(value, 3))
 
+    def _tell(self, state, loss: float, left: float) -> None:
+        """Leave how far it is for 'luna status', which may read at any moment: the file is whole or not there."""
+        if not self._live:
+            return
+        looks = self._pace.looks if self._pace else {}
+        now = {
+            "step": state.global_step,
+            "last": self._final(state),
+            "may_end_sooner": self._open,
+            "loss": loss if math.isfinite(loss) else None,
+            "known": looks[max(looks)] if looks else None,
+            "seconds_left": round(left, 1),
+        }
+        # No wait for the disk: after a power cut no training runs.
+        stage.TRAINING.parent.mkdir(exist_ok=True)
+        temporary = stage.TRAINING.with_suffix(".tmp")
+        temporary.write_text(json.dumps(now), encoding="utf-8")
+        temporary.replace(stage.TRAINING)
+
     def on_train_begin(self, args, state, control, **kwargs):
         """Start the bar, and show what an earlier run logged."""
         for row in state.log_history:  # what a killed run had logged before its last checkpoint
@@ -123,8 +144,13 @@ class ShowProgress(TrainerCallback):
         if self.stopped:
             control.should_training_stop, control.should_save = True, False
         now = time.monotonic()
-        if now - self._looked >= _SECONDS_BETWEEN_LOOKS or state.global_step == self._final(state):
+        left = (now - self._started) / max(1, state.global_step - self._first_step)
+        left *= self._final(state) - state.global_step
+        looks = now - self._looked >= _SECONDS_BETWEEN_LOOKS
+        if looks or state.global_step == self._final(state):
             self._look(state.global_step)
+        if looks or state.global_step in (self._first_step + 1, self._final(state)):
+            self._tell(state, loss, left)
         if self._bar:
             self._bar.update(
                 self._task,
@@ -139,11 +165,6 @@ class ShowProgress(TrainerCallback):
             or state.global_step in (self._first_step + 1, self._final(state))
         ):
             self._last = now
-            left = (
-                (now - self._started)
-                / (state.global_step - self._first_step)
-                * (self._final(state) - state.global_step)
-            )
             known = f"  known {self._known()}" if self._pace else ""
             most = "at most " if self._open else ""
             self._console.print(

@@ -24,6 +24,7 @@ from luna.forensics.report.prose import as_html
 from luna.history.line import Line, outs_of
 from luna.history.lineage import GenerationEntry, head_moves, lineage
 from luna.model import evolution
+from luna.operations import votes
 from luna.promotion import balance
 from luna.scores import SCORES, shown, shown_change
 
@@ -92,6 +93,7 @@ def collect(line: Line) -> dict[str, Any]:
         ),
         "generations": generations,
         "moves": [vars(move) for move in head_moves(line)],
+        "votes": [vars(pair) for pair in votes.pairs(line.git.root)],
         "faults": whole_line.faults,
         "weights": weights,
         "weights_step": weights_step,

@@ -1,8 +1,9 @@
-"""Draws the lineage as SVG lanes beside a list, newest generation first."""
+"""Draws the lineage as lanes beside a list, newest generation first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -20,25 +21,42 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Stroke:
+    """A path of SVG; ``kind`` is its class in the style sheet."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Sizes in CSS pixels."""
+
+    width: int
+    height: int
+    strokes: list[Stroke]
+
+
 def _x(lane: int) -> int:
     return INSET + lane * LANE
 
 
-def _mark(state: str, x: int, y: int) -> str:
+def _mark(state: str, x: int, y: int) -> Stroke:
     """Each state has a shape of its own, so that colour is not needed to tell them apart."""
-    shape = {
-        "HEAD": f'<path d="M{x} {y - 9}l2.6 5.8 6.3.7-4.7 4.3 1.3 6.2-5.5-3.2-5.5 3.2 1.3-6.2-4.7-4.3 6.3-.7z"/>',
-        "base": f'<path d="M{x} {y - 7}l7 7-7 7-7-7z"/>',
-        "denied": f'<path d="M{x - 5} {y - 5}l10 10m0-10l-10 10"/>',
-        "unknown": f'<path d="M{x - 5} {y - 5}h10v10h-10z"/>',
-    }.get(state, f'<circle cx="{x}" cy="{y}" r="5.5"/>')
-    return f'<g class="mark {state.replace(" ", "-")}">{shape}</g>'
+    path = {
+        "HEAD": f"M{x} {y - 9}l2.6 5.8 6.3.7-4.7 4.3 1.3 6.2-5.5-3.2-5.5 3.2 1.3-6.2-4.7-4.3 6.3-.7z",
+        "base": f"M{x} {y - 7}l7 7-7 7-7-7z",
+        "denied": f"M{x - 5} {y - 5}l10 10m0-10l-10 10",
+        "unknown": f"M{x - 5} {y - 5}h10v10h-10z",
+    }.get(state, f"M{x - 5.5} {y}a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z")
+    return Stroke(f"mark {state.replace(' ', '-')}", path)
 
 
 def _line(
     node: Node, places: dict[int, Node], lane_of: dict[int, int], y: Callable[[int], int]
-) -> str:
-    """The path from the parent, and the stem towards later children."""
+) -> list[str]:
+    """The paths from the parent, and of the stem towards later children."""
     paths = []
     x = _x(node.lane)
     if node.stem_end > node.row:
@@ -51,11 +69,11 @@ def _line(
         else:
             start = y(node.leaves_at)
             paths.append(f"M{from_x} {start}H{x - BEND}q{BEND} 0 {BEND} {-BEND}V{y(node.row)}")
-    return "".join(f'<path d="{path}"/>' for path in paths)
+    return paths
 
 
-def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
-    """The SVG, the list's rows, and the width that the drawing takes (CSS pixels)."""
+def strokes(generations: list[dict[str, Any]]) -> Drawing:
+    """The drawing as paths: first the lines, then the marks."""
     parents = {
         item["gen"]: item["parent"] if isinstance(item["parent"], int) else None
         for item in generations
@@ -72,16 +90,25 @@ def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
         return (count - 1 - row) * ROW + ROW // 2
 
     width = _x(max((node.lane for node in places.values()), default=0)) + INSET
-    lines = "".join(
-        f'<g class="{"spine" if item["on_head_line"] else "branch"}">{_line(places[item["gen"]], places, lane_of, y)}</g>'
+    lines = [
+        Stroke("spine" if item["on_head_line"] else "branch", path)
         for item in generations
-    )
-    marks = "".join(
+        for path in _line(places[item["gen"]], places, lane_of, y)
+    ]
+    marks = [
         _mark(item["state"], _x(places[item["gen"]].lane), y(places[item["gen"]].row))
         for item in generations
-    )
-    svg = f'<svg aria-hidden="true" width="{width}" height="{count * ROW}" viewBox="0 0 {width} {count * ROW}">{lines}{marks}</svg>'
-    return svg, "".join(_row(item) for item in reversed(generations)), width
+    ]
+    return Drawing(width, count * ROW, [*lines, *marks])
+
+
+def draw(generations: list[dict[str, Any]]) -> tuple[str, str, int]:
+    """The SVG, the list's rows, and the width that the drawing takes (CSS pixels)."""
+    drawing = strokes(generations)
+    paths = "".join(f'<path class="{one.kind}" d="{one.path}"/>' for one in drawing.strokes)
+    size = f'width="{drawing.width}" height="{drawing.height}" viewBox="0 0 {drawing.width} {drawing.height}"'
+    svg = f'<svg aria-hidden="true" {size}>{paths}</svg>'
+    return svg, "".join(_row(item) for item in reversed(generations)), drawing.width
 
 
 def _row(item: dict[str, Any]) -> str:

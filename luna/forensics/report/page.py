@@ -9,12 +9,24 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from luna.errors import InputError
 from luna.forensics.report import charts, graph
+from luna.names import GenerationName
 from luna.scores import SCORES
 
 
 def _asset(name: str) -> str:
     return (resources.files(__package__) / "assets" / name).read_text(encoding="utf-8")
+
+
+def theme() -> str:
+    """Colours, type and plain elements, which the report and the studio share."""
+    return _asset("theme.css")
+
+
+def shared() -> str:
+    """The script that both share, for before their own."""
+    return _asset("shared.js")
 
 
 def _vega() -> str:
@@ -64,6 +76,39 @@ def _moves(moves: list[dict[str, Any]]) -> str:
         for move in reversed(moves)
     )
     return f'<table><thead><tr><th scope="col">Move</th><th scope="col">When (UTC)</th><th scope="col">To</th><th scope="col">Who</th><th scope="col">Why</th></tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _votes(pairs: list[dict[str, Any]]) -> str:
+    """The section on votes; nothing where there are none."""
+    if not pairs:
+        return ""
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{escape(str(cell))}</td>"
+            for cell in (
+                _short(pair["a"]),
+                _short(pair["b"]),
+                *(pair[key] for key in ("a_better", "b_better", "neither", "blind")),
+            )
+        )
+        + "</tr>"
+        for pair in pairs
+    )
+    titles = ("A", "B", "A better", "B better", "Neither", "Cast blind")
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    return (
+        '<section id="votes" aria-labelledby="votes-title"><h2 id="votes-title">Votes</h2>'
+        '<p class="quiet">Answers of two generations to the same question, side by side: which one a person found better.</p>'
+        f'<div class="scroller wide" tabindex="0" role="region" aria-label="Votes"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></section>'
+    )
+
+
+def _short(name: str) -> str:
+    try:
+        return GenerationName.parse(name).short
+    except InputError:
+        return name
 
 
 def _size(count: float) -> str:
@@ -131,7 +176,7 @@ def _balance(data: dict[str, Any]) -> str:
 def render(data: dict[str, Any]) -> str:
     """The whole page. ``data`` as ``collect`` gives it, with at least one generation."""
     drawing, rows, width = graph.draw(data["generations"])
-    vega, script = _vega(), _asset("page.js")
+    vega, script = _vega(), shared() + _asset("page.js")
     faults = "".join(
         f"<p class='warning'>{escape(fault)}; values of the tags are shown instead.</p>"
         for fault in data["faults"]
@@ -141,7 +186,7 @@ def render(data: dict[str, Any]) -> str:
         "POLICY": escape(_policy(vega, script)),
         "TITLE": escape(title),
         "PREFIX": escape(data["prefix"]),
-        "STYLE": _asset("page.css"),
+        "STYLE": theme() + _asset("page.css"),
         "TILES": _tiles(data),
         "FAULTS": faults,
         "BALANCE": _balance(data),
@@ -157,6 +202,7 @@ def render(data: dict[str, Any]) -> str:
             for score in SCORES
         ),
         "MOVES": _moves(data["moves"]),
+        "VOTES": _votes(data["votes"]),
         "DATA": _data(data),
         "CHARTS": _data(_specifications(data)),
         "VEGA": vega,

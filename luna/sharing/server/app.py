@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -26,63 +25,17 @@ from starlette.routing import BaseRoute, Route
 from luna.errors import ExportError, InputError, LunaError, UnknownGeneration
 from luna.names import GenerationName, head_tag
 from luna.sharing.server import forms, passing
+from luna.sharing.server.body import Refused, json_object
 from luna.sharing.server.forms import Form, Unknown
 from luna.sharing.server.gate import Gate, Rules, error
 from luna.sharing.server.prompts import texts
 from luna.sharing.server.servers import Served, Servers
 
-MAX_BODY_BYTES = 4_000_000
 MAX_REQUESTS = 512  # under way or waiting
-SECONDS_FOR_BODY = 60.0
 
 
 _HUNG_UP = 499  # as nginx calls it; nobody reads it
 _Answered = tuple[aiohttp.ClientResponse, AsyncExitStack]
-
-
-class Refused(Exception):
-    """A body that is too long or too slow, or too many requests: ``answer`` says so."""
-
-    def __init__(self, answer: JSONResponse) -> None:
-        super().__init__()
-        self.answer = answer
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The request's JSON object; refused as soon as it is longer than allowed, or takes too long."""
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(SECONDS_FOR_BODY):
-            async for part in request.stream():
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise Refused(
-                        error(
-                            413, f"The request is longer than {MAX_BODY_BYTES:,} bytes: send less."
-                        )
-                    )
-                parts.append(part)
-    except TimeoutError:
-        raise Refused(
-            error(408, f"The request did not come within {SECONDS_FOR_BODY:.0f} s: send it again.")
-        ) from None
-    try:
-        body = json.loads(b"".join(parts), parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise InputError("The request's body is not JSON: send a JSON object.") from None
-    if not isinstance(body, dict):
-        raise InputError("The request's body is not a JSON object: send one.")
-    try:
-        json.dumps(body, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise InputError(
-            "The request holds half of a surrogate pair, which is no text: send characters."
-        ) from None
-    return body
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(text)  # NaN and the infinities are not JSON
 
 
 class Api:
@@ -134,7 +87,7 @@ class Api:
     async def passed(self, request: Request) -> Response:
         """A request for llama-server, made ready and passed on."""
         path = request.url.path
-        body = await _body(request)
+        body = await json_object(request)
         forms.PASSED[path].check(body)
         reference = body.get("model") or head_tag(self._servers.prefix)
         if not isinstance(reference, str):

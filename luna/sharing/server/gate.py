@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,16 +13,22 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_OPEN = ("/health", "/v1/health")  # tells nothing, and is asked by what has no key
+_OPEN = frozenset(("/health", "/v1/health"))  # tells nothing, and is asked by what has no key
 
 
 @dataclass(frozen=True)
 class Rules:
-    """``hosts``: names by which the server may be called (None: any, where a key is asked for); ``origins``: pages that may ask."""
+    """``hosts``: names by which the server may be called (None: any, where a key is asked for); ``origins``: pages that may ask.
+
+    ``open``: paths that need no key. ``no_origin`` and ``no_key`` say what to do about a refusal; {origin} is the page's.
+    """
 
     api_key: str | None = None
     hosts: Sequence[str] | None = LOOPBACK
     origins: Sequence[str] = ()
+    open: Collection[str] = _OPEN
+    no_origin: str = "start 'luna serve' with --cors-origin {origin}"
+    no_key: str = "send it as 'Authorization: Bearer KEY'"
 
 
 def error(
@@ -69,16 +75,16 @@ class Gate:
         if origin and origin not in rules.origins and urlsplit(origin).netloc != host:
             return error(
                 403,
-                f"A page of {origin} may not ask: start 'luna serve' with --cors-origin {origin}.",
+                f"A page of {origin} may not ask: {rules.no_origin.replace('{origin}', origin)}.",
                 code="origin",
             )
-        if rules.api_key and scope["path"] not in _OPEN:
+        if rules.api_key and scope["path"] not in rules.open:
             given = headers.get("authorization", "").removeprefix("Bearer ")
             given = given or headers.get("x-api-key", "")
             if not hmac.compare_digest(given.encode(), rules.api_key.encode()):
                 return error(
                     401,
-                    "The API key is wrong or missing: send it as 'Authorization: Bearer KEY'.",
+                    f"The API key is wrong or missing: {rules.no_key}.",
                     code="invalid_api_key",
                 )
         return None

@@ -106,10 +106,14 @@ class Served:
 
 
 class Servers:
-    """Use as an async context manager. Raises LunaError when the head cannot be served at the start; later the last good one stays."""
+    """Use as an async context manager. Raises LunaError when the head cannot be served at the start; later the last good one stays.
 
-    def __init__(self, root: Path, prefix: str, settings: Settings) -> None:
+    ``patient``: it also starts without a head, and follows it once there is one.
+    """
+
+    def __init__(self, root: Path, prefix: str, settings: Settings, patient: bool = False) -> None:
         self.root, self.prefix, self.settings = root, prefix, settings
+        self._patient = patient
         self.head = ""
         self._served: dict[str, Served] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="luna-")
@@ -119,9 +123,10 @@ class Servers:
     async def __aenter__(self) -> Servers:
         try:
             llama_server.program()
-            self.head = await self._resolve("HEAD")
-            async with self.taken(self.head):
-                pass
+            if not self._patient:
+                self.head = await self._resolve("HEAD")
+                async with self.taken(self.head):
+                    pass
         except BaseException:
             await self._end()
             raise
@@ -146,7 +151,7 @@ class Servers:
     async def full_name(self, reference: str) -> str:
         """The generation that is meant, by any spelling. Raises InputError when there is none."""
         if is_head(reference) or reference == head_tag(self.prefix):
-            return self.head
+            return self.head or await self._resolve("HEAD")
         if reference in self.settings.aliases:
             return self.head
         return reference if reference in self._served else await self._resolve(reference)

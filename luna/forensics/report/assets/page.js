@@ -3,47 +3,14 @@
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const data = read("data"), charts = read("charts");
   const byGen = new Map(data.generations.map((item) => [item.gen, item]));
-  const words = { HEAD: "current best", base: "base", promoted: "promoted", denied: "denied", "rolled back": "rolled back", unknown: "unknown" };
+  const { make, size, words, bars } = shared;
   const list = document.getElementById("generations"), detail = document.getElementById("detail"), views = new Map();
   const short = (gen) => (typeof gen === "number" ? "G" + String(gen).padStart(3, "0") : gen === null ? "unknown" : String(gen));
   const MANY = 200; // generations above which a canvas draws faster than an SVG
   const CURVES = 30; // loss curves shown at once, beside the chosen one
   let chosen = null;
 
-  // Text is always put in as text; only what markdown-it made of a card, with HTML off, is put in as HTML.
-  function make(tag, attributes = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    node.append(...children.filter((child) => child !== null));
-    return node;
-  }
-  const size = (bytes) => {
-    for (const unit of ["bytes", "kB", "MB", "GB"]) { if (bytes < 1000) return bytes.toFixed(unit === "bytes" ? 0 : 1) + " " + unit; bytes /= 1000; }
-    return bytes.toFixed(1) + " TB";
-  };
-
   // -- one generation
-
-  function bars(item) {
-    const box = make("div", { class: "bars" });
-    for (const { name, title, less: tone } of data.scores) {
-      const score = item.scores[name], text = score.text;
-      box.append(make("span", {}, title));
-      if (score.value === null) { box.append(make("span", { class: "quiet" }, "not measured"), make("span", {}, "–")); continue; }
-      const inside = (value) => Math.min(1, Math.max(0, value)), at = (value) => (tone ? Math.sqrt(inside(value)) : inside(value)) * 100 + "%";
-      const bar = make("span", { class: "bar", "aria-hidden": "true" });
-      if (score.low !== null && score.high !== null) {
-        const interval = make("i"); interval.style.left = at(score.low); interval.style.right = `calc(100% - ${at(score.high)})`; bar.append(interval);
-      }
-      if (score.bound !== null) { const bound = make("u"); bound.style.left = at(score.bound); bar.append(bound); }
-      const mark = make("b"); mark.style.left = at(score.value); bar.append(mark);
-      const fails = score.bound !== null && (tone ? score.value > score.bound : score.value < score.bound);
-      const rule = score.bound === null ? "" : `${tone ? "at most" : "at least"} ${text.bound}`;
-      const interval = score.low === null || score.high === null ? "" : `95 %: ${text.low} to ${text.high}, ${score.n} probes`;
-      box.append(bar, make("span", {}, make("b", { class: fails ? "denied" : "" }, text.value), make("small", {}, rule), make("small", {}, interval)));
-    }
-    return box;
-  }
 
   function facts(item) {
     const box = make("dl", { class: "facts" }), put = (title, value) => value !== null && value !== undefined && box.append(make("div", {}, make("dt", {}, title), make("dd", {}, value)));
@@ -90,7 +57,7 @@
   function show(item) {
     const parts = [make("h3", {}, item.name), make("p", {}, make("span", { class: "state " + item.state.replace(" ", "-") }, words[item.state]), item.notes ? " · " + item.notes : "")];
     for (const mark of item.marks) parts.push(make("p", { class: "warning" }, mark));
-    parts.push(bars(item), facts(item));
+    parts.push(bars(item, data.scores), facts(item));
     if (item.card) parts.push(fold("Model card", "card", prose(item.card)));
     if (item.evaluation) parts.push(fold("Evaluation", "evaluation", prose(item.evaluation)));
     if (item.files.length) parts.push(fold(`Files and hashes (${item.files.length})`, "files", hashes(item)));
@@ -244,13 +211,7 @@
     document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn || 0) + 1);
   }
 
-  const themes = ["", "light", "dark"], button = document.getElementById("theme");
-  button.addEventListener("click", () => {
-    const next = themes[(themes.indexOf(document.documentElement.dataset.theme || "") + 1) % themes.length];
-    if (next) document.documentElement.dataset.theme = next; else delete document.documentElement.dataset.theme;
-    button.textContent = "Theme: " + (next || "as the system");
-    draw();
-  });
+  shared.themes(document.getElementById("theme"), draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
   choose(linked() ?? start, true);
