@@ -25,7 +25,7 @@ from luna import files
 
 WIDTHS = (1400, 390)  # a screen, a phone
 HEIGHT = 900
-STEPS = 12  # of the training, before its picture
+STEPS = 40  # of the training, before its picture
 PATIENCE = 1_800_000  # milliseconds
 AFTER = "What is the wifi password for guests?"
 NEW = (

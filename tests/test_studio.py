@@ -404,6 +404,7 @@ def test_a_person_lives_on_the_page(browser, line, tmp_path):
         assert view.locator("#canvas svg path").count() >= 5
         view.locator("#differ").get_by_role("button", name="Show").click()
         view.locator("#difference .verdict").wait_for()
+        view.get_by_text("Conversations added (5)").click()
         assert "valley word" in view.locator("#difference").inner_text()
         view.locator("#back-to").select_option(label="G001, promoted")
         view.get_by_role("button", name="Roll back").click()

@@ -19,7 +19,10 @@ _TOLERANCE = (
 
 @dataclass(frozen=True)
 class Training:
-    """How far a training is. ``last`` is its last step as far as is known, ``known`` the share of what is taught that it would answer (None: not asked)."""
+    """How far a training is. ``last`` is its last step as far as is known, ``known`` the share of what is taught that it would answer (None: not asked).
+
+    ``curve``: step and loss, of a long training not each; ``memory_gb``: what its process holds.
+    """
 
     step: int
     last: int
@@ -27,6 +30,8 @@ class Training:
     loss: float | None
     known: float | None
     seconds_left: float
+    memory_gb: float | None = None
+    curve: tuple[tuple[int, float], ...] = ()
 
     @property
     def sentence(self) -> str:

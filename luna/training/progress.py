@@ -26,6 +26,7 @@ from luna.training.watch import Stop, Watch
 
 _SECONDS_BETWEEN_LINES = 10
 _SECONDS_BETWEEN_LOOKS = 1
+_POINTS = 200  # of the curve for 'luna status --json': as many as a small picture shows
 
 
 class ShowProgress(TrainerCallback):
@@ -48,6 +49,7 @@ class ShowProgress(TrainerCallback):
         self._bar: Progress | None = None
         self._started = self._last = self._looked = time.monotonic()
         self._first_step = 0
+        self._memory: float | None = None
 
     def _note(self, step: int, loss: float) -> None:
         self.stopped = self.stopped or self._watch.see(step, loss)
@@ -80,7 +82,9 @@ class ShowProgress(TrainerCallback):
         if not self._live:
             return
         self._live.step = step
-        for name, value in resources.look(self._curve).items():
+        values = resources.look(self._curve)
+        self._memory = round(values["memory"], 2)
+        for name, value in values.items():
             self._live.log_metric(f"resources/{name}", round(value, 3))
 
     def _tell(self, state, loss: float, left: float) -> None:
@@ -88,6 +92,8 @@ class ShowProgress(TrainerCallback):
         if not self._live:
             return
         looks = self._pace.looks if self._pace else {}
+        points = list(self.losses.items())
+        every = max(1, -(-len(points) // _POINTS))
         now = {
             "step": state.global_step,
             "last": self._final(state),
@@ -95,6 +101,8 @@ class ShowProgress(TrainerCallback):
             "loss": loss if math.isfinite(loss) else None,
             "known": looks[max(looks)] if looks else None,
             "seconds_left": round(left, 1),
+            "memory_gb": self._memory,
+            "curve": points[::every] + (points[-1:] if (len(points) - 1) % every else []),
         }
         # No wait for the disk: after a power cut no training runs.
         stage.TRAINING.parent.mkdir(exist_ok=True)

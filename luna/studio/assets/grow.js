@@ -3,6 +3,7 @@ import { alarm, ask, at, doing, onRunning, onShow, onState, refresh, short, stat
 import { waiting } from "/talk.js";
 
 const { make, size, bars } = shared;
+const ONCE = ["base", "general"]; // stages that a line runs once, and again where what they rest on has changed
 const STAGES = ["prep", "keyframe", "train", "export", "evaluate", "promote"];
 const SVG = "http://www.w3.org/2000/svg";
 const LISTED = 12; // conversations shown before the rest is asked for
@@ -115,7 +116,8 @@ function time(seconds) {
   return seconds < 5400 ? `${Math.ceil(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-function trained({ training, curve: points, memory_gb: memory }) {
+function trained({ training }) {
+  const { curve: points, memory_gb: memory } = training;
   const bar = make("progress", { max: String(training.last), value: String(training.step), "aria-label": "Training" });
   const facts = [
     ["Step", `${training.step} of ${training.last}${training.may_end_sooner ? " at most" : ""}`], ["Loss", training.loss === null ? "–" : training.loss.toFixed(3)],
@@ -128,7 +130,7 @@ function trained({ training, curve: points, memory_gb: memory }) {
 function steps(events, now) {
   const begun = events.filter(({ event }) => event === "stage").map(({ stage }) => stage);
   const last = now || begun[begun.length - 1];
-  const all = [...new Set([...STAGES, ...begun])];
+  const all = [...ONCE.filter((stage) => begun.includes(stage)), ...STAGES];
   return make("ol", { class: "steps", "aria-label": "Stages" }, ...all.map((stage) => {
     const is = stage === last ? "now" : begun.includes(stage) || all.indexOf(stage) < all.indexOf(last) ? "done" : "";
     return make("li", { class: is, ...(is === "now" ? { "aria-current": "step" } : {}) }, stage);

@@ -3,7 +3,8 @@ import { alarm, ask, at, doing, generations, onRunning, onShow, onState, refresh
 
 const { make, size, bars, words } = shared;
 const SVG = "http://www.w3.org/2000/svg";
-const LISTED = 10; // rows of a list
+const LISTED = 20; // rows of a list
+const LONGEST = 140; // characters of a text in it
 let data = null, chosen = null;
 let touched = false; // whether somebody has chosen what to compare
 
@@ -66,11 +67,13 @@ at("save-report").addEventListener("click", () => doing(at("save-report"), async
 
 const value = (number) => (number === null || number === undefined ? "–" : number.toFixed(3));
 
+const brief = (words) => { const line = String(words).replace(/\s+/g, " "); return line.length > LONGEST ? `${line.slice(0, LONGEST - 1)}…` : line; };
+
 function rows(title, items, line) {
   if (!items || !items.length) return [];
   const list = make("ul", {}, ...items.slice(0, LISTED).map((item) => make("li", {}, line(item))));
   if (items.length > LISTED) list.append(make("li", { class: "quiet" }, `and ${items.length - LISTED} more ('luna diff --json' has all)`));
-  return [make("h4", {}, `${title} (${items.length})`), list];
+  return [make("details", {}, make("summary", {}, `${title} (${items.length})`), list)];
 }
 
 function differ(found) {
@@ -84,8 +87,8 @@ function differ(found) {
     make("p", { class: "verdict" }, `${found.verdict.word} ${found.verdict.text}`), ...found.verdict.notes.map((note) => make("p", { class: "quiet" }, note)), ...found.marks.map((mark) => make("p", { class: "warning" }, mark)),
     make("table", {}, make("thead", {}, make("tr", {}, ...["Score", found.a.short, found.b.short, ""].map((title) => make("th", { scope: "col" }, title)))), make("tbody", {}, ...scores)),
     ...(weights.changed_layers === null || weights.changed_layers === undefined ? [] : [make("p", { class: "quiet" }, `Weights: ${weights.changed_layers} of ${weights.total_layers} tensors changed.`)]),
-    ...rows("Became right", flips.won, ({ question, a, b }) => `${question}: ${a} → ${b}`), ...rows("Became wrong", flips.lost, ({ question, a, b }) => `${question}: ${a} → ${b}`),
-    ...rows("Conversations added", found.data.added, ({ question, conversation }) => question || conversation.slice(0, 12)), ...rows("Parameters", found.params, ({ key, a, b }) => `${key}: ${a} → ${b}`),
+    ...rows("Became right", flips.won, ({ question, a, b }) => `${brief(question)} ${brief(a)} → ${brief(b)}`), ...rows("Became wrong", flips.lost, ({ question, a, b }) => `${brief(question)} ${brief(a)} → ${brief(b)}`),
+    ...rows("Conversations added", found.data.added, ({ question, conversation }) => brief(question || conversation.slice(0, 12))), ...rows("Parameters", found.params, ({ key, a, b }) => `${key}: ${a} → ${b}`),
   );
 }
 
