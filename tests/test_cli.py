@@ -14,7 +14,7 @@ import sys
 import pytest
 from conftest import SOURCE
 
-from luna import __version__
+from luna import __version__, files, stage
 from luna.cli import main
 
 #: Cheap calls, each with the section of docs/json.md that names its keys; one line in this order.
@@ -138,6 +138,14 @@ def test_status_says_that_a_stage_runs_and_forgets_one_that_was_killed(empty, tm
             status = repo.json("status")
             assert status["running"]["stage"] == "train", status
             assert status["running"]["process"] == process.pid
+            assert status["running"]["training"] is None  # an earlier one's is not read
+            far = {"step": 3, "last": 9, "may_end_sooner": True, "loss": 1.5, "known": None}
+            far |= {"seconds_left": 61.0, "memory_gb": 1.25, "curve": [[1, 2.0], [3, 1.5]]}
+            files.write_json(repo.path / stage.TRAINING, far)
+            status = repo.json("status")
+            assert (status["running"]["step"], status["running"]["training"]) == (3, far)
+            assert "at step 3 of 9, 2 min left at most (" in repo.luna("status").stdout
+            os.utime(repo.path / stage.TRAINING, (1e9, 1e9))
             assert status["next"].startswith("wait")
             assert "running:              the stage train since 20" in repo.luna("status").stdout
             refused = repo.luna("evolve", code=2).stderr

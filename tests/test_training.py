@@ -11,9 +11,11 @@ from conftest import facts, shipped, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from luna import stage
 from luna.errors import InputError
 from luna.history.line import sealed_outs
 from luna.params import Train
+from luna.repo.running import Training
 from luna.training import memory
 from luna.training.watch import DIVERGED, NOT_FINITE, PLATEAU, SETTLED, Watch
 
@@ -243,6 +245,9 @@ def test_the_curve_has_memory_and_disk_beside_the_loss(line):
             row.split("\t") for row in (folder / f"resources/{name}.tsv").read_text().splitlines()
         ]
         assert rows[0] == ["step", name] and float(rows[-1][1]) > 0 and int(rows[-1][0]) == 4
+    far = Training(**json.loads((line.path / stage.TRAINING).read_text()))  # for 'luna status'
+    assert (far.step, far.last, len(far.curve), far.seconds_left) == (4, 4, 4, 0)
+    assert far.memory_gb > 0.1 and far.curve[-1][1] == far.loss
     text = (line.path / "models/CHECKLIST.md").read_text()
     assert (
         "- [x] Monitor loss (catch divergence early): each step was watched" in text
