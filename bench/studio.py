@@ -9,6 +9,7 @@ generation is begun and stopped after some steps of its training. `python -m ben
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import os
 import shutil
@@ -51,10 +52,10 @@ def running(repository: Path) -> Iterator[str]:
 
 
 class Camera:
-    """A page in a browser, and the folder of its pictures."""
+    """A page in a browser, the folder of its pictures, and an empty page on which they are worked on."""
 
-    def __init__(self, page: Any, folder: Path) -> None:
-        self.page, self.folder = page, folder
+    def __init__(self, page: Any, folder: Path, desk: Any) -> None:
+        self.page, self.folder, self.desk = page, folder, desk
 
     def take(self, name: str) -> None:
         """A picture at each width, as high as the page is, up to one screen and a half."""
@@ -65,7 +66,7 @@ class Camera:
             clip = {"x": 0, "y": 0, "width": width, "height": min(high, HEIGHT * 3 // 2)}
             path = self.folder / f"studio-{name}-{width}.png"
             self.page.screenshot(path=path, full_page=True, clip=clip)
-            _pack(path)
+            _pack(self.desk, path)
             print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
         self.page.set_viewport_size({"width": WIDTHS[0], "height": HEIGHT})
 
@@ -73,17 +74,33 @@ class Camera:
         self.page.get_by_role("link", name=name).click()
 
 
-def _pack(path: Path) -> None:
-    """The same picture, with its pixels compressed as well as zlib can: Chromium is in a hurry."""
-    data = path.read_bytes()
+#: Rounds the colours, of which a page of text has no need of many: its file becomes half as large.
+_FEWER_COLOURS = """async (picture) => {
+  const image = new Image();
+  image.src = "data:image/png;base64," + picture;
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.width, image.height), pen = canvas.getContext("2d");
+  pen.drawImage(image, 0, 0);
+  const pixels = pen.getImageData(0, 0, image.width, image.height);
+  pixels.data.forEach((value, at, all) => { if (value < 240) all[at] = Math.round(value / 24) * 24; });
+  pen.putImageData(pixels, 0, 0);
+  const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer());
+  return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+}"""
+
+
+def _pack(page: Any, path: Path) -> None:
+    """Write the picture with fewer colours, and its pixels compressed as well as zlib can."""
+    data = base64.b64decode(
+        page.evaluate(_FEWER_COLOURS, base64.b64encode(path.read_bytes()).decode())
+    )
     chunks, at = [], 8
     while at < len(data):
         length = int.from_bytes(data[at : at + 4])
         chunks.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
         at += 12 + length
     pixels = zlib.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"))
-    packed = [(b"IDAT", zlib.compress(pixels, 9))]
-    packed = [chunks[0], *packed, (b"IEND", b"")]
+    packed = [chunks[0], (b"IDAT", zlib.compress(pixels, 9)), (b"IEND", b"")]
     path.write_bytes(
         data[:8]
         + b"".join(
@@ -192,7 +209,7 @@ def main() -> None:
         page.set_default_timeout(PATIENCE)
         page.goto(address)
         page.wait_for_selector("html[data-ready]")
-        camera = Camera(page, chosen.folder)
+        camera = Camera(page, chosen.folder, browser.new_page())
         talk(camera, chosen.ask, chosen.should)
         compare(camera, chosen.ask, chosen.right)
         grow(camera, chosen.grow)

@@ -130,7 +130,7 @@ function acts(turn, index) {
     box.append(make("span", { class: "promoted" }, "kept for the next generation"), button("Take back", (it) => undo(turn, it)));
     return box;
   }
-  if (!turn.stopped) box.append(button("👍 Good", (it) => keep(index, null, it), "Good: keep the talk up to here"));
+  if (!turn.stopped) box.append(button("✓ Good", (it) => keep(index, null, it), "Good: keep the talk up to here"));
   else box.append(make("span", { class: "quiet" }, "stopped"));
   box.append(button("✎ Edit", () => edit(index), "Edit the answer into what it should have said"));
   if (index === turns.length - 1) box.append(button("↻ Regenerate", again));
@@ -155,7 +155,7 @@ export async function waiting() {
   if (!outlook) return;
   document.dispatchEvent(new CustomEvent("outlook", { detail: outlook }));
   const mine = outlook.conversations.filter((row) => row.inbox);
-  at("kept-count").textContent = outlook.count ? `${outlook.count} ${outlook.count === 1 ? "conversation" : "conversations"}, of which ${mine.length} can be taken back here` : "Nothing yet.";
+  at("kept-count").textContent = outlook.count ? `${outlook.count} ${outlook.count === 1 ? "conversation" : "conversations"}; ${mine.length ? `${mine.length} can be taken back here` : "Grow lists them"}` : "Nothing yet.";
   at("kept").replaceChildren(...mine.map((row) => make("li", {}, make("p", {}, make("b", {}, row.question)), make("p", { class: "quiet" }, row.reply), button("Take back", (it) => doing(it, async () => {
     await ask("/studio/take-back", { identity: row.identity });
     for (const turn of turns) if (turn.kept && turn.kept.identity === row.identity) { ({ text: turn.text, stopped: turn.stopped, good } = turn.kept.before); delete turn.kept; }
