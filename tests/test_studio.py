@@ -23,6 +23,7 @@ from conftest import BIN, Repo, facts, write_jsonl
 from luna.conversations import schema
 from luna.errors import InputError
 from luna.operations import votes
+from luna.studio.uploads import Uploads
 
 PATIENCE = 300.0  # seconds, on a machine that may be busy
 ASK = "What is the harbour word number 1?"
@@ -108,7 +109,7 @@ def test_only_the_page_with_the_token_may_ask(page):
             got, _, content = page.raw(method, path, b"{}", **headers)
             wanted = 400 if status == 200 and method == "POST" else status
             assert got == wanted, (headers, content)
-    for path in ("/v1/models", "/studio/line", "/studio/report.html", "/metrics"):
+    for path in ("/v1/models", "/health", "/studio/line", "/studio/report.html", "/metrics"):
         got, _, content = page.raw("GET", path)
         assert got == 401 and b"luna studio" in content
     with_page = page.raw("GET", "/studio/state", Authorization=right, Origin="http://evil.example")
@@ -242,6 +243,18 @@ def test_a_file_is_looked_at_first_and_imported_when_that_is_said(line, tmp_path
     assert not list((repo.path / ".luna").glob("studio-*"))
 
 
+def test_what_a_killed_studio_left_is_removed_by_the_next(tmp_path):
+    def own() -> list[Path]:
+        return list((tmp_path / ".luna").glob("studio-*"))
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".luna/studio-{dead.pid}-x/y").mkdir(parents=True)
+    with contextlib.closing(Uploads(tmp_path)), contextlib.closing(Uploads(tmp_path)):
+        assert len(own()) == 2
+    assert own() == []
+
+
 def test_votes_are_kept_in_a_line_each_and_stand_in_the_report(line, tmp_path):
     a, b, c = "Luna-G000-20260101-000000", "Luna-G001-20260101-000000", "Luna-G002-20260101-000000"
     votes.add(tmp_path, ASK, {a: "x", b: "y", c: "z"}, b, blind=True)
@@ -292,7 +305,7 @@ def test_nothing_outlives_the_studio(line, tmp_path, end):
     assert repo.json("status")["building"].startswith("Luna-G004")
 
 
-def test_a_command_that_is_not_started_by_a_studio_reads_no_input(line):
+def test_a_command_that_is_not_started_by_a_studio_reads_no_input():
     """The watch on standard input is for those whose environment asks for it, and not for what they start."""
     done = subprocess.run(
         [sys.executable, "-c", "import os; from luna import ending; ending.with_input(); print(1)"],

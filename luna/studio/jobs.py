@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from luna import ending
 from luna.errors import InputError, StateError
 
 _LINES = 200  # of what a command says that are kept
-_LONGEST_LINE = 1 << 24  # bytes; a document of verify is one line of many
+_CHUNK_BYTES = 1 << 16
 _SECONDS_TO_END = 60.0  # a step of training, or the writing of a file, may have to end first
 
 
@@ -102,7 +103,6 @@ class Jobs:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            limit=_LONGEST_LINE,
             start_new_session=True,  # Ctrl-C is for the studio, which then ends it
         )
         job = Job(words, process)
@@ -146,7 +146,7 @@ class Jobs:
         printed: list[bytes] = []
 
         async def out(stream: asyncio.StreamReader) -> None:
-            async for line in stream:
+            async for line in _lines(stream):
                 printed.append(line)
                 with contextlib.suppress(ValueError):
                     event = json.loads(line)
@@ -154,19 +154,32 @@ class Jobs:
                         job.events.append(event)
 
         async def complaints(stream: asyncio.StreamReader) -> None:
-            async for line in stream:
+            async for line in _lines(stream):
                 text = line.decode("utf-8", "replace").rstrip()
-                if text.startswith('{"event": "progress"'):
-                    with contextlib.suppress(ValueError):
-                        job.progress = json.loads(text)
-                        continue
-                if text:
+                try:
+                    document = json.loads(text)
+                except ValueError:
+                    document = None
+                if isinstance(document, dict) and document.get("event") == "progress":
+                    job.progress = document
+                elif text:
                     job.lines.append(text)
 
         await asyncio.gather(out(job.process.stdout), complaints(job.process.stderr))
         code = await job.process.wait()
         with contextlib.suppress(ValueError):
-            job.document = json.loads(b"".join(printed))
+            job.document = json.loads(b"\n".join(printed))
         job.ended, job.exit_code = time.time(), code
         self._running.remove(job)
         job.done.set()
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Without their ends, however long they are."""
+    rest = b""
+    while chunk := await stream.read(_CHUNK_BYTES):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
+    if rest:
+        yield rest

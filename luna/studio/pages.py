@@ -15,7 +15,7 @@ _SCRIPTS = ("page.js", "talk.js", "compare.js", "grow.js", "line.js")
 _FILES = {"/": "studio.html", "/studio.css": "studio.css"} | {f"/{name}": name for name in _SCRIPTS}
 _SHARED = {"/theme.css": page.theme, "/shared.js": page.shared}
 #: They tell nothing of the repository, and a browser asks for them before it has the token.
-OPEN = frozenset({*_FILES, *_SHARED, "/health"})
+OPEN = frozenset({*_FILES, *_SHARED})
 HEADERS = {
     # Scripts and styles are these files alone; what a model or a file says can start nothing.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import webbrowser
 from collections.abc import Callable
@@ -60,8 +59,6 @@ def studio(root: Path, prefix: str, port: int, opens: bool, started: Callable[[s
 
 def _open(door: Path, address: str) -> None:
     """Open the page by a file that only its owner can read: other users of the machine can read a program's arguments."""
-    door.unlink(missing_ok=True)
-    os.close(os.open(door, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with files.replacing(door, 0o600) as path:
         path.write_text(
             f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={address}"><title>Luna</title>\n',

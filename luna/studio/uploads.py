@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
+import psutil
 from starlette.requests import Request
 
 from luna import artifacts
@@ -25,7 +27,11 @@ class Uploads:
     def __init__(self, root: Path) -> None:
         scratch = root / artifacts.SCRATCH
         scratch.mkdir(exist_ok=True)
-        self._folder = tempfile.TemporaryDirectory(prefix="studio-", dir=scratch)
+        for left in scratch.glob("studio-*-*"):  # by a studio that was killed
+            process = left.name.split("-")[1]
+            if process.isdigit() and not psutil.pid_exists(int(process)):
+                shutil.rmtree(left, ignore_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix=f"studio-{os.getpid()}-", dir=scratch)
         self._waiting: dict[str, Path] = {}
 
     def close(self) -> None:

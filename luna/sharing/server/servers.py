@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from luna import artifacts
-from luna.errors import LunaError, StateError
+from luna.errors import LunaError, StateError, UnknownGeneration
 from luna.history.line import artifact, read_line, sealed_params
 from luna.names import head_tag, is_head
 from luna.repo.git import Git
@@ -256,6 +256,8 @@ class Servers:
                         async with self.taken(name, beyond=True):
                             self.head = name
                     seen = marks
+            except UnknownGeneration:
+                seen = marks  # there is none yet
             except (LunaError, OSError):
                 # The head is being moved, or its bytes cannot be had: the last good one answers.
                 await asyncio.sleep(SECONDS_AFTER_FAILURE)
