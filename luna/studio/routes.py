@@ -23,7 +23,7 @@ from luna.sharing.chat import REGENERATE_TEMPERATURE
 from luna.sharing.server.body import json_object
 from luna.sharing.server.servers import Servers
 from luna.studio import live, pages
-from luna.studio.jobs import Job, Jobs
+from luna.studio.jobs import Jobs
 from luna.studio.uploads import MOST_BYTES, Uploads
 
 _LISTED = 200  # of what waits; the counts are of all
@@ -220,7 +220,7 @@ class Studio:
         most = body.get("max", 1)
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             raise InputError("'max' must be a whole number from 1 on.")
-        return self._shown(await self._jobs.start("evolve", "--json", "--max", str(most)))
+        return (await self._jobs.start("evolve", "--json", "--max", str(most))).as_json()
 
     async def verify(self, request: Request) -> dict[str, Any]:
         """'luna verify', of all or of one generation, with the bytes in cold storage where 'remote' says so."""
@@ -230,11 +230,12 @@ class Studio:
             words.append(await self._name(generation))
         if body.get("remote") is True:
             words.append("--remote")
-        return self._shown(await self._jobs.start(*words))
+        return (await self._jobs.start(*words)).as_json()
 
     async def stop(self, request: Request) -> dict[str, Any]:
         """Ctrl-C for a command that was started here."""
-        return self._shown(await self._jobs.stop(_text(await json_object(request), "what")))
+        what = _text(await json_object(request), "what")
+        return (await self._jobs.stop(what)).as_json()
 
     async def rollback(self, request: Request) -> Any:
         """'luna rollback'."""
@@ -251,10 +252,6 @@ class Studio:
         if not isinstance(reference, str) or not reference:
             raise InputError("Name a generation: G003, 3, the full name, or HEAD.")
         return await self._servers.full_name(reference)
-
-    @staticmethod
-    def _shown(job: Job) -> dict[str, Any]:
-        return job.as_json()
 
 
 def _route(name: str, handler: Handler, method: str) -> Route:

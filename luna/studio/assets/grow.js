@@ -1,5 +1,5 @@
 // Grow: what waits, a file to bring in, and a build that is watched until its verdict.
-import { alarm, ask, at, doing, onRunning, onShow, onState, refresh, short, state, watch } from "/page.js";
+import { alarm, ask, at, doing, onRunning, onShow, onState, refresh, short, speak, state, watch } from "/page.js";
 import { waiting } from "/talk.js";
 
 const { make, size, bars } = shared;
@@ -154,15 +154,18 @@ async function verdict(job, box) {
   if (failed) parts.push(make("p", { class: "warning" }, failed.message));
   else if (job.stopped) parts.push(make("p", { class: "note" }, "Stopped. Grow again, and it resumes where it was."));
   else if (job.exit_code > 1 || (!sealed && job.exit_code)) parts.push(make("p", { class: "warning" }, job.lines[job.lines.length - 1] || `luna evolve ended with ${job.exit_code}.`));
-  box.replaceChildren(...parts, log(job));
+  box.replaceChildren(...parts);
+  log(job);
+  speak(box.textContent);
 }
 
 function log(job) {
-  const open = at("build").querySelector("details"), lines = make("pre", { class: "log", tabindex: "0" }, job.lines.join("\n"));
-  const box = make("details", {}, make("summary", {}, "What the command says"), lines);
-  box.open = Boolean(open && open.open);
-  queueMicrotask(() => { lines.scrollTop = lines.scrollHeight; });
-  return box;
+  const box = at("build-log"), lines = box.querySelector("pre"), text = job.lines.join("\n");
+  box.hidden = !text;
+  if (lines.textContent === text) return;
+  const follows = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 4;
+  lines.textContent = text;
+  if (follows) lines.scrollTop = lines.scrollHeight;
 }
 
 onRunning(({ evolve, build }, before) => {
@@ -175,7 +178,8 @@ onRunning(({ evolve, build }, before) => {
     const parts = [steps(busy ? evolve.events : [], build && build.stage)];
     if (elsewhere) parts.push(make("p", { class: "note" }, `Another command is at work: ${build.sentence}.`));
     if (build && build.training) parts.push(...trained(build));
-    if (busy) parts.push(make("p", { class: "quiet" }, build && build.stage ? `${build.stage} since ${build.since}` : evolve.lines[evolve.lines.length - 1] || "Starting …"), log(evolve));
+    if (busy) parts.push(make("p", { class: "quiet" }, build && build.stage ? `${build.stage} since ${build.since}` : evolve.lines[evolve.lines.length - 1] || "Starting …"));
+    if (busy) log(evolve);
     at("build").replaceChildren(...parts);
   } else if (evolve && verdictOf !== evolve.began) {
     verdictOf = evolve.began;

@@ -1,5 +1,5 @@
 // Line: the lineage of the report, what differs between two generations, the way back, and whether all is intact.
-import { alarm, ask, at, doing, generations, onRunning, onShow, onState, refresh, short, state, text, watch } from "/page.js";
+import { alarm, ask, at, doing, generations, onRunning, onShow, onState, refresh, short, speak, state, text, watch } from "/page.js";
 
 const { make, size, bars, words } = shared;
 const SVG = "http://www.w3.org/2000/svg";
@@ -123,8 +123,9 @@ at("check").addEventListener("submit", (event) => {
 });
 at("verify-stop").addEventListener("click", () => doing(at("verify-stop"), async () => { await ask("/studio/stop", { what: "verify" }); await watch(); }));
 
+let verified = null; // the end that has been shown
 onRunning(({ verify }) => {
-  if (!verify) return;
+  if (!verify || (verify.ended && verify.ended === verified)) return;
   const busy = verify.exit_code === null, box = at("verified");
   at("verify").hidden = busy;
   at("verify-stop").hidden = !busy;
@@ -139,6 +140,7 @@ onRunning(({ verify }) => {
       ...findings.map((item) => make("p", { class: item.severity === "note" ? "note" : "warning" }, `${item.where}: ${item.what}. To mend it: ${item.mend}`)),
     );
   } else box.replaceChildren(make("p", { class: "warning" }, verify.lines[verify.lines.length - 1] || `luna verify ended with ${verify.exit_code}.`));
+  if (!busy) { verified = verify.ended; speak(box.textContent); }
 });
 
 onState(() => {

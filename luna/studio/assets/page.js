@@ -75,6 +75,9 @@ export function alarm(error) {
   if (error) box.scrollIntoView({ block: "nearest" });
 }
 
+/** Say to a screen reader what has ended; what moves each second is not read aloud. */
+export const speak = (words) => { at("spoken").textContent = words; };
+
 /** Run what a button does: one at a time, and an error is shown. */
 export async function doing(button, work) {
   alarm(null);
