@@ -167,7 +167,7 @@ def grow(camera: Camera, trains: bool) -> None:
     )
     camera.take("grow")
     page.locator("#halt").click()
-    page.get_by_text("Stopped. Grow again").wait_for()
+    page.locator("#build .note").wait_for()
 
 
 def line(camera: Camera) -> None:
@@ -176,7 +176,7 @@ def line(camera: Camera) -> None:
     page.locator("#differ").get_by_role("button", name="Show").click()
     page.locator("#difference .verdict").wait_for()
     page.get_by_role("button", name="Verify").click()
-    page.get_by_text("intact.").wait_for()
+    page.locator("#verified .verdict").wait_for()
     camera.take("line")
 
 

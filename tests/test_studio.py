@@ -229,9 +229,8 @@ def test_a_file_is_looked_at_first_and_imported_when_that_is_said(line, tmp_path
         found = page.ask("/studio/import", {"upload": word})
         assert (found["dry_run"], found["read"], found["taken"]) == (True, 3, 3)
         assert repo.snapshot() == before
-        other = page.ask("/studio/upload?name=none.txt", b"nothing at all")["upload"]
+        other = page.ask("/studio/upload?name=other.jsonl", b"{}")["upload"]
         page.refused("/studio/import", {"upload": word})  # one file waits at a time
-        assert page.refused("/studio/import", {"upload": other})
         page.ask("/studio/forget", {"upload": other})
         word = page.ask("/studio/upload?name=new.jsonl", body)["upload"]
         done = page.ask("/studio/import", {"upload": word, "dry_run": False})
@@ -295,14 +294,14 @@ def test_nothing_outlives_the_studio(line, tmp_path, end):
         assert page.ask("/v1/chat/completions", body)["choices"]
         page.ask("/studio/evolve", {})
         assert "is running here already" in page.refused("/studio/evolve", {}, 503)
-        assert until(lambda: (page.ask("/studio/running")["build"] or {}).get("stage"))
+        if end == "kill":  # in the midst of a stage
+            assert until(lambda: (page.ask("/studio/running")["build"] or {}).get("stage"))
         family = psutil.Process(page.process.pid).children(recursive=True)
         names = {Path(one.name()).stem for one in family}
-        assert "llama-server" in names and len(family) >= 4, names
+        assert "llama-server" in names and len(family) >= (4 if end == "kill" else 2), names
         getattr(page.process, end)()
         assert not psutil.wait_procs(family, PATIENCE)[1]
     assert repo.json("status")["running"] is None
-    assert repo.json("status")["building"].startswith("Luna-G004")
 
 
 def test_a_command_that_is_not_started_by_a_studio_reads_no_input():
@@ -386,7 +385,7 @@ def test_a_person_lives_on_the_page(browser, line, tmp_path):
         view.get_by_role("button", name="Grow", exact=True).click()
         view.locator('#build li[aria-current="step"]').wait_for()
         view.locator("#halt").click()
-        view.get_by_text("Stopped. Grow again").wait_for()
+        view.locator("#build").get_by_text("Stopped. Grow again").wait_for()
         assert repo.json("status")["building"].startswith("Luna-G004")
         view.get_by_role("button", name="Grow", exact=True).click()
         verdict = view.locator("#build .verdict")
@@ -429,7 +428,7 @@ def test_a_person_lives_on_the_page(browser, line, tmp_path):
         assert repo.json("log", "--head")[-1]["why"].endswith("a test")
         assert view.locator("#alert").is_hidden()
         view.get_by_role("button", name="Verify").click()
-        view.get_by_text("All of it is intact.").wait_for()
+        view.locator("#verified").get_by_text("All of it is intact.").wait_for()
 
         assert {
             url.split("/", 3)[2] for url in asked if not url.startswith(("data:", "blob:"))
