@@ -89,6 +89,14 @@ def examine(repo: Path, language: str, facts: int | None) -> dict[str, float]:
     }
 
 
+def kept_of_base(metrics: dict[str, Any]) -> str:
+    """The ability that is kept, of how many questions."""
+    evaluation = metrics["evaluation"]
+    if evaluation["ability"] is None:
+        return "-"
+    return f"{evaluation['ability']:.3f} of {evaluation['intervals']['ability']['n']}"
+
+
 def measure(folder: Path, language: str, facts: int | None, settings: dict[str, Any]) -> str:
     """One row of the table of docs/evals.md."""
     taught = folder / f"{language}.jsonl"
@@ -115,6 +123,7 @@ def measure(folder: Path, language: str, facts: int | None, settings: dict[str, 
             for name in ("recall", "generalisation")
         ),
         f"{scores['tone_drift']['value']:.3f}",
+        kept_of_base(metrics),
         "promoted" if metrics["decision"]["promoted_to_head"] else "denied",
         f"{private[RECALL]:.3f}",
         f"{private[GENERALISATION]:.3f}",
@@ -123,8 +132,8 @@ def measure(folder: Path, language: str, facts: int | None, settings: dict[str, 
     return f"| {' | '.join(cells)} |"
 
 
-HEAD = """| language | settings | facts | examples | steps | recall | generalisation | tone drift | verdict | hand: taught questions | hand: paraphrases | seconds |
-| --- | --- | ---: | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | ---: |"""
+HEAD = """| language | settings | facts | examples | steps | recall | generalisation | tone drift | ability | verdict | hand: taught questions | hand: paraphrases | seconds |
+| --- | --- | ---: | ---: | ---: | --- | --- | ---: | --- | --- | ---: | ---: | ---: |"""
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from bench import project
-from bench.once import ONCE, prepare, run
+from bench.once import ONCE, kept_of_base, prepare, run
 from luna import artifacts, files
 from luna.errors import InputError
 
@@ -85,8 +85,8 @@ def long() -> list[Row]:
 
 
 SETS: dict[str, Callable[[], list[Row]]] = {"pairs": pairs, "talks": talks, "long": long}
-HEAD = """| set | settings | conversations | examples | steps | recall | generalisation | tone drift | verdict | seconds |
-| --- | --- | ---: | ---: | ---: | --- | --- | ---: | --- | ---: |"""
+HEAD = """| set | settings | conversations | examples | steps | recall | generalisation | tone drift | ability | verdict | seconds |
+| --- | --- | ---: | ---: | ---: | --- | --- | ---: | --- | --- | ---: |"""
 
 
 def measure(folder: Path, name: str, settings: dict[str, Any]) -> str:
@@ -98,7 +98,7 @@ def measure(folder: Path, name: str, settings: dict[str, Any]) -> str:
     scores = files.read_json(repo / artifacts.SCORES)
     train = files.read_json(repo / artifacts.TRAIN_ARGS)
     prep = files.read_json(repo / artifacts.PREP_REPORT)
-    decision = files.read_json(repo / artifacts.METRICS)["decision"]
+    metrics = files.read_json(repo / artifacts.METRICS)
     shown = [
         "-" if score["value"] is None else f"{score['value']:.3f} of {score['n']}"
         for score in (scores["recall"], scores["generalisation"])
@@ -111,7 +111,8 @@ def measure(folder: Path, name: str, settings: dict[str, Any]) -> str:
         str(train["training_steps"]),
         *shown,
         f"{scores['tone_drift']['value']:.3f}",
-        "promoted" if decision["promoted_to_head"] else "denied",
+        kept_of_base(metrics),
+        "promoted" if metrics["decision"]["promoted_to_head"] else "denied",
         f"{seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
