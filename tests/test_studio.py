@@ -25,7 +25,7 @@ from luna.errors import InputError
 from luna.operations import votes
 from luna.studio.uploads import Uploads
 
-PATIENCE = 300.0  # seconds, on a machine that may be busy
+PATIENCE = 900.0  # seconds, on a machine that may be busy
 ASK = "What is the harbour word number 1?"
 TURNS = [["user", "Who are you?"], ["assistant", "A."], ["user", ASK], ["assistant", "B."]]
 
