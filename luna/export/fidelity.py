@@ -49,15 +49,18 @@ def reference(
     import torch
     from transformers import AutoModelForCausalLM
 
+    from luna.model import widened
+
     folder = str(weights.resolve())
     model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        folder, dtype=torch.bfloat16, local_files_only=True, trust_remote_code=False
     )
     if adapter is not None:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(adapter.resolve()))
     model.eval()
+    widened.widen(model)
     tokens, starts, logits = [], [], []
     with Teaching(tokenizers.load(weights)) as teaching:
         examples = [

@@ -6,6 +6,7 @@ In float64 the order of summation does not reach the bits that bfloat16 keeps bu
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from luna.errors import ExportError
 from luna.model.adapter import Adapter, Matrices, matrices
 from luna.model.evolution import lora_norm, ratio
+from luna.model.tensors import writing
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def merge(
     parent: Path | None = None,
     tick: Callable[[str], None] = lambda name: None,
 ) -> Change:
-    """Write the model folder that ``recipe`` makes into ``out``. Of adapters, one tensor's matrices are in memory at a time.
+    """Write the model folder that ``recipe`` makes into ``out``. One tensor is in memory at a time.
 
     ``parent``: the weights before the last adapter, which its change is measured against; None measures nothing.
 
@@ -57,41 +59,39 @@ def merge(
         ExportError: an adapter names a tensor that the base lacks, of another shape, or the last
             adapter leaves every tensor of the parent as it was.
     """
-    import torch
     from safetensors import safe_open
-    from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
     rounds = [[matrices(adapter) for adapter in some] for some in recipe.taught.rounds]
+    touched: set[str] = set().union(*(one.names for some in rounds for one in some))
     last = rounds[-1][-1] if parent and rounds else None
     relative: dict[str, float | None] = {}
-    unchanged = total = 0
+    unchanged = 0
     names: set[str] = set()
     for path in sorted(recipe.fixed.iterdir()):
         if path.suffix != ".safetensors":
             shutil.copyfile(path, out / path.name)
             continue
-        merged: dict[str, Any] = {}
-        with safe_open(path, "pt") as tensors:
-            for name in tensors.keys():
-                weight = tensors.get_tensor(name)
-                for some in rounds:
-                    delta = _delta(name, weight, some)
-                    if delta is not None:  # in place: memory is what takes the time
-                        weight = delta.add_(weight).to(torch.bfloat16)
-                merged[name] = weight.contiguous()
-                tick(name)
-        total += len(merged)
-        names |= merged.keys()
-        if parent and last:
-            with safe_open(parent / path.name, "pt") as before:
-                for name in merged.keys() & last.names.keys():
+        with contextlib.ExitStack() as opened:
+            tensors = opened.enter_context(safe_open(path, "pt"))
+            before = opened.enter_context(safe_open(parent / path.name, "pt")) if parent else None
+
+            def merged(name: str, tensors: Any = tensors, before: Any = before) -> Any:
+                nonlocal unchanged
+                weight = _sum(name, tensors.get_tensor(name), rounds)
+                if last and name in last.names:
                     was = before.get_tensor(name)
-                    norm = torch.linalg.vector_norm(was.to(torch.float64)).item()
-                    relative[name] = ratio(lora_norm([(last.scale, *last.of(name))]), norm)
-                    unchanged += bool(torch.equal(was, merged[name]))
-        save_file(merged, out / path.name, {"format": "pt"})
-    if missing := set().union(*(one.names for some in rounds for one in some)) - names:
+                    relative[name], same = _moved(name, was, weight, last)
+                    unchanged += same
+                tick(name)
+                return weight
+
+            forms = {
+                name: _form(tensors.get_slice(name), name in touched) for name in tensors.keys()
+            }
+            writing.write(out / path.name, forms, merged)
+        names |= forms.keys()
+    if missing := touched - names:
         raise ExportError(
             f"The adapter changes '{min(missing)}', which the base does not have: base and adapter do not belong together."
         )
@@ -99,7 +99,32 @@ def merge(
         raise ExportError(
             "The merge changed nothing: the adapter is too weak for 16-bit weights; raise train.learning_rate or the number of steps."
         )
-    return Change(dict(sorted(relative.items())), total, unchanged)
+    return Change(dict(sorted(relative.items())), len(names), unchanged)
+
+
+def _form(stored: Any, changed: bool) -> writing.Form:
+    """What is written of a tensor: what an adapter has changed is bfloat16."""
+    return writing.Form("BF16" if changed else stored.get_dtype(), tuple(stored.get_shape()))
+
+
+def _sum(name: str, weight: Any, rounds: Sequence[Sequence[Matrices]]) -> Any:
+    """A weight with all rounds on it."""
+    import torch
+
+    for some in rounds:
+        delta = _delta(name, weight, some)
+        if delta is not None:  # in place: memory is what takes the time
+            weight = delta.add_(weight).to(torch.bfloat16)
+    return weight
+
+
+def _moved(name: str, was: Any, weight: Any, last: Matrices) -> tuple[float | None, bool]:
+    """How far the last adapter moved a weight, as a share of its norm, and whether it is what it was."""
+    import torch
+
+    norm = torch.linalg.vector_norm(was.to(torch.float64)).item()
+    share = ratio(lora_norm([(last.scale, *last.of(name))]), norm)
+    return share, bool(torch.equal(was, weight))
 
 
 def _delta(name: str, weight: Any, adapters: Sequence[Matrices]) -> Any:
