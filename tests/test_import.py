@@ -22,6 +22,7 @@ from luna.importing.chatlog import Learn, Sides
 from luna.importing.draft import Draft, Form, Mend, Reason, Role, Turn, Unusable
 from luna.importing.leaks import Leaks
 from luna.importing.read import Reading
+from luna.operations import import_
 
 PAIR = (("user", QUESTION), ("assistant", ANSWER))
 
@@ -323,6 +324,70 @@ def test_plain_text_with_labels(tmp_path):
         ("assistant", "At nine,\nfrom the north quay."),
     )
     assert both[1].conversation.messages == (("user", "And back?"), ("assistant", "At six."))
+
+
+@pytest.mark.parametrize("rule", ["---", "***", "___", "====", "---\n\n"])
+def test_a_rule_inside_a_reply_divides_nothing(tmp_path, rule):
+    reply = f"Here:\n```yaml\n{rule}\nkey: value\n```\nThat is all."
+    [one] = read(write(tmp_path / "a.txt", f"user: yaml, please\nassistant: {reply}\n---\n"))
+    assert one.conversation.reply == reply
+
+
+def test_what_the_model_thought_is_no_part_of_a_reply(tmp_path):
+    row = {"prompt": "Why?", "completion": "<think>\nHm.\n</think>\n\nBecause."}
+    [one] = read(write(tmp_path / "a.jsonl", json.dumps(row).encode() + b"\n"))
+    assert one.conversation.reply == "Because." and Mend.DROPPED_THINKING in one.rules
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "See you <This message was edited>",
+        "See you <Diese Nachricht wurde bearbeitet.>",
+        "See you <Mensagem editada>",
+        "IMG-1.jpg (arquivo anexado)\nSee you",
+        "See you\n12/31/23, 10:17\u202fPM - Ben: Esta mensagem foi apagada",
+        "See you\n12/31/23, 10:17\u202fPM - Ben: Waiting for this message. This may take a while.",
+    ],
+)
+def test_whatsapp_s_own_marks_are_not_learnt_as_speech(tmp_path, line):
+    text = f"12/31/23, 10:15\u202fPM - Anna: Bye\n12/31/23, 10:16\u202fPM - Ben: {line}\n"
+    [one] = read(write(tmp_path / "a.txt", text), Sides("Anna"))
+    assert one.conversation.messages == (("user", "Bye"), ("assistant", "See you"))
+
+
+@pytest.mark.parametrize("me", [None, "Nobody"])
+def test_a_chat_of_several_days_says_too_that_a_name_is_needed(tmp_path, me):
+    path = exports.write_json(tmp_path / "result.json", exports.telegram())
+    with pytest.raises(InputError, match="--me NAME"):
+        list(Reading(path, Sides(me)).conversations())
+
+
+def test_a_link_in_a_folder_is_named(tmp_path):
+    write(tmp_path / "a.jsonl", json.dumps(OPENAI).encode() + b"\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/b.jsonl").symlink_to("../a.jsonl")
+    with pytest.raises(InputError, match="b.jsonl is a link"):
+        list(Reading(tmp_path / "folder").conversations())
+
+
+def test_the_examples_of_a_survey_show_no_secret(empty, tmp_path):
+    rows = [
+        {"prompt": "What is the password?", "completion": "password: hunter2hunter2"},
+        {"prompt": "When does it leave?", "completion": "At nine."},
+    ]
+    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    survey = import_.run(empty.path, [path], Sides(), dry_run=True).survey
+    assert survey.secrets.kinds
+    assert "hunter2" not in json.dumps(survey.examples) and "At nine." in json.dumps(
+        survey.examples
+    )
+
+
+def test_the_repository_itself_is_no_source(empty):
+    for source in (Path(), Path("..")):
+        with pytest.raises(InputError, match="holds this repository itself"):
+            import_.run(empty.path, [empty.path / source], Sides(), dry_run=True)
 
 
 def test_a_packed_file_of_lines_is_read(tmp_path):

@@ -14,6 +14,7 @@ from luna.importing.draft import Draft, Form, Located, Mend, Role, Turn, Unreada
 SILENCE = timedelta(hours=6)  # after so long, the next message begins another conversation
 MOST_MESSAGES = 200  # of one conversation; then the user's next message begins another
 _LISTED = 8  # names in a refusal
+_HELD = 1_000  # conversations
 _INVISIBLE = dict.fromkeys(
     map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 )
@@ -59,23 +60,32 @@ def drafts(messages: Iterable[Message], form: Form, sides: Sides, unit: str) -> 
     names: Counter[str] = Counter()
     wanted = plain(sides.me).casefold() if sides.me else None
     current: list[Message] = []
-    dropped = False
+    held: list[
+        Located
+    ] = []  # until the person has spoken, or so many that this can take no more memory
+    dropped = there = False
     for message in messages:
         if not message.text.strip():
             dropped = True
             continue
         names[plain(message.sender)] += 1
         mine = plain(message.sender).casefold() == wanted
+        there = there or mine
         if current and (_silent(current[-1], message) or _long(current, mine, sides)):
-            yield _located(current, form, sides, wanted, dropped, unit)
+            if wanted is not None:
+                held.append(_located(current, form, sides, wanted, dropped, unit))
             current, dropped = [], False
+        if there or len(held) > _HELD:
+            yield from held
+            held = []
         current.append(message)
-    if wanted is None or not any(name.casefold() == wanted for name in names):
+    if not there:
         shown = ", ".join(f"'{name}' ({count})" for name, count in names.most_common(_LISTED))
         raise Unreadable(
             f"is a {form.value} chat: say with --me NAME which of its people you are: "
             f"{shown or 'it holds no message'}"
         )
+    yield from held
     if current:
         yield _located(current, form, sides, wanted, dropped, unit)
 

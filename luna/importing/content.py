@@ -44,6 +44,10 @@ _BY_NAME = {name: role for role, names in _ROLES.items() for name in names}
 #: Parts of a message that are text, by their type; those without a type are judged by their keys.
 _TEXT_TYPES = {"text", "input_text", "output_text", "audio_transcription"}
 _THINKING_TYPES = {"thinking", "redacted_thinking", "reasoning", "thoughts", "reasoning_recap"}
+#: A reply that begins with what the model thought, as text.
+THOUGHT = re.compile(
+    r"\s*<(think|thinking|thought|reasoning)>.*?</\1>\s*", re.DOTALL | re.IGNORECASE
+)
 _TOOL_TYPES = re.compile(r"tool|function|code_interpreter|mcp", re.IGNORECASE)
 
 #: A terminal's commands, and characters that no text may hold or show: control characters but tab and line ends,

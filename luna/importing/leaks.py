@@ -70,7 +70,7 @@ class Leaks:
     def add(self, texts: Iterable[str], where: str) -> None:
         """The messages of one conversation, and where it stands."""
         lines = [
-            line for text in texts if _perhaps(text) for line in text.splitlines() if _perhaps(line)
+            line for text in texts if perhaps(text) for line in text.splitlines() if perhaps(line)
         ]
         if not lines or not self.complete:
             return
@@ -96,7 +96,7 @@ class Leaks:
         self.complete = self._lines <= MOST_LINES
 
 
-def _perhaps(text: str) -> bool:
+def perhaps(text: str) -> bool:
     """Whether it is worth to look closely: quick, and true too often rather than too seldom."""
     lower = text.lower()
     return (

@@ -54,6 +54,9 @@ def _filled(turns: list[Turn], rules: set[Mend]) -> list[Turn]:
         text = content.cleaned(turn.text)
         if text != turn.text:
             rules.add(Mend.CLEANED_TEXT)
+        if turn.role is Role.ASSISTANT and (thought := content.THOUGHT.match(text)):
+            text = text[thought.end() :]
+            rules.add(Mend.DROPPED_THINKING)
         if text.strip():
             filled.append(dataclasses.replace(turn, text=text.strip()))
         else:

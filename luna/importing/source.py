@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from luna.errors import InputError
-from luna.importing.draft import Unreadable
+from luna.importing.draft import NotConversations, Unreadable
 from luna.text import escaped
 
 #: More than so many bytes out of one packed byte is no text of people's: JSON of chats packs 5 to 50 times.
@@ -94,16 +94,24 @@ def members(path: Path) -> Iterator[list[Member]]:
 
 
 def _folder(path: Path) -> list[Member]:
-    """Plain files in it and below; hidden ones, and links that lead out of it, are no part of an export."""
+    """Files in it and below. A link is no part of an export and is named, since it may be all that there is; hidden files are not."""
     listed = []
     for folder, names, files in os.walk(path):
         names[:] = sorted(name for name in names if not name.startswith("."))
         listed += [Path(folder, name) for name in files if not name.startswith(".")]
     return [
-        Member(file.relative_to(path).as_posix(), file.stat().st_size, _opener(file))
+        Member(
+            file.relative_to(path).as_posix(),
+            file.lstat().st_size,
+            _linked if file.is_symlink() else _opener(file),
+        )
         for file in sorted(listed)
-        if file.is_file() and not file.is_symlink()
+        if file.is_symlink() or file.is_file()
     ]
+
+
+def _linked() -> AbstractContextManager[BinaryIO]:
+    raise NotConversations("is a link, which is not followed: name the file itself")
 
 
 def _opener(file: Path) -> Callable[[], AbstractContextManager[BinaryIO]]:

@@ -12,7 +12,7 @@ from luna.conversations import lengths
 from luna.conversations.lengths import Lengths
 from luna.conversations.schema import Conversation
 from luna.importing import languages, near
-from luna.importing.leaks import Leaks
+from luna.importing.leaks import Leaks, perhaps
 
 _SAMPLE = 2_000  # conversations whose language is looked at
 _SAMPLE_CHARACTERS = 500  # of each
@@ -69,7 +69,8 @@ class Surveyor:
         )  # the greatest goes first out of a heap of the negative
         spoken = "\n".join(text for role, text in conversation.messages if role != "system")
         _keep(self._sample, (order, spoken[:_SAMPLE_CHARACTERS]), _SAMPLE)
-        if len(self._examples) < _EXAMPLES or order > self._examples[0][0]:
+        wanted = len(self._examples) < _EXAMPLES or order > self._examples[0][0]
+        if wanted and not any(map(perhaps, texts)):  # examples are printed, secrets are not
             _keep(self._examples, (order, conversation.as_row()), _EXAMPLES)
 
     def survey(self) -> Survey:

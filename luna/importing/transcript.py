@@ -48,26 +48,33 @@ def is_one(text: str) -> bool:
 
 
 def conversations(lines: Iterable[str]) -> Iterator[Located]:
-    """Divided by lines of ``---``, by two empty lines before the user speaks, and by system messages."""
+    """Divided by two empty lines before the user speaks, by system messages, and by lines of ``---`` before whoever speaks.
+
+    Such a line that anything else follows belongs to what is said.
+    """
     turns: list[tuple[Role, list[str]]] = []
+    waiting: list[
+        str
+    ] = []  # a line of '---' and the empty ones after it, until it is known which it is
     begin, empty = 1, 0
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r\n")
         label = _labelled(line)
-        between = _BETWEEN.match(line) is not None
-        apart = (
-            label is not None
-            and label[0] is not Role.ASSISTANT
-            and (empty >= _EMPTY_LINES or label[0] is Role.SYSTEM)
-        )
-        if turns and (between or apart):
-            yield _located(turns, begin)
-            turns = []
-        if label is not None:
+        if turns and (_BETWEEN.match(line) or waiting and not line.strip()):
+            waiting.append(line)
+        elif label is not None:
+            apart = label[0] is not Role.ASSISTANT and (
+                empty >= _EMPTY_LINES or label[0] is Role.SYSTEM
+            )
+            if turns and (waiting or apart):
+                yield _located(turns, begin)
+                turns = []
+            waiting = []
             begin = begin if turns else number
             turns.append((label[0], [label[1]]))
-        elif turns and not between:
-            turns[-1][1].append(line)
+        elif turns:
+            turns[-1][1].extend([*waiting, line])
+            waiting = []
         empty = empty + 1 if not line.strip() else 0
     if turns:
         yield _located(turns, begin)

@@ -32,7 +32,15 @@ _MORNING = {"am", "a", "오전", "上午", "午前", "凌晨", "早上", "πμ",
 _MEDIA = re.compile(
     rf"[{_MARKS}]*(?:<[^<>\n]{{3,60}}>|[^\n]{{1,120}}\.\w{{2,5}} \([^()\n]{{3,40}}\)|null)\s*$"
 )
-_EDITED = re.compile(rf"\s*[{_MARKS}]+<[^<>\n]{{3,60}}>\s*$")
+_EDITED = re.compile(
+    rf"\s*[{_MARKS}]+<[^<>\n]{{3,60}}>\s*$"
+    r"|\s*<(?:this message was edited|diese nachricht wurde bearbeitet|mensagem editada|ce message a été modifié"
+    r"|se editó este mensaje|este mensaje fue editado|questo messaggio è stato modificato|dit bericht is bewerkt"
+    r"|bu mesaj düzenlendi|сообщение изменено|ta wiadomość została edytowana)\.?>\s*$",
+    re.IGNORECASE,
+)
+#: A file's name before the remark that it is attached, in the first line of a message that goes on.
+_ATTACHED = re.compile(rf"[{_MARKS}]*[^\n]{{1,120}}\.\w{{2,5}} \([^()\n]{{3,40}}\)\n")
 _DELETED = {
     "this message was deleted",
     "you deleted this message",
@@ -45,7 +53,22 @@ _DELETED = {
     "questo messaggio è stato eliminato",
     "hai eliminato questo messaggio",
     "essa mensagem foi apagada",
+    "esta mensagem foi apagada",
     "mensagem apagada",
+    "apagou esta mensagem",
+    "eliminó este mensaje",
+    "u hebt dit bericht verwijderd",
+    "je hebt dit bericht verwijderd",
+    "ta wiadomość została usunięta",
+    "usunięto tę wiadomość",
+    "данное сообщение удалено",
+    "сообщение удалено",
+    "вы удалили данное сообщение",
+    "bu mesaj silindi",
+    "bu mesajı sildiniz",
+    "waiting for this message",
+    "waiting for this message. this may take a while",
+    "live location shared",
     "você apagou esta mensagem",
     "dit bericht is verwijderd",
     "このメッセージは削除されました",
@@ -134,6 +157,8 @@ def _message(header: _Line, texts: list[str], number: int, day_first: bool) -> M
     if text.startswith(("\u200e", "\u200f\u200e")) or _MEDIA.match(text):
         text = ""
     text = _EDITED.sub("", text)
+    if attached := _ATTACHED.match(text):
+        text = text[attached.end() :]
     if text.strip().rstrip(".").casefold() in _DELETED:
         text = ""
     return Message(_when(header, day_first), sender, text, number)

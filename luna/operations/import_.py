@@ -90,6 +90,8 @@ def run(
     not valid; then nothing is written.
     """
     settings = params.load(root)
+    for path in sources:
+        _require_elsewhere(root, path)
     known = set(_identities(root))
     taken: set[bytes] = set()
     surveyor = Surveyor(root, settings.train.max_seq_length)
@@ -111,6 +113,14 @@ def run(
             for result, kept, rejects in written:
                 _keep(root, result, kept, rejects, inbox)
     return Result(results, surveyor.survey(), dry_run)
+
+
+def _require_elsewhere(root: Path, source: Path) -> None:
+    """Raises InputError for the repository itself, or what it is in: an empty name means this folder."""
+    if root.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"'{source}' holds this repository itself, whose examples and tests would be imported too: name the file or folder to import."
+        )
 
 
 def _take(
