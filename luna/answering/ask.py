@@ -21,6 +21,7 @@ _MAX_CONTEXT = 8192  # tokens, where the model does not say what it was made for
 _MAX_CELLS = (
     32768  # tokens kept of all sequences together, as far as one of them does not need more
 )
+_TOLD_EVERY = 100  # answers, where there is no terminal for a bar
 Choose = Callable[[Engine, list[int], Sequence[str]], int | None]
 
 
@@ -68,19 +69,26 @@ def ask(
     context = max(_MIN_CONTEXT, -(-min(longest, most) // 256) * 256)
     parallel = max(1, min(settings.parallel, len(prompts), _MAX_CELLS // context))
     console = Console()
-    columns = (TextColumn("evaluate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         Progress(*columns, console=console, disable=not console.is_terminal) as bar,
         Engine(model, parallel, context) as engine,
     ):
         task = bar.add_task("probes", total=len(probes))
+
+        def advance() -> None:
+            bar.advance(task)
+            done = int(bar.tasks[0].completed)
+            if bar.disable and done % _TOLD_EVERY == 0:
+                print(f"{done} of {len(probes)} answers", flush=True)
+
         answers = dict(
             zip(
                 free,
                 engine.answer(
                     [prompts[i] for i in free],
                     [own[i] for i in free],
-                    lambda: bar.advance(task),
+                    advance,
                 ),
                 strict=True,
             )
@@ -91,7 +99,7 @@ def ask(
             answers[i] = Answer(
                 "" if chosen is None else replies[chosen], 0, chosen is not None, chosen is None
             )
-            bar.advance(task)
+            advance()
         return [answers.get(i) for i in range(len(probes))]
 
 
