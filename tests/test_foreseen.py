@@ -10,6 +10,7 @@ from conftest import SOURCE
 from luna import params, sealed_parameters
 from luna.conversations import schema
 from luna.operations.foreseen import too_few
+from luna.operations.too_long import too_long
 from luna.params import Params
 from luna.promotion import size
 
@@ -64,3 +65,16 @@ def test_how_many_are_needed_follows_the_size_and_a_number_is_what_it_says():
     assert [size.needed("auto", count) for count in (0, 30, 155, 200, 20_000)] == [8, 8, 15, 20, 20]
     assert size.needed(20, 30) == 20 == sealed_parameters.BEFORE["promotion"]["min_probes"]
     assert sealed_parameters.BEFORE["evaluate"]["max_tokens"] == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [(500, "set train.max_seq_length to"), (2_000, "the 1,000 tokens that the base can read")],
+)
+def test_no_window_is_advised_that_the_base_cannot_read(tmp_path, words, remedy):
+    config = tmp_path / "models/base/config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text('{"max_position_embeddings": 1000}')
+    settings = params.with_settings(SETTINGS, {"train": {"max_seq_length": 100}})
+    long = schema.parse({"instruction": "Tell me all.", "output": "word " * words})
+    assert remedy in " ".join(too_long(tmp_path, settings, [long]))

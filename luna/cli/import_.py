@@ -200,9 +200,10 @@ def _show_survey(result: Result) -> None:
         f"{'' if tokens.exact else ' (estimated)'}"
     )
     if tokens.too_long:
-        typer.echo(
-            f"Too long to be learnt: {about}{tokens.too_long:,} replies; they fit with train.max_seq_length: {tokens.window_needed}"
-        )
+        remedy = f"they fit with train.max_seq_length: {tokens.window_needed}"
+        if tokens.fit_none:
+            remedy = f"some are longer than the {tokens.readable:,} tokens that the base can read: shorten them"
+        typer.echo(f"Too long to be learnt: {about}{tokens.too_long:,} replies; {remedy}")
     typer.echo(
         f"Near duplicates: about {survey.near_duplicates:,}; "
         f"questions with several answers: {survey.several_answers:,}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luna import artifacts
+from luna import artifacts, files
 from luna.conversations.template import Messages
 
 _TURN = 5  # tokens of the chat template around a message, as in ChatML
@@ -24,7 +24,8 @@ class Lengths:
     """In tokens. ``exact``: all of them were counted by the base's tokenizer.
 
     ``beyond``: conversations longer than ``window``, which are learnt in several; ``too_long``: replies that fit in none
-    with their question; ``window_needed``: the window in which all of them would fit.
+    with their question; ``window_needed``: the window in which all of them would fit; ``readable``: the window that the
+    base was made for, None where that is not known yet.
     """
 
     exact: bool
@@ -34,6 +35,12 @@ class Lengths:
     beyond: int
     too_long: int
     window_needed: int
+    readable: int | None = None
+
+    @property
+    def fit_none(self) -> bool:
+        """Whether some reply fits in no window that the base can read."""
+        return self.readable is not None and self.window_needed > self.readable
 
 
 class Counter:
@@ -42,6 +49,7 @@ class Counter:
     def __init__(self, root: Path, window: int) -> None:
         self._window = window
         self._tokenizer = _tokenizer(root / artifacts.BASE / "tokenizer.json")
+        self._readable = _readable(root / artifacts.BASE / "config.json")
         self._counts = array("q")
         self._waiting: list[Messages] = []
         self._too_long = self._needed = 0
@@ -71,6 +79,7 @@ class Counter:
             sum(count > self._window for count in self._counts),
             self._too_long,
             self._needed,
+            self._readable,
         )
 
     def _count(self) -> None:
@@ -105,6 +114,11 @@ class Counter:
             return round(len(text) * self._tokens / self._characters) + _TURN
         signs = 0 if text.isascii() else sum(character > "\u2e7f" for character in text)
         return round((len(text) - signs) / _LETTERS_PER_TOKEN + signs) + _TURN
+
+
+def _readable(path: Path) -> int | None:
+    value = files.read_json(path).get("max_position_embeddings") if path.is_file() else None
+    return value if isinstance(value, int) else None
 
 
 def _tokenizer(path: Path) -> Any:

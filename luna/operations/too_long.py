@@ -34,9 +34,12 @@ def too_long(root: Path, settings: Params, conversations: Iterable[Conversation]
             "each reply with as much before it as fits"
         )
     if lengths.too_long:
+        remedy = f"set train.max_seq_length to {lengths.window_needed + _MARKS} or more in params.yaml to learn them too"
+        if lengths.fit_none:
+            remedy = f"shorten what is longer than the {lengths.readable:,} tokens that the base can read"
         sentences.append(
             f"{about}{_count(lengths.too_long, 'reply is', 'replies are')} too long for {limit} with the question: not learnt and not "
-            f"asked for; set train.max_seq_length to {lengths.window_needed + _MARKS} or more in params.yaml to learn them too"
+            f"asked for; {remedy}"
         )
     return sentences
 
