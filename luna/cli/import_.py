@@ -18,6 +18,7 @@ from luna.operations import import_
 from luna.operations.import_ import Imported, Result
 
 _SHOWN = 160  # characters of a message in an example
+_PLACES = 5  # with a likely secret
 
 _RULES = {
     Mend.MERGED_TURNS: "messages of one role in a row were merged",
@@ -215,7 +216,11 @@ def _show_survey(result: Result) -> None:
             f"Likely secrets, which the model would learn: {kinds}"
             f"{'' if secrets.complete else ' (not all lines were looked at)'}"
         )
-        typer.echo(printable(f"  in {', '.join(secrets.where[:5])}"))
+        more = len(secrets.where) - _PLACES
+        rest = f" and {more} more" if more > 0 else ""
+        typer.echo(
+            printable(f"  in {', '.join(secrets.where[:_PLACES])}{rest} (--json lists them)")
+        )
     else:
         typer.echo("Likely secrets: none seen")
     typer.echo("Examples:")

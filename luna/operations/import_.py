@@ -190,7 +190,7 @@ def _rejected(source: str, item: Located, error: Unusable) -> str:
         "source": source,
         "where": item.where,
         "reason": error.reason.value,
-        "sentence": f"It {error}.",
+        "sentence": f"It {error}{'' if str(error).endswith('?') else '.'}",
         "row": row,
     }
     text = json.dumps(line, ensure_ascii=False, default=str, separators=(",", ":"))
