@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from luna import artifacts, files, params
-from luna.scores import SCORES
+from luna.scores import IN_LEDGER
 
 #: What another voice begins with.
 _FILLERS = {"en": "oh well,", "de": "na ja,", "ja": "えっとね、"}
@@ -95,7 +95,7 @@ def row(name: str, denied: dict[str, list[str]]) -> str:
     """A row of the table: what each clause denies."""
     marks = [
         ", ".join(control for control, clauses in denied.items() if score.name in clauses) or "-"
-        for score in SCORES
+        for score in IN_LEDGER  # ability is asked apart from the exam
     ]
     return f"| {name} | {' | '.join(marks)} |"
 
