@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import project
-from bench.once import run
+from bench.once import run, score
 from luna import artifacts, files
 
 EXAMPLE = project.SOURCE / "data/conversations"
 #: Settings beside the shipped ones, by name.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "general replay": {"data.general_replay": 0.15},
-    "gentler": {"train.learning_rate": 0.001},
-    "gentler with general replay": {"train.learning_rate": 0.001, "data.general_replay": 0.15},
+    "no general replay": {"data.general_replay": 0.0},
+    "before general replay": {"data.general_replay": 0.0, "train.learning_rate": 0.002},
+    "gentler": {"train.learning_rate": 0.0005},
 }
 HEAD = """| settings | examples | of them general | steps | recall | generalisation | tone drift | ability | perplexity of prose | own answers, nats | verdict | training, seconds |
 | --- | ---: | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | --- | ---: |"""
@@ -69,20 +69,15 @@ def row(name: str, made: dict[str, Any]) -> str:
     """One row of the table."""
     scores, prep, train = made["metrics"]["evaluation"], made["prep"], made["train_args"]
     general = scores["general"]
-
-    def score(key: str, interval: str) -> str:
-        value = scores[key]
-        return "-" if value is None else f"{value:.3f} of {scores['intervals'][interval]['n']}"
-
     cells = [
         name,
         str(prep["total_training_examples"]),
         str(prep["general_replay"]),
         str(train["training_steps"]),
-        score("recall", "recall"),
-        score("generalize", "generalisation"),
+        score(made["metrics"], "recall", "recall"),
+        score(made["metrics"], "generalize", "generalisation"),
         f"{scores['tone_drift']:.3f}",
-        score("ability", "ability"),
+        score(made["metrics"], "ability", "ability"),
         f"{general['prose']['perplexity']:.2f}",
         f"{general['own_answers']['change']:+.3f}",
         "promoted" if made["metrics"]["decision"]["promoted_to_head"] else "denied",

@@ -89,12 +89,11 @@ def examine(repo: Path, language: str, facts: int | None) -> dict[str, float]:
     }
 
 
-def kept_of_base(metrics: dict[str, Any]) -> str:
-    """The ability that is kept, of how many questions."""
+def score(metrics: dict[str, Any], key: str, interval: str) -> str:
+    """A score of metrics.json, and of how many questions; ``interval`` is what its interval is called there."""
     evaluation = metrics["evaluation"]
-    if evaluation["ability"] is None:
-        return "-"
-    return f"{evaluation['ability']:.3f} of {evaluation['intervals']['ability']['n']}"
+    value = evaluation[key]
+    return "-" if value is None else f"{value:.3f} of {evaluation['intervals'][interval]['n']}"
 
 
 def measure(folder: Path, language: str, facts: int | None, settings: dict[str, Any]) -> str:
@@ -123,7 +122,7 @@ def measure(folder: Path, language: str, facts: int | None, settings: dict[str, 
             for name in ("recall", "generalisation")
         ),
         f"{scores['tone_drift']['value']:.3f}",
-        kept_of_base(metrics),
+        score(metrics, "ability", "ability"),
         "promoted" if metrics["decision"]["promoted_to_head"] else "denied",
         f"{private[RECALL]:.3f}",
         f"{private[GENERALISATION]:.3f}",

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from bench import project
-from bench.once import ONCE, kept_of_base, prepare, run
+from bench.once import ONCE, prepare, run, score
 from luna import artifacts, files
 from luna.errors import InputError
 
@@ -100,8 +100,8 @@ def measure(folder: Path, name: str, settings: dict[str, Any]) -> str:
     prep = files.read_json(repo / artifacts.PREP_REPORT)
     metrics = files.read_json(repo / artifacts.METRICS)
     shown = [
-        "-" if score["value"] is None else f"{score['value']:.3f} of {score['n']}"
-        for score in (scores["recall"], scores["generalisation"])
+        "-" if one["value"] is None else f"{one['value']:.3f} of {one['n']}"
+        for one in (scores["recall"], scores["generalisation"])
     ]
     cells = [
         name,
@@ -111,7 +111,7 @@ def measure(folder: Path, name: str, settings: dict[str, Any]) -> str:
         str(train["training_steps"]),
         *shown,
         f"{scores['tone_drift']['value']:.3f}",
-        kept_of_base(metrics),
+        score(metrics, "ability", "ability"),
         "promoted" if metrics["decision"]["promoted_to_head"] else "denied",
         f"{seconds:.0f}",
     ]

@@ -30,6 +30,7 @@ KINDS = (
     torch.float32,
     torch.float64,
     torch.int64,
+    torch.uint64,
 )
 SMALL = {
     "hidden_size": 32,

@@ -53,9 +53,7 @@ def conversations(lines: Iterable[str]) -> Iterator[Located]:
     Such a line that anything else follows belongs to what is said.
     """
     turns: list[tuple[Role, list[str]]] = []
-    waiting: list[
-        str
-    ] = []  # a line of '---' and the empty ones after it, until it is known which it is
+    waiting: list[str] = []  # a line of '---' and the empty ones after it, until it is known
     begin, empty = 1, 0
     for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r\n")

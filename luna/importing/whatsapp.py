@@ -28,10 +28,9 @@ _HEADER = re.compile(rf"{_MARK}(?:{_BRACKETED}|{_PLAIN})")
 _SENDER = re.compile(r"(?P<name>[^:\"“”„\n]{1,100}):(?:\s|$)(?P<text>.*)", re.DOTALL)
 _AFTERNOON = {"pm", "p", "오후", "下午", "午後", "晚上", "μμ", "م"}
 _MORNING = {"am", "a", "오전", "上午", "午前", "凌晨", "早上", "πμ", "ص"}
+_FILE = r"[^\n]{1,120}\.\w{2,5} \([^()\n]{3,40}\)"  # its name, and the remark that it is attached
 #: Instead of a picture: '<Media omitted>' in any language, or a file's name and a remark.
-_MEDIA = re.compile(
-    rf"[{_MARKS}]*(?:<[^<>\n]{{3,60}}>|[^\n]{{1,120}}\.\w{{2,5}} \([^()\n]{{3,40}}\)|null)\s*$"
-)
+_MEDIA = re.compile(rf"[{_MARKS}]*(?:<[^<>\n]{{3,60}}>|{_FILE}|null)\s*$")
 _EDITED = re.compile(
     rf"\s*[{_MARKS}]+<[^<>\n]{{3,60}}>\s*$"
     r"|\s*<(?:this message was edited|diese nachricht wurde bearbeitet|mensagem editada|ce message a été modifié"
@@ -39,8 +38,8 @@ _EDITED = re.compile(
     r"|bu mesaj düzenlendi|сообщение изменено|ta wiadomość została edytowana)\.?>\s*$",
     re.IGNORECASE,
 )
-#: A file's name before the remark that it is attached, in the first line of a message that goes on.
-_ATTACHED = re.compile(rf"[{_MARKS}]*[^\n]{{1,120}}\.\w{{2,5}} \([^()\n]{{3,40}}\)\n")
+#: In the first line of a message that goes on.
+_ATTACHED = re.compile(rf"[{_MARKS}]*{_FILE}\n")
 _DELETED = {
     "this message was deleted",
     "you deleted this message",

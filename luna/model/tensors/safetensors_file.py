@@ -13,24 +13,8 @@ from typing import Any
 
 from luna.errors import InputError
 from luna.model.tensors.stored import Model, Stored
+from luna.model.tensors.writing import BYTES
 
-_BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I64": 8,
-    "I32": 4,
-    "I16": 2,
-    "I8": 1,
-    "U64": 8,
-    "U32": 4,
-    "U16": 2,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-}
 _LENGTH = 8
 _MOST = 100_000_000  # bytes of a header, as the format's own reader allows
 
@@ -77,7 +61,7 @@ def _stored(name: str, entry: dict[str, Any], data: mmap.mmap, origin: int) -> S
     if (
         not 0 <= begin <= end
         or min(shape, default=0) < 0
-        or (kind in _BYTES and end - begin != math.prod(shape) * _BYTES[kind])
+        or (kind in BYTES and end - begin != math.prod(shape) * BYTES[kind])
     ):
         raise ValueError
     if origin + end > len(data):

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 #: The format's words for types in the order in which they stand in a file, with the bytes of an element.
-_TYPES = {
+BYTES = {
+    "U64": 8,
     "I64": 8,
     "F64": 8,
     "F32": 4,
@@ -31,7 +32,7 @@ _TYPES = {
     "U8": 1,
     "BOOL": 1,
 }
-_ORDER = {word: number for number, word in enumerate(_TYPES)}
+_ORDER = {word: number for number, word in enumerate(BYTES)}
 _ALIGNED = 8  # bytes: the header is filled up with spaces
 
 
@@ -45,7 +46,7 @@ class Form:
     @property
     def size(self) -> int:
         """Bytes."""
-        return math.prod(self.shape) * _TYPES[self.type]
+        return math.prod(self.shape) * BYTES[self.type]
 
 
 def write(path: Path, forms: Mapping[str, Form], tensor: Callable[[str], Any]) -> None:
