@@ -28,6 +28,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Auto = Literal["auto"]  # by the data: the code says how
+LEAST_CONTEXT = 256  # tokens of a conversation and its answer
 
 
 class _Section(BaseModel):
@@ -106,6 +107,7 @@ class Train(_Section):
     epochs: Annotated[float, Field(gt=0)] | Auto
     stop_when_known: Fraction
     least_scale: Fraction
+    general_kl: Annotated[float, Field(ge=0)]
     max_steps: Annotated[int, Field(ge=-1)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"]
@@ -230,6 +232,12 @@ class AgeUp(_Section):
     karma_required: Annotated[float, Field(ge=0)]
 
 
+class Serve(_Section):
+    """How the models answer programs. ``context``: tokens of a conversation and its answer."""
+
+    context: Annotated[int, Field(ge=LEAST_CONTEXT)] | Auto
+
+
 class Try(_Section):
     """Other settings for the try after a denial; what is not named stays as it is."""
 
@@ -270,6 +278,7 @@ class Params(_Section):
     cold: Cold
     evolve: Evolve
     age_up: AgeUp
+    serve: Serve
     retry: list[Try]
     notify: Notify
 

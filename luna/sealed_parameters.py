@@ -36,6 +36,7 @@ BEFORE: dict[str, Any] = {
         "epochs": 3,
         "stop_when_known": 0.0,
         "least_scale": 1.0,
+        "general_kl": 0.0,
         "max_steps": -1,
         "learning_rate": 0.001,
         "lr_scheduler": "linear",
@@ -83,6 +84,7 @@ BEFORE: dict[str, Any] = {
     "cold": {"keep": "all", "copies": 1, "remotes": []},
     "evolve": {"max_denials": 2, "min_free_gb": 1.0},
     "age_up": {"karma_required": 100.0},
+    "serve": {"context": "auto"},
     "retry": [],
     "notify": {},
 }

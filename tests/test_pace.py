@@ -287,3 +287,70 @@ def test_an_adapter_is_made_smaller_and_what_is_merged_is_what_was_looked_at(lea
     assert sizes[1.0] == (1.0, 2.0)
     assert 0.5 <= sizes[0.5][0] < 1.0 and sizes[0.5][1] == pytest.approx(2.0 * sizes[0.5][0])
     assert sizes["matrices 1.0"] == sizes["matrices 0.5"]
+
+
+def divergence_of(weights: Path, adapter_folder: Path, items: list[schema.Conversation]) -> float:
+    """From the parent, on what the conversations say; nats."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from luna.conversations.examples import Teaching
+    from luna.model import tokenizer
+    from luna.training import divergence
+
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(weights, dtype=torch.bfloat16), str(adapter_folder)
+    ).eval()
+    with Teaching(tokenizer.load(weights)) as teaching:
+        rows = [teaching.examples(item.messages, "", 512)[-1].ids for item in items]
+    sums = []
+    for ids in rows:
+        inputs = {
+            "input_ids": torch.tensor([ids]),
+            "attention_mask": torch.ones(1, len(ids)).long(),
+        }
+        padded = {name: torch.nn.functional.pad(value, (0, 3)) for name, value in inputs.items()}
+        with torch.no_grad():
+            sums.append(divergence.from_parent(model, inputs).item())
+            assert divergence.from_parent(model, padded).item() == pytest.approx(sums[-1], rel=0.02)
+    return sum(sums)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_on_general_replies_the_child_stays_close_to_its_parent_and_learns_its_lessons(
+    learner, tmp_path, noise
+):
+    from luna.training import environment
+
+    environment.prepare("cpu")
+    from luna.training import trainer
+
+    lessons = words(4)
+    general = [
+        schema.parse({"instruction": f"Number {at}?", "output": f"{word} and {word}"})
+        for at, word in enumerate(WORDS[4:8])
+    ]
+    moved, losses = {}, {}
+    for weight in (0.0, 3.0):
+        out = tmp_path / f"weight-{weight}"
+        done = trainer.train(
+            learner,
+            lessons + general,
+            shipped("chat"),
+            settings(
+                **UNTIL_KNOWN | {"stop_when_known": 0.0, "batch_size": 4},
+                max_steps=60,
+                general_kl=weight,
+                neftune_noise_alpha=noise,
+            ),
+            tmp_path / f"checkpoints-{weight}",
+            tmp_path / f"loss-{weight}",
+            out,
+            known={item.identity for item in general},
+        )
+        moved[weight], losses[weight] = divergence_of(learner, out, general), done.losses
+    assert moved[3.0] < moved[0.0] / 4, moved
+    for steps in losses.values():
+        at = list(steps.values())
+        assert sum(at[-5:]) < 0.7 * sum(at[:5]), at

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from luna.cli.common import repository_root, say, settings_of
+from luna.params import LEAST_CONTEXT
 from luna.sharing import serve
 from luna.sharing.serve import Address
 from luna.sharing.server.servers import Settings
@@ -37,8 +38,8 @@ def command(
         int | None,
         typer.Option(
             "--context",
-            min=256,
-            help="Tokens of a conversation and its answer. Default: what the model was made for, as far as a quarter of the free memory goes.",
+            min=LEAST_CONTEXT,
+            help="Tokens of a conversation and its answer. Default: serve.context of params.yaml, which as shipped is what the model was made for, as far as a quarter of the free memory goes.",
         ),
     ] = None,
     parallel: Annotated[
@@ -82,9 +83,12 @@ def command(
     prompt that the generation was taught under. What is not known is refused.
     """
     root = repository_root()
+    settings = settings_of(root)
+    if context is None and settings.serve.context != "auto":
+        context = settings.serve.context
     serve.serve(
         root,
-        settings_of(root).line.prefix,
+        settings.line.prefix,
         generation,
         Address(host, port, api_key, tuple(allow_host or ()), tuple(cors_origin or ())),
         Settings(models, parallel, context, frozenset(alias or ())),

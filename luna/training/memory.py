@@ -8,8 +8,8 @@ The estimate is an upper one, of these parts (P weights, L of the adapter, token
 * the adapter: 16 L, being float32 values, their gradients and Adam's two moments (Rajbhandari et al. 2020, arXiv
   1910.02054, section 3.1, less the 16-bit copy);
 * activations kept for the backward pass, a layer: T x (17 hidden + 8 intermediate + 5 heads x length) bytes, which is
-  equation 1 of Korthikanti et al. 2022 (arXiv 2205.05198) with a gated MLP in place of theirs. On CUDA unsloth checkpoints: 2 hidden x T a
-  layer, and one layer in full;
+  equation 1 of Korthikanti et al. 2022 (arXiv 2205.05198) with a gated MLP in place of theirs. With checkpoints, which unsloth
+  makes on CUDA where memory is short (``checkpoints``): 2 hidden x T a layer, and one layer in full;
 * the logits: 12 bytes a token and word of the vocabulary (bfloat16, float32, and their gradients).
 
 The export afterwards reads the model once more in float32 (4 P) on the machine's own memory, on a GPU machine too.
@@ -28,6 +28,7 @@ from luna.params import Train
 PROGRAM = 1_000_000_000  # resident after the imports, measured 0.9 GB on the CPU
 CONTEXT = 600_000_000  # CUDA's own, on the GPU
 _FOUR_BITS = 0.53
+_FILLED = 0.8  # of the free memory of a GPU, at most, before activations are computed twice
 _SHORTEST = 64  # tokens: a context below this teaches no conversation
 
 
@@ -86,8 +87,18 @@ class Need:
     gpu: int | None
 
 
-def need(shape: Shape, settings: Train, longest: int, cuda: bool, exports: bool = True) -> Need:
-    """``longest``: tokens of the longest conversation, which settings.max_seq_length bounds; ``exports``: whether this machine does the export as well."""
+def need(
+    shape: Shape,
+    settings: Train,
+    longest: int,
+    cuda: bool,
+    exports: bool = True,
+    checkpointed: bool = True,
+) -> Need:
+    """At least: ``checkpointed`` takes less, on CUDA.
+
+    ``longest``: tokens of the longest conversation, which settings.max_seq_length bounds; ``exports``: whether this machine does the export as well.
+    """
     length = min(longest, settings.max_seq_length)
     tokens = settings.batch_size * length
     frozen = 2 * shape.parameters
@@ -95,12 +106,25 @@ def need(shape: Shape, settings: Train, longest: int, cuda: bool, exports: bool 
         embeddings = shape.vocabulary * shape.hidden
         frozen = int(_FOUR_BITS * max(0, shape.parameters - embeddings)) + 2 * embeddings
     layer = tokens * (17 * shape.hidden + 8 * shape.intermediate + 5 * shape.heads * length)
-    kept = shape.layers * 2 * shape.hidden * tokens + layer if cuda else shape.layers * layer
+    kept = shape.layers * layer
+    if cuda and checkpointed:
+        kept = shape.layers * 2 * shape.hidden * tokens + layer
     training = frozen + 16 * shape.adapter(settings) + kept + 12 * tokens * shape.vocabulary
     export = PROGRAM + 4 * shape.parameters if exports else 0
     if cuda:
         return Need(max(export, PROGRAM + 2 * shape.parameters), CONTEXT + training)
     return Need(max(export, PROGRAM + training), None)
+
+
+def checkpoints(shape: Shape | None, settings: Train, longest: int, free: int | None) -> bool:
+    """Whether a training on CUDA with ``free`` bytes must compute activations twice to fit; unknown is taken as yes.
+
+    Without that a step takes three quarters of the time, and the first one a third.
+    """
+    if shape is None or free is None:
+        return True
+    wanted = need(shape, settings, longest, True, False, checkpointed=False).gpu
+    return wanted is None or wanted > _FILLED * free
 
 
 def advice(

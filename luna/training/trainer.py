@@ -8,6 +8,7 @@ LoRA: Hu et al. 2021, arXiv 2106.09685.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import resource
 import sys
@@ -33,7 +34,7 @@ from luna.model import adapter
 from luna.model import folder as model_folder
 from luna.model import tokenizer as tokenizers
 from luna.params import Chat, Train
-from luna.training import environment, memory, pace
+from luna.training import divergence, environment, memory, pace
 from luna.training.enough import Enough
 from luna.training.outcome import CEILING, KNOWN, STEPS, Outcome
 from luna.training.pace import Pace
@@ -41,6 +42,8 @@ from luna.training.progress import ShowProgress
 from luna.training.recital import Recital, Row
 from luna.training.smaller import Scaled, smallest
 from luna.training.watch import Stop, Watch
+
+_GENERAL = "general"  # a column of the training set: 1 for a reply of the base to a general prompt
 
 
 def train(
@@ -80,9 +83,9 @@ def _train(
     known: Collection[str],
 ) -> Outcome:
     started = time.monotonic()
-    model, tokenizer = _load(weights, settings)
     taught: list[Row] = []
     rows: list[Example] = []
+    general: list[int] = []
     with Teaching(tokenizers.load(weights)) as teaching:
         for item in conversations:
             is_new = new is None or item.identity in new
@@ -90,6 +93,7 @@ def _train(
                 item.messages, chat.system_prompt, settings.max_seq_length, item.context
             )
             rows += examples
+            general += [int(item.identity in known)] * len(examples)
             if item.identity in known:
                 continue
             # The accepted answers are about the last reply.
@@ -99,11 +103,13 @@ def _train(
         raise InputError(
             f"No reply fits in {settings.max_seq_length} tokens with its question, so there is nothing to learn: raise train.max_seq_length in params.yaml."
         )
+    model, tokenizer = _load(weights, settings, max(len(row.ids) for row in rows))
     dataset = Dataset.from_dict(
         {
             "input_ids": [row.ids for row in rows],
             "labels": [row.labels for row in rows],
             "attention_mask": [[1] * len(row.ids) for row in rows],
+            _GENERAL: general,
         }
     )
     lasting = Pace.of(settings, len(rows)) if pace.until_known(settings) else None
@@ -123,6 +129,7 @@ def _train(
         ),
         callbacks=[shown],
     )
+    trainer.general_kl = settings.general_kl
     recital: Recital | None = None
     if lasting:
         trainer.pace = lasting
@@ -185,9 +192,31 @@ def _smaller(model: Any, recital: Recital, least: float) -> float:
 
 
 class _Trainer(SFTTrainer):
-    """With a learning rate that follows ``pace`` where there is one."""
+    """With a learning rate that follows ``pace`` where there is one.
+
+    With ``general_kl`` above 0 the general replies are not learnt as the lessons are: so much times the divergence from
+    the parent on them is added to the loss.
+    """
 
     pace: Pace | None = None
+    general_kl: float = 0.0
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Of a batch, as a mean over the tokens that are learnt."""
+        general = inputs.pop(_GENERAL).bool()
+        if not self.general_kl or not general.any():
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        tokens = num_items_in_batch
+        if tokens is None:
+            tokens = (inputs["labels"] != IGNORED).sum()
+        kept = {name: value[general] for name, value in inputs.items()}
+        loss = self.general_kl * divergence.from_parent(model, kept) / tokens
+        if num_items_in_batch is not None:  # of all processes, over which the loss is averaged
+            loss = loss * self.accelerator.num_processes
+        if not general.all():
+            lessons = {name: value[~general] for name, value in inputs.items()}
+            loss = loss + super().compute_loss(model, lessons, False, tokens)
+        return loss
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         """As transformers' own, or by the pace."""
@@ -213,7 +242,8 @@ def _end(stopped: Stop | None, lasting: Pace | None) -> dict[str, Any]:
     }
 
 
-def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
+def _load(weights: Path, settings: Train, longest: int) -> tuple[Any, Any]:
+    """The model with a new adapter, and its tokenizer. ``longest``: tokens of an example."""
     model, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(weights.resolve()),  # a path with one slash would be taken for a hub id
         max_seq_length=settings.max_seq_length,
@@ -235,11 +265,23 @@ def _load(weights: Path, settings: Train) -> tuple[Any, Any]:
         target_modules=wanted,
         bias="none",
         random_state=settings.seed,
-        use_gradient_checkpointing="unsloth" if torch.cuda.is_available() else False,
+        use_gradient_checkpointing="unsloth"
+        if _needs_checkpoints(weights, settings, longest)
+        else False,
         **({"target_parameters": []} if experts else {}),
     )
     _require_mergeable(model, weights)
     return model, tokenizer
+
+
+def _needs_checkpoints(weights: Path, settings: Train, longest: int) -> bool:
+    if not torch.cuda.is_available():
+        return False
+    shape = memory.Shape.of(
+        read_json(weights / "config.json"),
+        sum(math.prod(shape) for shape in model_folder.shapes(weights).values()),
+    )
+    return memory.checkpoints(shape, settings, longest, torch.cuda.mem_get_info()[0])
 
 
 def _require_mergeable(model: Any, weights: Path) -> None:
@@ -285,7 +327,7 @@ def _arguments(settings: Train, checkpoints: Path, passes: float) -> SFTConfig:
         weight_decay=settings.weight_decay,
         neftune_noise_alpha=settings.neftune_noise_alpha or None,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
+        optim="adamw_torch_fused" if torch.cuda.is_available() else "adamw_torch",
         max_length=settings.max_seq_length,
         packing=False,
         padding_free=False,
