@@ -28,7 +28,8 @@ SAMPLE = 20  # of each set, spread over it
 MOST_TOKENS = (
     32  # of an answer: what is right stands at its beginning, and a small base goes on and on
 )
-MOST_OF_REPLY = 64  # tokens of an answer that is trained again
+MOST_OF_REPLY = 32  # tokens of an answer that is trained again
+DRAWN = 7  # the seed of what is drawn
 OWN = 60  # of the base's own answers, whose likelihood is measured
 _FITS = 1024  # tokens of a question; longer ones are not asked
 _PROSE = "prose-"
@@ -70,12 +71,14 @@ class Texts:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the base itself says to a general prompt; only what it has ended."""
+    """The beginning of what the base itself says to a general prompt; ``ended``: it is all of it. ``drawn``: not the likeliest answer, but one by chance."""
 
     ask: str
     answer: str
+    ended: bool
+    drawn: bool
 
-    def as_row(self) -> dict[str, str]:
+    def as_row(self) -> dict[str, Any]:
         """As models/general_replies.jsonl keeps it."""
         return asdict(self)
 
@@ -126,6 +129,7 @@ def answers(
     system_prompt: str,
     settings: Evaluate,
     most: int = MOST_TOKENS,
+    drawn: int | None = None,
 ) -> list[Asked]:
     """A model's answers of at most ``most`` tokens, in the order of the questions."""
     given = ask(
@@ -135,6 +139,7 @@ def answers(
         settings.model_copy(update={"max_tokens": most}),
         lambda engine, prompt, replies: None,
         _FITS,
+        drawn,
     )
     return [_marked(item, answer) for item, answer in zip(questions, given, strict=True)]
 
@@ -153,10 +158,14 @@ def _marked(question: Question, answer: Answer | None) -> Asked:
 
 
 def replies(model: Path, language: str, system_prompt: str, settings: Evaluate) -> list[Reply]:
-    """The base's answers to the general prompts, for data.general_replay."""
+    """The base's answers to the general prompts, for data.general_replay: to each the likeliest and one that is drawn."""
     asked = [Question(language, "prompt", text, ()) for text in prompts.prompts(language)]
-    given = answers(model, asked, system_prompt, settings, MOST_OF_REPLY)
-    return [Reply(item.question.ask, item.answer) for item in given if item.ended and item.answer]
+    return [
+        Reply(item.question.ask, item.answer, item.ended, drawn is not None)
+        for drawn in (None, DRAWN)
+        for item in answers(model, asked, system_prompt, settings, MOST_OF_REPLY, drawn)
+        if item.answer
+    ]
 
 
 def right_by_set(asked: Iterable[Asked]) -> dict[str, dict[str, int]]:

@@ -107,7 +107,7 @@ class Train(_Section):
     epochs: Annotated[float, Field(gt=0)] | Auto
     stop_when_known: Fraction
     least_scale: Fraction
-    general_kl: Annotated[float, Field(ge=0)]
+    general_kl: Annotated[float, Field(gt=0)]
     max_steps: Annotated[int, Field(ge=-1)]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"]

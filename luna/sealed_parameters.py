@@ -36,7 +36,7 @@ BEFORE: dict[str, Any] = {
         "epochs": 3,
         "stop_when_known": 0.0,
         "least_scale": 1.0,
-        "general_kl": 0.0,
+        "general_kl": 1.0,
         "max_steps": -1,
         "learning_rate": 0.001,
         "lr_scheduler": "linear",

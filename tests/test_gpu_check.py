@@ -92,3 +92,32 @@ def test_two_processes_train_one_adapter_and_the_first_alone_writes(line, tmp_pa
     repo.run("python", "-m", "stages.train")
     args = files.read_json(repo.path / "models/train_args.json")
     assert args["ended"] == "ceiling" and args["known"] == 0.0 and args["training_steps"] > 1
+
+
+def test_two_processes_that_meet_batches_of_general_replies_alone_stay_together(
+    tiny_base, tmp_path, monkeypatch
+):
+    """The divergence of such a batch goes through what wraps the model, or the other process would wait for ever."""
+    from luna import artifacts
+    from luna.conversations import schema
+    from luna.training import parallel
+
+    monkeypatch.chdir(tmp_path)
+    artifacts.SCRATCH.mkdir()
+    artifacts.TRAINING_SET.parent.mkdir()
+    items = [
+        schema.parse({"instruction": f"Number {at}?", "output": f"It is {at}."}) for at in range(8)
+    ]
+    files.write_jsonl(artifacts.TRAINING_SET, (item.as_row() for item in items))
+    settings = shipped("train", processes=2, batch_size=1, max_steps=8, device="cpu")
+    done = parallel.train(
+        tiny_base,
+        shipped("chat"),
+        settings,
+        tmp_path / "checkpoints",
+        tmp_path / "loss",
+        tmp_path / "adapter",
+        new=frozenset(item.identity for item in items[:3]),
+        known=frozenset(item.identity for item in items[3:]),
+    )
+    assert done.steps == 8 and (tmp_path / "adapter/adapter_model.safetensors").exists()

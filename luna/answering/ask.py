@@ -32,6 +32,7 @@ def ask(
     settings: Evaluate,
     choose: Choose,
     max_length: int,
+    drawn: int | None = None,
 ) -> list[Answer | None]:
     """Answers in the order of the probes; the same file and probes give the same answers.
 
@@ -39,7 +40,7 @@ def ask(
     none was not taught, and is not asked for: None.
 
     Probes with distractors are answered by ``choose`` (engine, prompt, replies) -> index, all others in
-    the model's own words, greedily and many at once. The file may be a stranger's: it is tried in a
+    the model's own words, many at once: greedily, or drawn by their probability with a seed (``drawn``). The file may be a stranger's: it is tried in a
     process of its own first.
 
     Raises ExportError when llama.cpp cannot load the file, or breaks down on it.
@@ -89,6 +90,7 @@ def ask(
                     [prompts[i] for i in free],
                     [own[i] for i in free],
                     advance,
+                    drawn,
                 ),
                 strict=True,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import random
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,8 +155,13 @@ class Engine(GgufVocabulary):
         prompts: Sequence[list[int]],
         max_tokens: int | Sequence[int],
         tick: Callable[[], None] = lambda: None,
+        drawn: int | None = None,
     ) -> list[Answer]:
-        """Greedy answers in the order of the prompts; ``max_tokens`` of all, or of each. A prompt too long for the context gets a failed answer."""
+        """Answers in the order of the prompts; ``max_tokens`` of all, or of each. A prompt too long for the context gets a failed answer.
+
+        Greedy, or with the seed ``drawn`` drawn by their probability.
+        """
+        chances = {index: random.Random(f"{drawn}/{index}").random for index in range(len(prompts))}
         answers: list[Answer | None] = [None] * len(prompts)
         limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
         fitting = [
@@ -196,7 +202,11 @@ class Engine(GgufVocabulary):
             for slot, state in list(active.items()):
                 row = logits[last[slot]]
                 failed = not np.isfinite(row).all()
-                token = int(row.argmax())
+                token = (
+                    int(row.argmax())
+                    if drawn is None or failed
+                    else _drawn(row, 1.0, chances[state.index])
+                )
                 ended = not failed and llama_cpp.llama_vocab_is_eog(self._vocab, token)
                 if not failed and not ended:
                     state.written.append(token)

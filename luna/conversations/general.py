@@ -10,6 +10,7 @@ import functools
 import random
 from collections.abc import Iterable, Sequence
 from importlib import resources
+from typing import Any
 
 import yaml
 
@@ -32,9 +33,10 @@ def prompts(language: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(made))
 
 
-def as_conversations(rows: Iterable[dict[str, str]]) -> list[Conversation]:
-    """The base's replies, rows of models/general_replies.jsonl."""
-    return [schema.parse({"instruction": row["ask"], "output": row["answer"]}) for row in rows]
+def as_conversations(rows: Iterable[dict[str, Any]]) -> list[Conversation]:
+    """The base's replies, rows of models/general_replies.jsonl, each once."""
+    found = [schema.parse({"instruction": row["ask"], "output": row["answer"]}) for row in rows]
+    return list({item.identity: item for item in found}.values())
 
 
 def replay(

@@ -194,27 +194,34 @@ def _smaller(model: Any, recital: Recital, least: float) -> float:
 class _Trainer(SFTTrainer):
     """With a learning rate that follows ``pace`` where there is one.
 
-    With ``general_kl`` above 0 the general replies are not learnt as the lessons are: so much times the divergence from
-    the parent on them is added to the loss.
+    General replies are not learnt as the lessons are: so much times (``general_kl``) the divergence from the parent on
+    them is added to the loss.
     """
 
     pace: Pace | None = None
-    general_kl: float = 0.0
+    general_kl: float = 1.0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Of a batch, as a mean over the tokens that are learnt."""
         general = inputs.pop(_GENERAL).bool()
-        if not self.general_kl or not general.any():
+        if not general.any():
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         tokens = num_items_in_batch
         if tokens is None:
             tokens = (inputs["labels"] != IGNORED).sum()
         kept = {name: value[general] for name, value in inputs.items()}
-        loss = self.general_kl * divergence.from_parent(model, kept) / tokens
+        # Not by what wraps the model for several processes: that waits for the others at each call, and must be called
+        # once in each, also where a batch has no lesson.
+        loss = divergence.from_parent(self.accelerator.unwrap_model(model), kept)
+        loss = self.general_kl * loss / tokens
+        processes = self.accelerator.num_processes
         if num_items_in_batch is not None:  # of all processes, over which the loss is averaged
-            loss = loss * self.accelerator.num_processes
-        if not general.all():
+            loss = loss * processes
+        if processes > 1 or not general.all():
             lessons = {name: value[~general] for name, value in inputs.items()}
+            if general.all():
+                nothing = torch.full_like(kept["labels"][:1], IGNORED)
+                lessons = {name: value[:1] for name, value in kept.items()} | {"labels": nothing}
             loss = loss + super().compute_loss(model, lessons, False, tokens)
         return loss
 
