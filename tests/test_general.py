@@ -169,7 +169,7 @@ def test_after_a_denial_more_general_replay_is_advised_and_then_a_gentler_rate()
     ]
     assert "what the base could do" in first.sentence
     assert advice.loads(json.loads(json.dumps(first.as_json()))) == first
-    for used_up in ({"general_replay": 30}, {"general_available": 0}):
+    for used_up in ({"general_replay": 50}, {"general_available": 0}):
         gentler = advised(**used_up)
         assert gentler.change is Change.TRAIN_GENTLER
         assert [item.key for item in gentler.settings] == ["train.learning_rate"]

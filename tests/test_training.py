@@ -127,6 +127,18 @@ def test_the_estimate_is_near_what_is_known():
     assert 17e9 < memory.need(LARGE, sixteen, 2048, True).gpu < 32e9
 
 
+def test_activations_are_computed_twice_only_where_the_card_is_too_small():
+    large = shipped("train", batch_size=4, max_seq_length=1024)
+    assert not memory.checkpoints(SMALL, large, 1024, 24 << 30)
+    assert memory.checkpoints(LARGE, large, 1024, 24 << 30)
+    assert not memory.checkpoints(LARGE, large, 1024, 140 << 30)
+    assert not memory.checkpoints(LARGE, large, 64, 40 << 30), "the longest example counts"
+    assert memory.checkpoints(None, large, 64, 80 << 30)  # an architecture of unknown shape
+    assert memory.checkpoints(SMALL, large, 64, None)  # the driver says nothing
+    most = memory.need(LARGE, large, 1024, True, checkpointed=False).gpu
+    assert most > memory.need(LARGE, large, 1024, True).gpu
+
+
 def test_out_of_memory_is_one_sentence_with_settings_that_take_less():
     given_settings = shipped("train", batch_size=8, gradient_accumulation=2, max_seq_length=2048)
     with pytest.raises(InputError) as error, memory.explained(given_settings):

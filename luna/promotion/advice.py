@@ -23,7 +23,7 @@ _GENTLER, _MUCH_GENTLER = (
     4,
 )  # parts of the learning rate; the second after a training that failed
 _MORE_REPLAY = 2  # times as many conversations
-_MORE_GENERAL, _ENOUGH_GENERAL = 0.15, 0.3  # of the training set
+_MORE_GENERAL, _ENOUGH_GENERAL = 0.15, 0.5  # of the training set
 _BLOCK = 32  # tokens by which a limit is rounded up
 _NEARLY_ALL = 0.95  # of a sample of some dozens
 _ENDED_EARLY = "known"  # why a training ended, in train_args.json: before all steps, because what is taught was known
