@@ -35,8 +35,8 @@ def prompts(language: str) -> tuple[str, ...]:
 
 def as_conversations(rows: Iterable[dict[str, Any]]) -> list[Conversation]:
     """The base's replies, rows of models/general_replies.jsonl, each once."""
-    found = [schema.parse({"instruction": row["ask"], "output": row["answer"]}) for row in rows]
-    return list({item.identity: item for item in found}.values())
+    replies = [schema.parse({"instruction": row["ask"], "output": row["answer"]}) for row in rows]
+    return list({item.identity: item for item in replies}.values())
 
 
 def replay(

@@ -1,4 +1,4 @@
-"""The Kullback-Leibler divergence of a model in training from its parent, on what the parent says to general prompts.
+"""How far a model in training has moved from its parent on general text: Kullback-Leibler divergence.
 
 What a model forgets of its old tasks follows how far it moved from its parent (Shenfeld et al. 2025, arXiv 2509.04259).
 The replies alone say which word the parent would choose; the divergence says how likely it holds every other one.
@@ -21,12 +21,12 @@ def from_parent(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
     ``inputs``: input_ids and attention_mask, both (rows, tokens), padded on the right.
     """
     given = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    said = given["attention_mask"][:, 1:].bool()
+    spoken = given["attention_mask"][:, 1:].bool()
     with _without_noise(model):
         with torch.no_grad(), model.disable_adapter():
-            before = model(**given, use_cache=False).logits[:, :-1][said]
+            before = model(**given, use_cache=False).logits[:, :-1][spoken]
             before = log_softmax(before.float(), -1)
-        now = model(**given, use_cache=False).logits[:, :-1][said]
+        now = model(**given, use_cache=False).logits[:, :-1][spoken]
     return kl_div(log_softmax(now.float(), -1), before, reduction="sum", log_target=True)
 
 
