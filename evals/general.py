@@ -158,12 +158,12 @@ def _marked(question: Question, answer: Answer | None) -> Asked:
 
 
 def replies(model: Path, language: str, system_prompt: str, settings: Evaluate) -> list[Reply]:
-    """The base's answers to the general prompts, for data.general_replay: to each the likeliest and one that is drawn."""
+    """The base's answers to the general prompts, for data.general_replay: to each the likeliest, and to every other one that is drawn."""
     asked = [Question(language, "prompt", text, ()) for text in prompts.prompts(language)]
     return [
         Reply(item.question.ask, item.answer, item.ended, drawn is not None)
-        for drawn in (None, DRAWN)
-        for item in answers(model, asked, system_prompt, settings, MOST_OF_REPLY, drawn)
+        for drawn, some in ((None, asked), (DRAWN, asked[::2]))
+        for item in answers(model, some, system_prompt, settings, MOST_OF_REPLY, drawn)
         if item.answer
     ]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from luna.training.watch import Stop
 
@@ -18,6 +19,8 @@ VERSIONED = (
     "datasets",
     "accelerate",
 )
+
+_ON_A_GPU = ("triton", "bitsandbytes")
 
 #: Why a training ended, where the watch on the loss did not end it: what is taught is known; the most passes are made;
 #: as many steps as were asked for are made.
@@ -63,5 +66,9 @@ class Outcome:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that training depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+    """Versions of Python and of the packages that training depends on; of a GPU's own where they are installed."""
+    found = {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+    for name in _ON_A_GPU:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -48,7 +48,7 @@ class ShowProgress(TrainerCallback):
         self._console = Console(quiet=not visible)
         self._bar: Progress | None = None
         self._started = self._last = self._looked = time.monotonic()
-        self._first_step = 0
+        self._first, self._first_step = True, 0
         self._memory: float | None = None
 
     def _note(self, step: int, loss: float) -> None:
@@ -152,12 +152,15 @@ class ShowProgress(TrainerCallback):
         if self.stopped:
             control.should_training_stop, control.should_save = True, False
         now = time.monotonic()
-        left = (now - self._started) / max(1, state.global_step - self._first_step)
-        left *= self._final(state) - state.global_step
+        made = state.global_step - self._first_step
+        left = (now - self._started) / max(1, made) * (self._final(state) - state.global_step)
+        first, self._first = self._first, False
+        if first:  # on CUDA it is compiled before, and says nothing of the others
+            self._started, self._first_step = now, state.global_step
         looks = now - self._looked >= _SECONDS_BETWEEN_LOOKS
         if looks or state.global_step == self._final(state):
             self._look(state.global_step)
-        if looks or state.global_step in (self._first_step + 1, self._final(state)):
+        if looks or first or state.global_step == self._final(state):
             self._tell(state, loss, left)
         if self._bar:
             self._bar.update(
@@ -170,7 +173,8 @@ class ShowProgress(TrainerCallback):
         elif (
             now - self._last >= _SECONDS_BETWEEN_LINES
             or self.stopped
-            or state.global_step in (self._first_step + 1, self._final(state))
+            or first
+            or state.global_step == self._final(state)
         ):
             self._last = now
             known = f"  known {self._known()}" if self._pace else ""
