@@ -4,6 +4,7 @@
 
 Without a name all are measured, which takes about an hour on two cores. A section that is measured again replaces
 its old text and no other's, so that a long bench may be made in parts; each says when and on what it was made.
+'python -m bench life FOLDER' is a night's work beside these (bench/life.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import os
 import platform
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from bench import (
     generations,
     gpu_check,
     keyframes,
+    life,
     long_times,
     project,
     queries,
@@ -90,6 +93,9 @@ def put(name: str, lines: list[str], seconds: float) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["life"]:
+        life.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
