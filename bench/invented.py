@@ -1,4 +1,4 @@
-"""Draws facts of an invented world: any number of them, none true, none twice, the same for the same seed.
+"""Draws facts of an invented world: none true, none twice, the same for the same seed.
 
 Of each fact there are three questions: two are taught, the third is only asked (``paraphrases``).
 """

@@ -1,4 +1,4 @@
-"""A long life: so many generations on the real base, each taught new facts of an invented world, and what is left of the old.
+"""A long life: what is left of the old after so many generations that were taught new facts.
 
     python -m bench life FOLDER [--generations 20] [--facts 20] [--set SECTION.KEY=VALUE]
 
@@ -56,15 +56,15 @@ def _write(repo: Path, batches: int, facts: int) -> None:
 
 def probes(batches: int, facts: int) -> list[Probe]:
     """Of every fact the question that was taught first; ``conversation`` is its id."""
-    found = []
+    asked = []
     for number in range(batches):
         for row in invented.batch(number, facts, _SEED):
             if "paraphrases" in row:
                 item = schema.parse(row)
-                found.append(
+                asked.append(
                     Probe(RECALL, item.question, item.expect, item.reply, row["id"], number + 1)
                 )
-    return found
+    return asked
 
 
 def examine(repo: Path, folder: Path, batches: int, facts: int) -> dict[str, Any]:

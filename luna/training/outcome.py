@@ -67,8 +67,8 @@ class Outcome:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that training depends on; of a GPU's own where they are installed."""
-    found = {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
+    given = {"python": platform.python_version()} | {name: version(name) for name in VERSIONED}
     for name in _ON_A_GPU:
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            given[name] = version(name)
+    return given
