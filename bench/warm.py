@@ -44,15 +44,17 @@ _TRAINER = ("unsloth", "datasets", "trl", "dvclive")
 _TRAIN_STAGE = "stages.train"
 _SECONDS = "seconds"  # a line for each run
 _PATIENCE = 600.0  # seconds for the imports, on a machine that is busy
+#: What is run by its name as well, through the program of that name beside python.
+_PROGRAMS = ("luna", "dvc")
 _CLIENT = """\
 #!{python} -SEs
 import json, os, socket, sys
-args = sys.argv[1:]
-if not args or args[0] not in ("-m", "-c") and not args[0].endswith(".py"):
+args = {before!r} + sys.argv[1:]
+if not {before!r} and (not args or args[0] not in ("-m", "-c") and not args[0].endswith(".py")):
     os.execv({python!r}, [{python!r}, *args])  # with switches of its own, or nothing to run
 with socket.socket(socket.AF_UNIX) as asked:
     asked.connect({sockets!r} + ("/train" if {stage!r} in args else "/plain"))
-    question = {{"argv": args, "cwd": os.getcwd(), "env": dict(os.environ), "python": sys.argv[0]}}
+    question = {{"argv": args, "cwd": os.getcwd(), "env": dict(os.environ), "python": {own!r}}}
     socket.send_fds(asked, [json.dumps(question).encode() + b"\\n"], [0, 1, 2])
     answer = asked.makefile().readline()
 sys.exit(int(answer or 134))  # without an answer it crashed
@@ -60,7 +62,7 @@ sys.exit(int(answer or 134))  # without an answer it crashed
 
 
 class Warm:
-    """``bin`` holds a `python`; it works until the end of the ``with`` block."""
+    """``bin`` holds a `python`, a `luna` and a `dvc`; they work until the end of the ``with`` block."""
 
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
@@ -70,9 +72,21 @@ class Warm:
         self.bin.mkdir(parents=True)
         self._sockets.mkdir()
         python = self.bin / "python"
-        text = _CLIENT.format(python=sys.executable, sockets=str(self._sockets), stage=_TRAIN_STAGE)
-        python.write_text(text, encoding="utf-8")
-        python.chmod(0o755)
+        here = Path(sys.executable).parent
+        programs = {"python": [], **{name: [str(here / name)] for name in _PROGRAMS}}
+        for name, before in programs.items():
+            client = self.bin / name
+            client.write_text(
+                _CLIENT.format(
+                    python=sys.executable,
+                    own=str(python),
+                    before=before,
+                    sockets=str(self._sockets),
+                    stage=_TRAIN_STAGE,
+                ),
+                encoding="utf-8",
+            )
+            client.chmod(0o755)
         self._server = subprocess.Popen(
             [sys.executable, "-X", "utf8", "-m", __name__, str(self._sockets)],
             cwd=Path(__file__).resolve().parents[1],

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from bench import picture, project
+from bench import picture, project, warm
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -64,6 +65,52 @@ LONG = (
     "test_evolve.py",
     "test_lean.py",
 )
+
+
+#: Files whose commands begin as whole programs, as a person's do: they are about processes, the environment or the disk, or
+#: show the whole as it is used.
+WHOLE = (
+    "test_real.py",
+    "test_environment.py",
+    "test_faults.py",
+    "test_lean.py",
+    "test_setup.py",
+    "test_stages.py",
+)
+
+
+class Commands:
+    """How the commands of a Repo are started: in forks of a python that has done its imports (bench/warm.py), or as whole programs."""
+
+    def __init__(self) -> None:
+        self.whole = sys.platform == "win32"
+        self._warm: warm.Warm | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Of `luna`, `dvc` and `python`."""
+        if self.whole:
+            return BIN
+        if self._warm is None:
+            self._own = tempfile.TemporaryDirectory()  # a short path, as a socket's must be
+            self._warm = warm.Warm(Path(self._own.name) / "warm").__enter__()
+        return self._warm.bin
+
+    def end(self) -> None:
+        if self._warm:
+            self._warm.__exit__(None, None, None)
+            self._own.cleanup()
+
+
+COMMANDS = Commands()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    COMMANDS.whole = sys.platform == "win32" or item.path.name in WHOLE
+
+
+def pytest_sessionfinish() -> None:
+    COMMANDS.end()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -150,7 +197,10 @@ class Repo:
     ) -> subprocess.CompletedProcess[str]:
         full = (
             os.environ
-            | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "GIT_TERMINAL_PROMPT": "0"}
+            | {
+                "PATH": os.pathsep.join(map(str, (COMMANDS.folder, BIN, os.environ["PATH"]))),
+                "GIT_TERMINAL_PROMPT": "0",
+            }
             | (env or {})
         )
         done = subprocess.run(command, cwd=self.path, env=full, capture_output=True, text=True)
@@ -285,7 +335,9 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     with FileLock(folder.with_suffix(".lock")):
         if not whole.exists():
             shutil.rmtree(folder, ignore_errors=True)  # another worker failed in making it
+            before, COMMANDS.whole = COMMANDS.whole, sys.platform == "win32"
             make(folder)
+            COMMANDS.whole = before
             whole.touch()
     return folder
 
