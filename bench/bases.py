@@ -58,7 +58,7 @@ _HEAD = """\
 
 What becomes of a model of each family: two layers of random weights, with a real tokenizer and chat template, taught conversations of
 two turns whose words are Python's own documentation. Everything else is the real pipeline, from `luna new` to the seal of
-generation 1. Written by `python -m bench.bases`; tests/test_families.py builds three of the families in CI. A base of your own is checked
+generation 1. Written by `python -m bench.bases`; tests/test_families.py builds six of the families in CI. A base of your own is checked
 in the same way by `luna new`, before anything is built.
 
 Fidelity is the share of positions at which the 16-bit GGUF of generation 1 has the same next token as base + adapter in transformers.

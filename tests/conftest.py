@@ -89,12 +89,15 @@ class Commands:
     @property
     def folder(self) -> Path:
         """Of `luna`, `dvc` and `python`."""
-        if self.whole:
-            return BIN
+        return BIN if self.whole else self.warm.bin
+
+    @property
+    def warm(self) -> warm.Warm:
+        """This worker's."""
         if self._warm is None:
             self._own = tempfile.TemporaryDirectory()  # a short path, as a socket's must be
             self._warm = warm.Warm(Path(self._own.name) / "warm").__enter__()
-        return self._warm.bin
+        return self._warm
 
     def end(self) -> None:
         if self._warm:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 import pytest
+from conftest import COMMANDS
 
 from bench import bases, families, warm
 from luna import files
 from luna.answering.engine import Engine
 from luna.export import converter, shipping
 
-#: A minute each: those that are least like a llama. 'python -m bench.bases' builds the others (docs/bases.md).
-BUILT = ("Qwen3", "Gemma 2", "Phi-3")
+#: Half a minute each. 'python -m bench.bases' builds the others (docs/bases.md).
+BUILT = ("Llama 3.2", "Qwen2.5", "Qwen3", "Gemma 2", "Mistral v0.2", "Phi-3")
 #: What is changed in the chat templates of those, and which modules learn, where it is not a llama's.
 CHANGED = {
     "Llama 3.2": "the day that it writes is fixed",
@@ -25,11 +25,10 @@ LLAMA = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj"
 LEARNING = {"Phi-3": "o_proj down_proj gate_up_proj qkv_proj"}
 
 
-@pytest.fixture(scope="module")
-def warm_python(tmp_path_factory) -> Iterator[warm.Warm]:
+@pytest.fixture
+def warm_python() -> warm.Warm:
     """A python whose imports are done: they would take five times as long as all else here."""
-    with warm.Warm(tmp_path_factory.mktemp("warm") / "own") as started:
-        yield started
+    return COMMANDS.warm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
