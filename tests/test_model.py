@@ -247,7 +247,9 @@ def test_many_at_once_answers_as_one_by_one(tiny_base, tmp_path):
         together, again = engine.answer(prompts, 12), engine.answer(prompts, 12)
         alone = [engine.answer([prompt], 12)[0] for prompt in prompts]
         too_long = engine.answer([[5] * 600, prompts[0]], 12)
+        drawn = [engine.answer(prompts, 12, drawn=seed) for seed in (7, 7, 8)]
     assert together == again
+    assert drawn[0] == drawn[1] != drawn[2] and drawn[0] != together, "by chance, by a seed"
     assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 19
     assert too_long[0].failed and too_long[1] == together[0]
     assert all(
