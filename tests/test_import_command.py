@@ -216,3 +216,13 @@ def test_a_large_export_is_read_as_a_stream(tmp_path):
     finally:
         tracemalloc.stop()
     assert count == 1_500 and peak < 6e6
+
+
+def test_a_dry_run_says_what_is_wrong_with_the_first_rejected_rows(mine, tmp_path):
+    given = tmp_path / "club.csv"
+    rows = ["question,answer", *(f"What is {at}?,It is {at}." for at in range(3))]
+    given.write_text("\n".join([*rows, *["A,B,C"] * 5, ""]))
+    shown = mine.luna("import", str(given), "--dry-run").stdout
+    assert shown.count("It has 3 cells under 2 columns.") == 3
+    [source] = mine.json("import", str(given), "--dry-run")["sources"]
+    assert source["rejected"] == 5 and source["wrong"][0].endswith("3 cells under 2 columns.")

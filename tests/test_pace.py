@@ -237,6 +237,8 @@ def test_a_run_that_resumes_before_or_after_enough_was_known_ends_in_the_same_by
                     shutil.rmtree(path)
         again, digest = run(f"again-{late}")
         assert digest == expected and again.steps == whole.steps
+        noted = [row["elapsed"] for row in states[-late]["log_history"] if "elapsed" in row]
+        assert noted == sorted(noted) and again.training_seconds > noted[-1] > 0, "of both runs"
         assert (again.ended, again.known, again.known_at) == (
             whole.ended,
             whole.known,

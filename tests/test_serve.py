@@ -183,6 +183,16 @@ def test_bad_requests_are_refused_and_serving_goes_on(line):
             ({"messages": [{"role": "judge", "content": "x"}]}, "messages"),
             ({"messages": [{"role": "user", "content": picture}]}, "messages"),
             ({"model": 3}, "model"),
+            ({"max_tokens": "7"}, "max_tokens"),
+            ({"max_tokens": 1.5}, "max_tokens"),
+            ({"max_completion_tokens": -4}, "max_completion_tokens"),
+            ({"temperature": "hot"}, "temperature"),
+            ({"top_p": 7}, "top_p"),
+            ({"stop": 5}, "stop"),
+            ({"stream": "yes"}, "stream"),
+            ({"stream_options": 5}, "stream_options"),
+            ({"logit_bias": "x"}, "logit_bias"),
+            ({"tool_choice": "required"}, "tool_choice"),
         ):
             status, said = post(chat, asked | wrong, **key)
             assert (status, said["error"]["param"]) == (400, param), said
@@ -250,16 +260,38 @@ def test_a_dead_server_is_started_again_and_none_outlives_the_front(line):
         assert until(lambda: not third.is_running() or third.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_the_bounded_number_of_generations_is_kept(line):
-    with serving(line, "--models", "2", "--context", "256") as (url, server):
+@pytest.mark.parametrize("most", [1, 2])
+def test_the_bounded_number_of_generations_is_kept(line, most):
+    with serving(line, "--models", str(most), "--context", "256") as (url, server):
         luna = client(url)
-        for model in ("G000", "G001", "G002", "G000"):
+        for model in ("G000", "G001", "G003", "G002", "G000"):
             asked = luna.chat.completions.create(model=model, messages=ASK, max_tokens=1)
-            assert asked.model.startswith(f"Luna-{model}") and len(below(server)) <= 2
+            assert asked.model.startswith(f"Luna-{model}") and len(below(server)) <= most
         family = below(server)
         server.send_signal(signal.SIGINT)
         assert server.wait(PATIENCE) == 0
         assert not any(one.is_running() for one in family)
+
+
+def test_what_others_ask_changes_no_answer(line):
+    """The cache of a conversation lies elsewhere then; what is read from it must be the same."""
+    asked = {"model": "Luna-GHEAD", "messages": ASK, "max_tokens": 6} | {
+        "logprobs": True,
+        "top_logprobs": 3,
+    }
+    with serving(line, "--parallel", "4") as (url, _):
+
+        def answer() -> object:
+            return post(f"{url}/chat/completions", asked)[1]["choices"][0]["logprobs"]
+
+        first = answer()
+        assert answer() == first, "with what is kept of the prompt"
+        for path, other in (
+            ("completions", {"prompt": "The sea is wide and " * 20, "max_tokens": 40}),
+            ("embeddings", {"input": "The harbour word"}),
+        ):
+            assert post(f"{url}/{path}", {"model": "Luna-GHEAD"} | other)[0] == 200
+            assert answer() == first, path
 
 
 def test_what_cannot_be_served_is_one_sentence(line):
@@ -270,6 +302,10 @@ def test_what_cannot_be_served_is_one_sentence(line):
         assert "give another with --port" in line.luna("serve", "--port", port, code=2).stderr
     assert "--api-key KEY" in line.luna("serve", "--host", "0.0.0.0", code=2).stderr
     assert "G044" in line.luna("serve", "G044", "--port", "0", code=2).stderr
+    shadow = line.luna("serve", "--alias", "G001", "--port", "0", code=2).stderr
+    assert "'G001' means Luna-G001-" in shadow
+    wide = line.luna("serve", "--context", "999999", "--port", "0", code=2).stderr
+    assert "made for 1024 tokens and cannot read 999999" in wide
 
 
 def test_a_generation_deleted_while_served_goes_on_and_another_comes_from_cold_storage(

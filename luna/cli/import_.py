@@ -129,6 +129,7 @@ def _source(source: Imported) -> dict[str, Any]:
         "skipped": source.skipped,
         "file": source.file.as_posix() if source.file else None,
         "rejects": source.rejects.as_posix() if source.rejects else None,
+        "wrong": source.wrong,
     }
 
 
@@ -170,6 +171,8 @@ def _show_source(source: Imported, dry_run: bool) -> None:
         typer.echo(f"  to {source.file.as_posix()}")
     if source.rejects:
         typer.echo(f"  rejects in {source.rejects.as_posix()}")
+    for sentence in source.wrong if dry_run else ():
+        typer.echo(printable(f"  {sentence[:200]}"))
     for name, why in list(source.skipped.items())[:10]:
         typer.echo(printable(f"  {name} {why}: passed over"))
     if len(source.skipped) > 10:

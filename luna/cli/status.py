@@ -85,7 +85,7 @@ def _show(now: status.Status) -> None:
 def _conversations(pending: Pending | None) -> str:
     if not pending:
         return "-"
-    text = f"{pending.conversations} conversations"
+    text = f"{pending.conversations} {'conversation' if pending.conversations == 1 else 'conversations'}"
     if pending.next == pending.conversations and not pending.folder:
         return text
     folder = f", with the folder {pending.folder}" if pending.folder else ""

@@ -71,6 +71,8 @@ class Line:
         if tag is None or (names.is_generation(reference) and tag.name != reference):
             there = (
                 f"there are {self.names[0]} to {self.names[-1]}"
+                if len(self.names) > 1
+                else f"there is {self.names[0]}"
                 if self.sealed
                 else "none has been sealed yet"
             )

@@ -30,6 +30,7 @@ from luna.importing.survey import Survey, Surveyor
 #: What an import could not use, with the reasons. Never read; git ignores it.
 REJECTED = Path("data/rejected")
 _TOLD_EVERY = 5_000  # conversations, between two calls of ``progress``
+_WRONG_SHOWN = 3  # rejected rows of a source
 _MOST_OF_A_ROW = 100_000  # characters of a rejected row that are kept
 
 
@@ -37,7 +38,8 @@ _MOST_OF_A_ROW = 100_000  # characters of a rejected row that are kept
 class Imported:
     """What became of one source. Paths are relative to the repository; None where there was nothing to write.
 
-    ``known``: already in data/conversations or in the inbox; ``repeated``: twice in this call's sources.
+    ``known``: already in data/conversations or in the inbox; ``repeated``: twice in this call's sources. ``wrong``: where the
+    first rejected rows are, and what is wrong with them.
     """
 
     source: str
@@ -52,6 +54,7 @@ class Imported:
     skipped: dict[str, str] = field(default_factory=dict)
     file: Path | None = None
     rejects: Path | None = None
+    wrong: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,8 @@ def _take(
     except Unusable as error:
         result.rejected += 1
         result.reasons[error.reason] += 1
+        if len(result.wrong) < _WRONG_SHOWN:
+            result.wrong.append(f"{item.where or 'a row'}: {_sentence(error)}")
         rejects.add(_rejected(result.source, item, error))
         return
     identity = bytes.fromhex(mended.conversation.identity)
@@ -177,6 +182,10 @@ def _nameless(root: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
+def _sentence(error: Unusable) -> str:
+    return f"It {error}{'' if str(error).endswith('?') else '.'}"
+
+
 def _rejected(source: str, item: Located, error: Unusable) -> str:
     row: Any = item.row
     try:
@@ -190,7 +199,7 @@ def _rejected(source: str, item: Located, error: Unusable) -> str:
         "source": source,
         "where": item.where,
         "reason": error.reason.value,
-        "sentence": f"It {error}{'' if str(error).endswith('?') else '.'}",
+        "sentence": _sentence(error),
         "row": row,
     }
     text = json.dumps(line, ensure_ascii=False, default=str, separators=(",", ":"))

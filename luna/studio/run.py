@@ -39,6 +39,7 @@ def studio(root: Path, prefix: str, port: int, opens: bool, started: Callable[[s
             async with Servers(root, prefix, settings, patient=True) as servers, Jobs(root) as jobs:
                 rules = Rules(
                     token,
+                    called="token",
                     open=pages.OPEN,
                     no_origin=f"open the page by the address that 'luna studio' printed, {address}",
                     no_key="open the page by the whole address that 'luna studio' printed",

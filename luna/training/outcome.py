@@ -29,7 +29,7 @@ KNOWN, CEILING, STEPS = "known", "ceiling", "steps"
 
 @dataclass(frozen=True)
 class Outcome:
-    """``seconds`` are wall clock of this run alone, ``training_seconds`` those of its steps; ``peak_memory`` and ``peak_gpu_memory`` are bytes of one process.
+    """``seconds`` are wall clock, with those of the steps of earlier runs that it resumed; ``training_seconds`` are the steps' alone; ``peak_memory`` and ``peak_gpu_memory`` are bytes of one process.
 
     ``losses`` holds the finite ones; ``stopped`` says why training ended before its last step. ``known`` is the share of
     a sample of what was taught that the model knows in the end, 0..1, and ``known_at`` the step at which it was enough;

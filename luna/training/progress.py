@@ -26,6 +26,7 @@ from luna.training.watch import Stop, Watch
 
 _SECONDS_BETWEEN_LINES = 10
 _SECONDS_BETWEEN_LOOKS = 1
+_ELAPSED = "elapsed"  # of a row of the trainer's log: seconds of training up to it, in all runs
 _POINTS = 200  # of the curve for 'luna status --json': as many as a small picture shows
 
 
@@ -47,9 +48,12 @@ class ShowProgress(TrainerCallback):
         )
         self._console = Console(quiet=not visible)
         self._bar: Progress | None = None
-        self._started = self._last = self._looked = time.monotonic()
+        self._began = self._started = self._last = self._looked = time.monotonic()
         self._first, self._first_step = True, 0
         self._memory: float | None = None
+        self.before = (
+            0.0  # seconds of earlier runs, up to the checkpoint from which this one goes on
+        )
 
     def _note(self, step: int, loss: float) -> None:
         self.stopped = self.stopped or self._watch.see(step, loss)
@@ -115,7 +119,8 @@ class ShowProgress(TrainerCallback):
         for row in state.log_history:  # what a killed run had logged before its last checkpoint
             if "loss" in row:
                 self._note(row["step"], row["loss"])
-        self._started = self._last = time.monotonic()
+                self.before = row.get(_ELAPSED, self.before)
+        self._began = self._started = self._last = time.monotonic()
         self._first_step = state.global_step
         self._look(state.global_step)
         if state.global_step:
@@ -152,6 +157,7 @@ class ShowProgress(TrainerCallback):
         if self.stopped:
             control.should_training_stop, control.should_save = True, False
         now = time.monotonic()
+        state.log_history[-1][_ELAPSED] = round(self.before + now - self._began, 2)
         made = state.global_step - self._first_step
         left = (now - self._started) / max(1, made) * (self._final(state) - state.global_step)
         first, self._first = self._first, False

@@ -163,9 +163,9 @@ def _train(
     return Outcome(
         steps=trainer.state.global_step,
         losses=shown.losses,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - started + shown.before,
         tokens=(tokens := sum(len(row.ids) for row in rows)),
-        training_seconds=training_seconds,
+        training_seconds=training_seconds + shown.before,
         tokens_per_second=round(tokens * passes / training_seconds, 1),
         device=torch.cuda.get_device_name()
         if cuda

@@ -45,6 +45,42 @@ _ONLY: dict[str, tuple[Any, ...]] = {
 }
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= -1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_stop(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(text, str) for text in value)
+    )
+
+
+#: What llama-server would pass over, or take for something else, where it has another type.
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict", "n", "top_k"),
+        (_is_whole, "a whole number"),
+    ),
+    **dict.fromkeys(
+        ("temperature", "frequency_penalty", "presence_penalty"), (_is_number, "a number")
+    ),
+    **dict.fromkeys(
+        ("top_p", "min_p"),
+        (lambda value: _is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    ),
+    "stop": (_is_stop, "a text or a list of texts"),
+    "stop_sequences": (_is_stop, "a list of texts"),
+    "stream": (lambda value: isinstance(value, bool), "true or false"),
+    "stream_options": (lambda value: isinstance(value, dict), "an object"),
+    "logit_bias": (lambda value: isinstance(value, dict | list), "an object"),
+    "tools": (lambda value: isinstance(value, list), "a list"),
+}
+
+
 def _keys(text: str) -> frozenset[str]:
     return frozenset(f"model {_LABELS} {text}".split())
 
@@ -64,6 +100,9 @@ class Form:
     def check(self, body: Body) -> None:
         """Raises InputError naming what is missing or not known."""
         for key, value in body.items():
+            holds, words = _VALUES.get(key, (None, ""))
+            if holds and key in self.keys and value is not None and not holds(value):
+                raise Unknown(f"'{key}' must be {words}.", key)
             if key in self.keys or value is None or value in _ONLY.get(key, ()):
                 continue
             if key in _ONLY:
@@ -71,6 +110,8 @@ class Form:
             raise Unknown(f"'{key}' is not known here: leave it out.", key)
         if body.get(self.needs) is None:
             raise Unknown(f"'{self.needs}' is missing: send it.", self.needs)
+        if body.get("tool_choice") not in (None, "none", "auto") and not body.get("tools"):
+            raise Unknown("'tool_choice' needs 'tools': send them, or leave it out.", "tool_choice")
         wanted = body.get("response_format") or {}
         inner = wanted.get("json_schema", wanted) if isinstance(wanted, dict) else None
         if not isinstance(inner, dict) or not isinstance(inner.get("schema") or {}, dict):

@@ -29,6 +29,7 @@ class Rules:
     open: Collection[str] = _OPEN
     no_origin: str = "start 'luna serve' with --cors-origin {origin}"
     no_key: str = "send it as 'Authorization: Bearer KEY'"
+    called: str = "API key"
 
 
 def error(
@@ -84,7 +85,7 @@ class Gate:
             if not hmac.compare_digest(given.encode(), rules.api_key.encode()):
                 return error(
                     401,
-                    f"The API key is wrong or missing: {rules.no_key}.",
+                    f"The {rules.called} is wrong or missing: {rules.no_key}.",
                     code="invalid_api_key",
                 )
         return None

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import llama_cpp
 
 from luna.answering.gguf_vocabulary import GgufVocabulary
-from luna.errors import StateError
+from luna.errors import InputError, StateError
 from luna.text import last_line
 
 PARALLEL = 16  # answers written at the same time, where not given
@@ -39,10 +40,15 @@ class Window:
 def window(vocabulary: GgufVocabulary, context: int | None, parallel: int, free: int) -> Window:
     """What a server of the model gets: the model's own window or ``context`` tokens, and ``free`` bytes at most in part.
 
-    A window that was not asked for is made smaller where its cells would take too much memory.
+    A window that was not asked for is made smaller where its cells would take too much memory. Raises InputError for one
+    that the model cannot read.
     """
     own = vocabulary.context_length or _UNKNOWN_WINDOW
     affordable = free // _MEMORY_SHARE // cell_bytes(vocabulary)
+    if context and context > own:
+        raise InputError(
+            f"The model was made for {own} tokens and cannot read {context}: give at most so many with --context, or in serve.context of params.yaml."
+        )
     tokens = min(own, context or max(_SMALLEST_WINDOW, affordable))
     return Window(tokens, tokens * max(1, min(_WINDOWS, parallel, affordable // tokens)), parallel)
 
@@ -158,6 +164,9 @@ def options(shape: Window) -> list[str]:
         *("--kv-unified-per-slot", str(shape.tokens), "--ctx-size", str(shape.cells)),
         *("--cache-ram", str(_CACHE_MEGABYTES)),
         *(("--threads", str(threads)) if threads else ()),
+        # On a processor it sums in 16 bits, in an order that depends on where in memory a conversation lies: then what somebody
+        # else asked before would change an answer.
+        *(() if llama_cpp.llama_supports_gpu_offload() else ("--flash-attn", "off")),
         *("--temp", "0"),  # as in the exam, where the request does not say otherwise
         *("--embeddings", "--pooling", "mean", "--metrics", "--no-slots"),
         # Repacked weights take other kernels on other machines, and the one for AMX crashes on some.

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from luna import artifacts
-from luna.errors import LunaError, StateError, UnknownGeneration
+from luna.errors import InputError, LunaError, StateError, UnknownGeneration
 from luna.history.line import artifact, read_line, sealed_params
 from luna.names import head_tag, is_head
 from luna.repo.git import Git
@@ -123,6 +123,11 @@ class Servers:
     async def __aenter__(self) -> Servers:
         try:
             llama_server.program()
+            for alias in sorted(self.settings.aliases):
+                with contextlib.suppress(UnknownGeneration):
+                    raise InputError(
+                        f"'{alias}' means {await self._resolve(alias)}: give another name with --alias."
+                    )
             if not self._patient:
                 self.head = await self._resolve("HEAD")
                 async with self.taken(self.head):
@@ -193,7 +198,7 @@ class Servers:
                 await served.stop()
             if served.server:
                 return
-            if not beyond and served.name != self.head:
+            if not beyond and (served.name != self.head or self.settings.most == 1):
                 await self._make_room(served)
             model = await asyncio.to_thread(artifact, self.root, served.name, artifacts.MODEL)
             if not served.prompts:
@@ -218,7 +223,10 @@ class Servers:
             loaded = [one for one in self._served.values() if one.server and one is not served]
             if len(loaded) < self.settings.most:
                 return
-            idle = [one for one in loaded if not one.users and one.name != self.head]
+            alone = (
+                len(loaded) == 1
+            )  # then the head makes room as well, and comes back when it is asked for
+            idle = [one for one in loaded if not one.users and (alone or one.name != self.head)]
             if idle:
                 await self._free(min(idle, key=lambda one: one.used))
                 continue
