@@ -317,7 +317,7 @@ def make_repo(folder: Path, base: Path, conversations: list[dict]) -> Repo:
         ("save_steps: 100", "save_steps: 2"),
         ("max_tokens: auto", "max_tokens: 8"),
         ("neftune_noise_alpha: 10", "neftune_noise_alpha: 0"),
-        ("learning_rate: 0.0007", "learning_rate: 0.002"),
+        ("learning_rate: 0.001", "learning_rate: 0.002"),
         ("recall: {minimum: 0.90}", "recall: {minimum: 0.0}"),
         ("generalisation: {minimum: 0.80, target: 0.85}", "generalisation: {minimum: 0.0}"),
         ("tone_drift: {maximum: 0.05}", "tone_drift: {maximum: 1.0}"),

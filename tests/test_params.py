@@ -187,7 +187,7 @@ def test_a_value_is_read_as_dvc_reads_it(tmp_path):
         ("system_prompt: You are Luna.", "system_prompt: on"),
         ("lora_rank: 16", "lora_rank: 0x10"),
         ("lora_alpha: 32", "lora_alpha: 0o40"),
-        ("learning_rate: 0.0007", "learning_rate: 7e-4"),
+        ("learning_rate: 0.001", "learning_rate: 1e-3"),
     ):
         assert old in text
         text = text.replace(old, new)
