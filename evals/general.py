@@ -113,7 +113,9 @@ def of_base(
     order = {item: at for at, item in enumerate(item for items in sets.values() for item in items)}
     both = first + answers(model, sorted(rest, key=order.__getitem__), system_prompt, settings)
     right = [item.question for item in both if item.right]
-    again = answers(model, right[::-1], system_prompt, settings)
+    again = answers(
+        model, right[::-1], system_prompt, settings, called="general answers, asked again"
+    )
     return sorted(sure(both, again), key=lambda item: order[item.question])
 
 
@@ -130,6 +132,7 @@ def answers(
     settings: Evaluate,
     most: int = MOST_TOKENS,
     drawn: int | None = None,
+    called: str = "general answers",
 ) -> list[Asked]:
     """A model's answers of at most ``most`` tokens, in the order of the questions."""
     given = ask(
@@ -140,6 +143,7 @@ def answers(
         lambda engine, prompt, replies: None,
         _FITS,
         drawn,
+        called,
     )
     return [_marked(item, answer) for item, answer in zip(questions, given, strict=True)]
 
@@ -162,8 +166,11 @@ def replies(model: Path, language: str, system_prompt: str, settings: Evaluate) 
     asked = [Question(language, "prompt", text, ()) for text in prompts.prompts(language)]
     return [
         Reply(item.question.ask, item.answer, item.ended, drawn is not None)
-        for drawn, some in ((None, asked), (DRAWN, asked[::2]))
-        for item in answers(model, some, system_prompt, settings, MOST_OF_REPLY, drawn)
+        for drawn, some, called in (
+            (None, asked, "answers to be replayed"),
+            (DRAWN, asked[::2], "drawn answers to be replayed"),
+        )
+        for item in answers(model, some, system_prompt, settings, MOST_OF_REPLY, drawn, called)
         if item.answer
     ]
 

@@ -33,6 +33,7 @@ def ask(
     choose: Choose,
     max_length: int,
     drawn: int | None = None,
+    called: str = "answers",
 ) -> list[Answer | None]:
     """Answers in the order of the probes; the same file and probes give the same answers.
 
@@ -41,7 +42,7 @@ def ask(
 
     Probes with distractors are answered by ``choose`` (engine, prompt, replies) -> index, all others in
     the model's own words, many at once: greedily, or drawn by their probability with a seed (``drawn``). The file may be a stranger's: it is tried in a
-    process of its own first.
+    process of its own first. ``called``: what they are, for who waits outside a terminal.
 
     Raises ExportError when llama.cpp cannot load the file, or breaks down on it.
     """
@@ -81,7 +82,7 @@ def ask(
             bar.advance(task)
             done = int(bar.tasks[0].completed)
             if bar.disable and done % _TOLD_EVERY == 0:
-                print(f"{done} of {len(probes)} answers", flush=True)
+                print(f"{done} of {len(probes)} {called}", flush=True)
 
         answers = dict(
             zip(
