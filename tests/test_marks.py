@@ -113,7 +113,7 @@ def test_a_mark_in_a_message_is_text_in_training_exam_chat_and_server(
 
     asked: dict[str, list[int]] = {}
 
-    def examined(self, prompts, max_tokens, tick=None):
+    def examined(self, prompts, max_tokens, *_):
         asked["exam"] = prompts[0]
         return [Answer("", 0, True)]
 
