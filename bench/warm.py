@@ -52,6 +52,10 @@ import json, os, socket, sys
 args = {before!r} + sys.argv[1:]
 if not {before!r} and (not args or args[0] not in ("-m", "-c") and not args[0].endswith(".py")):
     os.execv({python!r}, [{python!r}, *args])  # with switches of its own, or nothing to run
+try:
+    os.fstat(0)
+except OSError:
+    os.open(os.devnull, os.O_RDONLY)  # a closed input cannot be handed on, and its number would be the socket's
 with socket.socket(socket.AF_UNIX) as asked:
     asked.connect({sockets!r} + ("/train" if {stage!r} in args else "/plain"))
     question = {{"argv": args, "cwd": os.getcwd(), "env": dict(os.environ), "python": {own!r}}}

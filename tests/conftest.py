@@ -71,6 +71,7 @@ LONG = (
 #: show the whole as it is used.
 WHOLE = (
     "test_real.py",
+    "test_chat.py",
     "test_environment.py",
     "test_faults.py",
     "test_lean.py",
