@@ -340,8 +340,10 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
         if not whole.exists():
             shutil.rmtree(folder, ignore_errors=True)  # another worker failed in making it
             before, COMMANDS.whole = COMMANDS.whole, sys.platform == "win32"
-            make(folder)
-            COMMANDS.whole = before
+            try:
+                make(folder)
+            finally:
+                COMMANDS.whole = before
             whole.touch()
     return folder
 

@@ -45,6 +45,7 @@ class _Sequence:
     prompt: list[int]
     position: int  # of the next token to evaluate
     written: list[int]
+    chance: Callable[[], float] | None  # numbers from 0 to 1 to draw by; None: greedy
 
 
 class Engine(GgufVocabulary):
@@ -161,7 +162,6 @@ class Engine(GgufVocabulary):
 
         Greedy, or with the seed ``drawn`` drawn by their probability.
         """
-        chances = {index: random.Random(f"{drawn}/{index}").random for index in range(len(prompts))}
         answers: list[Answer | None] = [None] * len(prompts)
         limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
         fitting = [
@@ -187,7 +187,8 @@ class Engine(GgufVocabulary):
                     index = waiting.pop()
                     if shared:
                         llama_cpp.llama_memory_seq_cp(memory, self.parallel, slot, 0, len(shared))
-                    active[slot] = _Sequence(index, prompts[index], len(shared), [])
+                    chance = None if drawn is None else random.Random(f"{drawn}/{index}").random
+                    active[slot] = _Sequence(index, prompts[index], len(shared), [], chance)
             rows: list[tuple[int, int, int, bool]] = []
             last: dict[int, int] = {}
             for slot, state in active.items():
@@ -203,9 +204,9 @@ class Engine(GgufVocabulary):
                 row = logits[last[slot]]
                 failed = not np.isfinite(row).all()
                 token = (
-                    int(row.argmax())
-                    if drawn is None or failed
-                    else _drawn(row, 1.0, chances[state.index])
+                    _drawn(row, 1.0, state.chance)
+                    if state.chance and not failed
+                    else int(row.argmax())
                 )
                 ended = not failed and llama_cpp.llama_vocab_is_eog(self._vocab, token)
                 if not failed and not ended:

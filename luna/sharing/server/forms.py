@@ -262,7 +262,7 @@ class Limit:
 
 
 def _is_limit(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return _is_whole(value) and value >= 0
 
 
 _COMMON = Limit(("max_tokens", "max_completion_tokens", "n_predict"))
